@@ -1,0 +1,53 @@
+"""Equal weighting: descend the mean of the losses."""
+
+from typing import Literal
+
+import optax
+
+from mtopt.aggregation import uniform_over, weighting
+from mtopt.errors import UserError
+
+
+def equal_weighting(
+    num_tasks: int, *, reduction: Literal["mean", "sum"] = "mean"
+) -> optax.GradientTransformationExtraArgs:
+    r"""Descends the mean (or sum) of the losses, the baseline of every comparison.
+
+    .. math:: d = \frac{1}{|P|} \sum_{k \in P} g_k
+
+    over the tasks P present in the batch. With shared and own parameters alike it is
+    the gradient of the averaged loss, at the cost of one backward pass.
+
+    Args:
+      num_tasks: K, at least 1.
+      reduction: ``"mean"`` over the present tasks, the scale of a convex combination;
+        ``"sum"``, as LibMTL's ``EW`` and nash-mtl's ``ls`` have it, is K times that
+        (no difference under Adam, K times the learning rate under SGD).
+
+    Returns:
+      An aggregator.
+
+    Raises:
+      UserError: for another reduction.
+
+    Example:
+      >>> tx = equal_weighting(2)
+      >>> jacobian = jnp.array([[-4., 1., 1.], [6., 1., 1.]])
+      >>> direction, _ = tx.update(jacobian, tx.init(jnp.zeros(3)))
+      >>> direction.tolist()
+      [1.0, 1.0, 1.0]
+
+    References:
+      Called linear scalarization (LS) or equal weighting (EW). In defence of it:
+      Kurin et al., In Defense of the Unitary Scalarization for Deep Multi-Task
+      Learning, 2022, arXiv 2201.04122.
+    """
+    if reduction not in ("mean", "sum"):
+        raise UserError(f"reduction is {reduction!r}: expected 'mean' or 'sum'")
+
+    def weigh(memory, *, present, **_):
+        if reduction == "sum":
+            return present.astype("float32"), memory
+        return uniform_over(present), memory
+
+    return weighting(num_tasks, weigh, heads="weighted")

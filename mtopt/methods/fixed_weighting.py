@@ -1,0 +1,61 @@
+"""Fixed weighting: descend a weighted sum of the losses, the weights given."""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from mtopt.aggregation import weighting
+from mtopt.errors import UserError
+
+
+def fixed_weighting(
+    num_tasks: int, *, weights: Sequence[float]
+) -> optax.GradientTransformationExtraArgs:
+    r"""Descends a sum of the losses with constant weights, tuned by hand or by grid.
+
+    .. math:: d = \sum_k w_k g_k
+
+    Well-tuned constants match many adaptive methods, so a comparison without them
+    says little. The weights are used as given, not normalised, and the loss of an
+    absent task is 0.
+
+    Args:
+      num_tasks: K, at least 1.
+      weights: one non-negative finite number per task, in the sorted order of the
+        task names, not all zero.
+
+    Returns:
+      An aggregator.
+
+    Raises:
+      UserError: for another number of weights, or negative ones.
+
+    Example:
+      >>> tx = fixed_weighting(2, weights=(1., 2.))
+      >>> jacobian = jnp.array([[-4., 1., 1.], [6., 1., 1.]])
+      >>> direction, _ = tx.update(jacobian, tx.init(jnp.zeros(3)))
+      >>> direction.tolist()
+      [8.0, 3.0, 3.0]
+
+    References:
+      Xin et al., Do Current Multi-Task Optimization Methods in Deep Learning Even
+      Help?, 2022, arXiv 2209.11379, on how far tuned constants go.
+    """
+    array = np.asarray(weights, np.float32)
+    if array.shape != (num_tasks,):
+        raise UserError(
+            f"fixed_weighting got weights of shape {array.shape}: expected "
+            f"{num_tasks} numbers, one per task in sorted order"
+        )
+    if not np.isfinite(array).all() or (array < 0).any() or not array.any():
+        raise UserError(
+            f"fixed_weighting got weights {array.tolist()}: expected finite numbers, "
+            "none negative and not all zero"
+        )
+
+    def weigh(memory, **_):
+        return jnp.asarray(array), memory
+
+    return weighting(num_tasks, weigh, heads="weighted")

@@ -1,0 +1,111 @@
+"""MGDA: the shortest vector in the convex hull of the task gradients."""
+
+from typing import Literal
+
+import jax.numpy as jnp
+import optax
+
+from mtopt.aggregation import HeadRule, weighting
+from mtopt.errors import UserError
+from mtopt.linalg import gramian
+from mtopt.solvers import min_norm_weights
+
+NORMALIZATIONS = ("none", "l2", "loss", "loss+")
+SPACES = ("parameters", "representation")
+
+
+def mgda(
+    num_tasks: int,
+    *,
+    normalize: Literal["none", "l2", "loss", "loss+"] = "none",
+    space: Literal["parameters", "representation"] = "parameters",
+    apply_to: Literal["original", "normalized"] = "original",
+    heads: HeadRule = "weighted",
+) -> optax.GradientTransformationExtraArgs:
+    r"""Multiple-gradient descent: the min-norm point of the hull of the gradients.
+
+    .. math::
+       w = \operatorname*{argmin}_{w \in \Delta}
+           \Big\| \sum_k w_k \frac{g_k}{n_k} \Big\|^2,
+       \qquad d = \sum_k w_k g_k
+
+    With :math:`n_k = 1` the direction has :math:`\langle g_k, d \rangle \ge
+    \|d\|^2` for every task: it descends all losses, and vanishes exactly where no
+    direction does (Pareto stationarity). The weights solve the quadratic program on
+    the K x K Gramian inside the compiled step, to rounding and for any K; see
+    :func:`mtopt.solvers.min_norm_weights`.
+
+    Args:
+      num_tasks: K, at least 1.
+      normalize: the scale n_k of each gradient in the solve: ``"none"`` 1; ``"l2"``
+        its norm; ``"loss"`` the loss L_k; ``"loss+"`` both multiplied. Désidéri and
+        LibMTL use none by default, Sener and Koltun's experiments ``loss+`` or
+        ``l2``, ParetoGNN ``l2``.
+      space: where the gradients of the Gramian are taken: ``"parameters"``, or
+        ``"representation"`` for MGDA-UB, the upper bound of Sener and Koltun, at the
+        cost of K passes through the heads and one through the encoder. For disjoint
+        inputs the latter's Gramian is diagonal.
+      apply_to: what the weights multiply. ``"original"``: the gradients, as in the
+        authors' code and ParetoGNN; with a normalisation d is then not the shortest
+        vector of either hull, and need not descend every loss. ``"normalized"``: the
+        scaled gradients, as LibMTL does.
+      heads: ``"weighted"`` differentiates the weighted loss (the authors' code);
+        ``"plain"`` leaves a head its own gradient (LibMTL).
+
+    Returns:
+      An aggregator. It needs ``losses`` for ``loss`` and ``loss+``, and ``problem``
+      for the representation.
+
+    Raises:
+      UserError: for an unknown option.
+
+    Example:
+      >>> tx = mgda(2)
+      >>> jacobian = jnp.array([[-4., 1., 1.], [6., 1., 1.]])
+      >>> direction, state = tx.update(jacobian, tx.init(jnp.zeros(3)))
+      >>> state.weights.round(4).tolist(), abs(direction.round(4)).tolist()
+      ([0.6000000238418579, 0.4000000059604645], [0.0, 1.0, 1.0])
+
+    References:
+      Désidéri, Multiple-gradient descent algorithm (MGDA) for multiobjective
+      optimization, Comptes Rendus Mathématique, 2012. Sener and Koltun, Multi-Task
+      Learning as Multi-Objective Optimization, 2018, arXiv 1810.04650.
+
+    Differences from released code:
+      They solve by Frank-Wolfe or projected gradient to about 1e-3, with two-task
+      weights clamped to [0.001, 0.999]; this solve is exact, and a task that is
+      absent from the batch does not take part. nash-mtl multiplies d by K:
+      ``optax.scale(K)`` after it does the same.
+    """
+    for option, value, known in (
+        ("normalize", normalize, NORMALIZATIONS),
+        ("space", space, SPACES),
+        ("apply_to", apply_to, ("original", "normalized")),
+    ):
+        if value not in known:
+            raise UserError(f"{option} is {value!r}: expected one of {known}")
+
+    def weigh(memory, *, rows, params, present, losses=None, problem=None, **_):
+        if space == "parameters":
+            products = gramian(rows)
+        else:
+            products = _need(problem, "problem").representation_gramian(params)
+        inverse = _inverse_scale(products, losses)
+        weights = min_norm_weights(products * jnp.outer(inverse, inverse), present)
+        return weights * (inverse if apply_to == "normalized" else 1), memory
+
+    def _inverse_scale(products, losses):
+        norms = jnp.sqrt(jnp.diagonal(products))
+        scale = jnp.ones_like(norms)
+        if normalize in ("l2", "loss+"):
+            scale = scale * norms
+        if normalize in ("loss", "loss+"):
+            scale = scale * jnp.abs(_need(losses, "losses"))
+        return jnp.where(scale > 0, 1 / jnp.where(scale > 0, scale, 1), 0)
+
+    def _need(value, name):
+        if value is None:
+            raise TypeError(f"mgda.update() missing keyword argument: {name!r}")
+        return value
+
+    return weighting(num_tasks, weigh, heads=heads, from_rows=space == "parameters")

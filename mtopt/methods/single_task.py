@@ -1,0 +1,47 @@
+"""Single-task training: descend the loss of one task, ignore the others."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from mtopt.aggregation import weighting
+from mtopt.errors import UserError
+
+
+def single_task(num_tasks: int, *, task: int) -> optax.GradientTransformationExtraArgs:
+    """Descends one task's loss alone; the other tasks' heads stay as they are.
+
+    .. math:: d = g_t
+
+    As a control inside a multi-task run: what the shared parameters do for the other
+    tasks when only one trains them. (A single-task *baseline* of every task is
+    cheaper as K runs on one task each, which is what the experiments train.)
+
+    Args:
+      num_tasks: K, at least 1.
+      task: t, the index of the task among the sorted names, 0 to K - 1.
+
+    Returns:
+      An aggregator.
+
+    Raises:
+      UserError: for an index out of range.
+
+    Example:
+      >>> tx = single_task(2, task=1)
+      >>> jacobian = jnp.array([[-4., 1., 1.], [6., 1., 1.]])
+      >>> direction, _ = tx.update(jacobian, tx.init(jnp.zeros(3)))
+      >>> direction.tolist()
+      [6.0, 1.0, 1.0]
+
+    References:
+      The ``stl`` weighting of Navon et al., Multi-Task Learning as a Bargaining Game,
+      2022, arXiv 2202.01017.
+    """
+    if not 0 <= task < num_tasks:
+        raise UserError(f"task is {task}: expected an index from 0 to {num_tasks - 1}")
+
+    def weigh(memory, **_):
+        return jax.nn.one_hot(task, num_tasks, dtype=jnp.float32), memory
+
+    return weighting(num_tasks, weigh, heads="weighted")

@@ -1,0 +1,94 @@
+"""Trees that hold one entry per task, stacked along the task axis, read by name."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from mtopt.errors import UserError, nearest
+
+
+def check_names(names: tuple[str, ...]) -> None:
+    """Raises unless ``names`` is a sorted tuple of distinct, non-empty strings.
+
+    Args:
+      names: the task names of one axis K.
+
+    Raises:
+      UserError: the axis K is ordered by name everywhere, so that a label, a head
+        and a weight can never belong to different tasks.
+    """
+    expected = tuple(sorted(set(names)))
+    if not names or "" in names or tuple(names) != expected:
+        raise UserError(
+            f"task names must be sorted, distinct and non-empty: got {tuple(names)}, "
+            f"expected {expected or 'at least one name'}; order labels, masks and "
+            "heads by task name"
+        )
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class PerTask:
+    """Parameters (or gradients, or moments) of K tasks, stacked and named.
+
+    One stacked leaf of 139 heads compiles and dispatches as one array, where a
+    dict of 139 trees does as 139; the names are kept beside it, so that a task's
+    own entry is still read by name.
+
+    Args:
+      values: a pytree, every leaf with the leading task axis K.
+      names: the K task names, sorted.
+
+    Raises:
+      UserError: for names that are not sorted and distinct, or an unknown name.
+
+    Example:
+      >>> heads = PerTask.stack({"right": {"w": jnp.ones(2)},
+      ...                        "left": {"w": jnp.zeros(2)}})
+      >>> heads.names
+      ('left', 'right')
+      >>> heads["right"]["w"].tolist()
+      [1.0, 1.0]
+      >>> heads.values["w"].shape
+      (2, 2)
+    """
+
+    values: Any
+    names: tuple[str, ...] = dataclasses.field(metadata={"static": True})
+
+    @classmethod
+    def stack(cls, trees: Mapping[str, Any]) -> "PerTask":
+        """Stacks one tree per task, of equal structure and shapes, by sorted name."""
+        names = tuple(sorted(trees))
+        check_names(names)
+        structures = {name: _signature(trees[name]) for name in names}
+        for name in names[1:]:
+            if structures[name] != structures[names[0]]:
+                raise UserError(
+                    f"task {name!r} has leaves {structures[name]}, task {names[0]!r} "
+                    f"has {structures[names[0]]}: stack tasks of equal structure, and "
+                    "put the others in a group of their own (mtopt.TaskGroups)"
+                )
+        stacked = jax.tree.map(
+            lambda *leaves: jnp.stack(leaves), *(trees[name] for name in names)
+        )
+        return cls(stacked, names)
+
+    def __getitem__(self, name: str) -> Any:
+        """The entry of one task: a tree without the task axis."""
+        if name not in self.names:
+            raise UserError(f"no task {name!r}: {nearest(name, self.names)}")
+        k = self.names.index(name)
+        return jax.tree.map(lambda leaf: leaf[k], self.values)
+
+    def by_name(self) -> dict[str, Any]:
+        """Every task's entry, as a dict."""
+        return {name: self[name] for name in self.names}
+
+
+def _signature(tree: Any) -> dict[str, tuple[int, ...]]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path): jnp.shape(leaf) for path, leaf in leaves}
