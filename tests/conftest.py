@@ -1,0 +1,28 @@
+"""What every test runs under: CPU, strict ranks, a compilation cache."""
+
+import os
+import pathlib
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import pytest
+from absl import flags
+
+# grain and tfds read absl flags, and under pytest nobody parses them.
+flags.FLAGS.mark_as_parsed()
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update(
+    "jax_compilation_cache_dir",
+    str(pathlib.Path(__file__).parent.parent / ".jax_cache"),
+)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+
+@pytest.fixture
+def data_dir() -> pathlib.Path:
+    """The folder of real data sets that MTOPT_DATA_DIR names; skips without it."""
+    folder = os.environ.get("MTOPT_DATA_DIR")
+    if not folder:
+        pytest.skip("MTOPT_DATA_DIR is not set: no real data to train on")
+    return pathlib.Path(folder)
