@@ -149,10 +149,29 @@ def hide(tree: Any, mask: Bool[Array, "K b"]) -> Any:
     return jax.tree.map(zero, tree)
 
 
+def repeat_real(tree: Any, mask: Bool[Array, "K b"]) -> Any:
+    """Fills every leaf ``[K, b, ...]`` behind the mask with the task's real samples.
+
+    They take turns, in order. Zeros there would enter BatchNorm's statistics; so would
+    garbage, and from there every real sample. A task without any sample is all zeros.
+    """
+    size = mask.shape[1]
+    real_first = jnp.argsort(~mask, axis=1, stable=True)
+    turn = jnp.arange(size)[None] % jnp.maximum(mask.sum(axis=1), 1)[:, None]
+    index = jnp.where(
+        mask, jnp.arange(size)[None], jnp.take_along_axis(real_first, turn, axis=1)
+    )
+    filled = jax.tree.map(
+        lambda leaf: jax.vmap(jnp.take, (0, 0, None))(leaf, index, 0), tree
+    )
+    present = jnp.broadcast_to(mask.any(axis=1, keepdims=True), mask.shape)
+    return hide(filled, present)
+
+
 def _labelled(y: np.ndarray) -> np.ndarray:
     if not np.issubdtype(y.dtype, np.floating):
         return np.ones(len(y), bool)
-    return ~np.isnan(y.reshape(len(y), -1)).any(axis=1)
+    return ~np.isnan(y).any(axis=tuple(range(1, y.ndim)))
 
 
 def _pad(array: np.ndarray, size: int) -> np.ndarray:

@@ -1,11 +1,14 @@
 """Trees that hold one entry per task, stacked along the task axis, read by name."""
 
 import dataclasses
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Key, PRNGKeyArray
 
 from mtopt.errors import UserError, nearest
 
@@ -87,6 +90,20 @@ class PerTask:
     def by_name(self) -> dict[str, Any]:
         """Every task's entry, as a dict."""
         return {name: self[name] for name in self.names}
+
+
+def task_keys(key: PRNGKeyArray, names: tuple[str, ...]) -> Key[Array, " K"]:
+    """One key per task, from its name alone: ``fold_in(key, crc32(name_k))``.
+
+    Adding or removing a task leaves the randomness of the others as it was.
+
+    Example:
+      >>> two = task_keys(jax.random.key(0), ("a", "b"))
+      >>> bool(task_keys(jax.random.key(0), ("b",))[0] == two[1])
+      True
+    """
+    hashes = np.array([zlib.crc32(name.encode()) for name in names], np.uint32)
+    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, hashes)
 
 
 def _signature(tree: Any) -> dict[str, tuple[int, ...]]:

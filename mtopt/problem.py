@@ -11,19 +11,18 @@ the pieces have in common and drops what the method does not read.
 import abc
 import dataclasses
 import functools
-import zlib
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from mtopt.batch import Batch, hide
+from mtopt.batch import Batch, hide, repeat_real
 from mtopt.errors import UserError
 from mtopt.linalg import gramian
-from mtopt.per_task import PerTask, check_names
+from mtopt.per_task import PerTask, check_names, task_keys
 
 Params = dict[str, Any]
 
@@ -96,7 +95,7 @@ class Tasks:
         """
         self._check(batch)
         mask = jnp.asarray(batch.mask, bool)
-        x = batch.x if self.x_axis is None else hide(_arrays(batch.x), mask)
+        x = batch.x if self.x_axis is None else repeat_real(_arrays(batch.x), mask)
         y = hide(_arrays(batch.y), mask)
         return StackedProblem(Batch(x, y, mask), key, model_state, self)
 
@@ -307,7 +306,7 @@ class StackedProblem(Problem):
         state = self._encode(params["shared"])[1]
         if self.tasks.x_axis is None:
             return state
-        return jax.tree.map(self._mean_over_present, state)
+        return jax.tree.map(self._mean_over_present, state, self.model_state)
 
     def _task_loss(self, shared, head, x, y, mask, encode_key, head_key):
         representation, _ = self._encode_one(shared, x, encode_key)
@@ -342,11 +341,11 @@ class StackedProblem(Problem):
     @property
     def _encode_keys(self):
         key = jax.random.fold_in(self.key, 0)
-        return key if self.tasks.x_axis is None else _fold_names(key, self.names)
+        return key if self.tasks.x_axis is None else task_keys(key, self.names)
 
     @property
     def _head_keys(self):
-        return _fold_names(jax.random.fold_in(self.key, 1), self.names)
+        return task_keys(jax.random.fold_in(self.key, 1), self.names)
 
     def _heads(self, params):
         heads = params["tasks"]
@@ -358,12 +357,10 @@ class StackedProblem(Problem):
             )
         return heads.values
 
-    def _mean_over_present(self, leaf):
-        if not jnp.issubdtype(leaf.dtype, jnp.floating):
-            return leaf[0]
+    def _mean_over_present(self, new, old):
         share = self.present / jnp.maximum(self.present.sum(), 1)
-        mean = jnp.tensordot(share.astype(leaf.dtype), leaf, axes=1)
-        return jnp.where(self.present.any(), mean, leaf[0])
+        mean = jnp.tensordot(share.astype(new.dtype), new, axes=1)
+        return jnp.where(self.present.any(), mean, old)
 
 
 @functools.partial(
@@ -433,12 +430,6 @@ class GroupedProblem(Problem):
                 index = np.searchsorted(self.names, part.names)
                 shared = jax.tree.map(lambda leaf, index=index: leaf[index], shared)
             yield part, {"shared": shared, "tasks": heads}
-
-
-def _fold_names(key: PRNGKeyArray, names: tuple[str, ...]) -> Key[Array, " K"]:
-    """One key per task, from a stable hash of its name alone."""
-    hashes = np.array([zlib.crc32(name.encode()) for name in names], np.uint32)
-    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, hashes)
 
 
 def _arrays(tree: Any) -> Any:

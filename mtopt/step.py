@@ -25,7 +25,7 @@ class TrainState:
       step: the number of steps done, int32.
       params: ``{"shared": tree, "tasks": PerTask}``.
       opt_state: the state of the optax chain: method, clipping, optimizer.
-      model_state: BatchNorm statistics and their like; None without any.
+      model_state: BatchNorm statistics and their like; None or empty without any.
       key: the run's randomness, a typed key; step t uses ``fold_in(key, t)``.
     """
 

@@ -1,0 +1,20 @@
+"""Census-Income (KDD): income, marriage and education, three binary tasks of MMoE.
+
+``python -m experiments.main --experiment=census_income --data_dir=DIR``, where DIR
+holds ``census_income_kdd/data.npz`` in the format of :func:`mtopt.data.npz`.
+"""
+
+import dataclasses
+
+from experiments import npz
+from experiments.config import Config
+from experiments.runner import prepare as prepare
+
+
+def get_config() -> Config:
+    """The MLP of the npz experiment, in larger batches."""
+    return dataclasses.replace(
+        npz.get_config(),
+        data="npz(path='census_income_kdd/data.npz')",
+        batch_size=512,
+    )

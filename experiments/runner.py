@@ -1,0 +1,236 @@
+"""Runs a comparison: every method and seed trained, tested, tabled and drawn."""
+
+import inspect
+import pathlib
+import re
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+from tqdm import tqdm
+
+import mtopt
+from experiments import calls, report
+from experiments.config import Config, make_optimizer
+from mtopt.data import DATASETS
+from mtopt.data.dataset import Dataset
+from mtopt.errors import UserError
+from mtopt.metrics import METRICS
+from mtopt.models import MODELS
+from mtopt.training.loop import Schedule, fit, read_result
+from mtopt.training.program import Program, separate_program, shared_program
+from mtopt.training.writer import write_json, write_text
+
+SINGLE_TASK = "single-task models"
+
+Job = Callable[[pathlib.Path], None]
+
+
+def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> Job:
+    """Checks and builds all that a comparison needs, without touching a file.
+
+    Args:
+      config: what to run.
+      experiment: its name, for titles.
+      data_dir: the user's folder of data sets, for data that reads files.
+
+    Returns:
+      The job: called with a folder, it trains what is not finished there yet and
+      leaves metrics, checkpoints, the table and the pictures in it.
+
+    Raises:
+      UserError: for anything in the configuration or the data that can't be run.
+    """
+    if not config.methods or not config.seeds:
+        raise UserError(
+            "the comparison is empty: expected a method and a seed at least"
+        )
+    for field, values in (
+        ("methods", [_slug(text) for text in config.methods]),
+        ("seeds", config.seeds),
+    ):
+        if len(set(values)) < len(values):
+            raise UserError(f"{field} has an entry twice: {getattr(config, field)}")
+    dtype = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}.get(config.dtype)
+    if dtype is None:
+        raise UserError(f"dtype is {config.dtype!r}: expected float32 or bfloat16")
+    schedule = Schedule(
+        config.steps,
+        config.batch_size,
+        config.eval_every,
+        config.log_every,
+        config.checkpoint_every,
+    )
+    optimizer = make_optimizer(config.optimizer, config.steps)
+    for text in config.methods:
+        calls.check("method", text, mtopt.METHODS, 1)
+    dataset = load(config.data, data_dir)
+    num_tasks = len(dataset.tasks)
+    aggregators = {
+        text: calls.build("method", text, mtopt.METHODS, num_tasks)
+        for text in config.methods
+    }
+
+    def model(names):
+        first = next(dataset.train.in_order(1))
+        shape = np.shape(first.x)[1 if dataset.x_axis is None else 2 :]
+        return calls.build(
+            "model",
+            config.model,
+            MODELS,
+            shape,
+            names=names,
+            kind=dataset.kind,
+            outputs=dataset.outputs,
+            x_axis=dataset.x_axis,
+            dtype=dtype,
+        )
+
+    def program(text, num_seeds) -> Program:
+        if text == SINGLE_TASK:
+            tx = optax.chain(mtopt.equal_weighting(1), optimizer)
+            return separate_program(model(("task",)), tx, dataset.tasks, num_seeds)
+        tx = optax.chain(aggregators[text], optimizer)
+        return shared_program(model(dataset.tasks), tx, num_seeds)
+
+    model(dataset.tasks)
+    runs = [SINGLE_TASK] if config.single_task else []
+    runs += list(config.methods)
+    stacks = [config.seeds] if config.stack_seeds else [(s,) for s in config.seeds]
+
+    def job(folder: pathlib.Path) -> None:
+        started = time.time()
+        results = {
+            text: _train(text, program, dataset, schedule, stacks, folder)
+            for text in runs
+        }
+        comparison = report.Comparison(
+            experiment=experiment,
+            task_names=dataset.tasks,
+            metric_names=tuple(metric.name for metric in METRICS[dataset.kind]),
+            higher_is_better=tuple(m.higher_is_better for m in METRICS[dataset.kind]),
+            baseline=results.get(SINGLE_TASK),
+            methods=[results[text] for text in config.methods],
+        )
+        conclude(comparison, results, dataset, folder, time.time() - started)
+
+    return job
+
+
+def load(text: str, data_dir: pathlib.Path | None) -> Dataset:
+    """The data set that ``text`` names, with files looked up in ``data_dir``.
+
+    Raises:
+      UserError: for an unknown data set, or one that can't be read.
+    """
+    name, options = calls.check("data set", text, DATASETS)
+    places = {}
+    if "folder" in inspect.signature(DATASETS[name]).parameters and data_dir:
+        places["folder"] = data_dir / options.get("folder", "")
+    if "path" in options:
+        places["path"] = (data_dir or pathlib.Path()) / options["path"]
+        if not places["path"].exists():
+            raise UserError(
+                f"no file {places['path']}: expected it in --data_dir (or the variable "
+                f"MTOPT_DATA_DIR), which is {data_dir or 'not set'}"
+            )
+    return calls.build("data set", text, DATASETS, **places)
+
+
+def conclude(
+    comparison: report.Comparison,
+    results: dict[str, Any],
+    dataset: Dataset,
+    folder: pathlib.Path,
+    seconds: float,
+) -> None:
+    """Writes and prints the table, draws the pictures, and says where they are."""
+    table = report.table(comparison)
+    write_text(folder / "table.txt", table + "\n")
+    write_json(
+        folder / "results.json",
+        {
+            "tasks": list(dataset.tasks),
+            "metrics": list(comparison.metric_names),
+            "test": {name: result.metrics for name, result in results.items()},
+        },
+    )
+    report.scatter(comparison, folder / "test.png")
+    report.curves(comparison, folder / "curves.png")
+    print(f"\n{table}\n")
+    print(f"finished in {seconds:.0f} s")
+    for name in ("test.png", "curves.png"):
+        print(f"picture  {folder / name}")
+    print(f"folder   {folder}")
+
+
+def _train(
+    text: str,
+    program: Callable[[str, int], Program],
+    dataset: Dataset,
+    schedule: Schedule,
+    stacks: Sequence[tuple[int, ...]],
+    folder: pathlib.Path,
+) -> report.MethodResult:
+    """One method, all seeds: what is finished is read, what is not is trained."""
+    built = None
+    parts = []
+    for seeds in stacks:
+        place = folder / _slug(text) / ("seed_" + "_".join(map(str, seeds)))
+        if read_result(place) is None:
+            built = built or program(text, len(seeds))
+            with _Bar(text, seeds, schedule.steps, dataset.tasks) as bar:
+                fit(built, dataset, schedule, place, seeds=seeds, progress=bar.update)
+        parts.append(read_result(place))
+    result = {
+        key: np.concatenate([part[key] for part in parts])
+        for key in ("test", "pooled", "validation")
+    }
+    _say(text, result, dataset)
+    curves = {"step": parts[0]["step"], "validation": result["validation"]}
+    return report.MethodResult(text, result["test"], curves)
+
+
+def _say(text: str, result: dict[str, np.ndarray], dataset: Dataset) -> None:
+    metrics = METRICS[dataset.kind]
+    pooled = result["pooled"].mean(axis=0)
+    numbers = ", ".join(
+        f"{metric.name} {value:.4g}"
+        for metric, value in zip(metrics, pooled, strict=True)
+    )
+    print(f"{text}: test over all samples of all tasks: {numbers}", flush=True)
+
+
+def _slug(text: str) -> str:
+    """A folder name: ``mgda(normalize='l2')`` becomes ``mgda-normalize-l2``."""
+    return re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-")
+
+
+class _Bar:
+    """A progress bar on a terminal; nothing in a log file."""
+
+    def __init__(
+        self, text: str, seeds: Sequence[int], steps: int, tasks: Sequence[str]
+    ):
+        self._tasks = tasks
+        label = f"{text} x{len(seeds)}" if len(seeds) > 1 else f"{text} seed {seeds[0]}"
+        self._bar = tqdm(
+            total=steps, desc=label, unit="step", disable=None, leave=False
+        )
+
+    def __enter__(self) -> "_Bar":
+        return self
+
+    def __exit__(self, *exception):
+        self._bar.close()
+
+    def update(self, step: int, losses: np.ndarray) -> None:
+        self._bar.update(step - self._bar.n)
+        if len(self._tasks) <= 4:
+            shown = zip(self._tasks, losses, strict=True)
+            self._bar.set_postfix({task: f"{loss:.3f}" for task, loss in shown})
+        else:
+            self._bar.set_postfix(mean_loss=f"{losses.mean():.3f}")

@@ -1,0 +1,23 @@
+"""Tox21: twelve toxicity assays on shared molecules, one label in six missing.
+
+``python -m experiments.main --experiment=tox21 --data_dir=DIR``, where DIR holds
+``tox21/data.npz`` in the format of :func:`mtopt.data.npz`.
+"""
+
+import dataclasses
+
+from experiments import npz
+from experiments.config import Config
+from experiments.runner import prepare as prepare
+
+
+def get_config() -> Config:
+    """An MLP with dropout on fingerprints and descriptors."""
+    return dataclasses.replace(
+        npz.get_config(),
+        data="npz(path='tox21/data.npz')",
+        model="mlp(hidden=(512, 128), dropout=0.3)",
+        steps=600,
+        eval_every=50,
+        checkpoint_every=300,
+    )

@@ -1,0 +1,175 @@
+"""The toy problem in two dimensions: where methods end that start in five places.
+
+``python -m experiments.main --experiment=toy``. Two losses of one point in the plane,
+with a narrow valley between the starts and the Pareto front; see
+:func:`mtopt.data.toy.toy_tasks`. Nash-MTL, FAMO and others draw this picture with the
+first loss scaled by 0.1, CAGrad with ``--config.scale=1``.
+"""
+
+import dataclasses
+import math
+import pathlib
+import time
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from tqdm import tqdm
+
+import mtopt
+from experiments import calls, toy_report
+from experiments.config import Optimizer, make_optimizer
+from experiments.toy_report import Trajectories
+from mtopt.data import toy
+from mtopt.errors import UserError
+from mtopt.training.writer import write_json, write_text
+
+
+@dataclasses.dataclass
+class Config:
+    """Methods on the toy problem.
+
+    Attributes:
+      methods: the methods, as ``name(option=value)`` of :data:`mtopt.METHODS`.
+      optimizer: what follows the method in the chain.
+      scale: of the first loss, above 0: 0.1 as Nash-MTL, 1 as CAGrad.
+      steps: optimizer steps from every start.
+      log_every: steps between the points that are kept.
+    """
+
+    methods: tuple[str, ...]
+    optimizer: Optimizer = dataclasses.field(default_factory=Optimizer)
+    scale: float = 0.1
+    steps: int = 50_000
+    log_every: int = 100
+
+
+def get_config() -> Config:
+    """Equal weighting fails from one start of five; MGDA, in both forms, from none.
+
+    The second form combines the gradients that it scaled to unit length. Applied to the
+    original ones, the weights of two such gradients are 1/2 each: equal weighting.
+    """
+    scaled = "mgda(normalize='l2', apply_to='normalized')"
+    return Config(methods=("equal_weighting", "mgda", scaled))
+
+
+def prepare(
+    config: Config, experiment: str, data_dir: pathlib.Path | None
+) -> Callable[[pathlib.Path], None]:
+    """Checks and builds all that the runs need, without touching a file.
+
+    Args:
+      config: what to run.
+      experiment: its name, for the title.
+      data_dir: not used; the problem is a formula.
+
+    Returns:
+      The job: called with a folder, it runs the methods that are not finished there
+      yet, and leaves trajectories, results, the table and the picture in it.
+
+    Raises:
+      UserError: for anything in the configuration that can't be run.
+    """
+    del data_dir
+    if not config.methods:
+        raise UserError("methods is empty: expected one at least")
+    if len(set(config.methods)) < len(config.methods):
+        raise UserError(f"methods has an entry twice: {config.methods}")
+    if not 0 < config.scale < math.inf:
+        raise UserError(f"scale is {config.scale}: expected a positive number")
+    for field in ("steps", "log_every"):
+        if getattr(config, field) < 1:
+            raise UserError(f"{field} is {getattr(config, field)}: expected 1 or more")
+    optimizer = make_optimizer(config.optimizer, config.steps)
+    chains = {
+        text: optax.chain(calls.build("method", text, mtopt.METHODS, 2), optimizer)
+        for text in config.methods
+    }
+
+    def job(folder: pathlib.Path) -> None:
+        started = time.time()
+        path = folder / "trajectories.npz"
+        points = _read(path)
+        for text, tx in chains.items():
+            if text not in points:
+                points[text] = _run(text, tx, config)
+                _write(path, points)
+            end = points[text][:, -1]
+            count = int(toy_report.on_front(end).sum())
+            print(f"{text}: {count} of {len(end)} starts end on the front", flush=True)
+        ordered = {text: points[text] for text in chains}
+        result = Trajectories(experiment, config.scale, config.steps, ordered)
+        _conclude(result, folder, time.time() - started)
+
+    return job
+
+
+def _run(text: str, tx: optax.GradientTransformation, config: Config) -> np.ndarray:
+    """The points ``[5, T, 2]`` of one method, from all starts at once.
+
+    In float64, since the walls of the valley magnify rounding.
+    """
+    points = [np.array(toy.INITS)]
+    bar = tqdm(total=config.steps, desc=text, unit="step", disable=None, leave=False)
+    with jax.enable_x64(True), bar:
+        step = mtopt.make_train_step(toy.toy_tasks(config.scale), tx)
+        batch = toy.toy_batch()
+
+        def start(point):
+            params = toy.toy_params(point)
+            return mtopt.TrainState.create(params, tx, jax.random.key(0))
+
+        def advance(state, steps):
+            return jax.lax.fori_loop(0, steps, lambda _, s: step(s, batch)[0], state)
+
+        advance = jax.jit(jax.vmap(advance, in_axes=(0, None)), donate_argnums=0)
+        state = jax.vmap(start)(jnp.array(toy.INITS))
+        for done in range(0, config.steps, config.log_every):
+            steps = min(config.log_every, config.steps - done)
+            state = advance(state, steps)
+            points.append(_checked(state.params["shared"], text, done + steps))
+            bar.update(steps)
+    return np.stack(points, axis=1)
+
+
+def _checked(points: jax.Array, text: str, step: int) -> np.ndarray:
+    """The points as numbers; raises where one is none."""
+    found = np.asarray(points)
+    for start, point in zip(toy.INITS, found, strict=True):
+        if not np.isfinite(point).all():
+            raise UserError(
+                f"{text} from {start} is at {tuple(point.tolist())} by step {step}: "
+                "lower the learning rate, or clip the gradient"
+            )
+    return found
+
+
+def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """What methods have finished in this folder already."""
+    if not path.exists():
+        return {}
+    with np.load(path) as stored:
+        return dict(stored)
+
+
+def _write(path: pathlib.Path, points: dict[str, np.ndarray]) -> None:
+    """Replaces the file in one move, so that a reader never sees half of it."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
+        np.savez(file, **points)  # pyright: ignore[reportArgumentType]
+    partial.replace(path)
+
+
+def _conclude(result: Trajectories, folder: pathlib.Path, seconds: float) -> None:
+    """Writes and prints the table, draws the picture, and says where they are."""
+    table = toy_report.table(result)
+    write_text(folder / "table.txt", table + "\n")
+    write_json(folder / "results.json", toy_report.summary(result))
+    toy_report.picture(result, folder / "toy.png")
+    print(f"\n{table}\n")
+    print(f"finished in {seconds:.0f} s")
+    print(f"picture  {folder / 'toy.png'}")
+    print(f"folder   {folder}")

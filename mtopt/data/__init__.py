@@ -1,0 +1,22 @@
+"""Multi-task data sets: real data, as batches of named tasks.
+
+:data:`DATASETS` maps the names that the command line knows to their loaders.
+"""
+
+from mtopt.data.dataset import ArraySplit as ArraySplit
+from mtopt.data.dataset import Dataset as Dataset
+from mtopt.data.dataset import Split as Split
+from mtopt.data.multi_digits import multi_digits as multi_digits
+from mtopt.data.multi_mnist import multi_fashion as multi_fashion
+from mtopt.data.multi_mnist import multi_fashion_mnist as multi_fashion_mnist
+from mtopt.data.multi_mnist import multi_mnist as multi_mnist
+from mtopt.data.npz import npz as npz
+from mtopt.data.stream import StreamSplit as StreamSplit
+
+DATASETS = {
+    "multi_digits": multi_digits,
+    "multi_mnist": multi_mnist,
+    "multi_fashion": multi_fashion,
+    "multi_fashion_mnist": multi_fashion_mnist,
+    "npz": npz,
+}

@@ -1,0 +1,163 @@
+"""A multi-task data set in memory: three splits, epochs of shuffled batches."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Literal, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mtopt.batch import Batch
+from mtopt.errors import UserError
+from mtopt.per_task import check_names
+
+Kind = Literal["classification", "binary", "multilabel", "regression"]
+
+
+@runtime_checkable
+class Split(Protocol):
+    """Samples that can be drawn in shuffled epochs, or read once in order."""
+
+    size: int
+
+    def batches(
+        self, batch_size: int, *, seeds: Sequence[int], start: int = 0
+    ) -> Iterator[Batch]:
+        """Endless shuffled batches, one stream per seed, stacked on a leading axis.
+
+        Batch t of a seed depends on the seed and t alone: to resume a run, start at
+        the number of steps it has done.
+
+        Args:
+          batch_size: samples per batch, and per task if inputs are disjoint.
+          seeds: one stream of samples each.
+          start: the index of the first batch to yield.
+        """
+        ...
+
+    def in_order(self, batch_size: int) -> Iterator[Batch]:
+        """Every sample once, in order; the last batch is padded and masked."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """K tasks on real data, split so that a model can be chosen honestly.
+
+    Args:
+      name: what to call it in tables.
+      tasks: the K task names, sorted.
+      kind: what the labels are: ``classification`` (int classes), ``binary`` (0 or 1),
+        ``multilabel`` (a vector of 0 and 1), ``regression`` (a number).
+      outputs: the size of a head's output: classes, label columns, or 1.
+      x_axis: None for shared inputs, 0 for disjoint ones (see :class:`mtopt.Batch`).
+      train: what the parameters are fitted on.
+      valid: what the model is chosen on.
+      test: read once, at the end.
+      target_mean: regression targets were shifted by it, ``[K]`` in their own units.
+      target_std: and divided by it, ``[K]``.
+
+    Raises:
+      UserError: for task names out of order.
+    """
+
+    name: str
+    tasks: tuple[str, ...]
+    kind: Kind
+    outputs: int
+    x_axis: int | None
+    train: Split
+    valid: Split
+    test: Split
+    target_mean: np.ndarray | None = None
+    target_std: np.ndarray | None = None
+
+    def __post_init__(self):
+        check_names(self.tasks)
+
+
+class ArraySplit:
+    """A split that lives on the device as one :class:`mtopt.Batch` of all its samples.
+
+    Shared inputs are shuffled once per epoch, and a last incomplete batch is left
+    out. Disjoint tasks each walk through a shuffle of their own samples; an epoch is
+    as long as the largest task needs, smaller tasks go round several times, and a
+    task with fewer samples than the batch size fills only part of its sub-batch.
+
+    Args:
+      samples: all samples, as one batch.
+      x_axis: None for shared inputs, 0 for disjoint ones.
+
+    Raises:
+      UserError: for a split without samples.
+
+    Example:
+      >>> import numpy as np
+      >>> samples = Batch.shared(np.arange(6.), {"a": np.arange(6.)})
+      >>> split = ArraySplit(samples, x_axis=None)
+      >>> batch = next(split.batches(4, seeds=(0, 1)))
+      >>> batch.x.shape, batch.y.shape
+      ((2, 4), (2, 1, 4))
+      >>> [int(b.mask.sum()) for b in split.in_order(4)]
+      [4, 2]
+    """
+
+    def __init__(self, samples: Batch, x_axis: int | None):
+        self.samples = jax.tree.map(jnp.asarray, samples)
+        self.x_axis = x_axis
+        mask = np.asarray(samples.mask)
+        self.size = int(mask.shape[1] if x_axis is None else mask.sum())
+        self.labels = mask.sum(axis=1)
+        if self.size == 0:
+            raise UserError("a split has no samples: expected at least one")
+        self._take = jax.jit(jax.vmap(self._take_one, in_axes=(None, 0)))
+
+    def batches(self, batch_size, *, seeds, start=0):  # noqa: D102
+        longest = int(self.samples.mask.shape[1])
+        width = min(batch_size, longest)
+        disjoint = self.x_axis is not None
+        per_epoch = -(-longest // width) if disjoint else longest // width
+        epoch, step = divmod(start, per_epoch)
+        while True:
+            order = np.stack([self._order(seed, epoch, width) for seed in seeds])
+            for t in range(step, per_epoch):
+                yield self._take(self.samples, order[..., t * width : (t + 1) * width])
+            epoch, step = epoch + 1, 0
+
+    def in_order(self, batch_size):  # noqa: D102
+        longest = int(self.samples.mask.shape[1])
+        width = min(batch_size, longest)
+        for begin in range(0, longest, width):
+            index = np.arange(begin, begin + width)
+            index = np.where(index < longest, index, -1)
+            if self.x_axis is not None:
+                index = np.tile(index, (len(self.labels), 1))
+            yield jax.tree.map(
+                lambda leaf: leaf[0], self._take(self.samples, index[None])
+            )
+
+    def _order(self, seed, epoch, width):
+        """The order of one epoch: [n] for shared inputs, [K, n] for disjoint ones."""
+        rng = np.random.default_rng([seed, epoch])
+        longest = int(self.samples.mask.shape[1])
+        if self.x_axis is None:
+            return rng.permutation(longest)
+        # A shuffle of each task's real samples comes first in its row, -1 after them.
+        real = np.asarray(self.samples.mask)
+        shuffled = np.argsort(np.where(real, rng.random(real.shape), 2.0), axis=1)
+        position = np.arange(-(-longest // width) * width)
+        counts = np.maximum(self.labels, 1)[:, None]
+        order = np.take_along_axis(shuffled, position[None] % counts, axis=1)
+        return np.where(position % width < counts, order, -1)
+
+    def _take_one(self, samples, index):
+        """The samples at ``index``; -1 is padding, a masked copy of the last one."""
+        real = index >= 0
+        if self.x_axis is None:
+            x = jax.tree.map(lambda leaf: leaf[index], samples.x)
+            y = jax.tree.map(lambda leaf: leaf[:, index], samples.y)
+            return Batch(x, y, samples.mask[:, index] & real[None])
+        own = jax.vmap(lambda leaf, row: leaf[row])
+        x, y = jax.tree.map(lambda leaf: own(leaf, index), (samples.x, samples.y))
+        return Batch(x, y, own(samples.mask, index) & real)

@@ -1,0 +1,90 @@
+"""The inputs of an ``.npz`` file, checked, as two blocks of columns."""
+
+import pathlib
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from mtopt.data.scaling import standardise
+from mtopt.errors import UserError
+
+NUMBERS = ("x", "x_num", "desc")
+INPUTS = (*NUMBERS, "x_cat", "fp")
+TYPES = {"fp": ("u", "uint8"), "x_cat": ("iu", "integer codes")}
+
+
+class Inputs(NamedTuple):
+    """Columns of a file, before anything is fitted to them.
+
+    Attributes:
+      numbers: columns to standardise, ``[N, D]``.
+      bits: columns of 0 and 1, float32 ``[N, E]``.
+    """
+
+    numbers: np.ndarray
+    bits: np.ndarray
+
+    def scaled(self, train: np.ndarray) -> np.ndarray:
+        """All columns, float32 ``[N, D + E]``; ``train`` is True for training rows."""
+        return np.concatenate([standardise(self.numbers, train), self.bits], axis=1)
+
+
+def read_inputs(arrays: Mapping[str, np.ndarray], path: pathlib.Path) -> Inputs:
+    """Puts the inputs that a file has side by side; see :func:`mtopt.data.npz`.
+
+    Args:
+      arrays: the arrays of the file.
+      path: the file, for messages.
+
+    Returns:
+      The columns.
+
+    Raises:
+      UserError: where there are none, or one has an unfit type, shape or code.
+    """
+    found = {key: arrays[key] for key in INPUTS if key in arrays}
+    if not found:
+        raise UserError(
+            f"{path} has {', '.join(sorted(arrays))}: expected inputs, any of "
+            f"{', '.join(INPUTS)}"
+        )
+    size = len(arrays["y"])
+    for key, array in found.items():
+        kinds, expected = TYPES.get(key, ("biuf", "numbers"))
+        if array.dtype.kind not in kinds or (key == "fp" and array.itemsize > 1):
+            raise UserError(
+                f"{path}: {key} is of type {array.dtype}: expected {expected}"
+            )
+        if array.ndim != 2 or len(array) != size or array.shape[1] == 0:
+            raise UserError(
+                f"{path}: {key} has shape {array.shape}: expected ({size}, columns), a "
+                "row for each label"
+            )
+    numbers = [np.zeros((size, 0), np.float32)]
+    numbers += [found[key] for key in NUMBERS if key in found]
+    bits = [np.zeros((size, 0), np.float32)]
+    if "x_cat" in found:
+        bits.append(_one_hot(found["x_cat"], arrays.get("cat_cardinality"), path))
+    if "fp" in found:
+        bits.append(np.unpackbits(found["fp"], axis=1).astype(np.float32))
+    return Inputs(np.concatenate(numbers, axis=1), np.concatenate(bits, axis=1))
+
+
+def _one_hot(
+    codes: np.ndarray, sizes: np.ndarray | None, path: pathlib.Path
+) -> np.ndarray:
+    """One column per category of each column of codes."""
+    codes = codes.astype(np.int64)
+    largest = codes.max(axis=0)
+    if sizes is None:
+        sizes = largest + 1
+    if sizes.shape != largest.shape or codes.min() < 0 or (largest >= sizes).any():
+        raise UserError(
+            f"{path}: x_cat has codes from {codes.min()} up to {largest.tolist()} by "
+            f"column: expected 0 up to below cat_cardinality, {sizes.tolist()}"
+        )
+    first = np.cumsum(sizes) - sizes
+    columns = np.zeros((len(codes), int(sizes.sum())), np.float32)
+    np.put_along_axis(columns, codes + first, 1, axis=1)
+    return columns

@@ -1,0 +1,17 @@
+"""Flax models behind plain functions: ``MODELS["lenet"]((28, 28, 1), names=...)``."""
+
+from collections.abc import Callable
+
+from mtopt.models.functional import Model as Model
+from mtopt.models.functional import functional as functional
+from mtopt.models.lenet import lenet
+from mtopt.models.mlp import mlp
+from mtopt.models.resnet import resnet18
+
+MODELS: dict[str, Callable[..., Model]] = {
+    "lenet": lenet,
+    "mlp": mlp,
+    "resnet18": resnet18,
+}
+"""Every model by its name: ``(input_shape, *, names, kind, outputs, x_axis, dtype, ...)
+-> Model``, with options of its own after those."""

@@ -1,0 +1,88 @@
+"""A multi-layer perceptron."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+
+from mtopt.errors import UserError
+from mtopt.models.functional import Model, functional
+from mtopt.models.heads import linear
+from mtopt.models.layers import as_floats, dense
+
+
+class MLP(nnx.Module):
+    """Hidden layers with relu on the flattened input; see :func:`mlp`."""
+
+    def __init__(self, features, hidden, dropout, *, dtype, rngs):
+        widths = (features, *hidden)
+        self.layers = nnx.List(
+            dense(before, after, dtype=dtype, rngs=rngs)
+            for before, after in zip(widths, hidden, strict=False)
+        )
+        self.dropouts = nnx.List(nnx.Dropout(dropout, rngs=rngs) for _ in hidden)
+        self.dtype = dtype
+
+    def __call__(self, x):  # noqa: D102
+        x = as_floats(x, self.dtype).reshape(x.shape[0], -1)
+        for layer, dropout in zip(self.layers, self.dropouts, strict=True):
+            x = dropout(jax.nn.relu(layer(x)))
+        return x
+
+
+def mlp(
+    input_shape: tuple[int, ...],
+    *,
+    names: tuple[str, ...],
+    kind: str,
+    outputs: int,
+    x_axis: int | None = None,
+    dtype: DTypeLike = jnp.float32,
+    hidden: tuple[int, ...] = (128, 128),
+    dropout: float = 0.0,
+) -> Model:
+    """Fully connected layers with relu, shared by all tasks, and K linear heads.
+
+    Args:
+      input_shape: the shape of one input, without the batch axis; it is flattened.
+        uint8 inputs are scaled to [0, 1].
+      names: the K task names, sorted.
+      kind: what the labels are: ``classification``, ``binary``, ``multilabel`` or
+        ``regression``.
+      outputs: the size of a head's output: classes, label columns, or 1.
+      x_axis: None for shared inputs, 0 for disjoint ones.
+      dtype: what the layers compute in, e.g. ``jnp.bfloat16``. Parameters, losses and
+        gradients are float32 in any case.
+      hidden: the widths of the hidden layers, at least one.
+      dropout: the share of hidden units set to zero in training, in [0, 1).
+
+    Returns:
+      The model. All weights and biases start as torch's would:
+      :func:`mtopt.models.layers.uniform`.
+
+    Raises:
+      UserError: for an option out of range.
+
+    Example:
+      >>> model = mlp((8, 8), names=("left", "right"), kind="classification",
+      ...             outputs=10, hidden=(32,))
+      >>> params, model_state = model.init(jax.random.key(0))
+      >>> model.predict(params, model_state, jnp.zeros((5, 8, 8))).shape
+      (2, 5, 10)
+    """
+    if not hidden or min(hidden) < 1:
+        raise UserError(
+            f"hidden is {hidden}: expected at least one width, each 1 or more"
+        )
+    if not 0 <= dropout < 1:
+        raise UserError(f"dropout is {dropout}: expected a share in [0, 1)")
+    features = math.prod(input_shape)
+    return functional(
+        lambda rngs: MLP(features, hidden, dropout, dtype=dtype, rngs=rngs),
+        linear(hidden[-1], outputs, dtype=dtype),
+        names,
+        kind=kind,
+        x_axis=x_axis,
+    )

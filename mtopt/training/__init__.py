@@ -1,0 +1,1 @@
+"""Training runs: programs over seeds, the loop, checkpoints, metric files."""

@@ -1,0 +1,74 @@
+"""Checkpoints of a run: the one file that knows orbax."""
+
+import pathlib
+from typing import Any
+
+import jax
+from orbax.checkpoint import v1 as ocp
+
+from mtopt.errors import UserError
+
+
+class Checkpoints:
+    """The newest checkpoints of a run, in a folder with one subfolder per step.
+
+    A checkpoint appears under its step only when it is complete; a run that is killed
+    while it writes one finds the one before.
+
+    Args:
+      folder: where they live; made on the first save.
+      keep: how many of the newest stay.
+
+    Example:
+      >>> import tempfile, jax.numpy as jnp
+      >>> folder = pathlib.Path(tempfile.mkdtemp()) / "checkpoints"
+      >>> with Checkpoints(folder) as checkpoints:
+      ...     checkpoints.save(10, {"w": jnp.arange(3.0)})
+      >>> with Checkpoints(folder) as checkpoints:
+      ...     step = checkpoints.latest
+      ...     tree = checkpoints.load(step, {"w": jnp.zeros(3)})
+      >>> step, tree["w"].tolist()
+      (10, [0.0, 1.0, 2.0])
+    """
+
+    def __init__(self, folder: pathlib.Path, *, keep: int = 2):
+        self._folder = pathlib.Path(folder).absolute()
+        self._checkpointer = ocp.training.Checkpointer(
+            self._folder,
+            preservation_policy=ocp.training.preservation_policies.LatestN(keep),
+        )
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *exception):
+        self._checkpointer.close()
+
+    @property
+    def latest(self) -> int | None:
+        """The step of the newest complete checkpoint, None without any."""
+        newest = self._checkpointer.latest
+        return None if newest is None else int(newest.step)
+
+    def save(self, step: int, tree: Any) -> None:
+        """Writes ``tree`` as the checkpoint of ``step``."""
+        self._checkpointer.save(step, tree)
+
+    def load(self, step: int, like: Any) -> Any:
+        """Reads the checkpoint of ``step`` into the structure of ``like``.
+
+        Raises:
+          UserError: where the checkpoint is damaged, or holds another model or method.
+        """
+        shapes = jax.tree.map(
+            lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), like
+        )
+        try:
+            return self._checkpointer.load(step, shapes)
+        except Exception as error:
+            reason = str(error).strip().splitlines()
+            raise UserError(
+                f"cannot read checkpoint {self._folder / str(step)} "
+                f"({reason[0] if reason else type(error).__name__}): it is damaged or "
+                "of another model or method; move it away to use the one before"
+            ) from error

@@ -1,0 +1,104 @@
+"""What a loop runs: init, step and predict, with the seeds on a leading axis."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from mtopt.batch import Batch
+from mtopt.models.functional import Model
+from mtopt.per_task import task_keys
+from mtopt.step import TrainState, make_train_step
+
+
+class Program(NamedTuple):
+    """Compiled functions over S seeds; a model per seed, or per seed and task.
+
+    Attributes:
+      init: ``keys [S] -> state``.
+      step: ``(state, batch [S, ...]) -> (state, losses [S, K])``; donates its state.
+      predict: ``(params, model_state, x) -> outputs [S, K, B, ...]`` of the same ``x``
+        for all seeds.
+      models: ``(S,)`` if the tasks share a model, ``(S, K)`` if each has its own: the
+        leading axes of every leaf of the state.
+    """
+
+    init: Callable[[jax.Array], TrainState]
+    step: Callable[[TrainState, Batch], tuple[TrainState, jax.Array]]
+    predict: Callable[[Any, Any, Any], jax.Array]
+    models: tuple[int, ...]
+
+
+def shared_program(
+    model: Model, tx: optax.GradientTransformation, num_seeds: int
+) -> Program:
+    """Multi-task training: one model for all tasks, one replica per seed."""
+    train_step = make_train_step(model.tasks, tx)
+
+    def init(key):
+        init_key, run_key = jax.random.split(key)
+        params, model_state = model.init(init_key)
+        return TrainState.create(params, tx, run_key, model_state)
+
+    def step(state, batch):
+        state, metrics = train_step(state, batch)
+        return state, metrics["losses"]
+
+    return Program(
+        jax.jit(jax.vmap(init)),
+        jax.jit(jax.vmap(step), donate_argnums=0),
+        jax.jit(jax.vmap(model.predict, in_axes=(0, 0, None))),
+        (num_seeds,),
+    )
+
+
+def separate_program(
+    model: Model,
+    tx: optax.GradientTransformation,
+    task_names: Sequence[str],
+    num_seeds: int,
+) -> Program:
+    """Single-task baselines: a model per task, trained side by side on its own labels.
+
+    Each of the K models sees the batches of the multi-task run, with the labels of its
+    task alone, and takes the same step on a problem of one task; ``vmap`` runs all
+    tasks and seeds as one program.
+
+    Args:
+      model: a model of one task.
+      tx: the optimizer, after an aggregator of one task.
+      task_names: the K tasks.
+      num_seeds: S.
+    """
+    inputs = model.tasks.x_axis
+    one = shared_program(model, tx, len(task_names))
+    over_tasks = Batch(inputs, 0, 0)  # pyright: ignore[reportArgumentType]
+    train_step = make_train_step(model.tasks, tx)
+
+    def init(key):
+        return one.init(task_keys(key, tuple(task_names)))
+
+    def step(state, batch):
+        x = batch.x if inputs is None else _lift(batch.x)
+        single = Batch(x, _lift(batch.y), _lift(batch.mask))
+        state, metrics = jax.vmap(train_step, in_axes=(0, over_tasks))(state, single)
+        return state, metrics["losses"][:, 0]
+
+    def predict(params, model_state, x):
+        x = x if inputs is None else _lift(x)
+        over = jax.vmap(model.predict, in_axes=(0, 0, inputs))
+        return over(params, model_state, x)[:, 0]
+
+    return Program(
+        jax.jit(jax.vmap(init)),
+        jax.jit(jax.vmap(step), donate_argnums=0),
+        jax.jit(jax.vmap(predict, in_axes=(0, 0, None))),
+        (num_seeds, len(task_names)),
+    )
+
+
+def _lift(tree: Any) -> Any:
+    """Each task's entry as a stack of one task: ``[K, ...]`` to ``[K, 1, ...]``."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf)[:, None], tree)

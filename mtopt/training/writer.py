@@ -1,0 +1,78 @@
+"""Metrics as files: one JSON line per record."""
+
+import json
+import math
+import pathlib
+from typing import Any
+
+import numpy as np
+
+
+class MetricWriter:
+    """Appends records to a ``.jsonl`` file, one JSON object per line.
+
+    Args:
+      path: the file.
+      resume_from: on resuming, the step the run continues from; records of later
+        steps are dropped, since the run writes them again. None starts a new file.
+
+    Example:
+      >>> import tempfile
+      >>> path = pathlib.Path(tempfile.mkdtemp()) / "metrics.jsonl"
+      >>> with MetricWriter(path) as writer:
+      ...     writer.write({"step": 1, "loss": np.float32(0.5)})
+      ...     writer.write({"step": 2, "loss": math.nan})
+      >>> with MetricWriter(path, resume_from=1) as writer:
+      ...     writer.write({"step": 2, "loss": 0.25})
+      >>> read_records(path)
+      [{'step': 1, 'loss': 0.5}, {'step': 2, 'loss': 0.25}]
+    """
+
+    def __init__(self, path: pathlib.Path, *, resume_from: int | None = None):
+        kept = []
+        if resume_from is not None and path.exists():
+            kept = [r for r in read_records(path) if r["step"] <= resume_from]
+        lines = "".join(json.dumps(_plain(record)) + "\n" for record in kept)
+        write_text(path, lines)
+        self._file = path.open("a", encoding="utf-8")
+
+    def __enter__(self) -> "MetricWriter":
+        return self
+
+    def __exit__(self, *exception):
+        self._file.close()
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Appends one record and flushes it. NaN and infinity are written as null."""
+        self._file.write(json.dumps(_plain(record)) + "\n")
+        self._file.flush()
+
+
+def read_records(path: pathlib.Path) -> list[dict[str, Any]]:
+    """All complete records of a file; a half-written last line is left out."""
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+    return [json.loads(line) for line in lines if line]
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Replaces a file in one move, so that a reader never sees half of it."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+    """Writes indented JSON, NaN and infinity as null."""
+    write_text(path, json.dumps(_plain(value), indent=2) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    if hasattr(value, "tolist"):
+        return _plain(np.asarray(value).tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
