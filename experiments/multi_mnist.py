@@ -16,14 +16,14 @@ from experiments.runner import prepare as prepare
 def get_config() -> Config:
     """LeNet on 20,000 pairs: equal weighting and MGDA, one seed after the other."""
     return Config(
-        data="multi_mnist(num_train=20000, num_valid=2000, num_test=5000)",
+        data="multi_mnist(num_valid=2000)",
         model="lenet",
         methods=("equal_weighting", "mgda"),
         optimizer=Optimizer(learning_rate=1e-3, schedule="cosine"),
         seeds=(0,),
-        steps=1500,
+        steps=2000,
         batch_size=256,
-        eval_every=150,
+        eval_every=200,
         log_every=25,
         checkpoint_every=500,
         stack_seeds=False,

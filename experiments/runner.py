@@ -179,7 +179,7 @@ def _train(
     built = None
     parts = []
     for seeds in stacks:
-        place = folder / _slug(text) / ("seed_" + "_".join(map(str, seeds)))
+        place = folder / _slug(text) / ("seed-" + "-".join(map(str, seeds)))
         if read_result(place) is None:
             built = built or program(text, len(seeds))
             with _Bar(text, seeds, schedule.steps, dataset.tasks) as bar:

@@ -16,8 +16,8 @@ def get_config() -> Config:
     return dataclasses.replace(
         npz.get_config(),
         data="npz(path='tox21/data.npz')",
-        model="mlp(hidden=(512, 128), dropout=0.3)",
-        steps=600,
+        model="mlp(hidden=(256, 64), dropout=0.3)",
+        steps=400,
         eval_every=50,
-        checkpoint_every=300,
+        checkpoint_every=200,
     )

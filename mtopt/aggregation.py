@@ -1,7 +1,7 @@
 """What every aggregator does around its own weights: check, weigh, combine."""
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +11,6 @@ from jaxtyping import Array, Bool, Float
 from mtopt.errors import UserError
 from mtopt.linalg import combine
 from mtopt.per_task import PerTask
-
-HeadRule = Literal["weighted", "plain"]
 
 
 class WeightingState(NamedTuple):
@@ -32,7 +30,7 @@ def weighting(
     num_tasks: int,
     weigh: Callable[..., tuple[Float[Array, " K"], Any]],
     *,
-    heads: HeadRule,
+    heads: str,
     memory: Any = (),
     from_rows: bool = False,
 ) -> optax.GradientTransformationExtraArgs:

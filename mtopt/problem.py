@@ -49,6 +49,7 @@ class Tasks:
     Example:
       Two regressions on one input:
 
+      >>> import mtopt
       >>> def encode(shared, x, key):
       ...     return jnp.tanh(x @ shared["w"])
       >>> def head_loss(head, z, y, mask, key):
@@ -61,7 +62,7 @@ class Tasks:
       >>> problem = tasks.problem(batch, jax.random.key(0))
       >>> losses, grads = problem.losses_and_grads(params)
       >>> [round(float(loss), 3) for loss in losses], grads["shared"]["w"].shape
-      ([8.884, 1.0], (2, 3, 4))
+      ([8.882, 1.0], (2, 3, 4))
     """
 
     names: tuple[str, ...]
@@ -140,6 +141,7 @@ class TaskGroups:
       UserError: where a task stands in two groups.
 
     Example:
+      >>> import mtopt
       >>> def encode(shared, x, key):
       ...     return x @ shared
       >>> def squared(head, z, y, mask, key):

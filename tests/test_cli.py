@@ -125,7 +125,7 @@ def test_a_killed_run_goes_on_where_it_was_and_ends_the_same(tmp_path):
         (["--config.steps=many"], "many"),
         (["--config.optimizer.learning_rate=-1"], "learning_rate is -1"),
         (["--config.optimizer.name=adan"], "did you mean 'adam'?"),
-        (["--config.data=multi_digts"], "did you mean 'multi_digits'?"),
+        (["--config.data=multi_digts"], "did you mean 'multi_digits'"),
         (["--config.model=mlp(hiden=(3,))"], "did you mean 'hidden'?"),
         (["--experiment=school"], "school"),
         (["--experiment=school", "--data_dir=nowhere"], "no folder"),

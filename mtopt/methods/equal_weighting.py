@@ -1,7 +1,5 @@
 """Equal weighting: descend the mean of the losses."""
 
-from typing import Literal
-
 import optax
 
 from mtopt.aggregation import uniform_over, weighting
@@ -9,7 +7,7 @@ from mtopt.errors import UserError
 
 
 def equal_weighting(
-    num_tasks: int, *, reduction: Literal["mean", "sum"] = "mean"
+    num_tasks: int, *, reduction: str = "mean"
 ) -> optax.GradientTransformationExtraArgs:
     r"""Descends the mean (or sum) of the losses, the baseline of every comparison.
 
@@ -31,6 +29,7 @@ def equal_weighting(
       UserError: for another reduction.
 
     Example:
+      >>> import jax.numpy as jnp
       >>> tx = equal_weighting(2)
       >>> jacobian = jnp.array([[-4., 1., 1.], [6., 1., 1.]])
       >>> direction, _ = tx.update(jacobian, tx.init(jnp.zeros(3)))

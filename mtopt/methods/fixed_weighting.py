@@ -11,7 +11,7 @@ from mtopt.errors import UserError
 
 
 def fixed_weighting(
-    num_tasks: int, *, weights: Sequence[float]
+    num_tasks: int, *, weights: Sequence[float | int]
 ) -> optax.GradientTransformationExtraArgs:
     r"""Descends a sum of the losses with constant weights, tuned by hand or by grid.
 
@@ -33,6 +33,7 @@ def fixed_weighting(
       UserError: for another number of weights, or negative ones.
 
     Example:
+      >>> import jax.numpy as jnp
       >>> tx = fixed_weighting(2, weights=(1., 2.))
       >>> jacobian = jnp.array([[-4., 1., 1.], [6., 1., 1.]])
       >>> direction, _ = tx.update(jacobian, tx.init(jnp.zeros(3)))

@@ -28,6 +28,7 @@ def single_task(num_tasks: int, *, task: int) -> optax.GradientTransformationExt
       UserError: for an index out of range.
 
     Example:
+      >>> import jax.numpy as jnp
       >>> tx = single_task(2, task=1)
       >>> jacobian = jnp.array([[-4., 1., 1.], [6., 1., 1.]])
       >>> direction, _ = tx.update(jacobian, tx.init(jnp.zeros(3)))

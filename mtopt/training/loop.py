@@ -1,10 +1,11 @@
 """The training loop: steps, validation, checkpoints, and the model it chooses."""
 
+import contextlib
 import dataclasses
 import json
 import pathlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -139,22 +140,28 @@ def fit(
             clock = _Clock(start)
             for step in range(start + 1, schedule.steps + 1):
                 state, losses = program.step(state, next(batches))
+                if step == start + 1:
+                    jax.block_until_ready(losses)
+                    clock = _Clock(step)  # compiling is not training
                 if schedule.due(step, schedule.log_every):
-                    means = _checked(np.asarray(losses), step, dataset.tasks, seeds)
-                    _record_losses(
-                        writer, step, seeds, dataset, means, state, clock.rate(step)
-                    )
-                    progress(step, means.mean(axis=0))
+                    losses = _checked(np.asarray(losses), step, dataset.tasks, seeds)
+                    rate = clock.rate(step)
+                    _record_losses(writer, step, seeds, dataset, losses, state, rate)
+                    progress(step, losses.mean(axis=0))
                 if schedule.due(step, schedule.eval_every):
-                    scores = evaluate(
-                        program, state.params, state.model_state, dataset, dataset.valid
-                    )
-                    _record_scores(writer, "valid", step, seeds, dataset, scores)
-                    chosen = update(chosen, _score(scores, program), state)
-                    clock.skip()
+                    with clock.paused(state):
+                        scores = evaluate(
+                            program,
+                            state.params,
+                            state.model_state,
+                            dataset,
+                            dataset.valid,
+                        )
+                        _record_scores(writer, "valid", step, seeds, dataset, scores)
+                        chosen = update(chosen, _score(scores, program), state)
                 if schedule.due(step, schedule.checkpoint_every):
-                    checkpoints.save(step, (state, chosen))
-                    clock.skip()
+                    with clock.paused(state):
+                        checkpoints.save(step, (state, chosen))
             test = evaluate(
                 program, chosen.params, chosen.model_state, dataset, dataset.test
             )
@@ -256,14 +263,18 @@ class _Clock:
     def __init__(self, step: int):
         self._step = step
         self._since = time.perf_counter()
-        self._skipped = False
 
     def rate(self, step: int) -> float | None:
+        """Steps per second since the last call; None where there was no step."""
         now = time.perf_counter()
-        rate = (step - self._step) / (now - self._since)
-        skipped, self._skipped = self._skipped, False
+        steps, seconds = step - self._step, now - self._since
         self._step, self._since = step, now
-        return None if skipped else round(rate, 1)
+        return round(steps / seconds, 1) if steps else None
 
-    def skip(self) -> None:
-        self._skipped = True
+    @contextlib.contextmanager
+    def paused(self, state: TrainState) -> Iterator[None]:
+        """Leaves out what is done inside, once the steps before it are done."""
+        jax.block_until_ready(state)
+        begin = time.perf_counter()
+        yield
+        self._since += time.perf_counter() - begin
