@@ -8,9 +8,9 @@
   says that the per-task gradients which the step writes down are never computed.
 * ``mgda``: the step that needs them all, their Gramian, and its solve.
 
-The model is an MLP with one linear output a task. *Shared inputs*: every sample has a
-label of every task. *Disjoint inputs*: every task has its own samples. The last lines
-time :func:`mtopt.solvers.min_norm_weights` alone.
+The model is an MLP without biases, with one output a task. *Shared inputs*: every
+sample has a label of every task. *Disjoint inputs*: every task has its own samples. The
+last lines time :func:`mtopt.solvers.min_norm_weights` alone.
 
 Compilation is timed once, from the Python function to the executable. FLOPs are those
 that the compiler counts, with the body of a loop counted once (the solver of MGDA is
@@ -137,7 +137,7 @@ def make_problem(
     widths = [INPUTS.value, *HIDDEN.value]
     keys = jax.random.split(jax.random.key(0), len(widths) + 2)
     shared = [
-        {"w": jax.random.normal(key, (m, n)) * (2 / m) ** 0.5, "b": jnp.zeros(n)}
+        jax.random.normal(key, (m, n)) * (2 / m) ** 0.5
         for key, m, n in zip(keys[3:], widths, widths[1:], strict=False)
     ]
     heads = jax.random.normal(keys[0], (num_tasks, widths[-1])) / widths[-1] ** 0.5
@@ -174,8 +174,8 @@ def plain_step(
 
 def _encode(shared, x, key):
     del key
-    for layer in shared:
-        x = jax.nn.relu(x @ layer["w"] + layer["b"])
+    for weights in shared:
+        x = jax.nn.relu(x @ weights)
     return x
 
 

@@ -140,7 +140,7 @@ def parse_flags(argv: list[str]) -> list[str]:
     flags.DEFINE_string("experiment", "multi_digits", "", flag_values=early)
     try:
         early(argv, known_only=True)
-        config = experiment(early["experiment"].value).get_config()
+        config = experiment(str(early["experiment"].value)).get_config()
         _check_fields(config, argv)
         config_flags.DEFINE_config_dataclass("config", config, "The configuration.")
         return FLAGS(argv)

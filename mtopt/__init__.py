@@ -14,9 +14,9 @@ from mtopt.methods.mgda import mgda as mgda
 from mtopt.methods.single_task import single_task as single_task
 from mtopt.per_task import PerTask as PerTask
 from mtopt.problem import Problem as Problem
-from mtopt.problem import TaskGroups as TaskGroups
-from mtopt.problem import Tasks as Tasks
 from mtopt.step import TrainState as TrainState
 from mtopt.step import make_train_step as make_train_step
+from mtopt.tasks import TaskGroups as TaskGroups
+from mtopt.tasks import Tasks as Tasks
 
 __version__ = "0.1.0"

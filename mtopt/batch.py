@@ -171,7 +171,7 @@ def repeat_real(tree: Any, mask: Bool[Array, "K b"]) -> Any:
 def _labelled(y: np.ndarray) -> np.ndarray:
     if not np.issubdtype(y.dtype, np.floating):
         return np.ones(len(y), bool)
-    return ~np.isnan(y).any(axis=tuple(range(1, y.ndim)))
+    return np.asarray(~np.isnan(y).any(axis=tuple(range(1, y.ndim))))
 
 
 def _pad(array: np.ndarray, size: int) -> np.ndarray:

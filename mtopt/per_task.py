@@ -106,6 +106,13 @@ def task_keys(key: PRNGKeyArray, names: tuple[str, ...]) -> Key[Array, " K"]:
     return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, hashes)
 
 
+def in_words(names: Any) -> str:
+    """Task names for an error message: the first few of many."""
+    if isinstance(names, tuple) and len(names) > 6:
+        return f"({', '.join(map(repr, names[:5]))}, ... {len(names)} in all)"
+    return str(names)
+
+
 def _signature(tree: Any) -> dict[str, tuple[int, ...]]:
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path): jnp.shape(leaf) for path, leaf in leaves}

@@ -11,7 +11,8 @@ import optax
 from jaxtyping import Array, PRNGKeyArray
 
 from mtopt.batch import Batch
-from mtopt.problem import Params, TaskGroups, Tasks
+from mtopt.problem import Params
+from mtopt.tasks import TaskGroups, Tasks
 
 
 @jax.tree_util.register_dataclass

@@ -41,10 +41,11 @@ def _from_files(
 ) -> dict[str, Images]:
     own = folder / name
     root = own if own.is_dir() or subfolder_only else folder
-    return {
-        split: _checked(*(read_idx(_find(root, name, file)) for file in files), root)
-        for split, files in FILES.items()
-    }
+    read = {}
+    for split, (images, labels) in FILES.items():
+        pixels = read_idx(_find(root, name, images))
+        read[split] = _checked(pixels, read_idx(_find(root, name, labels)), root)
+    return read
 
 
 def _find(root: pathlib.Path, name: str, file: str) -> pathlib.Path:
@@ -80,13 +81,19 @@ def _from_tfds(name: str) -> dict[str, Images]:
             f"(folder=), or prepare it with tfds.builder({name!r}, "
             "file_format='array_record').download_and_prepare(), which needs TensorFlow"
         )
-    if builder.info.file_format is not tfds.core.FileFormat.ARRAY_RECORD:
+    found = builder.info.file_format
+    if found is not tfds.core.FileFormat.ARRAY_RECORD:
         raise UserError(
-            f"{builder.data_path} holds {builder.info.file_format.value} files, which "
+            f"{builder.data_path} holds {found and found.value} files, which "
             "only TensorFlow reads: prepare it with file_format='array_record', or "
             "give the folder of its four IDX files (folder=)"
         )
-    return {split: _collect(builder.as_data_source(split)) for split in FILES}
+    # tfds's decorator hides the arguments of as_data_source from the type checker.
+    read = builder.as_data_source
+    return {
+        split: _collect(read(split))  # pyright: ignore[reportCallIssue]
+        for split in FILES
+    }
 
 
 def _collect(source) -> Images:

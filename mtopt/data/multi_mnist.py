@@ -158,7 +158,8 @@ def _multi(
     sources = {
         s: load_images(s, folder, subfolder_only=apart) for s in dict.fromkeys(sets)
     }
-    pairs = _draw(*(sources[s] for s in sets), LAYOUTS[variant], counts, seed)
+    left, right = (sources[s] for s in sets)
+    pairs = _draw(left, right, LAYOUTS[variant], counts, seed)
     if _nbytes(pairs) <= on_device_bytes:
         splits = {s: ArraySplit(part.batch(), x_axis=None) for s, part in pairs.items()}
     else:
@@ -170,7 +171,9 @@ def _multi(
         kind="classification",
         outputs=10,
         x_axis=None,
-        **splits,
+        train=splits["train"],
+        valid=splits["valid"],
+        test=splits["test"],
     )
 
 

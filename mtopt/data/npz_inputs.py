@@ -77,8 +77,7 @@ def _one_hot(
     """One column per category of each column of codes."""
     codes = codes.astype(np.int64)
     largest = codes.max(axis=0)
-    if sizes is None:
-        sizes = largest + 1
+    sizes = np.asarray(largest + 1 if sizes is None else sizes)
     if sizes.shape != largest.shape or codes.min() < 0 or (largest >= sizes).any():
         raise UserError(
             f"{path}: x_cat has codes from {codes.min()} up to {largest.tolist()} by "

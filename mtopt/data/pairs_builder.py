@@ -89,4 +89,6 @@ def prepared(pairs: Mapping[str, Pairs], folder: pathlib.Path) -> Mapping[str, A
             ) from error
         # Another process was faster, so that the renaming found its folder there.
         builder = PairsBuilder(pairs, folder)
-    return {name: builder.as_data_source(name) for name in pairs}
+    # tfds's decorator hides the arguments of as_data_source from the type checker.
+    read = builder.as_data_source
+    return {name: read(name) for name in pairs}  # pyright: ignore[reportCallIssue]

@@ -9,7 +9,8 @@ from jaxtyping import Array, Bool, Float, Int
 from mtopt.batch import Batch
 from mtopt.errors import UserError
 from mtopt.per_task import PerTask
-from mtopt.problem import Params, Tasks
+from mtopt.problem import Params
+from mtopt.tasks import Tasks
 
 NAMES = ("L1", "L2")
 LOWER = 5e-6

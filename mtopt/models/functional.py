@@ -13,7 +13,8 @@ from mtopt.batch import masked_mean
 from mtopt.errors import UserError
 from mtopt.models.heads import check_kind, per_sample_loss, predictions
 from mtopt.per_task import PerTask, task_keys
-from mtopt.problem import Params, Tasks
+from mtopt.problem import Params
+from mtopt.tasks import Tasks
 
 Factory = Callable[[nnx.Rngs], nnx.Module]
 
@@ -176,7 +177,7 @@ class _Pure:
         # that a call advances, and equal keys would drop the same units twice.
         fresh = [
             jax.random.fold_in(key, i)
-            if jax.dtypes.issubdtype(stream.dtype, jax.dtypes.prng_key)
+            if jnp.issubdtype(stream.dtype, jax.dtypes.prng_key)
             else jnp.zeros(stream.shape, stream.dtype)
             for i, stream in enumerate(streams)
         ]

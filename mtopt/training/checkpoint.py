@@ -34,7 +34,7 @@ class Checkpoints:
     def __init__(self, folder: pathlib.Path, *, keep: int = 2):
         self._folder = pathlib.Path(folder).absolute()
         self._checkpointer = ocp.training.Checkpointer(
-            self._folder,
+            self._folder,  # pyright: ignore[reportArgumentType]
             preservation_policy=ocp.training.preservation_policies.LatestN(keep),
         )
 
