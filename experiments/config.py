@@ -48,6 +48,7 @@ class Config:
       single_task: train a model per task alone, as the baseline of delta-m.
       stack_seeds: run the seeds of a method as one vmapped program: faster for small
         dense models, slower for convolutions on a CPU.
+      tensorboard: also write TensorBoard events (needs the extra ``tensorboard``).
       dtype: of the model's arithmetic, ``float32`` or ``bfloat16``; parameters,
         losses and Gramians are float32 in either case.
     """
@@ -64,6 +65,7 @@ class Config:
     checkpoint_every: int = 500
     single_task: bool = True
     stack_seeds: bool = True
+    tensorboard: bool = False
     dtype: str = "float32"
 
 

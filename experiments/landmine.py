@@ -7,7 +7,7 @@
 import dataclasses
 
 from experiments import npz
-from experiments.config import Config
+from experiments.config import Config, Optimizer
 from experiments.runner import prepare as prepare
 
 
@@ -20,4 +20,5 @@ def get_config() -> Config:
         batch_size=32,
         steps=500,
         eval_every=50,
+        optimizer=Optimizer(learning_rate=1e-2, schedule="cosine", weight_decay=1e-2),
     )

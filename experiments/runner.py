@@ -20,6 +20,7 @@ from mtopt.data.dataset import Dataset
 from mtopt.errors import UserError
 from mtopt.metrics import METRICS
 from mtopt.models import MODELS
+from mtopt.training import tensorboard
 from mtopt.training.loop import Schedule, fit, read_result
 from mtopt.training.program import Program, separate_program, shared_program
 from mtopt.training.writer import write_json, write_text
@@ -64,6 +65,8 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
         config.log_every,
         config.checkpoint_every,
     )
+    if config.tensorboard:
+        tensorboard.require()
     optimizer = make_optimizer(config.optimizer, config.steps)
     for text in config.methods:
         calls.check("method", text, mtopt.METHODS, 1)
@@ -104,7 +107,9 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
     def job(folder: pathlib.Path) -> None:
         started = time.time()
         results = {
-            text: _train(text, program, dataset, schedule, stacks, folder)
+            text: _train(
+                text, program, dataset, schedule, stacks, folder, config.tensorboard
+            )
             for text in runs
         }
         comparison = report.Comparison(
@@ -174,6 +179,7 @@ def _train(
     schedule: Schedule,
     stacks: Sequence[tuple[int, ...]],
     folder: pathlib.Path,
+    events: bool,
 ) -> report.MethodResult:
     """One method, all seeds: what is finished is read, what is not is trained."""
     built = None
@@ -183,7 +189,15 @@ def _train(
         if read_result(place) is None:
             built = built or program(text, len(seeds))
             with _Bar(text, seeds, schedule.steps, dataset.tasks) as bar:
-                fit(built, dataset, schedule, place, seeds=seeds, progress=bar.update)
+                fit(
+                    built,
+                    dataset,
+                    schedule,
+                    place,
+                    seeds=seeds,
+                    tensorboard=events,
+                    progress=bar.update,
+                )
         parts.append(read_result(place))
     result = {
         key: np.concatenate([part[key] for part in parts])

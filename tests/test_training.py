@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ import pytest
 import mtopt
 from mtopt.data.dataset import ArraySplit, Dataset
 from mtopt.models import MODELS
+from mtopt.training import tensorboard
 from mtopt.training.checkpoint import Checkpoints
 from mtopt.training.loop import Schedule, fit, read_result
 from mtopt.training.program import separate_program, shared_program
@@ -266,3 +268,21 @@ def test_a_schedule_without_steps_is_an_error(field):
     values = {"steps": 1, "batch_size": 1, "eval_every": 1, "log_every": 1}
     with pytest.raises(mtopt.UserError, match=f"{field} is 0"):
         Schedule(**(values | {"checkpoint_every": 1, field: 0}))
+
+
+def test_tensorboard_gets_what_the_json_lines_get(tmp_path):
+    data = dataset(None)
+    built = program(data, 2)
+    fit(built, data, SCHEDULE, tmp_path, seeds=(0, 1), tensorboard=True)
+    for seed in (0, 1):
+        events = list((tmp_path / f"tensorboard/seed-{seed}").glob("events*"))
+        assert len(events) == 1
+        content = events[0].read_bytes()
+        for tag in (b"train/loss/a", b"valid/accuracy/b", b"test/pooled_accuracy"):
+            assert tag in content
+
+
+def test_tensorboard_without_its_package_is_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    with pytest.raises(mtopt.UserError, match="pip install"):
+        tensorboard.require()

@@ -20,6 +20,7 @@ from mtopt.step import TrainState
 from mtopt.training.checkpoint import Checkpoints
 from mtopt.training.evaluate import Scores, evaluate
 from mtopt.training.program import Program
+from mtopt.training.tensorboard import TensorBoard
 from mtopt.training.writer import MetricWriter, read_records, write_json
 
 Progress = Callable[[int, np.ndarray], None]
@@ -103,6 +104,7 @@ def fit(
     folder: pathlib.Path,
     *,
     seeds: Sequence[int],
+    tensorboard: bool = False,
     progress: Progress = lambda step, losses: None,
 ) -> Fit:
     """Trains S seeds, chooses each one's model on validation, tests it once.
@@ -119,6 +121,7 @@ def fit(
       folder: where the files go.
       seeds: one seed per model; it decides the initial parameters, the order of the
         samples and the noise in the step.
+      tensorboard: also write the records as TensorBoard events.
       progress: called with the step and the mean losses ``[K]`` at every training
         record.
 
@@ -133,7 +136,10 @@ def fit(
             state, chosen = checkpoints.load(checkpoints.latest, (state, chosen))
         start = int(np.ravel(state.step)[0])
         progress(start, np.full(len(dataset.tasks), np.nan))
-        with MetricWriter(folder / "metrics.jsonl", resume_from=start) as writer:
+        mirror = TensorBoard(folder) if tensorboard else None
+        with MetricWriter(
+            folder / "metrics.jsonl", resume_from=start, mirror=mirror
+        ) as writer:
             batches = dataset.train.batches(
                 schedule.batch_size, seeds=seeds, start=start
             )

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from mtopt.training.tensorboard import TensorBoard
+
 
 class MetricWriter:
     """Appends records to a ``.jsonl`` file, one JSON object per line.
@@ -15,6 +17,7 @@ class MetricWriter:
       path: the file.
       resume_from: on resuming, the step the run continues from; records of later
         steps are dropped, since the run writes them again. None starts a new file.
+      mirror: gets every record too; closed with the file.
 
     Example:
       >>> import tempfile
@@ -28,24 +31,35 @@ class MetricWriter:
       [{'step': 1, 'loss': 0.5}, {'step': 2, 'loss': 0.25}]
     """
 
-    def __init__(self, path: pathlib.Path, *, resume_from: int | None = None):
+    def __init__(
+        self,
+        path: pathlib.Path,
+        *,
+        resume_from: int | None = None,
+        mirror: TensorBoard | None = None,
+    ):
         kept = []
         if resume_from is not None and path.exists():
             kept = [r for r in read_records(path) if r["step"] <= resume_from]
         lines = "".join(json.dumps(_plain(record)) + "\n" for record in kept)
         write_text(path, lines)
         self._file = path.open("a", encoding="utf-8")
+        self._mirror = mirror
 
     def __enter__(self) -> "MetricWriter":
         return self
 
     def __exit__(self, *exception):
         self._file.close()
+        if self._mirror is not None:
+            self._mirror.close()
 
     def write(self, record: dict[str, Any]) -> None:
         """Appends one record and flushes it. NaN and infinity are written as null."""
         self._file.write(json.dumps(_plain(record)) + "\n")
         self._file.flush()
+        if self._mirror is not None:
+            self._mirror.write(record)
 
 
 def read_records(path: pathlib.Path) -> list[dict[str, Any]]:
