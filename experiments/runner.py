@@ -92,14 +92,15 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
             dtype=dtype,
         )
 
+    shared, separate = model(dataset.tasks), model(("task",))
+
     def program(text, num_seeds) -> Program:
         if text == SINGLE_TASK:
             tx = optax.chain(mtopt.equal_weighting(1), optimizer)
-            return separate_program(model(("task",)), tx, dataset.tasks, num_seeds)
+            return separate_program(separate, tx, dataset.tasks, num_seeds)
         tx = optax.chain(aggregators[text], optimizer)
-        return shared_program(model(dataset.tasks), tx, num_seeds)
+        return shared_program(shared, tx, num_seeds)
 
-    model(dataset.tasks)
     runs = [SINGLE_TASK] if config.single_task else []
     runs += list(config.methods)
     stacks = [config.seeds] if config.stack_seeds else [(s,) for s in config.seeds]

@@ -1,5 +1,6 @@
 """What a loop runs: init, step and predict, with the seeds on a leading axis."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -37,19 +38,20 @@ def shared_program(
     """Multi-task training: one model for all tasks, one replica per seed."""
     train_step = make_train_step(model.tasks, tx)
 
-    def init(key):
-        init_key, run_key = jax.random.split(key)
-        params, model_state = model.init(init_key)
-        return TrainState.create(params, tx, run_key, model_state)
+    def init(keys):
+        init_keys, run_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
+        params, model_state = _init(model)(init_keys)
+        create = jax.vmap(lambda p, s, key: TrainState.create(p, tx, key, s))
+        return create(params, model_state, run_keys)
 
     def step(state, batch):
         state, metrics = train_step(state, batch)
         return state, metrics["losses"]
 
     return Program(
-        jax.jit(jax.vmap(init)),
+        init,
         jax.jit(jax.vmap(step), donate_argnums=0),
-        jax.jit(jax.vmap(model.predict, in_axes=(0, 0, None))),
+        _predict(model),
         (num_seeds,),
     )
 
@@ -77,8 +79,12 @@ def separate_program(
     over_tasks = Batch(inputs, 0, 0)  # pyright: ignore[reportArgumentType]
     train_step = make_train_step(model.tasks, tx)
 
-    def init(key):
-        return one.init(task_keys(key, tuple(task_names)))
+    def init(keys):
+        own = jax.vmap(lambda key: task_keys(key, tuple(task_names)))(keys)
+        state = one.init(own.reshape(-1))
+        return jax.tree.map(
+            lambda leaf: leaf.reshape(*own.shape, *leaf.shape[1:]), state
+        )
 
     def step(state, batch):
         x = batch.x if inputs is None else _lift(batch.x)
@@ -92,11 +98,23 @@ def separate_program(
         return over(params, model_state, x)[:, 0]
 
     return Program(
-        jax.jit(jax.vmap(init)),
+        init,
         jax.jit(jax.vmap(step), donate_argnums=0),
         jax.jit(jax.vmap(predict, in_axes=(0, 0, None))),
         (num_seeds, len(task_names)),
     )
+
+
+@functools.cache
+def _init(model: Model) -> Callable[..., Any]:
+    """Initialisation over keys, compiled once for all methods that train the model."""
+    return jax.jit(jax.vmap(model.init))
+
+
+@functools.cache
+def _predict(model: Model) -> Callable[..., jax.Array]:
+    """Prediction over seeds, compiled once for all methods that train the model."""
+    return jax.jit(jax.vmap(model.predict, in_axes=(0, 0, None)))
 
 
 def _lift(tree: Any) -> Any:
