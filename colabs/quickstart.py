@@ -25,8 +25,9 @@
 # name the `right` one; both share an encoder, and pull it in different directions. The
 # digits come with scikit-learn, so there is nothing to download.
 #
-# A batch has inputs `x [B, ...]`, and for every task labels `y [K, B]` and a `mask` that
-# says which labels are real. The task axis K comes first everywhere, sorted by name.
+# A batch has inputs `x [B, ...]`, and for every task labels `y [K, B]` and a `mask`
+# that says which labels are real. The task axis K comes first everywhere, sorted by
+# name.
 
 # %%
 import os
@@ -41,8 +42,9 @@ import optax
 
 import mtopt
 from mtopt.data import multi_digits
-from mtopt.models import build
+from mtopt.models.mlp import mlp
 
+np.set_printoptions(precision=3)
 data = multi_digits(num_train=1_000 if FAST else 12_000)
 batch = next(data.train.in_order(128))
 print(f"tasks {data.tasks}: x {batch.x.shape}, y {batch.y.shape}")
@@ -57,7 +59,7 @@ plt.show()
 # %% [markdown]
 # ## 2. A model, and the step
 #
-# `build` makes a Flax model and hands it over as pure functions. To bring your own,
+# `mlp` makes a Flax model and hands it over as pure functions. To bring your own,
 # write two of them for *one* task, `encode(shared, x, key)` and
 # `head_loss(head, representation, y, mask, key)`, and wrap them in `mtopt.Tasks`.
 #
@@ -65,13 +67,12 @@ plt.show()
 # direction, Adam makes a step of it. What a method remembers is in `state.opt_state`,
 # here the weights of its last solve.
 #
-# The last lines do the same without our step, for a training loop of your own: ask the
-# problem for losses and rows, and hand both to `tx.update`. A negative cosine between
-# two rows is what "conflicting gradients" means.
+# `my_step` does the same without our step, for a training loop of your own: ask the
+# problem for losses and rows, and hand both to `tx.update`. The rows are yours to look
+# at: a negative cosine between two of them is what "conflicting gradients" means.
 
 # %%
-model = build(
-    "mlp",
+model = mlp(
     batch.x.shape[1:],
     names=data.tasks,
     kind=data.kind,
@@ -87,21 +88,32 @@ step = mtopt.make_train_step(model.tasks, tx)
 for _ in range(3):
     state, metrics = step(state, batch)
     weights = optax.tree.get(state.opt_state, "weights")
-    print(f"losses {metrics['losses'].round(3)}, MGDA's weights {weights.round(3)}")
+    print(f"losses {metrics['losses']}, MGDA's weights {weights}")
 
-problem = model.tasks.problem(batch, key, model_state)
-losses, rows = problem.losses_and_grads(params)
-updates, _ = tx.update(rows, tx.init(params), params, losses=losses, problem=problem)
-products = mtopt.gramian(rows["shared"])
-cosine = products[0, 1] / jnp.sqrt(products[0, 0] * products[1, 1])
-print(f"cosine of the two gradients at the start: {cosine:.3f}")
+
+@jax.jit
+def my_step(params, opt_state, batch, key):
+    problem = model.tasks.problem(batch, key)
+    losses, rows = problem.losses_and_grads(params)
+    updates, opt_state = tx.update(
+        rows, opt_state, params, losses=losses, problem=problem
+    )
+    products = mtopt.gramian(rows["shared"])
+    cosine = products[0, 1] / jnp.sqrt(products[0, 0] * products[1, 1])
+    return optax.apply_updates(params, updates), opt_state, cosine
+
+
+mine = (params, tx.init(params))
+for t in range(3):
+    *mine, cosine = my_step(*mine, batch, jax.random.fold_in(key, t))
+    print(f"by hand: the cosine of the two gradients is {cosine:.3f}")
 
 # %% [markdown]
 # ## 3. Training
 #
-# Three seeds train at once: `batches` stacks one stream of samples per seed on a leading
-# axis, and `vmap` turns the step of one model into that of three. Swapping the method is
-# swapping one object.
+# Three seeds train at once: `batches` stacks one stream of samples per seed on a
+# leading axis, and `vmap` turns the step of one model into that of three. Swapping the
+# method is swapping one object.
 
 # %%
 SEEDS = (0, 1, 2)
@@ -159,13 +171,14 @@ plt.show()
 # %% [markdown]
 # ## 4. A method of your own
 #
-# Most methods decide on one weight per task. For those, `mtopt.weighting` does the rest:
-# it leaves out tasks that are absent from a batch, combines the gradients (in a single
-# backward pass, since `weigh` does not read the rows), and sets the rule for the heads.
+# Most methods decide on one weight per task. For those, `mtopt.weighting` does the
+# rest: it leaves out tasks that are absent from a batch, combines the gradients (in a
+# single backward pass, since `weigh` does not read the rows), and sets the rule for the
+# heads.
 #
-# Here is one that looks hardest at the task with the larger loss. It names what it needs,
-# `losses` and `present`, and passes its memory on, of which it has none. Nothing is
-# differentiated through the weights.
+# Here is one that looks hardest at the task with the larger loss. It names what it
+# needs, `losses` and `present`, and passes its memory on, of which it has none. Nothing
+# is differentiated through the weights.
 #
 # An aggregator also takes a plain `[K, D]` array, so that you can check it by hand
 # before you train with it.

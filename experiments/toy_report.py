@@ -138,11 +138,11 @@ def picture(result: Trajectories, path: str | os.PathLike[str]) -> None:
     ).ravel()
     for panel in panels[len(result.points) :]:
         panel.set_axis_off()
-    filled = None
+    maps = []
     for k, (panel, (method, points)) in enumerate(
         zip(panels, result.points.items(), strict=False)
     ):
-        filled = _landscape(panel, result.scale)
+        maps.append(_landscape(panel, result.scale))
         for colour, own in zip(COLOURS, points, strict=False):
             _trajectory(panel, own, colour)
         count = int(on_front(points[:, -1]).sum())
@@ -155,7 +155,7 @@ def picture(result: Trajectories, path: str | os.PathLike[str]) -> None:
             panel.set_ylabel("$x_2$")
         else:
             panel.tick_params(left=False)
-    bar = figure.colorbar(filled, ax=panels, shrink=0.7, pad=0.02, aspect=30)
+    bar = figure.colorbar(maps[0], ax=panels, shrink=0.7, pad=0.02, aspect=30)
     bar.set_label("mean of the two losses", color=INK, fontsize=9)
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=8, color="#555555", labelcolor=INK)

@@ -45,8 +45,9 @@ def mgda(
         inputs the latter's Gramian is diagonal.
       apply_to: what the weights multiply. ``"original"``: the gradients, as in the
         authors' code and ParetoGNN; with a normalisation d is then not the shortest
-        vector of either hull, and need not descend every loss. ``"normalized"``: the
-        scaled gradients, as LibMTL does.
+        vector of either hull, and need not descend every loss (two unit gradients
+        always weigh 1/2 each, so that ``l2`` is then equal weighting for K = 2).
+        ``"normalized"``: the scaled gradients, as LibMTL does.
       heads: ``"weighted"`` differentiates the weighted loss (the authors' code);
         ``"plain"`` leaves a head its own gradient (LibMTL).
 
