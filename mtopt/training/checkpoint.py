@@ -33,9 +33,10 @@ class Checkpoints:
 
     def __init__(self, folder: pathlib.Path, *, keep: int = 2):
         self._folder = pathlib.Path(folder).absolute()
+        newest = ocp.training.preservation_policies.LatestN(keep)
         self._checkpointer = ocp.training.Checkpointer(
             self._folder,  # pyright: ignore[reportArgumentType]
-            preservation_policy=ocp.training.preservation_policies.LatestN(keep),
+            preservation_policy=newest,  # pyright: ignore[reportArgumentType]
         )
 
     def __enter__(self) -> "Checkpoints":
