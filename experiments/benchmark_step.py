@@ -30,6 +30,7 @@ from absl import app, flags
 from jaxtyping import Array, Float
 
 import mtopt
+from experiments.cli import command
 from mtopt.solvers import min_norm_weights
 
 INPUTS = flags.DEFINE_integer("inputs", 1024, "Features of a sample.", lower_bound=1)
@@ -67,10 +68,10 @@ class Cost(NamedTuple):
     call: float
 
 
-def main(argv: Sequence[str]) -> None:
+@command
+def main(argv: list[str]) -> None:
     """Measures, and prints each line as it is known."""
-    if len(argv) > 1:
-        raise app.UsageError(f"cannot read {argv[1]!r}: flags start with --")
+    del argv
     device = jax.devices()[0]
     widths = "-".join(map(str, [INPUTS.value, *HIDDEN.value]))
     print(f"jax {jax.__version__} on {device.device_kind}, MLP {widths}, float32\n")

@@ -12,10 +12,11 @@ import pathlib
 import sys
 from typing import Any
 
-from absl import app, flags, logging
+from absl import app, flags
 from ml_collections import config_flags
 
 from experiments import EXPERIMENTS
+from experiments.cli import command
 from mtopt.errors import UserError, nearest
 
 flags.DEFINE_string(
@@ -41,19 +42,15 @@ flags.DEFINE_string(
 FLAGS = flags.FLAGS
 
 
+@command
 def main(argv: list[str]) -> None:
     """Checks everything, then makes the folder, then runs."""
-    logging.set_verbosity(logging.WARNING)
+    del argv
+    folder, name, config, data_dir = _requested()
+    job = experiment(name).prepare(config, name, data_dir)
+    _announce(folder, name, config, data_dir)
     try:
-        if len(argv) > 1:
-            raise UserError(f"cannot read {argv[1]!r}: flags start with --")
-        folder, name, config, data_dir = _requested()
-        job = experiment(name).prepare(config, name, data_dir)
-        _announce(folder, name, config, data_dir)
         job(folder)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
     except KeyboardInterrupt:
         print(f"\nstopped; continue with --resume={folder}", file=sys.stderr)
         sys.exit(130)

@@ -55,6 +55,8 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
     ):
         if len(set(values)) < len(values):
             raise UserError(f"{field} has an entry twice: {getattr(config, field)}")
+    if min(config.seeds) < 0:
+        raise UserError(f"seeds are {config.seeds}: expected none below 0")
     dtype = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}.get(config.dtype)
     if dtype is None:
         raise UserError(f"dtype is {config.dtype!r}: expected float32 or bfloat16")

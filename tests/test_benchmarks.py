@@ -1,13 +1,16 @@
 """The benchmark of the step: what it compares is the same, and it prints it all."""
 
+import sys
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 from absl.testing import flagsaver
 
 import mtopt
-from experiments import benchmark_step
+from experiments import benchmark_step, benchmark_torchjd
 
 TOY = {
     "inputs": 5,
@@ -72,3 +75,20 @@ def test_every_cost_is_a_positive_number():
     assert list(costs) == ["jax.grad", "equal_weighting", "mgda"]
     assert all(np.isfinite(cost).all() and min(cost) > 0 for cost in costs.values())
     assert costs["mgda"].flops > costs["equal_weighting"].flops
+
+
+def test_the_comparison_with_torchjd_needs_its_extra(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(SystemExit) as stop:
+        benchmark_torchjd.main(["benchmark_torchjd"])
+    assert stop.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert 'pip install ".[bench]"' in lines[0]
+
+
+def test_excess_is_that_of_the_exact_optimum():
+    gramian = benchmark_torchjd.problems(2)["random"]
+    assert benchmark_torchjd.excess(gramian, np.array([1.0, 0.0])) > 1e-3
+    ours = mtopt.solvers.min_norm_weights(jnp.asarray(gramian))
+    assert benchmark_torchjd.excess(gramian, np.asarray(ours)) < 1e-7
