@@ -13,8 +13,10 @@ import optax
 from tqdm import tqdm
 
 import mtopt
-from experiments import calls, report
+from experiments import calls, pictures
+from experiments.comparison import Comparison, MethodResult
 from experiments.config import Config, make_optimizer
+from experiments.table import table
 from mtopt.data import DATASETS
 from mtopt.data.dataset import Dataset
 from mtopt.errors import UserError
@@ -115,7 +117,7 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
             )
             for text in runs
         }
-        comparison = report.Comparison(
+        comparison = Comparison(
             experiment=experiment,
             task_names=dataset.tasks,
             metric_names=tuple(metric.name for metric in METRICS[dataset.kind]),
@@ -149,15 +151,15 @@ def load(text: str, data_dir: pathlib.Path | None) -> Dataset:
 
 
 def conclude(
-    comparison: report.Comparison,
+    comparison: Comparison,
     results: dict[str, Any],
     dataset: Dataset,
     folder: pathlib.Path,
     seconds: float,
 ) -> None:
     """Writes and prints the table, draws the pictures, and says where they are."""
-    table = report.table(comparison)
-    write_text(folder / "table.txt", table + "\n")
+    text = table(comparison)
+    write_text(folder / "table.txt", text + "\n")
     write_json(
         folder / "results.json",
         {
@@ -166,9 +168,9 @@ def conclude(
             "test": {name: result.metrics for name, result in results.items()},
         },
     )
-    report.scatter(comparison, folder / "test.png")
-    report.curves(comparison, folder / "curves.png")
-    print(f"\n{table}\n")
+    pictures.scatter(comparison, folder / "test.png")
+    pictures.curves(comparison, folder / "curves.png")
+    print(f"\n{text}\n")
     print(f"finished in {seconds:.0f} s")
     for name in ("test.png", "curves.png"):
         print(f"picture  {folder / name}")
@@ -183,7 +185,7 @@ def _train(
     stacks: Sequence[tuple[int, ...]],
     folder: pathlib.Path,
     events: bool,
-) -> report.MethodResult:
+) -> MethodResult:
     """One method, all seeds: what is finished is read, what is not is trained."""
     built = None
     parts = []
@@ -208,7 +210,7 @@ def _train(
     }
     _say(text, result, dataset)
     curves = {"step": parts[0]["step"], "validation": result["validation"]}
-    return report.MethodResult(text, result["test"], curves)
+    return MethodResult(text, result["test"], curves)
 
 
 def _say(text: str, result: dict[str, np.ndarray], dataset: Dataset) -> None:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from experiments.report import COLOURS, INK
+from experiments.pictures import COLOURS, INK
 from mtopt.data import toy
 
 NEAR = 0.05  # how far from the front a point may be that is called on it

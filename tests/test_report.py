@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from matplotlib import image
 
-from experiments import report
-from experiments.report import Comparison, MethodResult
+from experiments import pictures
+from experiments.comparison import Comparison, MethodResult
+from experiments.table import table
 from mtopt.errors import UserError
 
 NAN = float("nan")
@@ -55,7 +56,7 @@ def heads(text):
 
 
 def test_planted_numbers_stand_in_their_cells():
-    text = report.table(planted())
+    text = table(planted())
     assert text.splitlines()[0] == (
         "planted: test accuracy (higher is better), mean ± standard deviation over "
         "2 seeds"
@@ -88,7 +89,7 @@ def test_relative_changes_weigh_metrics_or_tasks_and_know_directions():
         single,
         [MethodResult("ours", ours, {})],
     )
-    text = report.table(comparison)
+    text = table(comparison)
     assert "test rmse (lower is better), 1 seed" in text
     found = [c.strip() for c in cells(text, "ours")]
     assert found == ["8.000", "–", "10.00", "–", "-4.00†", "+0.00†", "1.00"]
@@ -102,7 +103,7 @@ def test_undefined_seeds_methods_and_baselines():
     up.metrics[0] = NAN  # one of two seeds
     down.metrics[:] = NAN
     comparison.baseline.metrics[:, 1] = 0
-    text = report.table(comparison)
+    text = table(comparison)
     found = [c.strip() for c in cells(text, "up")]
     # Against 0.78 alone: the other baseline is 0.
     assert found[:3] == ["0.868 ± 0.000*", "0.912 ± 0.000*", "0.890 ± 0.000*"]
@@ -117,17 +118,17 @@ def test_a_task_nobody_measured_leaves_the_other_means_alone():
     comparison = planted(tasks=12)
     for row in comparison.results:
         row.metrics[:, 3] = NAN
-    text = report.table(comparison)
+    text = table(comparison)
     rest = np.delete(np.linspace(0.78, 0.82, 12), 3).mean()
     assert cells(text, "single task")[2].strip() == f"{rest:.3f} ± 0.014"
     comparison.methods[0].metrics[:, 5] = NAN  # only this one has no comparable mean
-    text = report.table(comparison)
+    text = table(comparison)
     assert [c.strip() for c in cells(text, "up")[:3]] == list("–––")
     assert cells(text, "single task")[2].strip() == f"{rest:.3f} ± 0.014"
 
 
 def test_many_tasks_are_summed_up():
-    text = report.table(planted(tasks=12))
+    text = table(planted(tasks=12))
     assert (
         " ".join(heads(text).split())[:38] == "lowest task highest task mean of tasks"
     )
@@ -138,13 +139,13 @@ def test_many_tasks_are_summed_up():
 def test_no_change_is_not_minus_nothing():
     single = planted().baseline
     same = dataclasses.replace(single, name="same")
-    text = report.table(dataclasses.replace(planted(), methods=[same]))
+    text = table(dataclasses.replace(planted(), methods=[same]))
     assert [c.strip() for c in cells(text, "same")][-3:] == ["+0.00", "+0.00", "1.00"]
 
 
 def test_without_single_task_runs_there_is_no_relative_change():
     comparison = dataclasses.replace(planted(), baseline=None)
-    text = report.table(comparison)
+    text = table(comparison)
     assert "Δ" not in text
     assert "single" not in text
     assert [c.strip() for c in cells(text, "up")][-1] == "1.00"
@@ -154,7 +155,7 @@ def test_without_single_task_runs_there_is_no_relative_change():
 def test_every_line_fits_the_terminal(tasks):
     comparison = planted(tasks)
     comparison.methods.append(result("uncertainty_weighting", np.full((tasks, 1), 0.5)))
-    text = report.table(comparison)
+    text = table(comparison)
     assert max(map(len, text.splitlines())) <= 100
     shown = tasks if tasks <= 6 else 2
     assert len(cells(text, "up")) == shown + 4
@@ -175,7 +176,7 @@ def test_every_line_fits_the_terminal(tasks):
 def test_numbers_have_sensible_digits(value, shown):
     only = MethodResult("only", np.full((1, 1, 1), value), {})
     comparison = Comparison("x", ("a",), ("m",), (True,), None, [only])
-    assert cells(report.table(comparison), "only")[0] == shown
+    assert cells(table(comparison), "only")[0] == shown
 
 
 def colours(path):
@@ -191,19 +192,19 @@ def has(found, colour):
 
 
 @pytest.mark.parametrize("tasks", [2, 12])
-@pytest.mark.parametrize("draw", [report.scatter, report.curves])
+@pytest.mark.parametrize("draw", [pictures.scatter, pictures.curves])
 def test_pictures_show_every_method_in_its_colour(tmp_path, draw, tasks):
     path = tmp_path / "picture.png"
     draw(planted(tasks), path)
     found = colours(path)
-    assert has(found, report.SINGLE_TASK)
-    assert has(found, report.COLOURS[0])
-    assert has(found, report.COLOURS[1])
-    assert not has(found, report.COLOURS[2])
+    assert has(found, pictures.SINGLE_TASK)
+    assert has(found, pictures.COLOURS[0])
+    assert has(found, pictures.COLOURS[1])
+    assert not has(found, pictures.COLOURS[2])
 
 
 @pytest.mark.parametrize("tasks", [2, 12])
-@pytest.mark.parametrize("draw", [report.scatter, report.curves])
+@pytest.mark.parametrize("draw", [pictures.scatter, pictures.curves])
 def test_pictures_survive_what_is_undefined(tmp_path, draw, tasks):
     comparison = planted(tasks)
     up, down = comparison.methods
@@ -211,7 +212,7 @@ def test_pictures_survive_what_is_undefined(tmp_path, draw, tasks):
     up.curves["validation"][:, 6:], down.curves["validation"][:] = NAN, np.inf
     comparison.methods.append(MethodResult("no steps", up.metrics + 0.01, {}))
     draw(comparison, tmp_path / "some.png")
-    assert has(colours(tmp_path / "some.png"), report.COLOURS[0])
+    assert has(colours(tmp_path / "some.png"), pictures.COLOURS[0])
     for row in comparison.results:
         row.metrics[:] = NAN
         row.curves.clear()
@@ -221,10 +222,10 @@ def test_pictures_survive_what_is_undefined(tmp_path, draw, tasks):
 
 def test_learning_curves_keep_their_ends_in_view():
     rise = 0.9 - 0.8 * np.exp(-np.arange(50) / 4)
-    low, high = report._limits([rise[None], 0.98 * rise[None], np.full((1, 50), 0.3)])
+    low, high = pictures._limits([rise[None], 0.98 * rise[None], np.full((1, 50), 0.3)])
     assert low < 0.3  # a method that ends far below the others is shown
     assert high > rise[-1]
-    low, _ = report._limits([rise[None], 0.98 * rise[None]])
+    low, _ = pictures._limits([rise[None], 0.98 * rise[None]])
     assert rise[0] < low < 0.85  # the first steps are not
 
 
