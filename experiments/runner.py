@@ -248,7 +248,9 @@ class _Bar:
 
     def update(self, step: int, losses: np.ndarray) -> None:
         self._bar.update(step - self._bar.n)
-        if len(self._tasks) <= 4:
+        if np.isnan(losses).all():  # nothing has run yet
+            self._bar.set_postfix_str("compiling")
+        elif len(self._tasks) <= 4:
             shown = zip(self._tasks, losses, strict=True)
             self._bar.set_postfix({task: f"{loss:.3f}" for task, loss in shown})
         else:

@@ -123,7 +123,7 @@ def fit(
         samples and the noise in the step.
       tensorboard: also write the records as TensorBoard events.
       progress: called with the step and the mean losses ``[K]`` at every training
-        record.
+        record; before the first step, with losses that are NaN.
 
     Raises:
       UserError: where a loss is no longer finite, or a checkpoint does not fit.
