@@ -53,7 +53,8 @@ def weighting(
       memory: the initial memory of the method.
       from_rows: True if ``weigh`` reads the rows, which then exist anyway and are
         summed; False pulls the weights back through the loss instead, in one backward
-        pass, where the step offers that.
+        pass, where the step offers that and no transformation before this one has
+        changed the rows (``rows`` are those of the step: the very same arrays).
 
     Returns:
       An optax transformation from per-task gradients to one direction. ``updates`` is
@@ -79,29 +80,33 @@ def weighting(
         state,
         params=None,
         *,
+        rows=None,
         present=None,
         task_weights=None,
         pullback=None,
+        problem=None,
         **extra,
     ):
+        clean_rows = rows
         rows, head_grads = split(updates)
         check_rows(rows, None if params is None else split(params)[0], num_tasks)
         if present is None:
-            present = jnp.ones((num_tasks,), bool)
+            everyone = jnp.ones((num_tasks,), bool)
+            present = everyone if problem is None else problem.present
         weights, memory = weigh(
             state.memory,
             rows=rows,
             params=params,
             present=present,
-            pullback=pullback,
+            problem=problem,
             **extra,
         )
         weights = jnp.where(present, weights, 0).astype(state.weights.dtype)
         applied = weights if task_weights is None else weights * task_weights
-        if from_rows or pullback is None:
-            direction = combine(applied, rows)
-        else:
+        if not from_rows and pullback is not None and _same(rows, clean_rows):
             direction = pullback(applied)
+        else:
+            direction = combine(applied, rows)
         if head_grads is not None:
             if heads == "weighted":
                 head_grads = scale_heads(head_grads, applied)
@@ -109,6 +114,14 @@ def weighting(
         return direction, WeightingState(weights, memory)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _same(rows: Any, clean_rows: Any) -> bool:
+    """True if these are the rows of the step itself, array for array."""
+    if clean_rows is None:
+        return False
+    pairs = zip(jax.tree.leaves(rows), jax.tree.leaves(clean_rows), strict=True)
+    return all(row is clean for row, clean in pairs)
 
 
 def split(tree: Any) -> tuple[Any, Any]:

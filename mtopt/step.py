@@ -102,6 +102,7 @@ def make_train_step(
             grads,
             state.opt_state,
             state.params,
+            rows=grads["shared"],
             losses=losses,
             present=problem.present,
             pullback=functools.partial(problem.pullback, state.params),

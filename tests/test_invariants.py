@@ -30,8 +30,9 @@ def make(name, num_tasks):
     return mtopt.METHODS[name](num_tasks, **OPTIONS[name](num_tasks))
 
 
-def extra(problem, params):
+def extra(problem, params, grads):
     return {
+        "rows": grads["shared"],
         "losses": problem.losses(params),
         "present": problem.present,
         "pullback": lambda weights: problem.pullback(params, weights),
@@ -64,7 +65,8 @@ def test_structure_shape_and_dtype_are_those_of_the_parameters(name):
     problem = tasks.problem(batch, jax.random.key(0))
     _, grads = problem.losses_and_grads(params)
     tx = make(name, 3)
-    updates, _ = tx.update(grads, tx.init(params), params, **extra(problem, params))
+    extra_args = extra(problem, params, grads)
+    updates, _ = tx.update(grads, tx.init(params), params, **extra_args)
     assert jax.tree.structure(updates) == jax.tree.structure(params)
     for update, parameter in zip(
         jax.tree.leaves(updates), jax.tree.leaves(params), strict=True
@@ -211,13 +213,58 @@ def test_rows_and_pullback_give_the_same_step(name):
     problem = tasks.problem(batch, jax.random.key(0))
     losses, grads = problem.losses_and_grads(params)
     tx = make(name, 3)
-    pulled, _ = tx.update(grads, tx.init(params), params, **extra(problem, params))
+    extra_args = extra(problem, params, grads)
+    pulled, _ = tx.update(grads, tx.init(params), params, **extra_args)
     summed, _ = tx.update(grads, tx.init(params), params, losses=losses)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
         pulled,
         summed,
     )
+
+
+@every_method
+def test_rows_that_a_transformation_changed_are_what_counts(name):
+    """A scalarizer must not pull weights back past a SAM that stands before it."""
+    tasks, params, batch = problems.classification(3, 6, 5, (7,), 4, None)
+
+    def double(updates, state, params=None, **extra):
+        del params, extra
+        rows = jax.tree.map(lambda leaf: 2 * leaf, updates["shared"])
+        return {**updates, "shared": rows}, state
+
+    init = optax.EmptyState
+    doubled = optax.GradientTransformationExtraArgs(lambda params: init(), double)
+    moves = []
+    for before in (optax.identity(), doubled):
+        tx = optax.chain(before, make(name, 3), optax.sgd(1.0))
+        state = mtopt.TrainState.create(params, tx, jax.random.key(0))
+        after, _ = mtopt.make_train_step(tasks, tx)(state, batch)
+        moves.append(
+            jax.tree.map(
+                lambda a, b: np.asarray(a - b), after.params["shared"], params["shared"]
+            )
+        )
+    jax.tree.map(
+        lambda plain, twice: np.testing.assert_allclose(
+            twice, 2 * plain, rtol=1e-3, atol=1e-5
+        ),
+        *moves,
+    )
+
+
+@every_method
+def test_the_problem_says_who_is_present(name):
+    tasks, params, batch = problems.classification(3, 6, 5, (7,), 4, None)
+    batch = mtopt.Batch(batch.x, batch.y, batch.mask.at[1].set(False))
+    problem = tasks.problem(batch, jax.random.key(0))
+    losses, grads = problem.losses_and_grads(params)
+    tx = make(name, 3)
+    updates, state = tx.update(
+        grads, tx.init(params), params, losses=losses, problem=problem
+    )
+    assert state.weights[1] == 0
+    assert np.linalg.norm(jax.tree.leaves(updates["shared"])[0]) > 0
 
 
 @every_method

@@ -109,7 +109,12 @@ def test_the_upper_bound_weighs_by_the_representation():
     tx = mtopt.mgda(3, space="representation")
     pulled = jax.tree_util.Partial(problem.pullback, params)
     updates, state = tx.update(
-        grads, tx.init(params), params, problem=problem, pullback=pulled
+        grads,
+        tx.init(params),
+        params,
+        rows=grads["shared"],
+        problem=problem,
+        pullback=pulled,
     )
     expected = mtopt.solvers.min_norm_weights(problem.representation_gramian(params))
     np.testing.assert_allclose(state.weights, expected, atol=1e-5)
