@@ -15,6 +15,11 @@ from mtopt.errors import UserError
 FILES = ["results.json", "table.txt", "toy.png", "trajectories.npz"]
 
 
+def trajectories(folder):
+    with np.load(folder / "trajectories.npz") as file:
+        return dict(file)
+
+
 def small(**changes):
     config = toy.Config(("equal_weighting", "mgda"), steps=25, log_every=10)
     return dataclasses.replace(config, **changes)
@@ -28,7 +33,7 @@ def test_a_run_leaves_trajectories_results_a_table_and_a_picture(tmp_path, capsy
     run(small(), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == FILES
     assert (tmp_path / "toy.png").read_bytes().startswith(b"\x89PNG")
-    stored = np.load(tmp_path / "trajectories.npz")
+    stored = trajectories(tmp_path)
     results = json.loads((tmp_path / "results.json").read_text())
     for method in ("equal_weighting", "mgda"):
         points = stored[method]
@@ -51,7 +56,7 @@ def test_a_run_leaves_trajectories_results_a_table_and_a_picture(tmp_path, capsy
 
 def test_finished_methods_are_read_again_and_the_others_run(tmp_path, monkeypatch):
     run(small(methods=("mgda",)), tmp_path)
-    before = np.load(tmp_path / "trajectories.npz")["mgda"]
+    before = trajectories(tmp_path)["mgda"]
     ran = []
     original = toy._run
     monkeypatch.setattr(
@@ -59,9 +64,7 @@ def test_finished_methods_are_read_again_and_the_others_run(tmp_path, monkeypatc
     )
     run(small(), tmp_path)
     assert ran == ["equal_weighting"]
-    np.testing.assert_array_equal(
-        np.load(tmp_path / "trajectories.npz")["mgda"], before
-    )
+    np.testing.assert_array_equal(trajectories(tmp_path)["mgda"], before)
 
 
 def test_the_scale_of_the_first_loss_decides_where_its_gradient_leads(tmp_path):
@@ -72,7 +75,7 @@ def test_the_scale_of_the_first_loss_decides_where_its_gradient_leads(tmp_path):
         sgd = Optimizer(name="sgd", learning_rate=0.01)
         config = small(methods=("single_task(task=0)",), scale=scale, optimizer=sgd)
         run(config, folder)
-        ends.append(np.load(folder / "trajectories.npz")["single_task(task=0)"][:, 1])
+        ends.append(trajectories(folder)["single_task(task=0)"][:, 1])
     moved = [np.linalg.norm(end - INITS, axis=1) for end in ends]
     assert (moved[1] > 2 * moved[0]).all()
 
