@@ -44,8 +44,10 @@ def torchjd_mgda() -> Callable[[np.ndarray], np.ndarray]:
       UserError: where the extra is not installed.
     """
     try:
-        import torch
-        from torchjd.aggregation import MGDAWeighting
+        import torch  # pyright: ignore[reportMissingImports]
+        from torchjd.aggregation import (  # pyright: ignore[reportMissingImports]
+            MGDAWeighting,
+        )
     except ImportError as error:
         raise UserError(
             f'this benchmark needs torch and torchjd ({error}): pip install ".[bench]"'
