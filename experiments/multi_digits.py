@@ -1,7 +1,7 @@
 """The main job: five ways to train two tasks on overlapping digits.
 
 ``python -m experiments.main`` (also ``--experiment=multi_digits``). The data is
-scikit-learn's digits, two on each 12x12 canvas; the tasks are to name the left one and
+scikit-learn's digits, two on each 10x10 canvas; the tasks are to name the left one and
 the right one. It needs no file and no network.
 """
 

@@ -99,6 +99,7 @@ def _plane(comparison: Comparison) -> Figure:
         axes.errorbar(x, y, xerr=dx, yerr=dy, **_mean(style))
     _tidy(axes)
     axes.margins(0.12)
+    axes.locator_params(axis="x", nbins=5)  # accuracies have long tick labels
     metric = comparison.metric_names[0]
     first, second = comparison.task_names
     axes.set(xlabel=f"{first}: test {metric}", ylabel=f"{second}: test {metric}")

@@ -126,6 +126,16 @@ def test_a_resumed_run_equals_an_unbroken_one_bit_for_bit(tmp_path, stop, separa
     assert records("unbroken") == records("broken")
 
 
+def test_a_run_cut_off_before_its_result_tests_once_in_its_records(tmp_path):
+    data = dataset(None)
+    built = program(data, 2)
+    fit(built, data, SCHEDULE, tmp_path, seeds=(0, 1))
+    before = (tmp_path / "metrics.jsonl").read_text()
+    (tmp_path / "result.json").unlink()
+    fit(built, data, SCHEDULE, tmp_path, seeds=(0, 1))
+    assert (tmp_path / "metrics.jsonl").read_text() == before
+
+
 def test_a_checkpoint_cut_short_is_passed_over_or_named(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(1, {"w": jnp.zeros(3)})

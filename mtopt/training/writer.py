@@ -16,7 +16,8 @@ class MetricWriter:
     Args:
       path: the file.
       resume_from: on resuming, the step the run continues from; records of later
-        steps are dropped, since the run writes them again. None starts a new file.
+        steps and of the test, which comes last, are dropped, since the run writes
+        them again. None starts a new file.
       mirror: gets every record too; closed with the file.
 
     Example:
@@ -40,7 +41,11 @@ class MetricWriter:
     ):
         kept = []
         if resume_from is not None and path.exists():
-            kept = [r for r in read_records(path) if r["step"] <= resume_from]
+            kept = [
+                record
+                for record in read_records(path)
+                if record["step"] <= resume_from and record.get("split") != "test"
+            ]
         lines = "".join(json.dumps(_plain(record)) + "\n" for record in kept)
         write_text(path, lines)
         self._file = path.open("a", encoding="utf-8")
