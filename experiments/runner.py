@@ -9,7 +9,6 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-import optax
 from tqdm import tqdm
 
 import mtopt
@@ -100,9 +99,9 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
 
     def program(text, num_seeds) -> Program:
         if text == SINGLE_TASK:
-            tx = optax.chain(mtopt.equal_weighting(1), optimizer)
+            tx = mtopt.chain(mtopt.equal_weighting(1), optimizer)
             return separate_program(separate, tx, dataset.tasks, num_seeds)
-        tx = optax.chain(aggregators[text], optimizer)
+        tx = mtopt.chain(aggregators[text], optimizer)
         return shared_program(shared, tx, num_seeds)
 
     runs = [SINGLE_TASK] if config.single_task else []

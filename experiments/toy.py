@@ -85,7 +85,7 @@ def prepare(
             raise UserError(f"{field} is {getattr(config, field)}: expected 1 or more")
     optimizer = make_optimizer(config.optimizer, config.steps)
     chains = {
-        text: optax.chain(calls.build("method", text, mtopt.METHODS, 2), optimizer)
+        text: mtopt.chain(calls.build("method", text, mtopt.METHODS, 2), optimizer)
         for text in config.methods
     }
 

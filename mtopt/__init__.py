@@ -1,9 +1,12 @@
 """Multi-task optimization in JAX: every method is one optax object."""
 
 from mtopt import solvers as solvers
+from mtopt.aggregation import on_gramian as on_gramian
+from mtopt.aggregation import row_weighting as row_weighting
 from mtopt.aggregation import weighting as weighting
 from mtopt.batch import Batch as Batch
 from mtopt.batch import masked_mean as masked_mean
+from mtopt.chain import chain as chain
 from mtopt.errors import UserError as UserError
 from mtopt.linalg import combine as combine
 from mtopt.linalg import gramian as gramian

@@ -1,5 +1,6 @@
 """What every aggregator does around its own weights: check, weigh, combine."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -8,13 +9,13 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float
 
-from mtopt.errors import UserError
-from mtopt.linalg import combine
+from mtopt.errors import UserError, expect, expect_one_of
+from mtopt.linalg import combine, gramian
 from mtopt.per_task import PerTask
 
 
 class WeightingState(NamedTuple):
-    """State of an aggregator that weighs tasks.
+    """State of an aggregator.
 
     Attributes:
       weights: the weights of the last update, ``[K]``, before ``task_weights``; read
@@ -26,12 +27,22 @@ class WeightingState(NamedTuple):
     memory: Any
 
 
+Weigh = Callable[..., tuple[Float[Array, " K"], Any]]
+InitMemory = Callable[[Any], Any]
+
+
+def nothing(shared: Any) -> Any:
+    """The memory of a method that has none."""
+    del shared
+    return ()
+
+
 def weighting(
     num_tasks: int,
-    weigh: Callable[..., tuple[Float[Array, " K"], Any]],
+    weigh: Weigh,
     *,
     heads: str,
-    memory: Any = (),
+    memory: InitMemory = nothing,
     from_rows: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
     r"""An aggregator from a rule that gives every task a weight.
@@ -45,12 +56,13 @@ def weighting(
     Args:
       num_tasks: K, at least 1.
       weigh: ``(memory, *, rows, params, present, **extra) -> (weights, memory)``. It
-        names the extra arguments it needs (``losses``, ``problem``) keyword-only, so
-        that a missing one is a ``TypeError`` with its name.
+        names the extra arguments it needs (``losses``, ``problem``, ``key``)
+        keyword-only, so that a missing one is a ``TypeError`` with its name. The loss
+        of an absent task reads 1, so that its logarithm and inverse are finite.
       heads: ``"weighted"``: a task's own parameters move along ``w_k t_k`` times their
         gradient, as when the weighted loss is differentiated; ``"plain"``: along their
         gradient alone.
-      memory: the initial memory of the method.
+      memory: shared parameters to the initial memory of the method.
       from_rows: True if ``weigh`` reads the rows, which then exist anyway and are
         summed; False pulls the weights back through the loss instead, in one backward
         pass, where the step offers that and no transformation before this one has
@@ -65,15 +77,108 @@ def weighting(
       UserError: for fewer than one task, an unknown head rule, or (on update) leaves
         without the task axis.
     """
-    if num_tasks < 1:
-        raise UserError(f"num_tasks is {num_tasks}: expected at least 1")
-    if heads not in ("weighted", "plain"):
-        raise UserError(f"heads is {heads!r}: expected 'weighted' or 'plain'")
+
+    def reduce(memory, *, rows, clean_rows, pullback, **extra):
+        weights, memory = weigh(memory, rows=rows, **extra)
+        if not from_rows and pullback is not None and _same(rows, clean_rows):
+            return weights, pullback, memory
+        return weights, functools.partial(combine, rows=rows), memory
+
+    return _aggregator(num_tasks, reduce, heads, memory)
+
+
+def on_gramian(
+    num_tasks: int,
+    weigh: Callable[..., tuple[Float[Array, " K"], Any]],
+    *,
+    heads: str,
+    space: str = "parameters",
+    memory: InitMemory = nothing,
+) -> optax.GradientTransformationExtraArgs:
+    """An aggregator from a rule on the Gramian of the gradients.
+
+    Args:
+      num_tasks: K, at least 1.
+      weigh: ``(memory, gramian, *, present, **extra) -> (weights, memory)``; the rows
+        and columns of absent tasks in ``gramian`` are zero.
+      heads: see :func:`weighting`.
+      space: where the gradients are taken: ``"parameters"``, or ``"representation"``,
+        which costs K passes through the heads and one through the encoder. For
+        disjoint inputs the latter's Gramian is diagonal.
+      memory: see :func:`weighting`.
+
+    Returns:
+      An aggregator; in the space of the representation it needs ``problem``.
+
+    Raises:
+      UserError: for an unknown space, and as :func:`weighting`.
+    """
+    expect_one_of("space", space, ("parameters", "representation"))
+
+    def of_parameters(memory, *, rows, present, **extra):
+        products = only_present(gramian(rows), present)
+        return weigh(memory, products, present=present, **extra)
+
+    def of_representation(memory, *, rows, params, present, problem, **extra):
+        del rows
+        products = only_present(problem.representation_gramian(params), present)
+        return weigh(memory, products, present=present, **extra)
+
+    own = space == "parameters"
+    rule = of_parameters if own else of_representation
+    return weighting(num_tasks, rule, heads=heads, memory=memory, from_rows=own)
+
+
+def row_weighting(
+    num_tasks: int,
+    reduce: Callable[..., tuple[Float[Array, " K"], Any, Any]],
+    *,
+    heads: str,
+    memory: InitMemory = nothing,
+) -> optax.GradientTransformationExtraArgs:
+    r"""An aggregator that sums rows of its own making.
+
+    .. math:: d = \sum_k w_k t_k r_k
+
+    for methods whose direction is not in the span of this step's gradients: masked
+    coordinate by coordinate, averaged over steps, or taken on another batch.
+
+    Args:
+      num_tasks: K, at least 1.
+      reduce: ``(memory, *, rows, params, present, **extra) -> (weights, rows,
+        memory)``: the weights w and the rows r, a tree like the ``rows`` it got. Those
+        of absent tasks come in as zeros.
+      heads: see :func:`weighting`.
+      memory: see :func:`weighting`.
+
+    Returns:
+      An aggregator.
+
+    Raises:
+      UserError: as :func:`weighting`.
+    """
+
+    def made(memory, *, rows, present, clean_rows, pullback, **extra):
+        del clean_rows, pullback
+        weights, rows, memory = reduce(
+            memory, rows=where_present(present, rows, 0), present=present, **extra
+        )
+        return weights, functools.partial(combine, rows=rows), memory
+
+    return _aggregator(num_tasks, made, heads, memory)
+
+
+def _aggregator(num_tasks, reduce, heads, memory):
+    """What all aggregators do; ``reduce`` gives weights and what sums by them."""
+    expect(num_tasks >= 1, "num_tasks", num_tasks, "at least 1")
+    expect_one_of("heads", heads, ("weighted", "plain"))
 
     def init(params):
-        del params
-        uniform = jnp.full((num_tasks,), 1 / num_tasks, jnp.float32)
-        return WeightingState(uniform, memory)
+        shared, _ = split(params)
+        dtype = jnp.result_type(jnp.float32, *jax.tree.leaves(shared))
+        return WeightingState(
+            jnp.full((num_tasks,), 1 / num_tasks, dtype), memory(shared)
+        )
 
     def update(
         updates,
@@ -84,29 +189,29 @@ def weighting(
         present=None,
         task_weights=None,
         pullback=None,
-        problem=None,
         **extra,
     ):
         clean_rows = rows
         rows, head_grads = split(updates)
         check_rows(rows, None if params is None else split(params)[0], num_tasks)
         if present is None:
+            problem = extra.get("problem")
             everyone = jnp.ones((num_tasks,), bool)
             present = everyone if problem is None else problem.present
-        weights, memory = weigh(
+        if "losses" in extra:
+            extra["losses"] = jnp.where(present, extra["losses"], 1)
+        weights, weighted_sum, memory = reduce(
             state.memory,
             rows=rows,
             params=params,
             present=present,
-            problem=problem,
+            clean_rows=clean_rows,
+            pullback=pullback,
             **extra,
         )
         weights = jnp.where(present, weights, 0).astype(state.weights.dtype)
         applied = weights if task_weights is None else weights * task_weights
-        if not from_rows and pullback is not None and _same(rows, clean_rows):
-            direction = pullback(applied)
-        else:
-            direction = combine(applied, rows)
+        direction = weighted_sum(applied)
         if head_grads is not None:
             if heads == "weighted":
                 head_grads = scale_heads(head_grads, applied)
@@ -186,3 +291,46 @@ def uniform_over(present: Bool[Array, " K"]) -> Float[Array, " K"]:
     """Equal weights on the present tasks, summing to 1 (to 0 where none is)."""
     count = jnp.maximum(present.sum(), 1).astype(jnp.float32)
     return present.astype(jnp.float32) / count
+
+
+def only_present(
+    matrix: Float[Array, "K K"], present: Bool[Array, " K"]
+) -> Float[Array, "K K"]:
+    """The matrix with zeros in the rows and columns of absent tasks."""
+    return jnp.where(present[:, None] & present[None, :], matrix, 0)
+
+
+def where_present(present: Bool[Array, " K"], new: Any, old: Any) -> Any:
+    """``new`` for the present tasks, ``old`` for the others, leaf by leaf.
+
+    Args:
+      present: which tasks take part, ``[K]``.
+      new: a tree of leaves ``[K, ...]``.
+      old: a tree like it, or a number for all of it.
+    """
+
+    def choose(new_leaf, old_leaf):
+        mask = present.reshape(-1, *(1,) * (new_leaf.ndim - 1))
+        return jnp.where(mask, new_leaf, old_leaf)
+
+    if jax.tree.structure(old) != jax.tree.structure(new):
+        old = jax.tree.map(lambda leaf: jnp.asarray(old, leaf.dtype), new)
+    return jax.tree.map(choose, new, old)
+
+
+def mean_over(
+    present: Bool[Array, " K"], values: Float[Array, " K"]
+) -> Float[Array, ""]:
+    """The mean over the present tasks, 0 where none is."""
+    return jnp.vdot(uniform_over(present).astype(values.dtype), values)
+
+
+def own_key(key: Any, count: Any) -> Any:
+    """The randomness of a method in this step.
+
+    Args:
+      key: the one that the step hands to every method, or None.
+      count: the number of updates so far, which the method remembers: on plain arrays,
+        where no step hands out a key, it makes one.
+    """
+    return jax.random.fold_in(jax.random.key(0), count) if key is None else key

@@ -31,3 +31,31 @@ def nearest(name: str, known: "list[str] | tuple[str, ...]") -> str:
     if not close:
         return listing
     return f"did you mean {' or '.join(repr(c) for c in close)}? {listing}"
+
+
+def expect(condition: bool, name: str, value: object, expected: str) -> None:
+    """Raises unless an option has a value that it may have.
+
+    Args:
+      condition: True if it may.
+      name: of the option.
+      value: what was given.
+      expected: what may be given, in words: ``"a number above 0"``.
+
+    Raises:
+      UserError: naming all three.
+
+    Example:
+      >>> expect(0 < 2, "rho", 2, "a number above 0")
+    """
+    if not condition:
+        raise UserError(f"{name} is {value!r}: expected {expected}")
+
+
+def expect_one_of(name: str, value: object, known: tuple[str, ...]) -> None:
+    """Raises unless ``value`` is one of the names an option knows.
+
+    Raises:
+      UserError: with all of them.
+    """
+    expect(value in known, name, value, f"one of {known}")

@@ -69,6 +69,21 @@ class Problem(abc.ABC):
     def next_model_state(self, params: Params) -> Any:
         """The model state after one clean forward pass, whatever a method evaluates."""
 
+    @abc.abstractmethod
+    def split(self, parts: int) -> tuple["Problem", ...]:
+        """Independent problems on equal parts of the batch, each with its own key.
+
+        Samples take turns, so that every part has its share of a padded sub-batch;
+        those beyond the last full turn are left out. It is how a method gets a
+        validation half, or three independent batches, out of one step.
+
+        Args:
+          parts: their number, at most the samples of the batch.
+
+        Raises:
+          UserError: where the batch has fewer samples.
+        """
+
     def pullback(self, params: Params, weights: Float[Array, " K"]) -> Any:
         """The shared gradient of the weighted loss, ``sum_k w_k dL_k/dshared``.
 
@@ -138,6 +153,30 @@ class StackedProblem(Problem):
         if self.tasks.x_axis is None:
             return state
         return jax.tree.map(self._mean_over_present, state, self.model_state)
+
+    def split(self, parts):  # noqa: D102
+        size = self.batch.mask.shape[1]
+        if not 1 <= parts <= size:
+            raise UserError(
+                f"a batch of {size} samples cannot be split into {parts} parts: raise "
+                "the batch size"
+            )
+        x_samples = 0 if self.tasks.x_axis is None else 1
+
+        def part(i):
+            def take(leaf, axis):
+                index = (slice(None),) * axis
+                return leaf[(*index, slice(i, size // parts * parts, parts))]
+
+            batch = Batch(
+                jax.tree.map(lambda leaf: take(leaf, x_samples), self.batch.x),
+                jax.tree.map(lambda leaf: take(leaf, 1), self.batch.y),
+                take(self.batch.mask, 1),
+            )
+            key = jax.random.fold_in(self.key, 3 + i)
+            return StackedProblem(batch, key, self.model_state, self.tasks)
+
+        return tuple(part(i) for i in range(parts))
 
     def _task_loss(self, shared, head, x, y, mask, encode_key, head_key):
         representation, _ = self._encode_one(shared, x, encode_key)
@@ -245,6 +284,10 @@ class GroupedProblem(Problem):
         return tuple(
             part.next_model_state(own) for part, own in self._split(params, None)
         )
+
+    def split(self, parts):  # noqa: D102
+        pieces = zip(*(group.split(parts) for group in self.parts), strict=True)
+        return tuple(GroupedProblem(piece) for piece in pieces)
 
     @property
     def _order(self) -> np.ndarray:

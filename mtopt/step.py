@@ -107,6 +107,7 @@ def make_train_step(
             present=problem.present,
             pullback=functools.partial(problem.pullback, state.params),
             problem=problem,
+            key=jax.random.fold_in(key, 2),
         )
         return TrainState(
             state.step + 1,

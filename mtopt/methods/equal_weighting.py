@@ -3,7 +3,7 @@
 import optax
 
 from mtopt.aggregation import uniform_over, weighting
-from mtopt.errors import UserError
+from mtopt.errors import expect_one_of
 
 
 def equal_weighting(
@@ -41,8 +41,7 @@ def equal_weighting(
       Kurin et al., In Defense of the Unitary Scalarization for Deep Multi-Task
       Learning, 2022, arXiv 2201.04122.
     """
-    if reduction not in ("mean", "sum"):
-        raise UserError(f"reduction is {reduction!r}: expected 'mean' or 'sum'")
+    expect_one_of("reduction", reduction, ("mean", "sum"))
 
     def weigh(memory, *, present, **_):
         if reduction == "sum":

@@ -3,13 +3,11 @@
 import jax.numpy as jnp
 import optax
 
-from mtopt.aggregation import weighting
-from mtopt.errors import UserError
-from mtopt.linalg import gramian
+from mtopt.aggregation import on_gramian
+from mtopt.errors import expect_one_of
 from mtopt.solvers import min_norm_weights
 
 NORMALIZATIONS = ("none", "l2", "loss", "loss+")
-SPACES = ("parameters", "representation")
 
 
 def mgda(
@@ -77,35 +75,20 @@ def mgda(
       absent from the batch does not take part. nash-mtl multiplies d by K:
       ``optax.scale(K)`` after it does the same.
     """
-    for option, value, known in (
-        ("normalize", normalize, NORMALIZATIONS),
-        ("space", space, SPACES),
-        ("apply_to", apply_to, ("original", "normalized")),
-    ):
-        if value not in known:
-            raise UserError(f"{option} is {value!r}: expected one of {known}")
+    expect_one_of("normalize", normalize, NORMALIZATIONS)
+    expect_one_of("apply_to", apply_to, ("original", "normalized"))
 
-    def weigh(memory, *, rows, params, present, losses=None, problem=None, **_):
-        if space == "parameters":
-            products = gramian(rows)
-        else:
-            products = _need(problem, "problem").representation_gramian(params)
-        inverse = _inverse_scale(products, losses)
-        weights = min_norm_weights(products * jnp.outer(inverse, inverse), present)
-        return weights * (inverse if apply_to == "normalized" else 1), memory
-
-    def _inverse_scale(products, losses):
-        norms = jnp.sqrt(jnp.diagonal(products))
+    def weigh(memory, gramian, *, present, losses=None, **_):
+        norms = jnp.sqrt(jnp.diagonal(gramian))
         scale = jnp.ones_like(norms)
         if normalize in ("l2", "loss+"):
             scale = scale * norms
         if normalize in ("loss", "loss+"):
-            scale = scale * jnp.abs(_need(losses, "losses"))
-        return jnp.where(scale > 0, 1 / jnp.where(scale > 0, scale, 1), 0)
+            if losses is None:
+                raise TypeError("mgda.update() missing keyword argument: 'losses'")
+            scale = scale * jnp.abs(losses)
+        inverse = jnp.where(scale > 0, 1 / jnp.where(scale > 0, scale, 1), 0)
+        weights = min_norm_weights(gramian * jnp.outer(inverse, inverse), present)
+        return weights * (inverse if apply_to == "normalized" else 1), memory
 
-    def _need(value, name):
-        if value is None:
-            raise TypeError(f"mgda.update() missing keyword argument: {name!r}")
-        return value
-
-    return weighting(num_tasks, weigh, heads=heads, from_rows=space == "parameters")
+    return on_gramian(num_tasks, weigh, heads=heads, space=space)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import optax
 
 from mtopt.aggregation import weighting
-from mtopt.errors import UserError
+from mtopt.errors import expect
 
 
 def single_task(num_tasks: int, *, task: int) -> optax.GradientTransformationExtraArgs:
@@ -39,8 +39,7 @@ def single_task(num_tasks: int, *, task: int) -> optax.GradientTransformationExt
       The ``stl`` weighting of Navon et al., Multi-Task Learning as a Bargaining Game,
       2022, arXiv 2202.01017.
     """
-    if not 0 <= task < num_tasks:
-        raise UserError(f"task is {task}: expected an index from 0 to {num_tasks - 1}")
+    expect(0 <= task < num_tasks, "task", task, f"an index from 0 to {num_tasks - 1}")
 
     def weigh(memory, **_):
         return jax.nn.one_hot(task, num_tasks, dtype=jnp.float32), memory

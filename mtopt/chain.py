@@ -1,0 +1,57 @@
+"""``optax.chain`` in which a member may ask what the rest makes of its update."""
+
+from typing import Any
+
+import optax
+
+
+def chain(
+    *transforms: optax.GradientTransformation,
+) -> optax.GradientTransformationExtraArgs:
+    """Applies transformations one after another, as ``optax.chain`` does.
+
+    Every member also gets ``after``: a function from the update it is about to return
+    to the one that leaves the whole chain, learning rate, momentum and clipping
+    included. A method that adapts by what the step does to the losses, such as FAMO,
+    evaluates ``problem.losses(params + after(update))``. ``after`` changes no state;
+    the chain then computes the same once more, which ``jit`` merges.
+
+    Args:
+      *transforms: transformations of per-task gradients, one aggregator, then ordinary
+        optax. A chain may be a member of another one.
+
+    Returns:
+      A transformation whose state is the tuple of its members' states.
+
+    Example:
+      >>> import jax.numpy as jnp, mtopt
+      >>> tx = mtopt.chain(mtopt.equal_weighting(2), optax.sgd(0.1))
+      >>> params = jnp.zeros(2)
+      >>> rows = jnp.array([[1., 0.], [3., 2.]])
+      >>> updates, state = tx.update(rows, tx.init(params), params)
+      >>> print(updates)
+      [-0.2 -0.1]
+    """
+    members = [optax.with_extra_args_support(transform) for transform in transforms]
+
+    def init(params):
+        return tuple(member.init(params) for member in members)
+
+    def update(updates, state, params=None, *, after=lambda updates: updates, **extra):
+        def run(index: int, updates: Any) -> tuple[Any, tuple[Any, ...]]:
+            """The updates of the members from this one on, and their new states."""
+            if index == len(members):
+                return updates, ()
+
+            def rest(own_updates):
+                return after(run(index + 1, own_updates)[0])
+
+            updates, first = members[index].update(
+                updates, state[index], params, after=rest, **extra
+            )
+            updates, others = run(index + 1, updates)
+            return updates, (first, *others)
+
+        return run(0, updates)
+
+    return optax.GradientTransformationExtraArgs(init, update)
