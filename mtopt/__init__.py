@@ -11,6 +11,7 @@ from mtopt.errors import UserError as UserError
 from mtopt.linalg import combine as combine
 from mtopt.linalg import gramian as gramian
 from mtopt.linear import linear_problem as linear_problem
+from mtopt.linear import linear_update as linear_update
 from mtopt.methods import METHODS as METHODS
 from mtopt.methods.equal_weighting import equal_weighting as equal_weighting
 from mtopt.methods.fixed_weighting import fixed_weighting as fixed_weighting

@@ -1,8 +1,11 @@
 """A problem from a Jacobian: every method on plain arrays."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+import optax
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from mtopt.batch import Batch, masked_mean
 from mtopt.per_task import PerTask
@@ -61,6 +64,61 @@ def linear_problem(
     }
     tasks = Tasks(names, _encode, _head_loss)
     return tasks.problem(batch, jax.random.key(0)), params
+
+
+def linear_update(
+    tx: optax.GradientTransformation,
+    state: optax.OptState,
+    jacobian: Float[Array, "K D"],
+    losses: Float[Array, " K"],
+    *,
+    present: Bool[Array, " K"] | None = None,
+    task_weights: Float[Array, " K"] | None = None,
+    key: PRNGKeyArray | None = None,
+    learning_rate: float = 0.01,
+) -> tuple[Float[Array, " D"], optax.OptState]:
+    """One update of any method on a Jacobian, with all that a step would hand it.
+
+    Args:
+      tx: the method.
+      state: its state, at first ``tx.init(params)`` with those of
+        :func:`linear_problem`.
+      jacobian: the K gradients.
+      losses: the K losses.
+      present: which tasks have labels; None for all.
+      task_weights: what multiplies the method's weights; None for ones.
+      key: the randomness of the step; None for always the same.
+      learning_rate: of the descent that a method expects to follow it, for those that
+        look at the losses after the step.
+
+    Returns:
+      The direction, and the new state.
+
+    Example:
+      >>> import mtopt
+      >>> jacobian = jnp.array([[-4., 1., 1.], [6., 1., 1.]])
+      >>> losses = jnp.array([2., 3.])
+      >>> tx = mtopt.equal_weighting(2)
+      >>> state = tx.init(linear_problem(jacobian, losses)[1])
+      >>> direction, state = linear_update(tx, state, jacobian, losses)
+      >>> print(direction.round(3))
+      [1. 1. 1.]
+    """
+    problem, params = linear_problem(jacobian, losses, present)
+    updates, state = optax.with_extra_args_support(tx).update(
+        {"shared": jacobian, "tasks": jax.tree.map(jnp.zeros_like, params["tasks"])},
+        state,
+        params,
+        rows=jacobian,
+        losses=jnp.where(problem.present, losses, 0),
+        present=problem.present,
+        task_weights=task_weights,
+        pullback=functools.partial(problem.pullback, params),
+        problem=problem,
+        key=jax.random.key(0) if key is None else key,
+        after=lambda updates: jax.tree.map(lambda u: -learning_rate * u, updates),
+    )
+    return updates["shared"], state
 
 
 def _encode(shared, x, key):

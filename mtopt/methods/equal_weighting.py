@@ -37,9 +37,9 @@ def equal_weighting(
       [1.0, 1.0, 1.0]
 
     References:
-      Called linear scalarization (LS) or equal weighting (EW). In defence of it:
       Kurin et al., In Defense of the Unitary Scalarization for Deep Multi-Task
-      Learning, 2022, arXiv 2201.04122.
+      Learning, 2022, arXiv 2201.04122. Others call it linear scalarization (LS) or
+      equal weighting (EW).
     """
     expect_one_of("reduction", reduction, ("mean", "sum"))
 

@@ -36,8 +36,8 @@ def single_task(num_tasks: int, *, task: int) -> optax.GradientTransformationExt
       [6.0, 1.0, 1.0]
 
     References:
-      The ``stl`` weighting of Navon et al., Multi-Task Learning as a Bargaining Game,
-      2022, arXiv 2202.01017.
+      Navon et al., Multi-Task Learning as a Bargaining Game, 2022, arXiv 2202.01017,
+      whose code has it as the weighting ``stl``.
     """
     expect(0 <= task < num_tasks, "task", task, f"an index from 0 to {num_tasks - 1}")
 
