@@ -71,7 +71,8 @@ def weighting(
     Returns:
       An optax transformation from per-task gradients to one direction. ``updates`` is
       ``{"shared": rows, "tasks": head gradients}``, or any other tree of rows: then
-      all of it is shared.
+      all of it is shared. A wrapper may hand its update ``weights``, in place of the
+      method's own, or ``reweigh``, a function of them.
 
     Raises:
       UserError: for fewer than one task, an unknown head rule, or (on update) leaves
@@ -80,11 +81,10 @@ def weighting(
 
     def reduce(memory, *, rows, clean_rows, pullback, **extra):
         weights, memory = weigh(memory, rows=rows, **extra)
-        if not from_rows and pullback is not None and _same(rows, clean_rows):
-            return weights, pullback, memory
-        return weights, functools.partial(combine, rows=rows), memory
+        pulled = None if from_rows else pullback
+        return weights, _sum_of_gradients(rows, clean_rows, pulled), memory
 
-    return _aggregator(num_tasks, reduce, heads, memory)
+    return _aggregator(num_tasks, reduce, _sum_of_gradients, heads, memory)
 
 
 def on_gramian(
@@ -165,11 +165,29 @@ def row_weighting(
         )
         return weights, functools.partial(combine, rows=rows), memory
 
-    return _aggregator(num_tasks, made, heads, memory)
+    def no_sum(rows, clean_rows, pullback):
+        del rows, clean_rows, pullback
+        raise UserError(
+            "this aggregator sums rows that it makes in every step: weights from "
+            "outside, such as those of weights_every, cannot take the place of its own"
+        )
+
+    return _aggregator(num_tasks, made, no_sum, heads, memory)
 
 
-def _aggregator(num_tasks, reduce, heads, memory):
-    """What all aggregators do; ``reduce`` gives weights and what sums by them."""
+def _sum_of_gradients(rows, clean_rows, pullback):
+    """What sums the gradients by their weights: a pull-back of clean ones, if any."""
+    if pullback is not None and same_rows(rows, clean_rows):
+        return pullback
+    return functools.partial(combine, rows=rows)
+
+
+def _aggregator(num_tasks, reduce, sum_by, heads, memory):
+    """What all aggregators do.
+
+    ``reduce`` finds weights, and what sums by them; ``sum_by`` only the latter, for
+    weights that a wrapper hands in.
+    """
     expect(num_tasks >= 1, "num_tasks", num_tasks, "at least 1")
     expect_one_of("heads", heads, ("weighted", "plain"))
 
@@ -188,27 +206,31 @@ def _aggregator(num_tasks, reduce, heads, memory):
         rows=None,
         present=None,
         task_weights=None,
+        weights=None,
+        reweigh=None,
         pullback=None,
         **extra,
     ):
         clean_rows = rows
         rows, head_grads = split(updates)
         check_rows(rows, None if params is None else split(params)[0], num_tasks)
-        if present is None:
-            problem = extra.get("problem")
-            everyone = jnp.ones((num_tasks,), bool)
-            present = everyone if problem is None else problem.present
+        present = present_tasks(num_tasks, present, extra.get("problem"))
         if "losses" in extra:
             extra["losses"] = jnp.where(present, extra["losses"], 1)
-        weights, weighted_sum, memory = reduce(
-            state.memory,
-            rows=rows,
-            params=params,
-            present=present,
-            clean_rows=clean_rows,
-            pullback=pullback,
-            **extra,
-        )
+        if weights is None:
+            weights, weighted_sum, memory = reduce(
+                state.memory,
+                rows=rows,
+                params=params,
+                present=present,
+                clean_rows=clean_rows,
+                pullback=pullback,
+                **extra,
+            )
+        else:
+            weighted_sum, memory = sum_by(rows, clean_rows, pullback), state.memory
+        if reweigh is not None:
+            weights = reweigh(weights)
         weights = jnp.where(present, weights, 0).astype(state.weights.dtype)
         applied = weights if task_weights is None else weights * task_weights
         direction = weighted_sum(applied)
@@ -221,8 +243,8 @@ def _aggregator(num_tasks, reduce, heads, memory):
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _same(rows: Any, clean_rows: Any) -> bool:
-    """True if these are the rows of the step itself, array for array."""
+def same_rows(rows: Any, clean_rows: Any) -> bool:
+    """True if ``rows`` are ``clean_rows``, those of the step, array for array."""
     if clean_rows is None:
         return False
     pairs = zip(jax.tree.leaves(rows), jax.tree.leaves(clean_rows), strict=True)
@@ -291,6 +313,28 @@ def uniform_over(present: Bool[Array, " K"]) -> Float[Array, " K"]:
     """Equal weights on the present tasks, summing to 1 (to 0 where none is)."""
     count = jnp.maximum(present.sum(), 1).astype(jnp.float32)
     return present.astype(jnp.float32) / count
+
+
+def present_tasks(num_tasks: int, present: Any, problem: Any) -> Bool[Array, " K"]:
+    """Which tasks take part: as told, else as the problem says, else all."""
+    if present is not None:
+        return present
+    return jnp.ones((num_tasks,), bool) if problem is None else problem.present
+
+
+def weights_of(state: Any) -> Float[Array, " K"]:
+    """The weights in the state of an aggregator, or of one that is wrapped.
+
+    Raises:
+      UserError: where there are none.
+    """
+    weights = optax.tree.get(state, "weights")
+    if weights is None:
+        raise UserError(
+            f"{type(state).__name__} holds no weights: expected the state of an "
+            "aggregator; wrappers take one, such as mtopt.mgda(3)"
+        )
+    return weights
 
 
 def only_present(
