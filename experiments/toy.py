@@ -3,14 +3,14 @@
 ``python -m experiments.main --experiment=toy``. Two losses of one point in the plane,
 with a narrow valley between the starts and the Pareto front; see
 :func:`mtopt.data.toy.toy_tasks`. Nash-MTL, FAMO and others draw this picture with the
-first loss scaled by 0.1, CAGrad with ``--config.scale=1``.
+first loss scaled by 0.1, CAGrad with ``--config.scale=1 --config.starts=cagrad``.
 """
 
 import dataclasses
 import math
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ from experiments import calls, toy_report
 from experiments.config import Optimizer, make_optimizer
 from experiments.toy_report import Trajectories
 from mtopt.data import toy
-from mtopt.errors import UserError
+from mtopt.errors import UserError, expect_one_of
 from mtopt.training.writer import write_json, write_text
 
 
@@ -35,6 +35,7 @@ class Config:
       methods: the methods, as ``name(option=value)`` of :data:`mtopt.METHODS`.
       optimizer: what follows the method in the chain.
       scale: of the first loss, above 0: 0.1 as Nash-MTL, 1 as CAGrad.
+      starts: whose starting points, ``nash_mtl`` (five) or ``cagrad`` (three).
       steps: optimizer steps from every start.
       log_every: steps between the points that are kept.
     """
@@ -42,6 +43,7 @@ class Config:
     methods: tuple[str, ...]
     optimizer: Optimizer = dataclasses.field(default_factory=Optimizer)
     scale: float = 0.1
+    starts: str = "nash_mtl"
     steps: int = 50_000
     log_every: int = 100
 
@@ -80,6 +82,7 @@ def prepare(
         raise UserError(f"methods has an entry twice: {config.methods}")
     if not 0 < config.scale < math.inf:
         raise UserError(f"scale is {config.scale}: expected a positive number")
+    expect_one_of("starts", config.starts, tuple(toy.STARTS))
     for field in ("steps", "log_every"):
         if getattr(config, field) < 1:
             raise UserError(f"{field} is {getattr(config, field)}: expected 1 or more")
@@ -108,11 +111,12 @@ def prepare(
 
 
 def _run(text: str, tx: optax.GradientTransformation, config: Config) -> np.ndarray:
-    """The points ``[5, T, 2]`` of one method, from all starts at once.
+    """The points ``[N, T, 2]`` of one method, from all N starts at once.
 
     In float64, since the walls of the valley magnify rounding.
     """
-    points = [np.array(toy.INITS)]
+    starts = toy.STARTS[config.starts]
+    points = [np.array(starts)]
     bar = tqdm(total=config.steps, desc=text, unit="step", disable=None, leave=False)
     with jax.enable_x64(True), bar:
         step = mtopt.make_train_step(toy.toy_tasks(config.scale), tx)
@@ -126,19 +130,21 @@ def _run(text: str, tx: optax.GradientTransformation, config: Config) -> np.ndar
             return jax.lax.fori_loop(0, steps, lambda _, s: step(s, batch)[0], state)
 
         advance = jax.jit(jax.vmap(advance, in_axes=(0, None)), donate_argnums=0)
-        state = jax.vmap(start)(jnp.array(toy.INITS))
+        state = jax.vmap(start)(jnp.array(starts))
         for done in range(0, config.steps, config.log_every):
             steps = min(config.log_every, config.steps - done)
             state = advance(state, steps)
-            points.append(_checked(state.params["shared"], text, done + steps))
+            points.append(_checked(state.params["shared"], starts, text, done + steps))
             bar.update(steps)
     return np.stack(points, axis=1)
 
 
-def _checked(points: jax.Array, text: str, step: int) -> np.ndarray:
+def _checked(
+    points: jax.Array, starts: Sequence[tuple[float, float]], text: str, step: int
+) -> np.ndarray:
     """The points as numbers; raises where one is none."""
     found = np.asarray(points)
-    for start, point in zip(toy.INITS, found, strict=True):
+    for start, point in zip(starts, found, strict=True):
         if not np.isfinite(point).all():
             raise UserError(
                 f"{text} from {start} is at {tuple(point.tolist())} by step {step}: "

@@ -29,7 +29,7 @@ class Trajectories:
       experiment: its name, for the title.
       scale: of the first loss.
       steps: of every run.
-      points: method to its points ``[5, T, 2]``, one row a start, from it to the end.
+      points: method to its points ``[N, T, 2]``, one row a start, from it to the end.
     """
 
     experiment: str
@@ -69,7 +69,7 @@ def summary(result: Trajectories) -> dict[str, Any]:
     return {
         "scale": result.scale,
         "steps": result.steps,
-        "starts": toy.INITS,
+        "starts": next(iter(result.points.values()))[:, 0],
         "methods": entries,
     }
 
@@ -78,7 +78,7 @@ def table(result: Trajectories) -> str:
     """Where every method ended from every start, as text without a final newline.
 
     Example:
-      >>> points = np.array(toy.INITS)[:, None].repeat(2, axis=1)
+      >>> points = np.array(toy.STARTS["nash_mtl"])[:, None].repeat(2, axis=1)
       >>> points[0, -1] = -5.73, -8.414
       >>> print(table(Trajectories("toy", 0.1, 9, {"ours": points})))
       ... # doctest: +ELLIPSIS
@@ -160,7 +160,7 @@ def picture(result: Trajectories, path: str | os.PathLike[str]) -> None:
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=8, color="#555555", labelcolor=INK)
     figure.suptitle(
-        f"{result.experiment}: {result.steps:,} steps from five starts, $L_1$ scaled "
+        f"{result.experiment}: {result.steps:,} steps from every start, $L_1$ scaled "
         f"by {result.scale:g}",
         x=0.01,
         ha="left",

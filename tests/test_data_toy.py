@@ -84,7 +84,7 @@ def on_front(points):
 
 def test_equal_weighting_ends_where_it_should():
     with jax.enable_x64(True):
-        points = endpoints(mtopt.equal_weighting(2), toy.INITS)
+        points = endpoints(mtopt.equal_weighting(2), toy.STARTS["nash_mtl"])
     np.testing.assert_allclose(points[[0, 1, 3, 4], 0], -5.73, atol=0.15)
     assert on_front(points).tolist() == [True, True, False, True, True]
     np.testing.assert_allclose(points[2], (5.00, 3.89), atol=0.15)
@@ -92,7 +92,7 @@ def test_equal_weighting_ends_where_it_should():
 
 def test_mgda_stops_where_it_first_meets_the_front():
     with jax.enable_x64(True):
-        points = endpoints(mtopt.mgda(2), toy.INITS)
+        points = endpoints(mtopt.mgda(2), toy.STARTS["nash_mtl"])
     np.testing.assert_allclose(
         points[:, 0], (-1.98, 6.10, 6.98, -4.26, 7.00), atol=0.15
     )

@@ -9,9 +9,10 @@ import pytest
 
 from experiments import toy, toy_report
 from experiments.config import Optimizer, from_dict, to_dict
-from mtopt.data.toy import INITS, pareto_front
+from mtopt.data.toy import STARTS, pareto_front
 from mtopt.errors import UserError
 
+INITS = STARTS["nash_mtl"]
 FILES = ["results.json", "table.txt", "toy.png", "trajectories.npz"]
 
 

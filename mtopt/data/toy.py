@@ -15,8 +15,11 @@ from mtopt.tasks import Tasks
 NAMES = ("L1", "L2")
 LOWER = 5e-6
 
-INITS = ((-8.5, 7.5), (0.0, 0.0), (9.0, 9.0), (-7.5, -0.5), (9.0, -1.0))
-"""The five starts of Nash-MTL and FAMO, used with ``scale=0.1``."""
+STARTS = {
+    "nash_mtl": ((-8.5, 7.5), (0.0, 0.0), (9.0, 9.0), (-7.5, -0.5), (9.0, -1.0)),
+    "cagrad": ((-8.5, 7.5), (-8.5, -5.0), (9.0, 9.0)),
+}
+"""Where papers start: Nash-MTL and FAMO with ``scale=0.1``, CAGrad with 1."""
 
 
 def toy_tasks(scale: float = 0.1) -> Tasks:
@@ -95,7 +98,7 @@ def toy_params(point: Sequence[float] | np.ndarray | Array) -> Params:
     """Parameters at one point: ``shared`` is it, the tasks have none of their own.
 
     Args:
-      point: (x1, x2), e.g. one of :data:`INITS`.
+      point: (x1, x2), e.g. one of :data:`STARTS`.
     """
     return {"shared": jnp.asarray(point, float), "tasks": PerTask({}, NAMES)}
 
