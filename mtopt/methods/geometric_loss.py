@@ -1,0 +1,59 @@
+"""Geometric loss strategy: descend the geometric mean of the losses."""
+
+import jax.numpy as jnp
+import optax
+
+from mtopt.aggregation import mean_over, uniform_over, weighting
+
+SMALLEST = 1e-20
+
+
+def geometric_loss(
+    num_tasks: int, *, heads: str = "weighted"
+) -> optax.GradientTransformationExtraArgs:
+    r"""Descends the geometric mean of the losses (GLS).
+
+    .. math::
+       L = \Big( \prod_{k \in P} L_k \Big)^{1/|P|}
+         = \exp \Big( \frac{1}{|P|} \sum_{k \in P} \log L_k \Big),
+       \qquad w_k = \frac{L}{|P| \, L_k}
+
+    over the tasks P present in the batch. Rescaling one loss rescales the direction
+    and does not turn it.
+
+    Args:
+      num_tasks: K, at least 1.
+      heads: ``"weighted"`` differentiates the scalarised loss (the authors' way);
+        ``"plain"`` leaves a head its own gradient.
+
+    Returns:
+      An aggregator. It needs ``losses``, which must not be negative: whatever is
+      below 1e-20 counts as 1e-20, so that a loss of 0 stays finite.
+
+    Raises:
+      UserError: for an unknown head rule.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> tx = geometric_loss(2)
+      >>> jacobian = jnp.array([[-4., 1., 1.], [6., 1., 1.]])
+      >>> direction, state = tx.update(
+      ...     jacobian, tx.init(jnp.zeros(3)), losses=jnp.array([1., 4.]))
+      >>> [round(float(w), 3) for w in state.weights]
+      [1.0, 0.25]
+
+    References:
+      Chennupati et al., MultiNet++: Multi-Stream Feature Aggregation and Geometric
+      Loss Strategy for Multi-Task Learning, 2019, arXiv 1904.08492.
+
+    Differences from released code:
+      LibMTL multiplies the losses, which overflows for many tasks, and reports weights
+      other than those its gradient implies. TorchJD raises on negative losses.
+    """
+
+    def weigh(memory, *, losses, present, **_):
+        logs = jnp.log(jnp.maximum(losses, SMALLEST))
+        share = uniform_over(present).astype(logs.dtype)
+        return share * jnp.exp(mean_over(present, logs) - logs), memory
+
+    return weighting(num_tasks, weigh, heads=heads)

@@ -1,0 +1,109 @@
+"""Smooth Tchebycheff after a warm-up: a soft maximum of relative log losses."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float
+
+from mtopt import epoch_mean
+from mtopt.aggregation import weighting
+from mtopt.errors import expect
+
+EPSILON = 1e-20
+
+
+def smooth_tchebycheff_warmup(
+    num_tasks: int,
+    *,
+    steps_per_epoch: int,
+    warmup_epochs: int = 4,
+    mu: float | int = 1.0,
+    heads: str = "weighted",
+) -> optax.GradientTransformationExtraArgs:
+    r"""Descends log losses first, then a soft maximum of them (STCH as released).
+
+    .. math::
+       L_{\text{warm-up}} = \sum_k \log L_k,
+       \qquad L = |P| \, \mu \log \sum_{k \in P} \exp \frac{\log (L_k / n_k)}{\mu}
+
+    over the tasks P present in the batch, with :math:`n_k` the mean loss of the last
+    warm-up epoch, which the authors call the nadir. With :math:`\mu = 1` the second
+    is :math:`|P| \log \sum_k L_k / n_k`.
+
+    Args:
+      num_tasks: K, at least 1.
+      steps_per_epoch: steps in an epoch, at least 1.
+      warmup_epochs: how many epochs come before the one that is averaged, which is
+        still trained on log losses; at least 0.
+      mu: the smoothness, above 0.
+      heads: ``"weighted"`` differentiates the scalarised loss (the authors' code);
+        ``"plain"`` leaves a head its own gradient.
+
+    Returns:
+      An aggregator. It needs ``losses``, which must not be negative: a negative loss
+      is weighed like one of 0. A task that is absent from the averaged epoch takes
+      its first loss after it as its mean.
+
+    Raises:
+      UserError: for a number out of its range.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> tx = smooth_tchebycheff_warmup(2, steps_per_epoch=1, warmup_epochs=0)
+      >>> rows, state = jnp.ones((2, 3)), tx.init(jnp.zeros(3))
+      >>> for losses in ([1., 2.], [1., 6.]):
+      ...     _, state = tx.update(rows, state, losses=jnp.array(losses))
+      ...     print([round(float(w), 3) for w in state.weights])
+      [1.0, 0.5]
+      [0.5, 0.25]
+
+    References:
+      Lin et al., Smooth Tchebycheff Scalarization for Multi-Objective Optimization,
+      2024, arXiv 2402.19078. This is its multi-task code, also in LibMTL; the scalar
+      function of the paper is
+      :func:`mtopt.methods.smooth_tchebycheff.smooth_tchebycheff`.
+
+    Differences from released code:
+      It counts steps, where theirs is told the epoch, and reports the weights of the
+      losses, where theirs reports ones.
+    """
+    expect(steps_per_epoch >= 1, "steps_per_epoch", steps_per_epoch, "at least 1")
+    expect(warmup_epochs >= 0, "warmup_epochs", warmup_epochs, "at least 0")
+    expect(mu > 0, "mu", mu, "a number above 0")
+
+    def weigh(memory, *, losses, present, **_):
+        losses = jnp.maximum(losses, 0)
+        memory, after = epoch_mean.observe(
+            memory,
+            losses,
+            present,
+            epoch=warmup_epochs,
+            steps_per_epoch=steps_per_epoch,
+        )
+        nadir = jnp.where(after, jnp.maximum(memory.mean, EPSILON), 1)
+        warm = 1 / (losses + EPSILON)
+        smooth = jax.grad(relative_loss)(losses, nadir, mu, present)
+        return jnp.where(after, smooth, warm), memory
+
+    memory = functools.partial(epoch_mean.start, num_tasks)
+    return weighting(num_tasks, weigh, heads=heads, memory=memory)
+
+
+def relative_loss(
+    losses: Float[Array, " K"],
+    nadir: Float[Array, " K"],
+    mu: float | int,
+    present: Bool[Array, " K"],
+) -> Float[Array, ""]:
+    """The soft maximum of the logarithms of the losses in units of the nadir.
+
+    Args:
+      losses: ``[K]``, not negative.
+      nadir: n, ``[K]``, above 0.
+      mu: the smoothness, above 0.
+      present: the tasks that count, ``[K]``.
+    """
+    logs = jnp.log(losses / nadir + EPSILON)
+    return present.sum() * mu * jax.nn.logsumexp(logs / mu, where=present)

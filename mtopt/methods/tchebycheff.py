@@ -1,0 +1,146 @@
+"""Tchebycheff scalarization: descend the worst weighted loss."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Bool, Float
+
+from mtopt.aggregation import weighting
+from mtopt.errors import UserError, expect_one_of
+
+FORMS = ("product", "quotient")
+
+
+def tchebycheff(
+    num_tasks: int,
+    *,
+    preference: Sequence[float | int] | None = None,
+    ideal: Sequence[float | int] | None = None,
+    form: str = "product",
+    heads: str = "weighted",
+) -> optax.GradientTransformationExtraArgs:
+    r"""Descends the largest weighted distance of a loss from its ideal (TCH).
+
+    .. math::
+       L = \max_k \lambda_k (L_k - z_k),
+       \qquad w_k = \lambda_k \, [k \text{ attains the maximum}]
+
+    Its minimisers for all preferences are all the Pareto optima, where a weighted sum
+    finds those of the convex hull only. Tasks that tie share the derivative equally.
+
+    Args:
+      num_tasks: K, at least 1.
+      preference: lambda, K numbers above 0 in the sorted order of the task names;
+        they are divided by their sum. None: all equal.
+      ideal: z, K numbers, losses that no task can go below. None: zeros.
+      form: ``"product"``, as above; ``"quotient"``, the modified form
+        :math:`\max_k (L_k - z_k) / \lambda_k`, whose minimum lies on the ray from z
+        along lambda.
+      heads: ``"weighted"`` differentiates the scalarised loss; ``"plain"`` leaves a
+        head its own gradient.
+
+    Returns:
+      An aggregator; it needs ``losses``.
+
+    Raises:
+      UserError: for a preference or ideal point that is not as above, or an unknown
+        form.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> tx = tchebycheff(2, preference=(1, 3))
+      >>> jacobian = jnp.array([[-4., 1., 1.], [6., 1., 1.]])
+      >>> direction, state = tx.update(
+      ...     jacobian, tx.init(jnp.zeros(3)), losses=jnp.array([2., 1.]))
+      >>> state.weights.tolist(), direction.tolist()
+      ([0.0, 0.75], [4.5, 0.75, 0.75])
+
+    References:
+      Bowman, On the Relationship of the Tchebycheff Norm and the Efficient Frontier of
+      Multiple-Criteria Objectives, 1976. For deep networks: Lin et al., Smooth
+      Tchebycheff Scalarization for Multi-Objective Optimization, 2024, arXiv
+      2402.19078.
+
+    Differences from released code:
+      libmoon's ``tche`` returns the losses without their weights.
+    """
+    expect_one_of("form", form, FORMS)
+    shares = preference_vector(preference, num_tasks)
+    start = ideal_point(ideal, num_tasks)
+    scale = shares if form == "product" else 1 / shares
+
+    def weigh(memory, *, losses, present, **_):
+        return jax.grad(tchebycheff_loss)(losses, scale, start, present), memory
+
+    return weighting(num_tasks, weigh, heads=heads)
+
+
+def tchebycheff_loss(
+    losses: Float[Array, " K"],
+    scale: Float[Array | np.ndarray, " K"],
+    ideal: Float[Array | np.ndarray, " K"],
+    present: Bool[Array, " K"] | None = None,
+) -> Float[Array, ""]:
+    """The largest scaled distance of a loss from its ideal.
+
+    Args:
+      losses: ``[K]``.
+      scale: what multiplies the distances, ``[K]``.
+      ideal: z, ``[K]``.
+      present: the tasks that count, ``[K]``; None: all.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> float(tchebycheff_loss(jnp.array([2., 1.]), jnp.ones(2), jnp.zeros(2)))
+      2.0
+    """
+    return jnp.max(scale * (losses - ideal), where=present, initial=-jnp.inf)
+
+
+def preference_vector(
+    preference: Sequence[float | int] | None, num_tasks: int
+) -> Float[np.ndarray, " K"]:
+    """A preference over tasks as a point of the simplex.
+
+    Args:
+      preference: K numbers above 0, or None for equal ones.
+      num_tasks: K.
+
+    Raises:
+      UserError: for anything else.
+
+    Example:
+      >>> preference_vector((1, 3), 2).tolist()
+      [0.25, 0.75]
+    """
+    array = np.asarray(np.ones(num_tasks) if preference is None else preference, float)
+    if array.shape != (num_tasks,) or not (np.isfinite(array) & (array > 0)).all():
+        raise UserError(
+            f"preference is {preference}: expected {num_tasks} finite numbers above "
+            "0, one per task in sorted order"
+        )
+    return array / array.sum()
+
+
+def ideal_point(
+    ideal: Sequence[float | int] | None, num_tasks: int
+) -> Float[np.ndarray, " K"]:
+    """The ideal losses as an array.
+
+    Args:
+      ideal: K finite numbers, or None for zeros.
+      num_tasks: K.
+
+    Raises:
+      UserError: for anything else.
+    """
+    array = np.asarray(np.zeros(num_tasks) if ideal is None else ideal, float)
+    if array.shape != (num_tasks,) or not np.isfinite(array).all():
+        raise UserError(
+            f"ideal is {ideal}: expected {num_tasks} finite numbers, one per task in "
+            "sorted order"
+        )
+    return array
