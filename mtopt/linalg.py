@@ -1,10 +1,10 @@
-"""Inner products and sums of per-task gradients, leaf by leaf."""
+"""Inner products and sums of per-task gradients, leaf by leaf; the simplex."""
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 
 def gramian(rows: Any) -> Float[Array, "K K"]:
@@ -25,18 +25,132 @@ def gramian(rows: Any) -> Float[Array, "K K"]:
       ...          "b": jnp.array([0., 2.])}).tolist()
       [[25.0, 3.0], [3.0, 5.0]]
     """
+    return cross_gramian(rows, rows)
 
-    def leaf_gramian(leaf):
-        flat = leaf.reshape(leaf.shape[0], -1)
+
+def cross_gramian(rows: Any, others: Any) -> Float[Array, "K M"]:
+    """Inner products of two sets of gradients, ``A[i, j] = <g_i, h_j>``.
+
+    Summed and accumulated as in :func:`gramian`, which is the case of equal sets.
+
+    Args:
+      rows: a pytree of gradients, every leaf ``[K, ...]``.
+      others: one of the same structure, every leaf ``[M, ...]``.
+
+    Returns:
+      The matrix, of no particular symmetry.
+
+    Example:
+      >>> cross_gramian(jnp.eye(2), jnp.array([[3., 4.], [1., 0.]])).tolist()
+      [[3.0, 1.0], [4.0, 0.0]]
+    """
+
+    def leaf_products(leaf, other):
         return jnp.einsum(
             "id,jd->ij",
-            flat,
-            flat,
+            leaf.reshape(leaf.shape[0], -1),
+            other.reshape(other.shape[0], -1),
             precision=jax.lax.Precision.HIGHEST,
             preferred_element_type=jnp.promote_types(leaf.dtype, jnp.float32),
         )
 
-    return sum(leaf_gramian(leaf) for leaf in jax.tree.leaves(rows))  # pyright: ignore[reportReturnType]
+    return sum(jax.tree.leaves(jax.tree.map(leaf_products, rows, others)))  # pyright: ignore[reportReturnType]
+
+
+def row_norms(rows: Any) -> Float[Array, " K"]:
+    """The length of every task gradient, at any scale.
+
+    The rows are divided by their largest entry before they are squared, so that
+    lengths from 1e-37 to 1e37 come out right in float32.
+
+    Args:
+      rows: a pytree of per-task gradients, every leaf ``[K, ...]``.
+
+    Returns:
+      The Euclidean norms, in float32 (float64 for float64 rows).
+
+    Example:
+      >>> print(row_norms(jnp.array([[3e30, 4e30], [0., 0.]])))
+      [5.e+30 0.e+00]
+    """
+    leaves = [leaf.reshape(leaf.shape[0], -1) for leaf in jax.tree.leaves(rows)]
+    wide = [
+        leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
+        for leaf in leaves
+        if leaf.size
+    ]
+    largest = jnp.max(
+        jnp.stack([jnp.max(jnp.abs(leaf), axis=1) for leaf in wide]), axis=0
+    )
+    unit = jnp.where(largest > 0, largest, 1)
+    squares = sum(jnp.sum((leaf / unit[:, None]) ** 2, axis=1) for leaf in wide)
+    return unit * jnp.sqrt(squares)
+
+
+def zero_rows(params: Any, num_tasks: int) -> Any:
+    """Rows of zeros, as running averages of the gradients start.
+
+    Args:
+      params: the shared parameters.
+      num_tasks: K.
+
+    Returns:
+      A pytree, every leaf ``[K, ...]``, in float32 at least: an average in bfloat16
+      would soon stop to move.
+
+    Example:
+      >>> zeros = zero_rows({"w": jnp.ones(3, jnp.bfloat16)}, 2)["w"]
+      >>> zeros.shape, zeros.dtype.name
+      ((2, 3), 'float32')
+    """
+    return jax.tree.map(
+        lambda p: jnp.zeros(
+            (num_tasks, *p.shape), jnp.promote_types(p.dtype, jnp.float32)
+        ),
+        params,
+    )
+
+
+def task_numbers(params: Any, num_tasks: int, value: float) -> Float[Array, " K"]:
+    """The same number for every task, in the precision of the weights.
+
+    Args:
+      params: the shared parameters.
+      num_tasks: K.
+      value: the number.
+
+    Returns:
+      ``[K]``, float32 (float64 where a parameter is).
+
+    Example:
+      >>> task_numbers(jnp.ones(3, jnp.bfloat16), 2, 0.5)
+      Array([0.5, 0.5], dtype=float32)
+    """
+    dtype = jnp.result_type(jnp.float32, *jax.tree.leaves(params))
+    return jnp.full((num_tasks,), value, dtype)
+
+
+def scale_rows(scale: Float[Array, " K"], rows: Any) -> Any:
+    """Every task's gradient times a number of its own, ``s_k g_k``.
+
+    Args:
+      scale: one factor per task.
+      rows: a pytree of per-task gradients, every leaf ``[K, ...]``.
+
+    Returns:
+      A tree like ``rows``, in its dtypes.
+
+    Example:
+      >>> scale_rows(jnp.array([2., 0.]), jnp.array([[1., 3.], [1., 1.]])).tolist()
+      [[2.0, 6.0], [0.0, 0.0]]
+    """
+
+    def scale_leaf(leaf):
+        factor = scale.reshape(-1, *(1,) * (leaf.ndim - 1))
+        wide = jnp.promote_types(leaf.dtype, jnp.float32)
+        return (leaf * factor.astype(wide)).astype(leaf.dtype)
+
+    return jax.tree.map(scale_leaf, rows)
 
 
 def combine(weights: Float[Array, " K"], rows: Any) -> Any:
@@ -65,3 +179,70 @@ def combine(weights: Float[Array, " K"], rows: Any) -> Any:
         return total.astype(leaf.dtype)
 
     return jax.tree.map(leaf_sum, rows)
+
+
+def project_simplex(
+    values: Float[Array, " K"], present: Bool[Array, " K"] | None = None
+) -> Float[Array, " K"]:
+    r"""The nearest convex weights: Euclidean projection on the simplex.
+
+    .. math:: w = \operatorname*{argmin}_{w \ge 0,\ \sum_k w_k = 1} \|w - v\|^2
+
+    which is :math:`w_k = \max(v_k - \theta, 0)`, the threshold from one sort. Values
+    are first measured from the largest one: no sum then cancels, however large they
+    are, and those 1 or more below it have weight 0 anyway.
+
+    Args:
+      values: v, ``[K]``, finite.
+      present: which tasks take part, ``[K]``; None for all. The others have weight 0,
+        as if they did not exist; all have where nobody is present.
+
+    Returns:
+      The weights, ``[K]``.
+
+    Example:
+      >>> project_simplex(jnp.array([0.5, 1., -3.])).tolist()
+      [0.25, 0.75, 0.0]
+
+    Source: Duchi et al., Efficient Projections onto the l1-Ball for Learning in High
+    Dimensions, ICML 2008.
+    """
+    if present is None:
+        present = jnp.ones(values.shape, bool)
+    below = values - jnp.max(jnp.where(present, values, -jnp.inf), initial=-3e38)
+    below = jnp.where(present, jnp.clip(below, -1, 0), -1)
+    falling = -jnp.sort(-below)
+    excess = jnp.cumsum(falling) - 1
+    count = jnp.arange(1, len(values) + 1, dtype=values.dtype)
+    last = jnp.sum(falling * count > excess) - 1
+    return jnp.where(present, jnp.maximum(below - excess[last] / count[last], 0), 0)
+
+
+def share_of(
+    weights: Float[Array, " K"], present: Bool[Array, " K"]
+) -> tuple[Float[Array, " K"], Float[Array, ""]]:
+    """The convex weights of the present tasks among themselves, and what they hold.
+
+    A method that moves weights within the simplex moves the shares of the tasks in
+    the batch, and gives them back their part of the whole: ``where(present, total *
+    new_shares, weights)``. The weights of the others, and the sum, stay as they were.
+
+    Args:
+      weights: non-negative weights, ``[K]``.
+      present: which tasks take part, ``[K]``.
+
+    Returns:
+      Shares of sum 1 (uniform where the present tasks hold nothing, zeros where
+      nobody is present), and their total before.
+
+    Example:
+      >>> present = jnp.array([True, True, False])
+      >>> shares, total = share_of(jnp.array([0.375, 0.125, 0.5]), present)
+      >>> shares.tolist(), total.tolist()
+      ([0.75, 0.25, 0.0], 0.5)
+    """
+    held = jnp.where(present, weights, 0)
+    total = jnp.sum(held)
+    uniform = present / jnp.maximum(jnp.sum(present), 1).astype(weights.dtype)
+    shares = jnp.where(total > 0, held / jnp.where(total > 0, total, 1), uniform)
+    return shares.astype(weights.dtype), total

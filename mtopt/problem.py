@@ -142,6 +142,22 @@ class StackedProblem(Problem):
         y, mask = self.batch.y, self.batch.mask
         return gradient(self._heads(params), z, y, mask, self._head_keys)
 
+    def pull_representation(self, params: Params, gradients: Any) -> Any:
+        """The shared gradient of gradients of the representation, summed over tasks.
+
+        Args:
+          params: where to evaluate.
+          gradients: leaves as :meth:`representation_gradients` returns them, weighed
+            or masked.
+
+        Returns:
+          A tree like the shared parameters; one backward pass through the encoder.
+        """
+        _, pull = jax.vjp(lambda shared: self._encode(shared)[0], params["shared"])
+        if self.tasks.x_axis is None:
+            gradients = jax.tree.map(lambda leaf: leaf.sum(axis=0), gradients)
+        return pull(gradients)[0]
+
     def representation_gramian(self, params):  # noqa: D102
         products = gramian(self.representation_gradients(params))
         if self.tasks.x_axis is None:

@@ -1,0 +1,90 @@
+"""DB-MTL: logarithms balance the losses, one common length the gradients."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from mtopt.aggregation import row_weighting, scale_heads, split, where_present
+from mtopt.errors import expect
+from mtopt.linalg import row_norms, scale_rows, zero_rows
+
+EPSILON = 1e-8
+
+
+def db_mtl(
+    num_tasks: int, *, beta: float = 0.9, sigma: float = 0.0, heads: str = "plain"
+) -> optax.GradientTransformationExtraArgs:
+    r"""Dual balancing: gradients of log losses, averaged, stretched to the longest.
+
+    .. math::
+       \hat g_k \leftarrow \beta_t \hat g_k
+           + (1 - \beta_t) \nabla \log(L_k + \epsilon), \qquad
+       d = \sum_k \frac{\max_j \|\hat g_j\|}{\|\hat g_k\| + \epsilon}\, \hat g_k
+
+    with :math:`\beta_t = \beta / t^\sigma`, :math:`\epsilon` 1e-8 and the average
+    starting from zero. The direction does not change with the scale of any loss.
+
+    Args:
+      num_tasks: K, at least 1.
+      beta: how much of the average stays, 0 (no average) to below 1.
+      sigma: how fast that decays, at least 0.
+      heads: ``"plain"``: a head moves along the gradient of its own log loss, as in
+        the released code; ``"weighted"``: along the stretched one.
+
+    Returns:
+      An aggregator. It needs ``losses``, which should be positive: one below zero
+      counts as zero. Its memory is as large as the rows.
+
+    Raises:
+      UserError: for an option out of range.
+
+    Example:
+      >>> tx = db_mtl(2, beta=0.)
+      >>> jacobian = jnp.array([[3., 4.], [0., 50.]])
+      >>> losses = jnp.array([1., 10.])
+      >>> direction, _ = tx.update(jacobian, tx.init(jnp.zeros(2)), losses=losses)
+      >>> print(direction.round(1))
+      [3. 9.]
+
+    References:
+      Lin et al., Dual-Balancing for Multi-Task Learning, 2023, arXiv 2308.12029.
+
+    Differences from released code:
+      A task absent from the batch keeps its average and its own count t. Norms are
+      taken of scaled rows, so that a loss near zero overflows nothing.
+    """
+    expect(0 <= beta < 1, "beta", beta, "at least 0 and below 1")
+    expect(sigma >= 0, "sigma", sigma, "a number of at least 0")
+
+    def inverse(losses):
+        return 1 / (jnp.maximum(losses, 0).astype(float) + EPSILON)
+
+    def start(shared):
+        return zero_rows(shared, num_tasks), jnp.zeros(num_tasks, jnp.int32)
+
+    def reduce(memory, *, rows, present, losses, **_):
+        averages, counts = memory
+        counts = counts + present
+        keep = beta / jnp.maximum(counts, 1).astype(float) ** sigma
+        logs = scale_rows(inverse(losses), rows)
+        moved = jax.tree.map(
+            jnp.add, scale_rows(keep, averages), scale_rows(1 - keep, logs)
+        )
+        averages = where_present(present, moved, averages)
+        norms = row_norms(averages)
+        longest = jnp.max(jnp.where(present, norms, 0))
+        averaged = optax.tree.cast_like(averages, rows)
+        return longest / (norms + EPSILON), averaged, (averages, counts)
+
+    tx = row_weighting(num_tasks, reduce, heads=heads, memory=start)
+
+    def update(updates, state, params=None, **extra):
+        """Heads too descend the logarithms."""
+        updates, state = tx.update(updates, state, params, **extra)
+        shared, own = split(updates)
+        if own is not None:
+            own = scale_heads(own, inverse(extra["losses"]))
+            updates = {"shared": shared, "tasks": own}
+        return updates, state
+
+    return optax.GradientTransformationExtraArgs(tx.init, update)

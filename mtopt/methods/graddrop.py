@@ -1,0 +1,141 @@
+"""GradDrop: in every coordinate, keep the gradients of one sign, drawn at random."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float
+
+from mtopt.aggregation import own_key, row_weighting, split, weighting
+from mtopt.errors import UserError, expect, expect_one_of
+from mtopt.linalg import scale_rows
+
+
+def graddrop(
+    num_tasks: int,
+    *,
+    leak: float | Sequence[float | int] = 0.0,
+    space: str = "parameters",
+    heads: str = "plain",
+) -> optax.GradientTransformationExtraArgs:
+    r"""Draws a sign for every coordinate and drops the gradients that oppose it.
+
+    .. math::
+       P = \frac12 \Big( 1 + \frac{\sum_k g_k}{\sum_k |g_k|} \Big), \qquad
+       M_k = [P > U]\,[g_k > 0] + [P < U]\,[g_k < 0], \qquad
+       d = \sum_k \big( \ell_k + (1 - \ell_k) M_k \big) \circ g_k
+
+    coordinate by coordinate, with U uniform on [0, 1): the purer the sign of a
+    coordinate, the likelier it wins. Points where all gradients vanish are the only
+    ones where d vanishes with certainty.
+
+    Args:
+      num_tasks: K, at least 1.
+      leak: :math:`\ell_k`, the part of a gradient that is never dropped, 0 to 1: one
+        number, or one per task in sorted order.
+      space: where the signs are drawn. ``"parameters"``: for every shared parameter,
+        as in the released code of CAGrad and its successors, whence most published
+        numbers. ``"representation"``: for every feature, as in the paper, with the
+        gradients multiplied by the sign of the feature and summed over the batch for
+        the draw; one pass through the encoder, for tasks of one structure.
+      heads: ``"plain"``: a head sees none of this and moves along its own gradient,
+        as in the paper; ``"weighted"`` is the same here, unless task weights are set.
+
+    Returns:
+      An aggregator. For the representation it needs ``problem``.
+
+    Raises:
+      UserError: for a leak outside 0 to 1 or of another length, an unknown option,
+        and (on update) for the representation of groups of tasks.
+
+    Example:
+      >>> tx = graddrop(2)
+      >>> jacobian = jnp.array([[-4., 1., 1.], [6., 1., 1.]])
+      >>> direction, _ = tx.update(jacobian, tx.init(jnp.zeros(3)))
+      >>> float(direction[0]) in (-4., 6.), direction[1:].tolist()
+      (True, [2.0, 2.0])
+
+    References:
+      Chen et al., Just Pick a Sign: Optimizing Deep Multitask Models with Gradient
+      Sign Dropout, 2020, arXiv 2010.06808.
+
+    Differences from released code:
+      LibMTL has the representation alone, TorchJD the parameters alone. The forks of
+      CAGrad clip d to norm 1 afterwards: ``optax.clip_by_global_norm(1.)`` does so. A
+      coordinate where no task has a gradient has P = 1/2 rather than 0 / 0.
+    """
+    expect_one_of("space", space, ("parameters", "representation"))
+    leaks = np.asarray(leak, np.float32)
+    expect(leaks.shape in ((), (num_tasks,)), "leak", leak, f"1 or {num_tasks} numbers")
+    expect(bool(((leaks >= 0) & (leaks <= 1)).all()), "leak", leak, "0 to 1")
+    leaks = jnp.broadcast_to(leaks, num_tasks)
+
+    def first_count(shared):
+        del shared
+        return jnp.zeros((), jnp.int32)
+
+    def drop(count, *, rows, present, key=None, **_):
+        masked = _each_leaf(_mask, own_key(key, count), rows)
+        kept = jax.tree.map(partial(_leak_through, leaks), rows, masked)
+        return present.astype(jnp.float32), kept, count + 1
+
+    if space == "parameters":
+        return row_weighting(num_tasks, drop, heads=heads, memory=first_count)
+
+    def everyone(count, *, present, problem, **_):
+        if not hasattr(problem, "representation_gradients"):
+            raise UserError(
+                "graddrop in the space of the representation needs tasks of one "
+                "structure, got groups of them: use space='parameters'"
+            )
+        return present.astype(jnp.float32), count + 1
+
+    tx = weighting(num_tasks, everyone, heads=heads, memory=first_count)
+
+    def update(updates, state, params=None, **extra):
+        """The masked gradients go back through the encoder together."""
+
+        def pullback(weights):
+            problem = extra["problem"]
+            gradients = problem.representation_gradients(params)
+            signed = jax.tree.map(_signed, gradients, problem.representation(params))
+            masks = _each_leaf(_mask, own_key(extra.get("key"), state.memory), signed)
+            masks = jax.tree.map(lambda mask: mask[:, None], masks)
+            kept = jax.tree.map(partial(_leak_through, leaks), gradients, masks)
+            return problem.pull_representation(params, scale_rows(weights, kept))
+
+        own = {"pullback": pullback, "rows": split(updates)[0]}
+        return tx.update(updates, state, params, **{**extra, **own})
+
+    return optax.GradientTransformationExtraArgs(tx.init, update)
+
+
+def _mask(key: Any, rows: Float[Array, "K ..."]) -> Any:
+    """True where a gradient has the sign that was drawn for its coordinate."""
+    wide = rows.astype(jnp.promote_types(rows.dtype, jnp.float32))
+    total = jnp.abs(wide).sum(axis=0)
+    purity = (1 + wide.sum(axis=0) / jnp.where(total > 0, total, 1)) / 2
+    drawn = jax.random.uniform(key, purity.shape, jnp.float32)
+    return ((purity > drawn)[None] & (rows > 0)) | ((purity < drawn)[None] & (rows < 0))
+
+
+def _signed(gradients: Float[Array, "K ..."], z: Float[Array, " ..."]) -> Any:
+    """Gradients times the sign of the features, summed over the batch: [K, ...]."""
+    z = z if z.ndim == gradients.ndim else z[None]
+    return (gradients * jnp.sign(z)).sum(axis=1)
+
+
+def _leak_through(leaks, rows, masks):
+    """Masked rows, and of what was masked the leak."""
+    return jnp.where(masks, rows, scale_rows(leaks, rows))
+
+
+def _each_leaf(function, key, tree):
+    """``function(key of its own, leaf)`` for every leaf."""
+    leaves, structure = jax.tree.flatten(tree)
+    keys = jax.random.split(key, len(leaves))
+    return structure.unflatten(map(function, keys, leaves))

@@ -1,0 +1,133 @@
+"""MOML: the weights that make the next step good for every task alike."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from mtopt import learned
+from mtopt.aggregation import split, weighting
+from mtopt.errors import expect, expect_one_of
+from mtopt.linalg import cross_gramian, gramian, row_norms, scale_rows
+from mtopt.solvers import min_norm_weights
+
+
+def moml(
+    num_tasks: int,
+    *,
+    lookahead: float = 1e-4,
+    learning_rate: float = 1e-3,
+    normalize: str = "l2",
+    heads: str = "weighted",
+) -> optax.GradientTransformationExtraArgs:
+    r"""Multi-objective meta learning: validation losses after a step, kept apart.
+
+    .. math::
+       w = \operatorname{softmax}(a), \qquad
+       \theta' = \theta - \eta \sum_k w_k \nabla L_k(\theta), \qquad
+       u_i = \nabla_a L_i^{val}(\theta')
+           = -\eta\, S\, \big( \langle \nabla L_k(\theta),
+                               \nabla L_i^{val}(\theta') \rangle \big)_k
+
+    with :math:`S = \operatorname{diag}(w) - w w^\top`. Where Auto-lambda adds up the
+    validation losses, here each has its own gradient :math:`u_i` with respect to the
+    logits; MGDA weighs them, and Adam moves a along :math:`\sum_i \gamma_i u_i`. The
+    direction is :math:`d = \sum_k w_k g_k` with the new weights. The halves are those
+    of the step's batch, taken in turn; theta are the shared and the tasks' own
+    parameters.
+
+    Args:
+      num_tasks: K, at least 1.
+      lookahead: :math:`\eta`, the length of the step looked at, above 0. The authors
+        have 1e-4, the learning rate of the model, LibMTL 0.1.
+      learning_rate: of the logits' Adam, above 0: 1e-3 for Office, 1e-4 for NYUv2.
+      normalize: what u_i is divided by for MGDA's solve. ``"l2"``: its norm (the
+        authors' on Office, LibMTL); ``"loss"``: its validation loss (theirs on NYUv2).
+      heads: ``"weighted"``: differentiates the weighted loss, as in the released code;
+        ``"plain"``: leaves a head its own gradient.
+
+    Returns:
+      An aggregator. It needs ``problem`` with at least two samples, and a model that
+      can be differentiated forward.
+
+    Raises:
+      UserError: for an option out of range, and (on update) a batch too small.
+
+    Example:
+      >>> import mtopt
+      >>> jacobian = jnp.array([[2., 0.], [1., 1.], [0., 0.5]])
+      >>> problem, params = mtopt.linear_problem(jacobian, jnp.ones(3))
+      >>> _, grads = problem.losses_and_grads(params)
+      >>> tx = moml(3, learning_rate=0.1)
+      >>> _, state = jax.jit(tx.update)(grads, tx.init(params), params, problem=problem)
+      >>> [round(float(weight), 2) for weight in state.weights]
+      [0.35, 0.35, 0.29]
+
+    References:
+      Ye et al., Multi-Objective Meta Learning, 2021, arXiv 2102.07121.
+
+    Differences from released code:
+      The step is differentiated by its inner products, exactly, where the authors keep
+      a copy of the model and its graph; MGDA is solved to rounding. Their training and
+      validation batches are drawn from two fixed parts of the data, and d from the
+      whole; here both are halves of the batch of d. Among the tasks of a batch only
+      the present ones share the softmax, and the others keep logit and moments.
+    """
+    expect(lookahead > 0, "lookahead", lookahead, "a number above 0")
+    expect(learning_rate > 0, "learning_rate", learning_rate, "a number above 0")
+    expect_one_of("normalize", normalize, ("l2", "loss"))
+    # The clip: Adam squares the slope, which must stay finite.
+    adam = optax.chain(optax.clip(1e15), optax.adam(learning_rate))
+
+    def start(shared):
+        return learned.start(adam, num_tasks, 1 / num_tasks, shared)
+
+    def weigh(logits, *, params, present, problem, **_):
+        train, validation = problem.split(2)
+        weights = _softmax(logits.values, present)
+
+        def weighted_loss(params):
+            return weights @ train.losses(params).astype(weights.dtype)
+
+        ahead = jax.tree.map(
+            lambda p, g: p - jnp.asarray(lookahead, p.dtype) * g,
+            params,
+            jax.grad(weighted_loss)(params),
+        )
+        losses, uphill = validation.losses_and_grads(ahead)
+        products = _inner_products(train, params, uphill).astype(weights.dtype)
+        centred = products - (products @ weights)[:, None]
+        upper = -lookahead * centred * weights[None]
+
+        judging = present & validation.present
+        scale = row_norms(upper) if normalize == "l2" else jnp.abs(losses)
+        inverse = jnp.where(scale > 0, 1 / jnp.where(scale > 0, scale, 1), 0)
+        scaled = scale_rows(inverse.astype(upper.dtype), upper)
+        largest = jnp.max(jnp.abs(scaled))
+        scaled = scaled / jnp.where(largest > 0, largest, 1)
+        slope = min_norm_weights(gramian(scaled), judging) @ upper
+
+        learning = present & train.present & judging.any()
+        logits = learned.learn(adam, logits, slope, learning)
+        return _softmax(logits.values, present), logits
+
+    return weighting(num_tasks, weigh, heads=heads, memory=start)
+
+
+def _softmax(logits, present):
+    """The softmax over the present tasks; zeros where nobody is."""
+    logits = jnp.where(present | ~present.any(), logits, -jnp.inf)
+    return jnp.where(present, jax.nn.softmax(logits), 0)
+
+
+def _inner_products(train, params, uphill):
+    """``[i, k]``: the gradient of validation loss i times that of training loss k.
+
+    A task's own parameters meet only their own gradient, on the diagonal: all of it is
+    one forward derivative, since no loss depends on another task's.
+    """
+    rows, own = split(uphill)
+    shared, _ = split(train.losses_and_grads(params)[1])
+    still = jax.tree.map(lambda row: jnp.zeros_like(row[0]), rows)
+    along_own = {"shared": still, "tasks": own}
+    own_products = jax.jvp(train.losses, (params,), (along_own,))[1]
+    return cross_gramian(rows, shared) + jnp.diag(own_products)

@@ -1,0 +1,70 @@
+"""Trimmed mean: in every coordinate, the average without the extremes."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from mtopt.aggregation import row_weighting, where_present
+from mtopt.errors import expect
+
+
+def trimmed_mean(
+    num_tasks: int, *, num_trimmed: int = 1, heads: str = "plain"
+) -> optax.GradientTransformationExtraArgs:
+    r"""Averages each coordinate without its b largest and b smallest task gradients.
+
+    .. math::
+       d_j = \frac{1}{n - 2b} \sum_{i=b+1}^{n-b} g_{(i)j},
+       \qquad g_{(1)j} \le \dots \le g_{(n)j}
+
+    over the n tasks present. One task whose gradients are arbitrary cannot move a
+    coordinate beyond the range of the others, whatever it sends. With the largest b
+    it is the coordinate-wise median.
+
+    Args:
+      num_tasks: K, at least 1.
+      num_trimmed: b, the number of gradients to leave out on each side, at least 0.
+        Where a batch has fewer than 2b + 1 tasks, the largest b that leaves a middle
+        (one task, or two of an even number) takes its place.
+      heads: ``"plain"``: a head moves along its own gradient; ``"weighted"``: along
+        1 / (n - 2b) of it.
+
+    Returns:
+      An aggregator.
+
+    Raises:
+      UserError: for a negative number.
+
+    Example:
+      >>> tx = trimmed_mean(3)
+      >>> jacobian = jnp.array([[1., 900.], [2., 3.], [-800., 4.]])
+      >>> direction, _ = tx.update(jacobian, tx.init(jnp.zeros(2)))
+      >>> direction.tolist()
+      [1.0, 4.0]
+
+    References:
+      Yin et al., Byzantine-Robust Distributed Learning: Towards Optimal Statistical
+      Rates, 2018, arXiv 1803.01498. It averages the gradients of machines, of which
+      some are hostile; TorchJD offers it for tasks.
+
+    Differences from released code:
+      TorchJD refuses fewer than 2b + 1 rows; here b shrinks, since the number of
+      tasks in a batch may vary. Tasks absent from the batch are not counted.
+    """
+    expect(num_trimmed >= 0, "num_trimmed", num_trimmed, "an integer of at least 0")
+
+    def reduce(memory, *, rows, present, **_):
+        count = present.sum()
+        trimmed = jnp.minimum(num_trimmed, jnp.maximum(count - 1, 0) // 2)
+
+        def keep_the_middle(leaf, comparable):
+            rank = jnp.argsort(jnp.argsort(comparable, axis=0), axis=0)
+            middle = (rank >= trimmed) & (rank < count - trimmed)
+            return jnp.where(middle, leaf, 0)
+
+        absent_last = where_present(present, rows, jnp.inf)
+        middle = jax.tree.map(keep_the_middle, rows, absent_last)
+        kept = jnp.maximum(count - 2 * trimmed, 1).astype(float)
+        return present / kept, middle, memory
+
+    return row_weighting(num_tasks, reduce, heads=heads)
