@@ -8,6 +8,7 @@ EXPERIMENTS = (
     "multi_fashion_mnist",
     "multi_mnist",
     "npz",
+    "pareto_front",
     "qm8",
     "sarcos",
     "school",
