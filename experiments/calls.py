@@ -1,11 +1,22 @@
-"""``name(option=value)`` as a flag: what to build, options checked by signature."""
+"""``name(option=value)`` as a flag: what to build, options checked by signature.
+
+Methods compose: ``normalize_rows(by='l2') + log_losses(cagrad(c=0.4), epsilon=1e-6)``
+is a transformation of the rows, then an aggregator in a wrapper.
+"""
 
 import ast
+import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import optax
+
+import mtopt
 from mtopt.errors import UserError, nearest
+from mtopt.methods import METHODS
+from mtopt.transforms import TRANSFORMS
+from mtopt.wrappers import WRAPPERS
 
 Registry = Mapping[str, Callable[..., Any]]
 
@@ -14,7 +25,7 @@ def build(what: str, text: str, known: Registry, *arguments: Any, **fixed: Any) 
     """Calls ``known[name]`` with the options that ``text`` spells out.
 
     Args:
-      what: what is being named, for the error: ``"method"``, ``"model"``.
+      what: what is being named, for the error: ``"model"``, ``"data set"``.
       text: ``"mgda"`` or ``"mgda(normalize='l2')"``; values are Python literals.
       known: name to function.
       *arguments: positional arguments of the function, which ``text`` can't set.
@@ -39,45 +50,199 @@ def check(
 
     Args and errors are those of :func:`build`.
     """
-    name, options = parse(what, text)
+    call, *more = _parse(what, text)
+    if more or call.inner:
+        raise _unreadable(what, text)
+    _check_options(what, call, known, len(arguments), tuple(fixed))
+    return call.name, call.options
+
+
+def build_method(
+    text: str, num_tasks: int, **known: Any
+) -> optax.GradientTransformationExtraArgs:
+    """The method that ``text`` composes, for K tasks.
+
+    Args:
+      text: stages joined by ``+``: transformations of the rows, then one aggregator, on
+        its own or in wrappers. Each is a name, or a call with Python literals as
+        options; a wrapper's first argument is what it wraps.
+      num_tasks: K.
+      **known: what the run knows, such as ``steps_per_epoch``: the values of options
+        that have no default, where ``text`` gives none.
+
+    Raises:
+      UserError: as :func:`check_method`, and for a value that an option can't have.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> tx = build_method("normalize_rows + log_losses(mgda)", 2)
+      >>> state = tx.init(jnp.zeros(2))
+      >>> direction, _ = tx.update(
+      ...     jnp.array([[2., 0.], [0., 3.]]), state, losses=jnp.ones(2))
+      >>> print(direction.round(3))
+      [0.5 0.5]
+    """
+    return _build_stages(_checked(text, tuple(known)), num_tasks, known)
+
+
+def check_method(text: str, *known: str) -> None:
+    """Raises unless ``text`` can be a method, whatever the number of tasks.
+
+    Args:
+      text: as in :func:`build_method`.
+      *known: the options that a run knows.
+
+    Raises:
+      UserError: for what can't be read, a misspelt name or option, a missing option, or
+        stages in an order that makes no method.
+
+    Example:
+      >>> check_method("smoothed_weights(mgda, alpha=0.5)")
+    """
+    _checked(text, known)
+
+
+def every_method(*known: str) -> tuple[str, ...]:
+    """The names of all methods that need no option but those a run knows.
+
+    Example:
+      >>> "mgda" in every_method(), "single_task" in every_method()
+      (True, False)
+    """
+    return tuple(
+        name
+        for name, method in METHODS.items()
+        if not set(_required(method)[1:]) - set(known)
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Call:
+    """One name of a composition: what it wraps, and its options."""
+
+    name: str
+    inner: tuple["_Call", ...]
+    options: dict[str, Any]
+
+
+def _checked(text: str, known: tuple[str, ...]) -> tuple[_Call, ...]:
+    stages = _parse("method", text)
+    _check_stages(stages, known)
+    return stages
+
+
+def _check_stages(stages: tuple[_Call, ...], known: tuple[str, ...]) -> None:
+    """Transformations, then an aggregator; the same again in a wrapper."""
+    *transforms, last = stages
+    for stage in transforms:
+        if stage.name in METHODS or stage.name in WRAPPERS:
+            raise UserError(
+                f"{stage.name!r} stands before a '+', but sums the task gradients: "
+                f"expected transformations of them there ({', '.join(TRANSFORMS)})"
+            )
+        _check_options("transformation", stage, TRANSFORMS, 1)
+        _expect_nothing_in(stage)
+    if last.name in TRANSFORMS:
+        raise UserError(
+            f"{last.name!r} transforms task gradients, and nothing sums them: write "
+            f'"{last.name} + mgda", or another method after it'
+        )
+    if last.name in WRAPPERS:
+        _check_options("wrapper", last, WRAPPERS, 1)
+        if not last.inner:
+            raise UserError(
+                f'{last.name!r} wraps a method: write "{last.name}(mgda)", or another '
+                "method in it"
+            )
+        return _check_stages(last.inner, known)
+    _check_options("method", last, {**METHODS, **WRAPPERS}, 1, known)
+    _expect_nothing_in(last)
+    return None
+
+
+def _expect_nothing_in(stage: _Call) -> None:
+    if stage.inner:
+        raise UserError(
+            f"{stage.name!r} got {stage.inner[-1].name!r} to wrap: expected options by "
+            f"name alone; wrappers are {', '.join(WRAPPERS)}"
+        )
+
+
+def _build_stages(
+    stages: tuple[_Call, ...], num_tasks: int, known: Mapping[str, Any]
+) -> optax.GradientTransformationExtraArgs:
+    *transforms, last = stages
+    if last.name in WRAPPERS:
+        inner = _build_stages(last.inner, num_tasks, known)
+        aggregator = WRAPPERS[last.name](inner, **last.options)
+    else:
+        method = METHODS[last.name]
+        told = {name: known[name] for name in _required(method)[1:] if name in known}
+        aggregator = method(num_tasks, **{**told, **last.options})
+    if not transforms:
+        return aggregator
+    before = [TRANSFORMS[s.name](num_tasks, **s.options) for s in transforms]
+    return mtopt.chain(*before, aggregator)
+
+
+def _check_options(
+    what: str,
+    call: _Call,
+    known: Registry,
+    num_arguments: int,
+    fixed: tuple[str, ...] = (),
+) -> None:
+    """Raises unless the name is known, and has these options and needs no others."""
+    name = call.name
     if name not in known:
         raise UserError(f"no {what} {name!r}: {nearest(name, list(known))}")
     parameters = inspect.signature(known[name]).parameters
-    free = list(parameters)[len(arguments) :]
-    for option in options:
+    free = list(parameters)[num_arguments:]
+    for option in call.options:
         if option not in free:
             hint = nearest(option, free) if free else "it takes no options"
             raise UserError(f"{what} {name!r} has no option {option!r}: {hint}")
-    required = [p for p in free if parameters[p].default is inspect.Parameter.empty]
-    missing = [p for p in required if p not in options and p not in fixed]
+    required = _required(known[name])[num_arguments:]
+    missing = [p for p in required if p not in call.options and p not in fixed]
     if missing:
-        example = ", ".join(f"{p}=..." for p in missing)
+        inside = [stage.name for stage in call.inner[-1:]]
+        example = ", ".join(inside + [f"{p}=..." for p in missing])
         raise UserError(
             f'{what} {name!r} needs {" and ".join(missing)}: write "{name}({example})"'
         )
-    return name, options
 
 
-def parse(what: str, text: str) -> tuple[str, dict[str, Any]]:
-    """The name and the options of ``text``.
+def _required(function: Callable[..., Any]) -> list[str]:
+    """The names of the parameters without a default."""
+    parameters = inspect.signature(function).parameters.values()
+    return [p.name for p in parameters if p.default is inspect.Parameter.empty]
+
+
+def _parse(what: str, text: str) -> tuple[_Call, ...]:
+    """The stages of ``text``, one where it has no ``+``.
 
     Raises:
-      UserError: unless it is a name, or a call with literal keyword arguments.
-
-    Example:
-      >>> parse("method", "mgda(normalize='l2')")
-      ('mgda', {'normalize': 'l2'})
+      UserError: unless it is made of names and calls with literal keyword arguments.
     """
     try:
-        node = ast.parse(text.strip(), mode="eval").body
-        call = node if isinstance(node, ast.Call) else ast.Call(node, [], [])
-        if isinstance(call.func, ast.Name) and not call.args:
-            values = {k.arg: ast.literal_eval(k.value) for k in call.keywords}
-            if None not in values:
-                return call.func.id, {str(option): v for option, v in values.items()}
+        return _stages(ast.parse(text.strip(), mode="eval").body)
     except (SyntaxError, ValueError):
-        pass
-    raise UserError(
+        raise _unreadable(what, text) from None
+
+
+def _stages(node: ast.expr) -> tuple[_Call, ...]:
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return _stages(node.left) + _stages(node.right)
+    call = node if isinstance(node, ast.Call) else ast.Call(node, [], [])
+    options = {k.arg: ast.literal_eval(k.value) for k in call.keywords}
+    if not isinstance(call.func, ast.Name) or None in options or len(call.args) > 1:
+        raise ValueError
+    inner = tuple(stage for argument in call.args for stage in _stages(argument))
+    return (_Call(call.func.id, inner, {str(name): v for name, v in options.items()}),)
+
+
+def _unreadable(what: str, text: str) -> UserError:
+    return UserError(
         f"cannot read the {what} {text!r}: expected a name, or a name with options as "
         "in mgda(normalize='l2')"
     )

@@ -25,8 +25,9 @@ flags.DEFINE_string(
 flags.DEFINE_multi_string(
     "method",
     None,
-    "A method in place of the experiment's own list, as in mgda or "
-    "\"mgda(normalize='l2')\"; repeat it to compare several.",
+    "A method in place of the experiment's own list, as in mgda, "
+    '"mgda(normalize=\'l2\')", "log_losses(cagrad)" or "normalize_rows + mgda"; '
+    "repeat it to compare several. all: every method that needs no options.",
 )
 flags.DEFINE_string(
     "out", None, "The folder of the run; default runs/EXPERIMENT-DATE-TIME."
@@ -73,7 +74,7 @@ def _requested() -> tuple[pathlib.Path, str, Any, pathlib.Path | None]:
         return _stored(pathlib.Path(FLAGS.resume))
     config = FLAGS.config
     if FLAGS.method:
-        config.methods = tuple(FLAGS.method)
+        config.methods = _methods(FLAGS.method)
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = pathlib.Path(FLAGS.out or f"runs/{FLAGS.experiment}-{now}")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -85,6 +86,15 @@ def _requested() -> tuple[pathlib.Path, str, Any, pathlib.Path | None]:
     if data_dir is not None and not data_dir.is_dir():
         raise UserError(f"no folder {data_dir}: check --data_dir or MTOPT_DATA_DIR")
     return folder, FLAGS.experiment, config, data_dir
+
+
+def _methods(texts: list[str]) -> tuple[str, ...]:
+    """The methods asked for, ``all`` spelled out."""
+    from experiments import calls
+
+    everything = calls.every_method("steps_per_epoch") if "all" in texts else ()
+    named = [text for text in texts if text != "all" and text not in everything]
+    return (*everything, *named)
 
 
 def _stored(folder: pathlib.Path) -> tuple[pathlib.Path, str, Any, pathlib.Path | None]:

@@ -187,7 +187,7 @@ def prepare(
         for text in config.scalarizations
     }
     for text in config.methods:
-        calls.check("method", text, mtopt.METHODS, 2)
+        calls.check_method(text)
     dataset = load(config.data, data_dir)
     if dataset.x_axis is not None or len(dataset.tasks) != 2:
         inputs = "shared inputs" if dataset.x_axis is None else "inputs of their own"
@@ -356,7 +356,7 @@ def _parts(
     }
     parts[FIXED] = Part(plain, by_preference(2, linear().loss), chosen)
     for text in config.methods:
-        method = calls.build("method", text, mtopt.METHODS, 2)
+        method = calls.build_method(text, 2)
         parts[text] = Part(plain, method, anywhere)
     return parts
 

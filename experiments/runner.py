@@ -72,11 +72,13 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
         tensorboard.require()
     optimizer = make_optimizer(config.optimizer, config.steps)
     for text in config.methods:
-        calls.check("method", text, mtopt.METHODS, 1)
+        calls.check_method(text, "steps_per_epoch")
     dataset = load(config.data, data_dir)
     num_tasks = len(dataset.tasks)
+    samples = config.batch_size * (1 if dataset.x_axis is None else num_tasks)
+    epoch = max(1, round(dataset.train.size / samples))
     aggregators = {
-        text: calls.build("method", text, mtopt.METHODS, num_tasks)
+        text: calls.build_method(text, num_tasks, steps_per_epoch=epoch)
         for text in config.methods
     }
 

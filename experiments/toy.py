@@ -88,7 +88,7 @@ def prepare(
             raise UserError(f"{field} is {getattr(config, field)}: expected 1 or more")
     optimizer = make_optimizer(config.optimizer, config.steps)
     chains = {
-        text: mtopt.chain(calls.build("method", text, mtopt.METHODS, 2), optimizer)
+        text: mtopt.chain(calls.build_method(text, 2), optimizer)
         for text in config.methods
     }
 

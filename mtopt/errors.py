@@ -11,26 +11,27 @@ class UserError(ValueError):
 
 
 def nearest(name: str, known: "list[str] | tuple[str, ...]") -> str:
-    """A hint for a misspelt name: the closest known ones, or all of them.
+    """A hint for a misspelt name: the closest known ones, or all where none is close.
 
     Args:
       name: what the user wrote.
       known: the names that exist.
 
     Returns:
-      A clause such as ``did you mean 'mgda'? (known: equal_weighting, mgda)``.
+      A clause such as ``did you mean 'mgda'?``.
 
     Example:
       >>> nearest("mdga", ["mgda", "equal_weighting"])
-      "did you mean 'mgda'? (known: equal_weighting, mgda)"
+      "did you mean 'mgda'?"
+      >>> nearest("sgd", ["mgda", "equal_weighting"])
+      'known are equal_weighting, mgda'
     """
     import difflib
 
-    close = difflib.get_close_matches(name, known, n=2)
-    listing = f"(known: {', '.join(sorted(known))})"
+    close = difflib.get_close_matches(name, known, n=2, cutoff=0.7)
     if not close:
-        return listing
-    return f"did you mean {' or '.join(repr(c) for c in close)}? {listing}"
+        return f"known are {', '.join(sorted(known))}"
+    return f"did you mean {' or '.join(repr(c) for c in close)}?"
 
 
 def expect(condition: bool, name: str, value: object, expected: str) -> None:

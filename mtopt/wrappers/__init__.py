@@ -1,0 +1,14 @@
+"""Every wrapper by its name: ``WRAPPERS[name](aggregator, **options)``."""
+
+from collections.abc import Callable
+
+import optax
+
+from mtopt.wrappers.log_losses import log_losses
+from mtopt.wrappers.smoothed_weights import smoothed_weights
+from mtopt.wrappers.weights_every import weights_every
+
+WRAPPERS: dict[str, Callable[..., optax.GradientTransformationExtraArgs]] = {
+    wrapper.__name__: wrapper
+    for wrapper in (log_losses, smoothed_weights, weights_every)
+}

@@ -1,0 +1,168 @@
+"""Any aggregator on the logarithms of the losses."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float
+
+from mtopt.aggregation import present_tasks, scale_heads, split
+from mtopt.errors import expect
+from mtopt.problem import Problem
+
+
+def log_losses(
+    aggregator: optax.GradientTransformationExtraArgs, *, epsilon: float | int = 1e-8
+) -> optax.GradientTransformationExtraArgs:
+    r"""An aggregator of the log losses, which the unit of no loss can change.
+
+    .. math:: \tilde L_k = \log(L_k + \epsilon), \qquad
+              \tilde g_k = \frac{g_k}{L_k + \epsilon}
+
+    Everything that the aggregator sees is of the log losses: the rows, the losses, the
+    pulled-back gradient, the heads' own gradients, and the problem, should it ask for
+    losses elsewhere, for parts of the batch or for the representation. Around equal
+    weighting it is scale-invariant scalarization over K; around a method that is
+    invariant to the scale of the rows it changes nothing but the heads.
+
+    Args:
+      aggregator: any aggregator. Its weights are those of the log losses.
+      epsilon: above 0, in units of the losses; what keeps a loss of 0 finite.
+
+    Returns:
+      An aggregator with the state of the inner one. It needs ``losses``, which must
+      not be negative: a negative loss counts as one of 0.
+
+    Raises:
+      UserError: for an epsilon that is not above 0.
+
+    Example:
+      >>> import mtopt
+      >>> tx = log_losses(mtopt.equal_weighting(2))
+      >>> jacobian = jnp.array([[-4., 1., 1.], [6., 1., 1.]])
+      >>> direction, _ = tx.update(
+      ...     jacobian, tx.init(jnp.zeros(3)), losses=jnp.array([2., 4.]))
+      >>> direction.tolist()
+      [-0.25, 0.375, 0.375]
+
+    References:
+      Dai et al., Improvable Gap Balancing for Multi-Task Learning, 2023, arXiv
+      2307.15429, and Ban and Ji, Fair Resource Allocation in Multi-Task Learning,
+      2024, arXiv 2402.15638: their code combines log losses with gradient methods.
+
+    Differences from released code:
+      Their logarithms have no epsilon; 1e-8 is that of DB-MTL and FAMO.
+    """
+    expect(epsilon > 0, "epsilon", epsilon, "a number above 0")
+
+    def update(
+        updates,
+        state,
+        params=None,
+        *,
+        losses,
+        rows=None,
+        present=None,
+        pullback=None,
+        problem=None,
+        **extra,
+    ):
+        present = present_tasks(losses.shape[0], present, problem)
+        logs, slopes = _log(losses, present, epsilon)
+        own_rows, head_grads = split(updates)
+        log_rows = _scale(own_rows, slopes)
+        if rows is not None:  # array for array the same as before, if they were
+            rows = jax.tree.map(
+                lambda clean, own, log: log if clean is own else _scale(clean, slopes),
+                rows,
+                own_rows,
+                log_rows,
+            )
+        if problem is not None:
+            extra["problem"] = LogProblem(problem, epsilon)
+        if pullback is not None:
+            extra["pullback"] = lambda weights: pullback(weights * slopes)
+        if head_grads is None:
+            updates = log_rows
+        else:
+            updates = {"shared": log_rows, "tasks": scale_heads(head_grads, slopes)}
+        return aggregator.update(
+            updates, state, params, losses=logs, rows=rows, present=present, **extra
+        )
+
+    return optax.GradientTransformationExtraArgs(
+        aggregator.init,
+        update,  # pyright: ignore[reportArgumentType]
+    )
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass, data_fields=["problem"], meta_fields=["epsilon"]
+)
+@dataclasses.dataclass(frozen=True)
+class LogProblem(Problem):
+    """A problem of which every loss is the logarithm of another's.
+
+    The log loss of an absent task is 0.
+
+    Attributes:
+      problem: the other.
+      epsilon: what is added to its losses.
+    """
+
+    problem: Any
+    epsilon: float | int
+
+    @property
+    def names(self):  # noqa: D102
+        return self.problem.names
+
+    @property
+    def present(self) -> Bool[Array, " K"]:
+        """True for tasks with at least one label in this batch."""
+        return self.problem.present
+
+    def losses(self, params, *, shared_axis=None):  # noqa: D102
+        losses = self.problem.losses(params, shared_axis=shared_axis)
+        return _log(losses, self.present, self.epsilon)[0]
+
+    def losses_and_grads(self, params, *, shared_axis=None):  # noqa: D102
+        losses, grads = self.problem.losses_and_grads(params, shared_axis=shared_axis)
+        logs, slopes = _log(losses, self.present, self.epsilon)
+        heads = scale_heads(grads["tasks"], slopes)
+        return logs, {"shared": _scale(grads["shared"], slopes), "tasks": heads}
+
+    def representation_gramian(self, params):  # noqa: D102
+        losses = self.problem.losses(params)
+        _, slopes = _log(losses, self.present, self.epsilon)
+        products = self.problem.representation_gramian(params)
+        return products * slopes[:, None] * slopes[None, :]
+
+    def next_model_state(self, params):  # noqa: D102
+        return self.problem.next_model_state(params)
+
+    def split(self, parts):  # noqa: D102
+        return tuple(
+            LogProblem(part, self.epsilon) for part in self.problem.split(parts)
+        )
+
+
+def _log(
+    losses: Float[Array, " K"], present: Bool[Array, " K"], epsilon: float | int
+) -> tuple[Float[Array, " K"], Float[Array, " K"]]:
+    """The log losses and their slopes; 0 and 1 for absent tasks."""
+    raised = jnp.where(present, jnp.maximum(losses, 0) + epsilon, 1)
+    return jnp.log(raised), 1 / raised
+
+
+def _scale(rows: Any, factors: Float[Array, " K"]) -> Any:
+    """Every task's row times its factor, in the dtype of the rows."""
+
+    def scale_leaf(leaf):
+        own = factors.reshape(-1, *(1,) * (leaf.ndim - 1))
+        return (leaf * own).astype(leaf.dtype)
+
+    return jax.tree.map(scale_leaf, rows)
