@@ -36,7 +36,10 @@ from experiments.cli import command
 TARGET = pathlib.Path(mtopt.__file__).parent / "methods" / "README.md"
 REQUIRED = {
     "fixed_weighting": lambda k: {"weights": tuple(1 / (1 + np.arange(k)))},
+    "improvable_gap_balancing": lambda k: {"steps_per_epoch": 1},
+    "pareto_mtl": lambda k: {"preferences": tuple(map(tuple, np.eye(k))), "index": 0},
     "single_task": lambda k: {"task": 0},
+    "smooth_tchebycheff_warmup": lambda k: {"steps_per_epoch": 1, "warmup_epochs": 1},
 }
 PROPERTIES = ("non-conflicting", "permutation", "linear", "stationary", "scale")
 K, D, SAMPLES = 4, 6, 32

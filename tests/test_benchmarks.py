@@ -10,7 +10,7 @@ import pytest
 from absl.testing import flagsaver
 
 import mtopt
-from experiments import benchmark_step, benchmark_torchjd
+from experiments import benchmark, benchmark_step
 
 TOY = {
     "inputs": 5,
@@ -77,18 +77,45 @@ def test_every_cost_is_a_positive_number():
     assert costs["mgda"].flops > costs["equal_weighting"].flops
 
 
-def test_the_comparison_with_torchjd_needs_its_extra(monkeypatch, capsys):
+def test_solvers_are_timed_without_torchjd(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(SystemExit) as stop:
-        benchmark_torchjd.main(["benchmark_torchjd"])
+    monkeypatch.setattr(benchmark, "ROUND_SECONDS", 1e-4)
+    few = {name: benchmark.METHODS[name] for name in ("mgda", "upgrad")}
+    monkeypatch.setattr(benchmark, "METHODS", few)
+    with flagsaver.flagsaver(tasks=["2"], solve_rounds=1):
+        benchmark.main(["benchmark", "solvers"])
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    timed = [line for line in lines if line and line[0] in few]
+    assert [line[:2] for line in timed] == [["mgda", "2"], ["upgrad", "2"]]
+    assert all(line[3:5] == ["-", "-"] for line in timed)
+    assert all(float(line[i]) > 0 for line in timed for i in (2, 5, 6, 7))
+
+
+@pytest.mark.parametrize("name", sorted(benchmark.METHODS))
+def test_every_rule_weighs(name):
+    gramian = jnp.asarray(benchmark.problems(3)["random"])
+    weights = benchmark.looped(benchmark.METHODS[name].ours, 2)(gramian)
+    assert weights.shape == (3,)
+    assert bool(jnp.all(jnp.isfinite(weights)))
+
+
+@pytest.mark.parametrize(
+    ("argv", "tasks", "message"),
+    [
+        (["benchmark"], ["2"], "expected the name of one benchmark"),
+        (["benchmark", "solver"], ["2"], "expected the name of one benchmark"),
+        (["benchmark", "solvers"], ["two"], "--tasks has 'two'"),
+    ],
+)
+def test_what_it_cannot_run_is_told(argv, tasks, message, capsys):
+    with flagsaver.flagsaver(tasks=tasks), pytest.raises(SystemExit) as stop:
+        benchmark.main(argv)
     assert stop.value.code == 2
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1
-    assert 'pip install ".[bench]"' in lines[0]
+    assert message in capsys.readouterr().err
 
 
 def test_excess_is_that_of_the_exact_optimum():
-    gramian = benchmark_torchjd.problems(2)["random"]
-    assert benchmark_torchjd.excess(gramian, np.array([1.0, 0.0])) > 1e-3
+    gramian = benchmark.problems(2)["random"]
+    assert benchmark.excess(gramian, np.array([1.0, 0.0])) > 1e-3
     ours = mtopt.solvers.min_norm_weights(jnp.asarray(gramian))
-    assert benchmark_torchjd.excess(gramian, np.asarray(ours)) < 1e-7
+    assert benchmark.excess(gramian, np.asarray(ours)) < 1e-7

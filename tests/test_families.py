@@ -81,7 +81,8 @@ def check(name, shape, x64, modes):
         assert_finite((directions, states))
         assert not np.asarray(directions[0]).any()
         one = 1 % len(samples)
-        tolerance = 1e-9 if x64 else 1e-3
+        # Of a singular Gramian, a solve knows the weights to the root of rounding.
+        tolerance = 1e-7 if x64 else 1e-3
         scale = np.abs(directions[one]).max() + 1e-6
         for mode in modes:
             alone, _ = mode(update)(samples[one])

@@ -8,9 +8,17 @@ from experiments import method_table
 # What papers prove, or others measured (each of these is also tested elsewhere on
 # other gradients): a method that lost one would change the page, and fail here.
 HOLDS = {
-    "equal_weighting": {"permutation", "linear"},
+    "aligned_mtl": {"permutation"},
+    "conflict_free": {"non-conflicting", "permutation", "linear", "scale"},
+    "dualproj": {"non-conflicting", "permutation", "stationary"},
+    "equal_weighting": {"permutation", "linear", "stationary"},
+    "fairgrad": {"non-conflicting", "permutation"},
     "fixed_weighting": {"linear"},
+    "imtl_g": {"non-conflicting", "permutation", "scale"},
     "mgda": {"non-conflicting", "permutation"},
+    "nash_mtl": {"non-conflicting", "permutation", "scale"},
+    "trimmed_mean": {"permutation"},
+    "upgrad": {"non-conflicting", "permutation", "linear", "stationary"},
 }
 
 
@@ -30,3 +38,24 @@ def test_the_page_has_all_methods_and_no_other():
 def test_what_the_papers_prove_is_measured_to_hold(name):
     held = method_table.measure(name)
     assert {prop for prop in HOLDS[name] if held[prop]} == HOLDS[name]
+
+
+# What the same measurements show not to hold: the other cells of those rows.
+FAILS = {
+    "aligned_mtl": {"non-conflicting", "linear", "scale"},
+    "cagrad": {"non-conflicting", "linear", "scale"},
+    "db_mtl": {"non-conflicting"},
+    "dualproj": {"linear", "scale"},
+    "equal_weighting": {"non-conflicting", "scale"},
+    "imtl_g": {"linear"},
+    "mgda": {"linear", "stationary", "scale"},
+    "nash_mtl": {"linear"},
+    "pcgrad": {"non-conflicting", "scale"},
+    "upgrad": {"scale"},
+}
+
+
+@pytest.mark.parametrize("name", sorted(FAILS))
+def test_what_others_measured_to_fail_fails(name):
+    held = method_table.measure(name)
+    assert not {prop for prop in FAILS[name] if held[prop]}

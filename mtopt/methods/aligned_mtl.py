@@ -19,6 +19,7 @@ def aligned_mtl(
     *,
     preference: Sequence[float | int] | None = None,
     scale: str = "min",
+    smallest: float | None = None,
     space: str = "parameters",
     heads: str = "plain",
 ) -> optax.GradientTransformationExtraArgs:
@@ -42,6 +43,9 @@ def aligned_mtl(
       scale: s, of the eigenvalues that are kept: ``"min"``, the paper's and everyone's
         default; ``"median"``, the lower one of an even number; ``"rmse"``, their mean.
         The latter two are options of the authors' code.
+      smallest: K times this is the largest eigenvalue, relative to the first, that
+        counts as 0. None for the rounding of the Gramian's dtype; released codes have
+        that of float32, 1.19e-7, whatever the dtype.
       space: where the Gramian is taken; ``"representation"`` is Aligned-MTL-UB. See
         :func:`mtopt.methods.mgda.mgda`.
       heads: ``"plain"`` leaves a task's own parameters their own gradient, the default
@@ -67,11 +71,12 @@ def aligned_mtl(
       arXiv 2305.19000.
 
     Differences from released code:
-      Eigenvalues count as 0 below K eps times the largest; eps is the rounding of the
-      Gramian's dtype, where they take that of the default dtype. All gradients zero
-      give no direction (LibMTL fails).
+      What counts as an eigenvalue of 0, see ``smallest``. All gradients zero give no
+      direction (LibMTL fails).
     """
     expect_one_of("scale", scale, SCALES)
+    if smallest is not None:
+        expect(0 <= smallest < 1, "smallest", smallest, "a number in [0, 1)")
     ones = np.ones(num_tasks)
     array = ones if preference is None else np.asarray(preference, float)
     good = array.shape == (num_tasks,) and np.isfinite(array).all()
@@ -84,13 +89,18 @@ def aligned_mtl(
 
     def weigh(memory, gramian, **_):
         p = jnp.asarray(array, gramian.dtype)
-        return aligned_mtl_weights(gramian, p, scale=scale), memory
+        weights = aligned_mtl_weights(gramian, p, scale=scale, smallest=smallest)
+        return weights, memory
 
     return on_gramian(num_tasks, weigh, heads=heads, space=space)
 
 
 def aligned_mtl_weights(
-    gramian: Float[Array, "K K"], preference: Float[Array, " K"], *, scale: str
+    gramian: Float[Array, "K K"],
+    preference: Float[Array, " K"],
+    *,
+    scale: str,
+    smallest: float | None = None,
 ) -> Float[Array, " K"]:
     """The weights B p of the aligned gradients.
 
@@ -98,14 +108,17 @@ def aligned_mtl_weights(
       gramian: G = J J^T, ``[K, K]``; a row of zeros has weight 0.
       preference: p, ``[K]``.
       scale: ``"min"``, ``"median"`` or ``"rmse"``.
+      smallest: as in :func:`aligned_mtl`.
 
     Returns:
       The weights, ``[K]``, of either sign.
     """
+    if smallest is None:
+        smallest = float(jnp.finfo(gramian.dtype).eps)
     largest = jnp.max(jnp.diagonal(gramian))
     # B does not depend on the unit of G, and its eigenvalues need not overflow.
     values, vectors = jnp.linalg.eigh(gramian / jnp.where(largest > 0, largest, 1))
-    kept = values > len(values) * jnp.finfo(values.dtype).eps * values[-1]
+    kept = values > len(values) * smallest * values[-1]
     count = kept.sum()
     s = {
         "min": jnp.min(values, initial=values[-1], where=kept),

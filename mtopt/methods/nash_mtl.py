@@ -1,0 +1,70 @@
+"""Nash-MTL: the tasks bargain for the direction, and every one gains alike."""
+
+import optax
+
+from mtopt.aggregation import on_gramian
+from mtopt.errors import expect
+from mtopt.methods.fairgrad import at_most
+from mtopt.solvers import bargaining_weights
+
+
+def nash_mtl(
+    num_tasks: int,
+    *,
+    max_norm: float | None = 1.0,
+    space: str = "parameters",
+    heads: str = "weighted",
+) -> optax.GradientTransformationExtraArgs:
+    r"""The Nash bargaining solution: weights with :math:`G w = 1 / w`.
+
+    .. math::
+       w = \operatorname*{argmin}_{w > 0} \tfrac12 w^\top G w - \sum_k \log w_k,
+       \qquad d = \frac{\sum_k w_k g_k}{\max(1, \| \cdot \| / \text{max\_norm})}
+
+    It is the direction in a ball with the largest product of the tasks' gains. Before
+    the clip :math:`\|d\| = \sqrt K` whatever the gradients, so with the default the
+    direction always has norm 1; rescaling a task's loss changes nothing at all. For K =
+    2, d bisects the two gradients. Every gain :math:`\langle g_k, d \rangle` is
+    positive. See :func:`mtopt.solvers.bargaining_weights`.
+
+    Args:
+      num_tasks: K, at least 1.
+      max_norm: the largest norm of d, above 0, as in the authors' code; None for no
+        clip. The norm is that of the gradients in ``space``.
+      space: where the gradients of the Gramian are taken: ``"parameters"``, or
+        ``"representation"``, a cheaper upper bound.
+      heads: ``"weighted"`` differentiates the weighted loss (the authors' code);
+        ``"plain"`` leaves a head its own gradient.
+
+    Returns:
+      An aggregator. In the space of the representation it needs ``problem``.
+
+    Raises:
+      UserError: for an unknown option or a ``max_norm`` that is not above 0.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> tx = nash_mtl(2)
+      >>> jacobian = jnp.array([[-4., 1., 1.], [6., 1., 1.]])
+      >>> direction, _ = tx.update(jacobian, tx.init(jnp.zeros(3)))
+      >>> [round(float(x), 3) for x in direction]
+      [0.054, 0.706, 0.706]
+
+    References:
+      Navon et al., Multi-Task Learning as a Bargaining Game, 2022, arXiv 2202.01017.
+
+    Differences from released code:
+      It calls a convex solver on the host up to 20 times a step, which stops at 1e-3 or
+      keeps the weights of the step before; this solve is exact and remembers nothing.
+      At Pareto stationarity, where the weights are infinite, they stay finite and d
+      tends to zero or is far below the clip. The clip scales the weights, hence the
+      weighted heads too; in the authors' code it leaves the heads alone. A task at rest
+      (a zero gradient) has weight 0.
+    """
+    expect(max_norm is None or max_norm > 0, "max_norm", max_norm, "a number above 0")
+
+    def weigh(memory, gramian, *, present, **_):
+        weights = bargaining_weights(gramian, present)
+        return at_most(max_norm, weights, gramian), memory
+
+    return on_gramian(num_tasks, weigh, heads=heads, space=space)
