@@ -381,7 +381,7 @@ def _run(
             state, losses = advance(state, next(batches), own)
             if step % REPORT_EVERY == 0 or step == config.steps:
                 mean = _checked(losses, text, step, dataset.tasks)
-                bar.set_postfix(zip(dataset.tasks, mean.round(3), strict=True))
+                bar.set_postfix(dict(zip(dataset.tasks, mean.round(3), strict=True)))
                 bar.update(step - bar.n)
     return _measure(part, state, dataset)
 

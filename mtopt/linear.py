@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from mtopt.aggregation import split
 from mtopt.batch import Batch, masked_mean
 from mtopt.per_task import PerTask
 from mtopt.problem import Params, StackedProblem
@@ -118,7 +119,7 @@ def linear_update(
         key=jax.random.key(0) if key is None else key,
         after=lambda updates: jax.tree.map(lambda u: -learning_rate * u, updates),
     )
-    return updates["shared"], state
+    return split(updates)[0], state
 
 
 def _encode(shared, x, key):

@@ -85,9 +85,9 @@ def on_front(points):
 # Where 50,000 steps end: x1 from each of the five starts, from an independent
 # implementation in numpy; None where rounding decides how far it has crawled through
 # the valley. Nash-MTL and FairGrad are those of an exact solve for two tasks (see
-# test_solvers_families.py). Numpy's Nash-MTL is within 0.15 of it, but from (0, 0), where
-# both losses have a kink (-1.56); its FairGrad drifts along the front to -5.56, where
-# the weights grow without bound and what bounds them decides.
+# test_solvers_families.py). Numpy's Nash-MTL is within 0.15 of it, but from (0, 0),
+# where both losses have a kink (-1.56); its FairGrad drifts along the front to -5.56,
+# where the weights grow without bound and what bounds them decides.
 ENDS = {
     "equal_weighting": ({}, (-5.73, -5.73, 5.00, -5.73, -5.73)),
     "mgda": ({}, (-1.98, 6.10, 6.98, -4.26, 7.00)),
