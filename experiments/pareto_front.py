@@ -33,7 +33,7 @@ import math
 import pathlib
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -44,6 +44,7 @@ from tqdm import tqdm
 
 import mtopt
 from experiments import calls, pareto_front_report
+from experiments.arrays import read_arrays, write_arrays
 from experiments.config import Optimizer, make_optimizer
 from experiments.pareto_front_report import Family, Fronts
 from experiments.runner import load
@@ -200,11 +201,11 @@ def prepare(
     def job(folder: pathlib.Path) -> None:
         started = time.time()
         path = folder / "fronts.npz"
-        measured = _read(path)
+        measured = read_arrays(path)
         for text, part in parts.items():
             if text not in measured:
                 measured[text] = _run(text, part, optimizer, config, dataset)
-                _write(path, measured)
+                write_arrays(path, measured)
             print(f"{text}: {_said(measured[text], dataset)}", flush=True)
         families = {
             text: Family(
@@ -495,22 +496,6 @@ def _said(measured: np.ndarray, dataset: Dataset) -> str:
     lowest = measured[..., 0].min(axis=1).mean(axis=0)
     numbers = zip(dataset.tasks, lowest, strict=True)
     return "test loss " + ", ".join(f"{task} {loss:.3f}" for task, loss in numbers)
-
-
-def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """What parts have finished in this folder already."""
-    if not path.exists():
-        return {}
-    with np.load(path) as stored:
-        return dict(stored)
-
-
-def _write(path: pathlib.Path, measured: dict[str, Any]) -> None:
-    """Replaces the file in one move, so that a reader never sees half of it."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        np.savez(file, **measured)
-    partial.replace(path)
 
 
 def _conclude(fronts: Fronts, folder: pathlib.Path, seconds: float) -> None:

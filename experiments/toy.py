@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 import mtopt
 from experiments import calls, toy_report
+from experiments.arrays import read_arrays, write_arrays
 from experiments.config import Optimizer, make_optimizer
 from experiments.toy_report import Trajectories
 from mtopt.data import toy
@@ -95,11 +96,11 @@ def prepare(
     def job(folder: pathlib.Path) -> None:
         started = time.time()
         path = folder / "trajectories.npz"
-        points = _read(path)
+        points = read_arrays(path)
         for text, tx in chains.items():
             if text not in points:
                 points[text] = _run(text, tx, config)
-                _write(path, points)
+                write_arrays(path, points)
             end = points[text][:, -1]
             count = int(toy_report.on_front(end).sum())
             print(f"{text}: {count} of {len(end)} starts end on the front", flush=True)
@@ -151,22 +152,6 @@ def _checked(
                 "lower the learning rate, or clip the gradient"
             )
     return found
-
-
-def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """What methods have finished in this folder already."""
-    if not path.exists():
-        return {}
-    with np.load(path) as stored:
-        return dict(stored)
-
-
-def _write(path: pathlib.Path, points: dict[str, np.ndarray]) -> None:
-    """Replaces the file in one move, so that a reader never sees half of it."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        np.savez(file, **points)  # pyright: ignore[reportArgumentType]
-    partial.replace(path)
 
 
 def _conclude(result: Trajectories, folder: pathlib.Path, seconds: float) -> None:

@@ -175,6 +175,27 @@ def row_weighting(
     return _aggregator(num_tasks, made, no_sum, heads, memory)
 
 
+def along_gradients_of(
+    aggregator: optax.GradientTransformationExtraArgs, part: Callable[[Any], Any]
+) -> optax.GradientTransformationExtraArgs:
+    """An aggregator that finds weights as before, and sums another batch's gradients.
+
+    Args:
+      aggregator: one that weighs tasks without their rows; see :func:`weighting`.
+      part: the problem of a step to the one whose gradients are summed, such as a part
+        of its batch.
+    """
+
+    def update(updates, state, params=None, **extra):
+        def pullback(weights):
+            return part(extra["problem"]).pullback(params, weights)
+
+        own = {"pullback": pullback, "rows": split(updates)[0]}
+        return aggregator.update(updates, state, params, **{**extra, **own})
+
+    return optax.GradientTransformationExtraArgs(aggregator.init, update)
+
+
 def _sum_of_gradients(rows, clean_rows, pullback):
     """What sums the gradients by their weights: a pull-back of clean ones, if any."""
     if pullback is not None and same_rows(rows, clean_rows):

@@ -1,4 +1,9 @@
-"""The one error that tells a user what to change."""
+"""The one error that tells a user what to change, and what raises it for options."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
 
 
 class UserError(ValueError):
@@ -60,3 +65,39 @@ def expect_one_of(name: str, value: object, known: tuple[str, ...]) -> None:
       UserError: with all of them.
     """
     expect(value in known, name, value, f"one of {known}")
+
+
+def expect_per_task(
+    name: str,
+    values: Sequence[float | int] | np.ndarray,
+    num_tasks: int,
+    *,
+    above: int | None = None,
+    at_least: int | None = None,
+) -> Float[np.ndarray, " K"]:
+    """An option that has one number for every task, as an array.
+
+    Args:
+      name: of the option.
+      values: what was given.
+      num_tasks: K.
+      above: what all of them must exceed; None for any finite numbers.
+      at_least: what none of them may be below; one at least must then be above it.
+
+    Raises:
+      UserError: unless they are K finite numbers in that range.
+
+    Example:
+      >>> expect_per_task("preference", (1, 3), 2, above=0).tolist()
+      [1.0, 3.0]
+    """
+    array = np.asarray(values, float)
+    good, bounds = array.shape == (num_tasks,) and bool(np.isfinite(array).all()), ""
+    if above is not None:
+        good, bounds = good and bool((array > above).all()), f" above {above}"
+    if at_least is not None:
+        good = good and bool((array >= at_least).all() and (array > at_least).any())
+        bounds = f" of at least {at_least}, not all {at_least}"
+    expected = f"{num_tasks} finite numbers{bounds}, one per task in sorted order"
+    expect(good, name, values, expected)
+    return array

@@ -480,7 +480,7 @@ def test_gradients_that_differ_depend_repeat_or_vanish_stay_finite(name):
         (lambda: aligned_mtl(2, scale="max"), "scale is 'max'"),
         (lambda: aligned_mtl(2, preference=(1, -1)), "preference is"),
         (lambda: aligned_mtl(2, preference=(0, 0)), "not all 0"),
-        (lambda: conflict_free(2, preference=(1, 0)), "2 positive numbers"),
+        (lambda: conflict_free(2, preference=(1, 0)), "2 finite numbers above 0"),
         (lambda: conflict_free(2, preference=(1, 1, 1)), "preference is"),
         (lambda: gradcraft(2, tau=2.0), "tau is 2.0"),
         (lambda: gradcraft(2, epsilon=1.0), "epsilon is 1.0"),

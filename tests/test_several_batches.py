@@ -358,7 +358,7 @@ def test_the_problem_is_asked_for_by_name(method):
         (modo, {"rho": -1.0}, "rho is -1.0"),
         (sdmgrad, {"lam": -1.0}, "lam is -1.0"),
         (sdmgrad, {"momentum": 1.0}, "momentum is 1.0"),
-        (sdmgrad, {"preference": (1.0, -1.0, 0.0)}, "3 numbers of at least 0"),
+        (sdmgrad, {"preference": (1.0, -1.0, 0.0)}, "3 finite numbers of at least 0"),
         (sdmgrad, {"preference": (0.0, 0.0, 0.0)}, "not all 0"),
         (auto_lambda, {"primary": (3,)}, "index from 0 to 2"),
         (auto_lambda, {"primary": ()}, "at least one index"),

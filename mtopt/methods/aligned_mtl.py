@@ -9,7 +9,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from mtopt.aggregation import on_gramian
-from mtopt.errors import expect, expect_one_of
+from mtopt.errors import expect, expect_one_of, expect_per_task
 
 SCALES = ("min", "median", "rmse")
 
@@ -77,15 +77,9 @@ def aligned_mtl(
     expect_one_of("scale", scale, SCALES)
     if smallest is not None:
         expect(0 <= smallest < 1, "smallest", smallest, "a number in [0, 1)")
-    ones = np.ones(num_tasks)
-    array = ones if preference is None else np.asarray(preference, float)
-    good = array.shape == (num_tasks,) and np.isfinite(array).all()
-    expect(
-        bool(good and (array >= 0).all() and array.any()),
-        "preference",
-        preference,
-        f"{num_tasks} non-negative numbers, one per task in sorted order, not all 0",
-    )
+    array = np.ones(num_tasks)
+    if preference is not None:
+        array = expect_per_task("preference", preference, num_tasks, at_least=0)
 
     def weigh(memory, gramian, **_):
         p = jnp.asarray(array, gramian.dtype)

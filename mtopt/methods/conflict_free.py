@@ -9,7 +9,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from mtopt.aggregation import on_gramian
-from mtopt.errors import expect
+from mtopt.errors import expect_per_task
 
 
 def conflict_free(
@@ -66,7 +66,9 @@ def conflict_free(
       Gramian's dtype. Where the gradients depend on each other no direction may have
       all those cosines, and both take the least-squares one.
     """
-    array = _preference(num_tasks, preference)
+    array = np.ones(num_tasks)
+    if preference is not None:
+        array = expect_per_task("preference", preference, num_tasks, above=0)
 
     def weigh(memory, gramian, **_):
         return conflict_free_weights(gramian, jnp.asarray(array, gramian.dtype)), memory
@@ -136,19 +138,6 @@ def correlation(
     norms = jnp.sqrt(jnp.diagonal(gramian))
     inverse = jnp.where(norms > 0, 1 / jnp.where(norms > 0, norms, 1), 0)
     return gramian * inverse[:, None] * inverse[None, :], norms
-
-
-def _preference(num_tasks, preference):
-    """The preference as an array, checked."""
-    array = np.ones(num_tasks) if preference is None else np.asarray(preference, float)
-    good = array.shape == (num_tasks,) and np.isfinite(array).all()
-    expect(
-        bool(good and (array > 0).all()),
-        "preference",
-        preference,
-        f"{num_tasks} positive numbers, one per task in sorted order",
-    )
-    return array
 
 
 def _matmul(a, b):

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float
 
 from mtopt.aggregation import weighting
 from mtopt.errors import expect
-from mtopt.methods.tchebycheff import preference_vector
+from mtopt.methods.tchebycheff import preferred_share
 
 SMALLEST = 1e-8
 
@@ -69,7 +69,7 @@ def cosmos_scalarization(
       to differentiate with a preference of one's own.
     """
     expect(penalty >= 0, "penalty", penalty, "a number of at least 0")
-    ray = preference_vector(preference, num_tasks)
+    ray = preferred_share(preference, num_tasks)
 
     def weigh(memory, *, losses, present, **_):
         return jax.grad(cosmos_loss)(losses, ray, penalty, present), memory

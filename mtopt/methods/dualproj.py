@@ -3,12 +3,11 @@
 from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jaxtyping import Array, Bool, DTypeLike, Float
 
 from mtopt.aggregation import on_gramian, uniform_over
-from mtopt.errors import UserError
+from mtopt.errors import expect_per_task
 from mtopt.solvers import nonnegative_qp
 from mtopt.solvers.dense import correlation, matvec
 
@@ -101,10 +100,5 @@ def preferred(
     """
     if preference is None:
         return lambda present, dtype: uniform_over(present).astype(dtype)
-    array = np.asarray(preference, np.float64)
-    if array.shape != (num_tasks,) or not (np.isfinite(array) & (array >= 0)).all():
-        raise UserError(
-            f"preference is {list(preference)}: expected {num_tasks} finite numbers, "
-            "none negative, one per task in sorted order"
-        )
+    array = expect_per_task("preference", preference, num_tasks, at_least=0)
     return lambda present, dtype: jnp.where(present, jnp.asarray(array, dtype), 0)

@@ -3,11 +3,12 @@
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float
 
 from mtopt.aggregation import on_gramian
-from mtopt.errors import expect
+from mtopt.errors import expect, expect_per_task
 from mtopt.linear_program import maximise_on_simplex
 
 
@@ -85,18 +86,13 @@ def epo(
       the heads'. libmoon and others take ``preference`` as the ray itself, L
       proportional to it: the inverse of this one.
     """
-    if preference is None:
-        preference = (1,) * num_tasks
-    expect(
-        len(preference) == num_tasks and all(r > 0 for r in preference),
-        "preference",
-        preference,
-        f"{num_tasks} numbers above 0, one per task",
-    )
+    ratios = np.ones(num_tasks)
+    if preference is not None:
+        ratios = expect_per_task("preference", preference, num_tasks, above=0)
     expect(tolerance >= 0, "tolerance", tolerance, "a number of at least 0")
 
     def weigh(memory, gramian, *, losses, present, **_):
-        r = jnp.where(present, jnp.asarray(preference, gramian.dtype), 0)
+        r = jnp.where(present, jnp.asarray(ratios, gramian.dtype), 0)
         r = r / _or_one(jnp.linalg.norm(r))
         weights = _weights(gramian, losses.astype(r.dtype), r, present, tolerance)
         return present.sum() * weights, memory

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 from mtopt.aggregation import WeightingState, weighting
 from mtopt.errors import UserError, expect
 from mtopt.learned import learn, start
-from mtopt.methods.tchebycheff import ideal_point
+from mtopt.methods.tchebycheff import zeros_or
 
 EPSILON = 1e-8
 
@@ -90,7 +90,7 @@ def famo(
     """
     expect(learning_rate > 0, "learning_rate", learning_rate, "a number above 0")
     expect(gamma >= 0, "gamma", gamma, "a number of at least 0")
-    floor = ideal_point(min_losses, num_tasks)
+    floor = zeros_or("min_losses", min_losses, num_tasks)
     adam = optax.chain(optax.add_decayed_weights(gamma), optax.adam(learning_rate))
 
     def above_floor(losses: Float[Array, " K"]) -> Float[Array, " K"]:

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from mtopt.aggregation import weighting
-from mtopt.errors import UserError
+from mtopt.errors import expect_per_task
 
 
 def fixed_weighting(
@@ -44,19 +43,9 @@ def fixed_weighting(
       Xin et al., Do Current Multi-Task Optimization Methods in Deep Learning Even
       Help?, 2022, arXiv 2209.11379, on how far tuned constants go.
     """
-    array = np.asarray(weights, np.float32)
-    if array.shape != (num_tasks,):
-        raise UserError(
-            f"fixed_weighting got weights of shape {array.shape}: expected "
-            f"{num_tasks} numbers, one per task in sorted order"
-        )
-    if not np.isfinite(array).all() or (array < 0).any() or not array.any():
-        raise UserError(
-            f"fixed_weighting got weights {array.tolist()}: expected finite numbers, "
-            "none negative and not all zero"
-        )
+    array = expect_per_task("weights", weights, num_tasks, at_least=0)
 
     def weigh(memory, **_):
-        return jnp.asarray(array), memory
+        return jnp.asarray(array, "float32"), memory
 
     return weighting(num_tasks, weigh, heads="weighted")

@@ -9,7 +9,7 @@ import optax
 
 from mtopt import learned
 from mtopt.aggregation import mean_over, on_gramian
-from mtopt.errors import expect, expect_one_of
+from mtopt.errors import expect, expect_one_of, expect_per_task
 
 
 def gradnorm(
@@ -82,13 +82,9 @@ def gradnorm(
     expect(warmup >= 1, "warmup", warmup, "an integer of at least 1")
     expect_one_of("parametrization", parametrization, ("weights", "softmax"))
     given = initial_losses is not None
-    initial = np.asarray(initial_losses if given else np.ones(num_tasks), np.float32)
-    expect(
-        initial.shape == (num_tasks,) and bool((initial > 0).all()),
-        "initial_losses",
-        initial_losses,
-        f"{num_tasks} positive numbers, one per task in sorted order",
-    )
+    initial = np.ones(num_tasks)
+    if initial_losses is not None:
+        initial = expect_per_task("initial_losses", initial_losses, num_tasks, above=0)
     adam = optax.adam(learning_rate)
 
     def weights_of(values):

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mtopt.aggregation import split, weighting
+from mtopt.aggregation import along_gradients_of, split, weighting
 from mtopt.errors import expect
 from mtopt.linalg import project_simplex, share_of, task_numbers
 
@@ -80,14 +80,4 @@ def modo(
         return shares, jnp.where(present, total * shares, weights)
 
     tx = weighting(num_tasks, weigh, heads=heads, memory=start)
-
-    def update(updates, state, params=None, **extra):
-        """The weights are pulled back through the third part of the batch alone."""
-
-        def pullback(weights):
-            return extra["problem"].split(3)[2].pullback(params, weights)
-
-        own = {"pullback": pullback, "rows": split(updates)[0]}
-        return tx.update(updates, state, params, **{**extra, **own})
-
-    return optax.GradientTransformationExtraArgs(tx.init, update)
+    return along_gradients_of(tx, lambda problem: problem.split(3)[2])

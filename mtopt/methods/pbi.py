@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float
 
 from mtopt.aggregation import weighting
 from mtopt.errors import expect
-from mtopt.methods.tchebycheff import ideal_point, preference_vector
+from mtopt.methods.tchebycheff import preferred_share, zeros_or
 
 SMOOTHING = 1e-12
 SMALLEST = 1e-20
@@ -72,8 +72,8 @@ def pbi(
       distance from z, so that the gradient vanishes on the ray for losses of any size.
     """
     expect(theta >= 0, "theta", theta, "a number of at least 0")
-    ray = preference_vector(preference, num_tasks)
-    start = ideal_point(ideal, num_tasks)
+    ray = preferred_share(preference, num_tasks)
+    start = zeros_or("ideal", ideal, num_tasks)
 
     def weigh(memory, *, losses, present, **_):
         return jax.grad(pbi_loss)(losses, ray, start, theta, present), memory

@@ -8,8 +8,14 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float
 
-from mtopt.aggregation import mean_over, only_present, split, weighting
-from mtopt.errors import expect
+from mtopt.aggregation import (
+    along_gradients_of,
+    mean_over,
+    only_present,
+    split,
+    weighting,
+)
+from mtopt.errors import expect, expect_per_task
 from mtopt.linalg import cross_gramian, project_simplex, share_of, task_numbers
 
 
@@ -82,13 +88,9 @@ def sdmgrad(
     expect(learning_rate > 0, "learning_rate", learning_rate, "a number above 0")
     expect(0 <= momentum < 1, "momentum", momentum, "at least 0 and below 1")
     expect(num_iterations >= 1, "num_iterations", num_iterations, "at least 1")
-    target = np.ones(num_tasks) if preference is None else np.asarray(preference, float)
-    expect(
-        target.shape == (num_tasks,) and bool((target >= 0).all() and target.any()),
-        "preference",
-        preference,
-        f"{num_tasks} numbers of at least 0, not all 0",
-    )
+    target = np.ones(num_tasks)
+    if preference is not None:
+        target = expect_per_task("preference", preference, num_tasks, at_least=0)
 
     def start(shared):
         return task_numbers(shared, num_tasks, 1 / num_tasks)
@@ -119,17 +121,7 @@ def sdmgrad(
         return combined, jnp.where(present, total * shares, weights)
 
     tx = weighting(num_tasks, weigh, heads=heads, memory=start)
-
-    def update(updates, state, params=None, **extra):
-        """The weights are pulled back through the third part of the batch alone."""
-
-        def pullback(weights):
-            return extra["problem"].split(3)[2].pullback(params, weights)
-
-        own = {"pullback": pullback, "rows": split(updates)[0]}
-        return tx.update(updates, state, params, **{**extra, **own})
-
-    return optax.GradientTransformationExtraArgs(tx.init, update)
+    return along_gradients_of(tx, lambda problem: problem.split(3)[2])
 
 
 def sdmgrad_weights(

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float
 
 from mtopt.aggregation import weighting
 from mtopt.errors import expect
-from mtopt.methods.tchebycheff import ideal_point, preference_vector
+from mtopt.methods.tchebycheff import preferred_share, zeros_or
 
 
 def smooth_tchebycheff(
@@ -68,8 +68,8 @@ def smooth_tchebycheff(
       :func:`mtopt.methods.smooth_tchebycheff_warmup.smooth_tchebycheff_warmup`.
     """
     expect(mu > 0, "mu", mu, "a number above 0")
-    shares = preference_vector(preference, num_tasks)
-    start = ideal_point(ideal, num_tasks)
+    shares = preferred_share(preference, num_tasks)
+    start = zeros_or("ideal", ideal, num_tasks)
 
     def weigh(memory, *, losses, present, **_):
         weights = jax.grad(smooth_tchebycheff_loss)(losses, shares, start, mu, present)

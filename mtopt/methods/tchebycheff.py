@@ -9,7 +9,7 @@ import optax
 from jaxtyping import Array, Bool, Float
 
 from mtopt.aggregation import weighting
-from mtopt.errors import UserError, expect_one_of
+from mtopt.errors import expect_one_of, expect_per_task
 
 FORMS = ("product", "quotient")
 
@@ -68,8 +68,8 @@ def tchebycheff(
       libmoon's ``tche`` returns the losses without their weights.
     """
     expect_one_of("form", form, FORMS)
-    shares = preference_vector(preference, num_tasks)
-    start = ideal_point(ideal, num_tasks)
+    shares = preferred_share(preference, num_tasks)
+    start = zeros_or("ideal", ideal, num_tasks)
     scale = shares if form == "product" else 1 / shares
 
     def weigh(memory, *, losses, present, **_):
@@ -100,7 +100,7 @@ def tchebycheff_loss(
     return jnp.max(scale * (losses - ideal), where=present, initial=-jnp.inf)
 
 
-def preference_vector(
+def preferred_share(
     preference: Sequence[float | int] | None, num_tasks: int
 ) -> Float[np.ndarray, " K"]:
     """A preference over tasks as a point of the simplex.
@@ -113,34 +113,31 @@ def preference_vector(
       UserError: for anything else.
 
     Example:
-      >>> preference_vector((1, 3), 2).tolist()
+      >>> preferred_share((1, 3), 2).tolist()
       [0.25, 0.75]
     """
-    array = np.asarray(np.ones(num_tasks) if preference is None else preference, float)
-    if array.shape != (num_tasks,) or not (np.isfinite(array) & (array > 0)).all():
-        raise UserError(
-            f"preference is {preference}: expected {num_tasks} finite numbers above "
-            "0, one per task in sorted order"
-        )
+    if preference is None:
+        preference = (1,) * num_tasks
+    array = expect_per_task("preference", preference, num_tasks, above=0)
     return array / array.sum()
 
 
-def ideal_point(
-    ideal: Sequence[float | int] | None, num_tasks: int
+def zeros_or(
+    name: str, values: Sequence[float | int] | None, num_tasks: int
 ) -> Float[np.ndarray, " K"]:
-    """The ideal losses as an array.
+    """An option of K finite numbers, zeros where it is not given.
 
     Args:
-      ideal: K finite numbers, or None for zeros.
+      name: of the option.
+      values: K numbers, or None.
       num_tasks: K.
 
     Raises:
       UserError: for anything else.
+
+    Example:
+      >>> zeros_or("ideal", None, 2).tolist()
+      [0.0, 0.0]
     """
-    array = np.asarray(np.zeros(num_tasks) if ideal is None else ideal, float)
-    if array.shape != (num_tasks,) or not np.isfinite(array).all():
-        raise UserError(
-            f"ideal is {ideal}: expected {num_tasks} finite numbers, one per task in "
-            "sorted order"
-        )
-    return array
+    given = np.zeros(num_tasks) if values is None else values
+    return expect_per_task(name, given, num_tasks)
