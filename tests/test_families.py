@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_invariants import make
+from test_invariants import every_method, make
 
 import mtopt
 
@@ -89,9 +89,6 @@ def check(name, shape, x64, modes):
             np.testing.assert_allclose(
                 alone, directions[one], rtol=0, atol=tolerance * scale
             )
-
-
-every_method = pytest.mark.parametrize("name", sorted(mtopt.METHODS))
 
 
 @every_method

@@ -1,6 +1,6 @@
 """The table of methods: every cell of the committed page, measured again."""
 
-import pytest
+from test_invariants import every_method, over
 
 import mtopt
 from experiments import method_table
@@ -22,7 +22,7 @@ HOLDS = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(mtopt.METHODS))
+@every_method
 def test_the_page_says_what_is_measured(name):
     lines = method_table.TARGET.read_text().splitlines()
     assert method_table.row(name) in lines
@@ -34,7 +34,7 @@ def test_the_page_has_all_methods_and_no_other():
     assert listed == list(mtopt.METHODS)
 
 
-@pytest.mark.parametrize("name", sorted(HOLDS))
+@over(HOLDS)
 def test_what_the_papers_prove_is_measured_to_hold(name):
     held = method_table.measure(name)
     assert {prop for prop in HOLDS[name] if held[prop]} == HOLDS[name]
@@ -55,7 +55,7 @@ FAILS = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(FAILS))
+@over(FAILS)
 def test_what_others_measured_to_fail_fails(name):
     held = method_table.measure(name)
     assert not {prop for prop in FAILS[name] if held[prop]}

@@ -276,8 +276,14 @@ def test_the_regions_get_different_trade_offs():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: epo(2, preference=(1, 2, 3)), "preference is .*: expected 2 finite numbers"),
-        (lambda: epo(2, preference=(1, 0)), "preference is .*: expected 2 finite numbers"),
+        (
+            lambda: epo(2, preference=(1, 2, 3)),
+            "preference is .*: expected 2 finite numbers",
+        ),
+        (
+            lambda: epo(2, preference=(1, 0)),
+            "preference is .*: expected 2 finite numbers",
+        ),
         (lambda: epo(2, preference=(1, 1), tolerance=-1), "tolerance is -1"),
         (lambda: pareto_mtl(2, preferences=(), index=0), "preferences is"),
         (lambda: pareto_mtl(2, preferences=((1, 0, 0),), index=0), "preferences is"),
