@@ -104,8 +104,8 @@ def test_what_cannot_be_a_method_is_named_without_the_number_of_tasks(text, mess
         ("mgda(normalize='l3')", "normalize is 'l3': expected one of"),
         ("log_losses(mgda, epsilon=0)", "epsilon is 0: expected a number above 0"),
         ("normalize_rows(by='l3') + mgda", "by is 'l3': expected one of"),
-        ("fixed_weighting(weights=(1, 2, 3))", "expected 2 numbers"),
-        ("fixed_weighting(weights=(1, -2))", "none negative"),
+        ("fixed_weighting(weights=(1, 2, 3))", "expected 2 finite numbers"),
+        ("fixed_weighting(weights=(1, -2))", "expected 2 finite numbers"),
         ("single_task(task=2)", "expected an index from 0 to 1"),
     ],
 )

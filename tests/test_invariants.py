@@ -329,7 +329,7 @@ def test_it_trains_in_one_program_and_resumes_bit_for_bit(name, tmp_path):
     assert jax.tree.structure(state.params) == jax.tree.structure(params)
 
 
-@every_method
+@over(["equal_weighting", "mgda", "db_mtl", "famo", "modo"])
 def test_a_learning_rate_of_zero_moves_nothing(name):
     tasks, params, batch = problems.classification(3, 6, 5, (7,), 4, None)
     before = jax.tree.map(np.asarray, params)

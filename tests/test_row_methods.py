@@ -564,7 +564,7 @@ def test_gradnorm_of_equal_tasks_stays_put():
         (bloop, {"ema": 0.0}, "ema is 0.0"),
         (bloop, {"variant": "barrier"}, "variant is 'barrier'"),
         (gradnorm, {"alpha": -1.0}, "alpha is -1.0"),
-        (gradnorm, {"initial_losses": (1.0, 2.0)}, "3 positive numbers"),
+        (gradnorm, {"initial_losses": (1.0, 2.0)}, "3 finite numbers above 0"),
         (gradnorm, {"parametrization": "log"}, "parametrization is 'log'"),
     ],
 )

@@ -34,7 +34,7 @@ SCRIPT = """
         print("checked", name)
 """
 # One for each thing a method may read: weights, rows, both with memory, the problem.
-METHODS = ("equal_weighting", "mgda")
+METHODS = ("equal_weighting", "mgda", "db_mtl", "modo")
 
 
 @pytest.mark.parametrize("x_axis", ["None", "0"])

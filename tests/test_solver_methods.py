@@ -296,8 +296,8 @@ def test_upgrad_is_linear_in_the_scale_of_each_gradient():
         (lambda: nash_mtl(2, max_norm=0.0), "max_norm is 0.0"),
         (lambda: cagrad(2, c=0.0), r"c is 0.0: .*equal_weighting"),
         (lambda: imgrad(2, rescale="1+c2"), "rescale is '1\\+c2'"),
-        (lambda: upgrad(2, preference=(1.0,)), r"preference is \[1.0\]: expected 2"),
-        (lambda: dualproj(2, preference=(1.0, -1.0)), "none negative"),
+        (lambda: upgrad(2, preference=(1.0,)), r"preference is \(1.0,\): expected 2"),
+        (lambda: dualproj(2, preference=(1.0, -1.0)), "expected 2 finite numbers"),
         (lambda: nash_mtl(2, space="rep"), "space is 'rep'"),
     ],
 )

@@ -74,7 +74,7 @@ def smooth_tchebycheff_warmup(
     expect(mu > 0, "mu", mu, "a number above 0")
 
     def weigh(memory, *, losses, present, **_):
-        losses = jnp.maximum(losses, 0)
+        losses = jnp.maximum(losses, EPSILON)
         memory, after = epoch_mean.observe(
             memory,
             losses,
@@ -83,7 +83,7 @@ def smooth_tchebycheff_warmup(
             steps_per_epoch=steps_per_epoch,
         )
         nadir = jnp.where(after, jnp.maximum(memory.mean, EPSILON), 1)
-        warm = 1 / (losses + EPSILON)
+        warm = 1 / losses
         smooth = jax.grad(relative_loss)(losses, nadir, mu, present)
         return jnp.where(after, smooth, warm), memory
 
@@ -100,10 +100,10 @@ def relative_loss(
     """The soft maximum of the logarithms of the losses in units of the nadir.
 
     Args:
-      losses: ``[K]``, not negative.
+      losses: ``[K]``, above 0.
       nadir: n, ``[K]``, above 0.
       mu: the smoothness, above 0.
       present: the tasks that count, ``[K]``.
     """
-    logs = jnp.log(losses / nadir + EPSILON)
+    logs = jnp.log(losses) - jnp.log(nadir)
     return present.sum() * mu * jax.nn.logsumexp(logs / mu, where=present)
