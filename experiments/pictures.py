@@ -1,5 +1,7 @@
 """A comparison of methods as two pictures: test results, learning curves."""
 
+import dataclasses
+import itertools
 import os
 from typing import Any
 
@@ -18,6 +20,7 @@ from experiments.comparison import (
 from mtopt import metrics
 
 MAX_TASK_PANELS = 4
+MAX_COLOURED = 12  # methods that can be told apart by colour and marker
 
 # Okabe and Ito's palette for colour-blind readers, without its yellow, which is too
 # light for lines; black and grey are left to the single-task models.
@@ -25,6 +28,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "D", "^", "v", "<", ">")
 LINES = ("-", "-.", ":")  # the second and third time round the colours
 SINGLE_TASK = "#555555"
+OTHERS = "#cccccc"
 INK = "#222222"
 
 Style = dict[str, Any]  # keyword arguments of matplotlib
@@ -33,16 +37,17 @@ Style = dict[str, Any]  # keyword arguments of matplotlib
 def scatter(comparison: Comparison, path: str | os.PathLike[str]) -> None:
     """Draws the primary test metric of every method, against the single-task models.
 
-    Two tasks: one against the other, each seed a dot, the mean a large marker with its
-    standard deviation. Any other number: one line a method, each task a dot (its mean
-    over seeds), the mean of tasks a large marker with its standard deviation. Dashed
-    lines are the means of the single-task models.
+    Two tasks and up to 12 methods: one against the other, each seed a dot, the mean a
+    large marker with its standard deviation. Else: one line a method, each task a dot
+    (its mean over seeds), the mean of tasks a large marker with its standard deviation.
+    Dashed lines are the means of the single-task models.
 
     Args:
       comparison: the results; what is nan or infinite is not drawn.
       path: the PNG file to write.
     """
-    draw = _plane if len(comparison.task_names) == 2 else _strips
+    few = len(comparison.methods) <= MAX_COLOURED
+    draw = _plane if few and len(comparison.task_names) == 2 else _strips
     draw(comparison).savefig(path, format="png", dpi=150, bbox_inches="tight")
 
 
@@ -50,7 +55,9 @@ def curves(comparison: Comparison, path: str | os.PathLike[str]) -> None:
     """Draws the primary validation metric against the training step.
 
     One panel a task, or a single one with the mean of tasks where there are more than
-    4. Lines are means over seeds, shades reach from the lowest to the highest seed.
+    4. Lines are means over seeds, shades reach from the lowest to the highest seed. Of
+    more than 12 methods, those that end best have colours and names, the others are
+    grey.
 
     Args:
       comparison: the results; methods without curves are left out, as are points that
@@ -65,6 +72,7 @@ def curves(comparison: Comparison, path: str | os.PathLike[str]) -> None:
         values = [
             v[..., tasks_measured(values)].mean(-1, keepdims=True) for v in values
         ]
+    drawn = _foremost(drawn, values, comparison.higher_is_better[0])
     rows = 2 if len(names) == 4 else 1
     columns = len(names) // rows
     figure = Figure(figsize=(2 + 4 * columns, 0.6 + 3.2 * rows), layout="constrained")
@@ -137,17 +145,40 @@ def _strips(comparison: Comparison) -> Figure:
 
 def _styled(comparison: Comparison) -> list[tuple[MethodResult, Style]]:
     """Every row with its colour and marker; the same in all pictures."""
-    styles = [
-        {
-            "color": COLOURS[i % len(COLOURS)],
-            "marker": MARKERS[i % len(MARKERS)],
-            "linestyle": LINES[i // len(COLOURS) % len(LINES)],
-        }
-        for i in range(len(comparison.methods))
-    ]
+    styles = [_style(i) for i in range(len(comparison.methods))]
     if comparison.baseline is not None:
         styles.insert(0, {"color": SINGLE_TASK, "marker": "", "linestyle": "--"})
     return list(zip(comparison.results, styles, strict=True))
+
+
+def _style(i: int) -> Style:
+    return {
+        "color": COLOURS[i % len(COLOURS)],
+        "marker": MARKERS[i % len(MARKERS)],
+        "linestyle": LINES[i // len(COLOURS) % len(LINES)],
+    }
+
+
+def _foremost(
+    drawn: list[tuple[MethodResult, Style]], values: list[np.ndarray], higher: bool
+) -> list[tuple[MethodResult, Style]]:
+    """The same rows, those that do not end among the best ones in grey."""
+    last = [value[:, -1] for value in values]
+    known = [-np.inf if np.isnan(v).all() else np.nanmean(v) for v in last]
+    ends = known if higher else [-end if np.isfinite(end) else end for end in known]
+    best = set(np.argsort(ends)[::-1][:MAX_COLOURED].tolist())
+    styles = itertools.count()
+
+    def restyled(i, style):
+        if i not in best:
+            return {"color": OTHERS, "marker": "", "linestyle": "-", "zorder": 1}
+        if not style["marker"]:  # the single-task models
+            return style
+        return _style(next(styles))
+
+    if len(drawn) <= MAX_COLOURED:
+        return drawn
+    return [(result, restyled(i, style)) for i, (result, style) in enumerate(drawn)]
 
 
 def _curve(axes: Axes, step: np.ndarray, seeds: np.ndarray, style: Style) -> None:
@@ -247,8 +278,13 @@ def _better(axes: Axes, higher: bool, *, diagonal: bool) -> None:
 def _head(
     figure: Figure, title: str, entries: list[tuple[MethodResult, Style]]
 ) -> None:
-    """The title and, to the right of the axes, the legend."""
+    """The title and, to the right of the axes, the legend; grey rows share a line."""
     figure.suptitle(title, x=0.01, ha="left", fontsize=10.5, color=INK)
+    grey = [entry for entry in entries if entry[1]["color"] == OTHERS]
+    entries = [entry for entry in entries if entry[1]["color"] != OTHERS]
+    if grey:
+        others = dataclasses.replace(grey[0][0], name=f"{len(grey)} others")
+        entries.append((others, grey[0][1]))
     if entries:
         handles = [
             Line2D([], [], lw=1.6, label=r.name, **style) for r, style in entries

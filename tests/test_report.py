@@ -220,6 +220,18 @@ def test_pictures_survive_what_is_undefined(tmp_path, draw, tasks):
     assert (tmp_path / "none.png").stat().st_size > 1000
 
 
+@pytest.mark.parametrize("higher", [True, False])
+def test_of_many_methods_the_best_have_colours_and_the_others_are_grey(higher):
+    values = [np.full((1, 3, 2), float(score)) for score in range(20)]
+    values[3][:] = NAN
+    drawn = [(result(str(i), np.ones((2, 1))), pictures._style(i)) for i in range(20)]
+    styled = pictures._foremost(drawn, values, higher)
+    coloured = [r.name for r, style in styled if style["color"] != pictures.OTHERS]
+    best = range(8, 20) if higher else [i for i in range(13) if i != 3]
+    assert coloured == [str(i) for i in best]
+    assert pictures._foremost(drawn[:12], values[:12], higher) == drawn[:12]
+
+
 def test_learning_curves_keep_their_ends_in_view():
     rise = 0.9 - 0.8 * np.exp(-np.arange(50) / 4)
     low, high = pictures._limits([rise[None], 0.98 * rise[None], np.full((1, 50), 0.3)])
