@@ -40,3 +40,5 @@ def test_options_are_keywords(name):
     first, *options = inspect.signature(mtopt.METHODS[name]).parameters.values()
     assert first.name == "num_tasks"
     assert all(option.kind is option.KEYWORD_ONLY for option in options)
+    (heads,) = (option for option in options if option.name == "heads")
+    assert heads.default in ("weighted", "plain")

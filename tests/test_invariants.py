@@ -303,6 +303,31 @@ def test_rows_that_a_transformation_changed_are_what_counts(name):
 
 
 @every_method
+def test_the_head_rule_is_an_option(name):
+    """Heads move along their gradient (here 1), or along w times it."""
+    losses = jnp.arange(1.0, K + 1)
+
+    def heads_moved(heads):
+        tx = make(name, K, heads=heads)
+
+        def update(updates, state, params, **extra):
+            ones = jax.tree.map(jnp.ones_like, updates["tasks"])
+            out, state = tx.update({**updates, "tasks": ones}, state, params, **extra)
+            return {"shared": out["tasks"].values[:, 0], "tasks": None}, state
+
+        wrapped = optax.GradientTransformationExtraArgs(tx.init, update)
+        return mtopt.linear_update(wrapped, method(name).init, rows(K, D), losses)
+
+    (plain, _), (weighted, state) = jax.jit(
+        lambda: (heads_moved("plain"), heads_moved("weighted"))
+    )()
+    # DB-MTL's heads descend the logarithms of the losses.
+    gradient = 1 / losses if name == "db_mtl" else jnp.ones(K)
+    np.testing.assert_allclose(plain, gradient, rtol=1e-5)
+    np.testing.assert_allclose(weighted, weights_of(state) * gradient, rtol=1e-5)
+
+
+@every_method
 def test_it_trains_in_one_program_and_resumes_bit_for_bit(name, tmp_path):
     tasks, params, batch = problems.classification(3, 36, 5, (16,), 2, None)
     batch = mtopt.Batch(batch.x, (batch.x[:, :3].T > 0).astype(int), batch.mask)

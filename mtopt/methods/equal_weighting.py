@@ -7,7 +7,7 @@ from mtopt.errors import expect_one_of
 
 
 def equal_weighting(
-    num_tasks: int, *, reduction: str = "mean"
+    num_tasks: int, *, reduction: str = "mean", heads: str = "weighted"
 ) -> optax.GradientTransformationExtraArgs:
     r"""Descends the mean (or sum) of the losses, the baseline of every comparison.
 
@@ -21,12 +21,14 @@ def equal_weighting(
       reduction: ``"mean"`` over the present tasks, the scale of a convex combination;
         ``"sum"``, as LibMTL's ``EW`` and nash-mtl's ``ls`` have it, is K times that
         (no difference under Adam, K times the learning rate under SGD).
+      heads: ``"weighted"`` differentiates the averaged loss; ``"plain"`` leaves a head
+        its own gradient, whatever the number of tasks.
 
     Returns:
       An aggregator.
 
     Raises:
-      UserError: for another reduction.
+      UserError: for an unknown option.
 
     Example:
       >>> import jax.numpy as jnp
@@ -48,4 +50,4 @@ def equal_weighting(
             return present.astype("float32"), memory
         return uniform_over(present), memory
 
-    return weighting(num_tasks, weigh, heads="weighted")
+    return weighting(num_tasks, weigh, heads=heads)

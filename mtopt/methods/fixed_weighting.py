@@ -10,7 +10,7 @@ from mtopt.errors import expect_per_task
 
 
 def fixed_weighting(
-    num_tasks: int, *, weights: Sequence[float | int]
+    num_tasks: int, *, weights: Sequence[float | int], heads: str = "weighted"
 ) -> optax.GradientTransformationExtraArgs:
     r"""Descends a sum of the losses with constant weights, tuned by hand or by grid.
 
@@ -24,6 +24,8 @@ def fixed_weighting(
       num_tasks: K, at least 1.
       weights: one non-negative finite number per task, in the sorted order of the
         task names, not all zero.
+      heads: ``"weighted"`` differentiates the weighted loss; ``"plain"`` leaves a head
+        its own gradient.
 
     Returns:
       An aggregator.
@@ -48,4 +50,4 @@ def fixed_weighting(
     def weigh(memory, **_):
         return jnp.asarray(array, "float32"), memory
 
-    return weighting(num_tasks, weigh, heads="weighted")
+    return weighting(num_tasks, weigh, heads=heads)

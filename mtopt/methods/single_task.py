@@ -8,8 +8,10 @@ from mtopt.aggregation import weighting
 from mtopt.errors import expect
 
 
-def single_task(num_tasks: int, *, task: int) -> optax.GradientTransformationExtraArgs:
-    """Descends one task's loss alone; the other tasks' heads stay as they are.
+def single_task(
+    num_tasks: int, *, task: int, heads: str = "weighted"
+) -> optax.GradientTransformationExtraArgs:
+    """Descends one task's loss alone, with the shared parameters.
 
     .. math:: d = g_t
 
@@ -20,12 +22,14 @@ def single_task(num_tasks: int, *, task: int) -> optax.GradientTransformationExt
     Args:
       num_tasks: K, at least 1.
       task: t, the index of the task among the sorted names, 0 to K - 1.
+      heads: ``"weighted"``: the other tasks' heads stay as they are; ``"plain"``: they
+        train too, on a representation that is made for task t.
 
     Returns:
       An aggregator.
 
     Raises:
-      UserError: for an index out of range.
+      UserError: for an index out of range, or an unknown head rule.
 
     Example:
       >>> import jax.numpy as jnp
@@ -44,4 +48,4 @@ def single_task(num_tasks: int, *, task: int) -> optax.GradientTransformationExt
     def weigh(memory, **_):
         return jax.nn.one_hot(task, num_tasks, dtype=jnp.float32), memory
 
-    return weighting(num_tasks, weigh, heads="weighted")
+    return weighting(num_tasks, weigh, heads=heads)
