@@ -162,7 +162,7 @@ def _style(i: int) -> Style:
 def _foremost(
     drawn: list[tuple[MethodResult, Style]], values: list[np.ndarray], higher: bool
 ) -> list[tuple[MethodResult, Style]]:
-    """The same rows, those that do not end among the best ones in grey."""
+    """The same rows, methods that do not end among the best ones in grey."""
     last = [value[:, -1] for value in values]
     known = [-np.inf if np.isnan(v).all() else np.nanmean(v) for v in last]
     ends = known if higher else [-end if np.isfinite(end) else end for end in known]
@@ -170,10 +170,10 @@ def _foremost(
     styles = itertools.count()
 
     def restyled(i, style):
+        if style["color"] == SINGLE_TASK:
+            return style
         if i not in best:
             return {"color": OTHERS, "marker": "", "linestyle": "-", "zorder": 1}
-        if not style["marker"]:  # the single-task models
-            return style
         return _style(next(styles))
 
     if len(drawn) <= MAX_COLOURED:
