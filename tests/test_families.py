@@ -1,10 +1,10 @@
 """Every method on families of gradients that break solvers, in both precisions.
 
 The families are those of TorchJD's suite: gradients of every rank, zero, strongly and
-weakly stationary ones, and all of these at scales from 1e-10 to 1e15, K up to 11 and
+weakly stationary ones, and all of these at scales from 1e-10 to 1e15, K up to 20 and
 of shapes up to 20 x 100. Under ``vmap`` all samples of a shape are one program; ``jit``
-and eager calls then agree with it. By default one shape a precision; ``-m slow`` runs
-them all.
+and eager calls then agree with it. By default one shape in float32; ``-m slow`` runs
+all shapes, in both precisions and all modes.
 """
 
 import jax
@@ -97,11 +97,6 @@ def check(name, shape, x64, modes):
 @every_method
 def test_a_family_in_float32(name):
     check(name, (9, 11), False, ())
-
-
-@every_method
-def test_a_family_in_float64(name):
-    check(name, (4, 3), True, (jax.jit,))
 
 
 @pytest.mark.slow
