@@ -133,7 +133,9 @@ def test_the_lists_name_methods():
 
 
 @every_method
-@pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
+@pytest.mark.parametrize(
+    "dtype", [pytest.param("bfloat16", marks=pytest.mark.slow), "float64"]
+)
 def test_dtypes_survive(name, dtype):
     with jax.enable_x64(dtype == "float64"):
         low = Method(name, dtype=dtype)

@@ -1,5 +1,6 @@
 """The table of methods: every cell of the committed page, measured again."""
 
+import pytest
 from test_invariants import every_method, over
 
 import mtopt
@@ -22,6 +23,7 @@ HOLDS = {
 }
 
 
+@pytest.mark.slow
 @every_method
 def test_the_page_says_what_is_measured(name):
     lines = method_table.TARGET.read_text().splitlines()
