@@ -163,9 +163,13 @@ def _foremost(
     drawn: list[tuple[MethodResult, Style]], values: list[np.ndarray], higher: bool
 ) -> list[tuple[MethodResult, Style]]:
     """The same rows, methods that do not end among the best ones in grey."""
-    last = [value[:, -1] for value in values]
-    known = [-np.inf if np.isnan(v).all() else np.nanmean(v) for v in last]
-    ends = known if higher else [-end if np.isfinite(end) else end for end in known]
+    sign = 1 if higher else -1
+
+    def score(value):
+        last = value[:, -1]
+        return -np.inf if np.isnan(last).all() else sign * float(np.nanmean(last))
+
+    ends = np.array([score(value) for value in values])
     best = set(np.argsort(ends)[::-1][:MAX_COLOURED].tolist())
     styles = itertools.count()
 

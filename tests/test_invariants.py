@@ -50,13 +50,23 @@ OWN_ROWS = {
 }
 
 
-def over(names):
+def over(names, slow=()):
     """One test a name; those of a name share a process, and what it has compiled."""
-    groups = [pytest.param(n, marks=pytest.mark.xdist_group(n)) for n in sorted(names)]
-    return pytest.mark.parametrize("name", groups)
+
+    def marks(name):
+        group = pytest.mark.xdist_group(name)
+        return (group, pytest.mark.slow) if name in slow else (group,)
+
+    params = [pytest.param(name, marks=marks(name)) for name in sorted(names)]
+    return pytest.mark.parametrize("name", params)
 
 
 every_method = over(mtopt.METHODS)
+# Whole training runs, of which a method of every kind is enough by default.
+OF_EVERY_KIND = {
+    *("equal_weighting", "uncertainty_weighting", "famo", "mgda", "nash_mtl", "pcgrad"),
+    *("gradnorm", "db_mtl", "modo", "auto_lambda", "epo"),
+}
 K, D = 4, 6
 
 
@@ -127,7 +137,7 @@ def weights_of(state):
 
 def test_the_lists_name_methods():
     known = mtopt.METHODS.keys()
-    lists = (TASK_BOUND, RANDOM, NON_CONFLICTING, MEAN_LIKE, OWN_ROWS)
+    lists = (TASK_BOUND, RANDOM, NON_CONFLICTING, MEAN_LIKE, OWN_ROWS, OF_EVERY_KIND)
     for listed in (OPTIONS.keys(), *lists):
         assert listed <= known
 
@@ -328,7 +338,7 @@ def test_the_head_rule_is_an_option(name):
     np.testing.assert_allclose(weighted, weights_of(state) * gradient, rtol=1e-5)
 
 
-@every_method
+@over(mtopt.METHODS, slow=mtopt.METHODS.keys() - OF_EVERY_KIND)
 def test_it_trains_in_one_program_and_resumes_bit_for_bit(name, tmp_path):
     tasks, params, batch = problems.classification(3, 36, 5, (16,), 2, None)
     batch = mtopt.Batch(batch.x, (batch.x[:, :3].T > 0).astype(int), batch.mask)
