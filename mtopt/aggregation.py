@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from mtopt.errors import UserError, expect, expect_one_of
-from mtopt.linalg import combine, gramian
+from mtopt.linalg import combine, gramian, scale_rows, task_numbers
 from mtopt.per_task import PerTask
 
 
@@ -89,7 +89,7 @@ def weighting(
 
 def on_gramian(
     num_tasks: int,
-    weigh: Callable[..., tuple[Float[Array, " K"], Any]],
+    weigh: Weigh,
     *,
     heads: str,
     space: str = "parameters",
@@ -180,6 +180,8 @@ def along_gradients_of(
 ) -> optax.GradientTransformationExtraArgs:
     """An aggregator that finds weights as before, and sums another batch's gradients.
 
+    Rows that a transformation made out of the step's are summed themselves.
+
     Args:
       aggregator: one that weighs tasks without their rows; see :func:`weighting`.
       part: the problem of a step to the one whose gradients are summed, such as a part
@@ -190,10 +192,26 @@ def along_gradients_of(
         def pullback(weights):
             return part(extra["problem"]).pullback(params, weights)
 
-        own = {"pullback": pullback, "rows": split(updates)[0]}
-        return aggregator.update(updates, state, params, **{**extra, **own})
+        own = with_pullback(extra, pullback, updates)
+        return aggregator.update(updates, state, params, **own)
 
     return optax.GradientTransformationExtraArgs(aggregator.init, update)
+
+
+def with_pullback(
+    extra: dict[str, Any], pullback: Callable[..., Any], updates: Any
+) -> dict[str, Any]:
+    """The extra arguments with another pull-back, to be used on unchanged rows.
+
+    Args:
+      extra: what an update got by keyword; without ``rows``, those of the step are
+        taken to be those of ``updates``.
+      pullback: weights to a tree like the shared parameters.
+      updates: what the update got.
+    """
+    rows = extra.get("rows")
+    rows = split(updates)[0] if rows is None else rows
+    return {**extra, "pullback": pullback, "rows": rows}
 
 
 def _sum_of_gradients(rows, clean_rows, pullback):
@@ -214,9 +232,8 @@ def _aggregator(num_tasks, reduce, sum_by, heads, memory):
 
     def init(params):
         shared, _ = split(params)
-        dtype = jnp.result_type(jnp.float32, *jax.tree.leaves(shared))
         return WeightingState(
-            jnp.full((num_tasks,), 1 / num_tasks, dtype), memory(shared)
+            task_numbers(shared, num_tasks, 1 / num_tasks), memory(shared)
         )
 
     def update(
@@ -320,20 +337,9 @@ def scale_heads(head_grads: Any, weights: Float[Array, " K"]) -> Any:
 
     def scale_group(group):
         own = weights[jnp.array([names.index(name) for name in group.names])]
-        return jax.tree.map(
-            lambda leaf: (
-                leaf * own.reshape(-1, *(1,) * (leaf.ndim - 1)).astype(leaf.dtype)
-            ),
-            group,
-        )
+        return scale_rows(own, group)
 
     return jax.tree.map(scale_group, head_grads, is_leaf=is_heads)
-
-
-def uniform_over(present: Bool[Array, " K"]) -> Float[Array, " K"]:
-    """Equal weights on the present tasks, summing to 1 (to 0 where none is)."""
-    count = jnp.maximum(present.sum(), 1).astype(jnp.float32)
-    return present.astype(jnp.float32) / count
 
 
 def present_tasks(num_tasks: int, present: Any, problem: Any) -> Bool[Array, " K"]:
@@ -383,11 +389,10 @@ def where_present(present: Bool[Array, " K"], new: Any, old: Any) -> Any:
     return jax.tree.map(choose, new, old)
 
 
-def mean_over(
-    present: Bool[Array, " K"], values: Float[Array, " K"]
-) -> Float[Array, ""]:
-    """The mean over the present tasks, 0 where none is."""
-    return jnp.vdot(uniform_over(present).astype(values.dtype), values)
+def no_updates(shared: Any) -> Int[Array, ""]:
+    """The memory of a method that counts its updates, before the first."""
+    del shared
+    return jnp.zeros((), jnp.int32)
 
 
 def own_key(key: Any, count: Any) -> Any:

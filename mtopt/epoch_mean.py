@@ -2,11 +2,11 @@
 
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from mtopt.aggregation import where_present
+from mtopt.linalg import task_numbers
 
 
 class EpochMean(NamedTuple):
@@ -30,10 +30,9 @@ def start(num_tasks: int, shared: Any) -> EpochMean:
       num_tasks: K.
       shared: the shared parameters; the means have at least float32.
     """
-    dtype = jnp.result_type(jnp.float32, *jax.tree.leaves(shared))
     return EpochMean(
         jnp.zeros((), jnp.int32),
-        jnp.zeros((num_tasks,), dtype),
+        task_numbers(shared, num_tasks, 0),
         jnp.zeros((num_tasks,), jnp.int32),
     )
 

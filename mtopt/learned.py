@@ -8,6 +8,7 @@ import optax
 from jaxtyping import Array, Bool, Float
 
 from mtopt.aggregation import where_present
+from mtopt.linalg import task_numbers
 
 
 class Learned(NamedTuple):
@@ -20,6 +21,15 @@ class Learned(NamedTuple):
 
     values: Float[Array, " K"]
     optimizer: Any
+
+
+def bounded_adam(learning_rate: float | int) -> optax.GradientTransformation:
+    """Adam on slopes clipped to 1e15, whose squares stay finite in float32.
+
+    Args:
+      learning_rate: above 0.
+    """
+    return optax.chain(optax.clip(1e15), optax.adam(learning_rate))
 
 
 def start(
@@ -36,8 +46,7 @@ def start(
       value: where all of them start.
       shared: the shared parameters; the numbers have at least float32.
     """
-    dtype = jnp.result_type(jnp.float32, *jax.tree.leaves(shared))
-    values = jnp.full((num_tasks,), value, dtype)
+    values = task_numbers(shared, num_tasks, value)
     return Learned(values, jax.vmap(optimizer.init)(values))
 
 

@@ -111,7 +111,20 @@ def zero_rows(params: Any, num_tasks: int) -> Any:
     )
 
 
-def task_numbers(params: Any, num_tasks: int, value: float) -> Float[Array, " K"]:
+def weight_dtype(params: Any) -> jnp.dtype:
+    """The precision of weights: float32, or float64 where a parameter has it.
+
+    Args:
+      params: the shared parameters.
+
+    Example:
+      >>> weight_dtype({"w": jnp.ones(3, jnp.bfloat16)}).name
+      'float32'
+    """
+    return jnp.result_type(jnp.float32, *jax.tree.leaves(params))
+
+
+def task_numbers(params: Any, num_tasks: int, value: float | int) -> Float[Array, " K"]:
     """The same number for every task, in the precision of the weights.
 
     Args:
@@ -126,8 +139,7 @@ def task_numbers(params: Any, num_tasks: int, value: float) -> Float[Array, " K"
       >>> task_numbers(jnp.ones(3, jnp.bfloat16), 2, 0.5)
       Array([0.5, 0.5], dtype=float32)
     """
-    dtype = jnp.result_type(jnp.float32, *jax.tree.leaves(params))
-    return jnp.full((num_tasks,), value, dtype)
+    return jnp.full((num_tasks,), value, weight_dtype(params))
 
 
 def scale_rows(scale: Float[Array, " K"], rows: Any) -> Any:
@@ -179,6 +191,43 @@ def combine(weights: Float[Array, " K"], rows: Any) -> Any:
         return total.astype(leaf.dtype)
 
     return jax.tree.map(leaf_sum, rows)
+
+
+def divide_or_zero(
+    numerator: Float[Array, "..."] | float, denominator: Float[Array, "..."]
+) -> Float[Array, "..."]:
+    """The quotient where the denominator is above 0, and 0 elsewhere.
+
+    Example:
+      >>> divide_or_zero(6., jnp.array([2., 0.])).tolist()
+      [3.0, 0.0]
+    """
+    positive = denominator > 0
+    return jnp.where(positive, numerator / jnp.where(positive, denominator, 1), 0)
+
+
+def uniform_over(present: Bool[Array, " K"]) -> Float[Array, " K"]:
+    """Equal weights on the present tasks, summing to 1 (to 0 where none is).
+
+    In the widest floating type there is: a third in float32 is not one in float64.
+
+    Example:
+      >>> uniform_over(jnp.array([True, False, True])).tolist()
+      [0.5, 0.0, 0.5]
+    """
+    return present.astype(float) / jnp.maximum(present.sum(), 1)
+
+
+def mean_over(
+    present: Bool[Array, " K"], values: Float[Array, " K"]
+) -> Float[Array, ""]:
+    """The mean over the present tasks, 0 where none is.
+
+    Example:
+      >>> float(mean_over(jnp.array([True, False, True]), jnp.array([1., 9., 3.])))
+      2.0
+    """
+    return jnp.vdot(uniform_over(present).astype(values.dtype), values)
 
 
 def project_simplex(
@@ -243,6 +292,6 @@ def share_of(
     """
     held = jnp.where(present, weights, 0)
     total = jnp.sum(held)
-    uniform = present / jnp.maximum(jnp.sum(present), 1).astype(weights.dtype)
+    uniform = uniform_over(present)
     shares = jnp.where(total > 0, held / jnp.where(total > 0, total, 1), uniform)
     return shares.astype(weights.dtype), total

@@ -76,9 +76,10 @@ def linear_update(
     present: Bool[Array, " K"] | None = None,
     task_weights: Float[Array, " K"] | None = None,
     key: PRNGKeyArray | None = None,
-    learning_rate: float = 0.01,
 ) -> tuple[Float[Array, " D"], optax.OptState]:
     """One update of any method on a Jacobian, with all that a step would hand it.
+
+    Methods that look at the losses after the step are told one of length 0.01.
 
     Args:
       tx: the method.
@@ -89,8 +90,6 @@ def linear_update(
       present: which tasks have labels; None for all.
       task_weights: what multiplies the method's weights; None for ones.
       key: the randomness of the step; None for always the same.
-      learning_rate: of the descent that a method expects to follow it, for those that
-        look at the losses after the step.
 
     Returns:
       The direction, and the new state.
@@ -117,7 +116,7 @@ def linear_update(
         pullback=functools.partial(problem.pullback, params),
         problem=problem,
         key=jax.random.key(0) if key is None else key,
-        after=lambda updates: jax.tree.map(lambda u: -learning_rate * u, updates),
+        after=lambda updates: jax.tree.map(lambda u: -0.01 * u, updates),
     )
     return split(updates)[0], state
 

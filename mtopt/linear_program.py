@@ -5,6 +5,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
+from mtopt.linalg import uniform_over
+
 ITERATIONS = 30
 PENALTY = 30.0
 
@@ -49,7 +51,7 @@ def maximise_on_simplex(
     """
     num_tasks, num_bounds, dtype = len(objective), len(bounds), objective.dtype
     eps = jnp.finfo(dtype).eps
-    share = present / jnp.maximum(present.sum(), 1).astype(dtype)
+    share = uniform_over(present).astype(dtype)
     centred = jnp.where(present, objective - share @ objective, 0)
     largest = jnp.max(jnp.abs(centred))
     centred = centred / jnp.where(largest > 0, largest, 1)

@@ -57,6 +57,61 @@ class Problem(abc.ABC):
         """
 
     @abc.abstractmethod
+    def representation(self, params: Params) -> Any:
+        """The representation Z: leaves ``[B, ...]``, or ``[K, b, ...]`` if disjoint.
+
+        Raises:
+          UserError: for groups of tasks that do not act on one representation.
+        """
+
+    @abc.abstractmethod
+    def head_losses(self, params: Params, representation: Any) -> Float[Array, " K"]:
+        """The loss of every task on a given representation; it reads the heads alone.
+
+        Args:
+          params: whose heads act on the representation.
+          representation: Z, as :meth:`representation` returns it.
+
+        Raises:
+          UserError: as :meth:`representation`.
+        """
+
+    @abc.abstractmethod
+    def representation_gradients(self, params: Params, representation: Any) -> Any:
+        """``dL_k/dZ`` of every task: leaves ``[K, B, ...]`` (or ``[K, b, ...]``).
+
+        It reads the heads alone, so that its derivatives cost passes through the heads.
+
+        Args and errors are those of :meth:`head_losses`.
+        """
+
+    @abc.abstractmethod
+    def pull_representation(self, params: Params, gradient: Any) -> Any:
+        """The shared gradient of a gradient with respect to the representation.
+
+        Args:
+          params: where to evaluate.
+          gradient: of some scalar, a tree like :meth:`representation`.
+
+        Returns:
+          A tree like the shared parameters; one backward pass through the encoder.
+
+        Raises:
+          UserError: as :meth:`representation`.
+        """
+
+    @abc.abstractmethod
+    def sum_over_tasks(self, gradients: Any) -> Any:
+        """The gradient of the sum of the losses from those of each.
+
+        Args:
+          gradients: leaves as :meth:`representation_gradients` returns them.
+
+        Returns:
+          A tree like :meth:`representation`: summed over K where the tasks share it.
+        """
+
+    @abc.abstractmethod
     def representation_gramian(self, params: Params) -> Float[Array, "K K"]:
         """Inner products of the gradients of the losses w.r.t. the representation.
 
@@ -95,6 +150,25 @@ class Problem(abc.ABC):
 
         return jax.grad(weighted_loss)(params["shared"])
 
+    def look_ahead(
+        self, params: Params, weights: Float[Array, " K"], length: float | int
+    ) -> Params:
+        """Where one gradient step on the weighted loss leads, with its heads.
+
+        Args:
+          params: where to start.
+          weights: of the tasks, ``[K]``.
+          length: of the step, the learning rate.
+        """
+
+        def weighted_loss(params):
+            return weights @ self.losses(params).astype(weights.dtype)
+
+        step = jax.grad(weighted_loss)(params)
+        return jax.tree.map(
+            lambda p, g: p - jnp.asarray(length, p.dtype) * g, params, step
+        )
+
 
 @functools.partial(
     jax.tree_util.register_dataclass,
@@ -128,38 +202,28 @@ class StackedProblem(Problem):
         )
         return losses, {"shared": rows, "tasks": PerTask(heads, self.names)}
 
-    def representation(self, params: Params) -> Any:
-        """The representation: leaves ``[B, ...]``, or ``[K, b, ...]`` if disjoint."""
+    def representation(self, params):  # noqa: D102
         return self._encode(params["shared"])[0]
 
-    def representation_gradients(self, params: Params) -> Any:
-        """``dL_k/dZ`` of every task: leaves ``[K, B, ...]`` (or ``[K, b, ...]``)."""
-        z = self.representation(params)
-        gradient = jax.vmap(
-            jax.grad(self.tasks.head_loss, argnums=1),
-            in_axes=(0, self.tasks.x_axis, 0, 0, 0),
-        )
-        y, mask = self.batch.y, self.batch.mask
-        return gradient(self._heads(params), z, y, mask, self._head_keys)
+    def head_losses(self, params, representation):  # noqa: D102
+        return self._over_heads(self.tasks.head_loss, params, representation)
 
-    def pull_representation(self, params: Params, gradients: Any) -> Any:
-        """The shared gradient of gradients of the representation, summed over tasks.
+    def representation_gradients(self, params, representation):  # noqa: D102
+        gradient = jax.grad(self.tasks.head_loss, argnums=1)
+        return self._over_heads(gradient, params, representation)
 
-        Args:
-          params: where to evaluate.
-          gradients: leaves as :meth:`representation_gradients` returns them, weighed
-            or masked.
-
-        Returns:
-          A tree like the shared parameters; one backward pass through the encoder.
-        """
+    def pull_representation(self, params, gradient):  # noqa: D102
         _, pull = jax.vjp(lambda shared: self._encode(shared)[0], params["shared"])
+        return pull(gradient)[0]
+
+    def sum_over_tasks(self, gradients):  # noqa: D102
         if self.tasks.x_axis is None:
-            gradients = jax.tree.map(lambda leaf: leaf.sum(axis=0), gradients)
-        return pull(gradients)[0]
+            return jax.tree.map(lambda leaf: leaf.sum(axis=0), gradients)
+        return gradients
 
     def representation_gramian(self, params):  # noqa: D102
-        products = gramian(self.representation_gradients(params))
+        z = self.representation(params)
+        products = gramian(self.representation_gradients(params, z))
         if self.tasks.x_axis is None:
             return products
         return products * jnp.eye(len(self.names), dtype=products.dtype)
@@ -224,6 +288,11 @@ class StackedProblem(Problem):
             self._head_keys,
         )
 
+    def _over_heads(self, function, params, representation):
+        over_tasks = jax.vmap(function, in_axes=(0, self.tasks.x_axis, 0, 0, 0))
+        y, mask = self.batch.y, self.batch.mask
+        return over_tasks(self._heads(params), representation, y, mask, self._head_keys)
+
     @property
     def _encode_keys(self):
         key = jax.random.fold_in(self.key, 0)
@@ -250,13 +319,16 @@ class StackedProblem(Problem):
 
 
 @functools.partial(
-    jax.tree_util.register_dataclass, data_fields=["parts"], meta_fields=[]
+    jax.tree_util.register_dataclass,
+    data_fields=["parts"],
+    meta_fields=["shared_inputs"],
 )
 @dataclasses.dataclass(frozen=True)
 class GroupedProblem(Problem):
     """:class:`mtopt.TaskGroups` on one batch; made by its ``problem``."""
 
     parts: tuple[StackedProblem, ...]
+    shared_inputs: bool
 
     @property
     def names(self):  # noqa: D102
@@ -296,6 +368,30 @@ class GroupedProblem(Problem):
         diagonal = jax.scipy.linalg.block_diag(*blocks)
         return diagonal[self._order][:, self._order]
 
+    def representation(self, params):  # noqa: D102
+        return self._first.representation(params)
+
+    def head_losses(self, params, representation):  # noqa: D102
+        return self._concatenate(
+            [
+                part.head_losses(own, representation)
+                for part, own in self._split(params, None)
+            ]
+        )
+
+    def representation_gradients(self, params, representation):  # noqa: D102
+        gradients = [
+            part.representation_gradients(own, representation)
+            for part, own in self._split(params, None)
+        ]
+        return jax.tree.map(lambda *leaves: self._concatenate(leaves), *gradients)
+
+    def pull_representation(self, params, gradient):  # noqa: D102
+        return self._first.pull_representation(params, gradient)
+
+    def sum_over_tasks(self, gradients):  # noqa: D102
+        return self._first.sum_over_tasks(gradients)
+
     def next_model_state(self, params):  # noqa: D102
         return tuple(
             part.next_model_state(own) for part, own in self._split(params, None)
@@ -303,7 +399,18 @@ class GroupedProblem(Problem):
 
     def split(self, parts):  # noqa: D102
         pieces = zip(*(group.split(parts) for group in self.parts), strict=True)
-        return tuple(GroupedProblem(piece) for piece in pieces)
+        return tuple(GroupedProblem(piece, self.shared_inputs) for piece in pieces)
+
+    @property
+    def _first(self) -> StackedProblem:
+        """The group whose encoder is that of all; raises where there is no such."""
+        kinds = {(part.tasks.encode, part.tasks.x_axis) for part in self.parts}
+        if not self.shared_inputs or kinds != {(self.parts[0].tasks.encode, None)}:
+            raise UserError(
+                "these groups of tasks have no representation in common: expected "
+                "TaskGroups with shared_inputs=True, one encode, and x_axis None"
+            )
+        return self.parts[0]
 
     @property
     def _order(self) -> np.ndarray:

@@ -185,7 +185,7 @@ class TaskGroups:
                 self.groups, inputs, batch.y, batch.mask, states, strict=True
             )
         )
-        return GroupedProblem(parts)
+        return GroupedProblem(parts, self.shared_inputs)
 
 
 def _arrays(tree: Any) -> Any:

@@ -243,16 +243,47 @@ def test_graddrop_on_the_representation(x_axis):
     jax.tree.map(np.testing.assert_array_equal, whole["tasks"], grads["tasks"])
 
 
+def test_graddrop_on_the_representation_of_groups():
+    """Two groups of one task each are the two tasks of one group."""
+    problem, params, batch = small_problem(None)
+    tasks = problem.tasks
+    groups = mtopt.TaskGroups(
+        tuple(
+            mtopt.Tasks((name,), tasks.encode, tasks.head_loss) for name in tasks.names
+        ),
+        shared_inputs=True,
+    )
+    halves = [slice(k, k + 1) for k in range(2)]
+    y, mask = (tuple(leaf[h] for h in halves) for leaf in (batch.y, batch.mask))
+    grouped = groups.problem(mtopt.Batch(batch.x, y, mask), jax.random.key(0))
+    heads = tuple(
+        mtopt.PerTask(params["tasks"].values[h], (name,))
+        for h, name in zip(halves, tasks.names, strict=True)
+    )
+    tx = graddrop(2, space="representation")
+
+    def direction(problem, params):
+        _, grads = problem.losses_and_grads(params)
+        own = {"problem": problem, "key": jax.random.key(3)}
+        return tx.update(grads, tx.init(params), params, **own)[0]["shared"]
+
+    np.testing.assert_allclose(
+        jax.jit(direction)(grouped, {"shared": params["shared"], "tasks": heads}),
+        jax.jit(direction)(problem, params),
+        rtol=1e-5,
+    )
+
+
 def test_graddrop_names_what_it_cannot_do():
     problem, params, batch = small_problem(None)
-    groups = mtopt.TaskGroups((problem.tasks,), shared_inputs=True)
+    groups = mtopt.TaskGroups((problem.tasks,), shared_inputs=False)
     grouped = groups.problem(
-        mtopt.Batch(batch.x, (batch.y,), (batch.mask,)), jax.random.key(0)
+        mtopt.Batch((batch.x,), (batch.y,), (batch.mask,)), jax.random.key(0)
     )
     params = {"shared": params["shared"], "tasks": (params["tasks"],)}
     grads = {"shared": jnp.ones((2, 3, 4)), "tasks": params["tasks"]}
     tx = graddrop(2, space="representation")
-    with pytest.raises(UserError, match="space='parameters'"):
+    with pytest.raises(UserError, match="no representation in common"):
         tx.update(grads, tx.init(params), params, problem=grouped)
     with pytest.raises(TypeError, match="problem"):
         tx.update(grads, tx.init(params), params)

@@ -85,8 +85,7 @@ def auto_lambda(
     expect(learning_rate > 0, "learning_rate", learning_rate, "a number above 0")
     expect(initial > 0, "initial", initial, "a number above 0")
     is_primary = jnp.zeros(num_tasks, bool).at[chosen].set(True)
-    # The clip: Adam squares the slope, which must stay finite.
-    adam = optax.chain(optax.clip(1e15), optax.adam(learning_rate))
+    adam = learned.bounded_adam(learning_rate)
 
     def start(shared):
         return learned.start(adam, num_tasks, initial, shared)
@@ -95,16 +94,10 @@ def auto_lambda(
         weights = memory.values
         train, validation = problem.split(2)
 
-        def weighted_loss(params):
-            return weights @ train.losses(params).astype(weights.dtype)
-
         def primary_loss(params):
             return jnp.sum(jnp.where(is_primary, validation.losses(params), 0))
 
-        step = jax.grad(weighted_loss)(params)
-        ahead = jax.tree.map(
-            lambda p, g: p - jnp.asarray(lookahead, p.dtype) * g, params, step
-        )
+        ahead = train.look_ahead(params, weights, lookahead)
         uphill = jax.grad(primary_loss)(ahead)
         products = jax.jvp(train.losses, (params,), (uphill,))[1]
 

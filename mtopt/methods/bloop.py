@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mtopt.aggregation import row_weighting, uniform_over
+from mtopt.aggregation import row_weighting
 from mtopt.errors import expect, expect_one_of
-from mtopt.linalg import combine, cross_gramian, zero_rows
+from mtopt.linalg import combine, cross_gramian, divide_or_zero, uniform_over, zero_rows
 
 
 def bloop(
@@ -107,6 +107,4 @@ def _projection(gradient, average):
     """The coefficient of ``gradient`` along ``average``; 0 where that vanishes."""
     e, g = (jax.tree.map(lambda leaf: leaf[None], tree) for tree in (average, gradient))
     square = cross_gramian(e, e)[0, 0]
-    return jnp.where(
-        square > 0, cross_gramian(e, g)[0, 0] / jnp.where(square > 0, square, 1), 0
-    )
+    return divide_or_zero(cross_gramian(e, g)[0, 0], square)

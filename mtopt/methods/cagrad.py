@@ -2,8 +2,9 @@
 
 import optax
 
-from mtopt.aggregation import on_gramian, uniform_over
+from mtopt.aggregation import on_gramian
 from mtopt.errors import expect, expect_one_of
+from mtopt.linalg import uniform_over
 from mtopt.solvers import conflict_averse_weights
 
 RESCALINGS = ("none", "1+c^2", "1+c")

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from mtopt.aggregation import on_gramian
 from mtopt.errors import expect_per_task
+from mtopt.linalg import divide_or_zero
 
 
 def conflict_free(
@@ -93,9 +94,7 @@ def conflict_free_weights(
     # <U^+ p, U^+ p> is p^T C^+ p; the norms of the gradients turn it into a length.
     squared = jnp.vdot(projections, norms * weights)
     length = jnp.vdot(projections, norms)
-    return weights * jnp.where(
-        squared > 0, length / jnp.where(squared > 0, squared, 1), 0
-    )
+    return weights * divide_or_zero(length, squared)
 
 
 def equal_projections(
@@ -120,7 +119,7 @@ def equal_projections(
     kept = values > 10 * len(values) * jnp.finfo(values.dtype).eps * values[-1]
     parts = jnp.where(kept, _matmul(asked, vectors), 0)
     inverted = _matmul(vectors, parts / jnp.where(kept, values, 1))
-    v = jnp.where(norms > 0, inverted / jnp.where(norms > 0, norms, 1), 0)
+    v = divide_or_zero(inverted, norms)
     return v, _matmul(vectors, parts)
 
 
@@ -136,7 +135,7 @@ def correlation(
       ([[1.0, -0.5], [-0.5, 1.0]], [2.0, 3.0])
     """
     norms = jnp.sqrt(jnp.diagonal(gramian))
-    inverse = jnp.where(norms > 0, 1 / jnp.where(norms > 0, norms, 1), 0)
+    inverse = divide_or_zero(1.0, norms)
     return gramian * inverse[:, None] * inverse[None, :], norms
 
 

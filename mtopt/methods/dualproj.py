@@ -6,8 +6,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, DTypeLike, Float
 
-from mtopt.aggregation import on_gramian, uniform_over
+from mtopt.aggregation import on_gramian
 from mtopt.errors import expect_per_task
+from mtopt.linalg import divide_or_zero, uniform_over
 from mtopt.solvers import nonnegative_qp
 from mtopt.solvers.dense import correlation, matvec
 
@@ -83,7 +84,7 @@ def dualproj_weights(
       present: which tasks take part, ``[K]``.
     """
     matrix, scale = correlation(gramian, present)
-    scaled = jnp.where(scale > 0, preference / jnp.where(scale > 0, scale, 1), 0)
+    scaled = divide_or_zero(preference, scale)
     longest = jnp.max(scaled)
     longest = jnp.where(longest > 0, longest, 1)
     lent = longest * nonnegative_qp(matrix, -matvec(matrix, scaled / longest))

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from mtopt.aggregation import weighting, where_present
 from mtopt.errors import expect
+from mtopt.linalg import weight_dtype
 
 SMALLEST = 1e-20
 
@@ -112,8 +113,7 @@ def dynamic_weight_average(
         return present.sum() * shares, memory
 
     def memory(shared):
-        dtype = jnp.result_type(jnp.float32, *jax.tree.leaves(shared))
-        return start(num_tasks, dtype)
+        return start(num_tasks, weight_dtype(shared))
 
     return weighting(num_tasks, weigh, heads=heads, memory=memory)
 

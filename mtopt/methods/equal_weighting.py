@@ -2,8 +2,9 @@
 
 import optax
 
-from mtopt.aggregation import uniform_over, weighting
+from mtopt.aggregation import weighting
 from mtopt.errors import expect_one_of
+from mtopt.linalg import uniform_over
 
 
 def equal_weighting(

@@ -3,7 +3,8 @@
 import jax.numpy as jnp
 import optax
 
-from mtopt.aggregation import mean_over, uniform_over, weighting
+from mtopt.aggregation import weighting
+from mtopt.linalg import mean_over, uniform_over
 
 SMALLEST = 1e-20
 

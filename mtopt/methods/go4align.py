@@ -1,5 +1,7 @@
 """GO4Align: tasks of similar risk form groups that share one weight."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -7,6 +9,7 @@ from jaxtyping import Array, Bool, Float
 
 from mtopt.aggregation import weighting, where_present
 from mtopt.errors import expect
+from mtopt.linalg import task_numbers
 
 SMALLEST = 1e-8
 
@@ -78,8 +81,7 @@ def go4align(
         return weights, where_present(present, within + share, log_p)
 
     def memory(shared):
-        dtype = jnp.result_type(jnp.float32, *jax.tree.leaves(shared))
-        return jnp.full((num_tasks,), -jnp.log(num_tasks), dtype)
+        return task_numbers(shared, num_tasks, -math.log(num_tasks))
 
     return weighting(num_tasks, weigh, heads=heads, memory=memory)
 

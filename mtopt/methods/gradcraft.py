@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from mtopt.aggregation import on_gramian, where_present
 from mtopt.errors import expect
+from mtopt.linalg import divide_or_zero, task_numbers
 from mtopt.methods.conflict_free import correlation
 
 
@@ -94,8 +95,8 @@ def gradcraft(
         return weights / jnp.maximum(present.sum(), 1), (sums, shares)
 
     def start(shared):
-        dtype = jnp.result_type(jnp.float32, *jax.tree.leaves(shared))
-        return jnp.zeros((num_tasks,), dtype), jnp.zeros((num_tasks,), dtype)
+        zeros = task_numbers(shared, num_tasks, 0)
+        return zeros, zeros
 
     return on_gramian(num_tasks, weigh, heads=heads, space=space, memory=start)
 
@@ -127,8 +128,7 @@ def gradcraft_weights(
     # In units of the lengths, h_j counts y_kj |h_k| / |h_j| in what is added to h_k.
     y = _resolve(cosines, cosines, epsilon)
     added = jnp.sum(lengths[:, None] * y, axis=0)
-    nonzero = lengths > 0
-    return scale * (1 + jnp.where(nonzero, added / jnp.where(nonzero, lengths, 1), 0))
+    return scale * (1 + divide_or_zero(added, lengths))
 
 
 @jax.jit

@@ -10,8 +10,14 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
-from mtopt.aggregation import own_key, row_weighting, split, weighting
-from mtopt.errors import UserError, expect, expect_one_of
+from mtopt.aggregation import (
+    no_updates,
+    own_key,
+    row_weighting,
+    weighting,
+    with_pullback,
+)
+from mtopt.errors import expect, expect_one_of
 from mtopt.linalg import scale_rows
 
 
@@ -74,42 +80,36 @@ def graddrop(
     expect(bool(((leaks >= 0) & (leaks <= 1)).all()), "leak", leak, "0 to 1")
     leaks = jnp.broadcast_to(leaks, num_tasks)
 
-    def first_count(shared):
-        del shared
-        return jnp.zeros((), jnp.int32)
-
     def drop(count, *, rows, present, key=None, **_):
         masked = _each_leaf(_mask, own_key(key, count), rows)
         kept = jax.tree.map(partial(_leak_through, leaks), rows, masked)
         return present.astype(jnp.float32), kept, count + 1
 
     if space == "parameters":
-        return row_weighting(num_tasks, drop, heads=heads, memory=first_count)
+        return row_weighting(num_tasks, drop, heads=heads, memory=no_updates)
 
     def everyone(count, *, present, problem, **_):
-        if not hasattr(problem, "representation_gradients"):
-            raise UserError(
-                "graddrop in the space of the representation needs tasks of one "
-                "structure, got groups of them: use space='parameters'"
-            )
+        del problem  # named here, so that an update without one says so
         return present.astype(jnp.float32), count + 1
 
-    tx = weighting(num_tasks, everyone, heads=heads, memory=first_count)
+    tx = weighting(num_tasks, everyone, heads=heads, memory=no_updates)
 
     def update(updates, state, params=None, **extra):
         """The masked gradients go back through the encoder together."""
 
         def pullback(weights):
             problem = extra["problem"]
-            gradients = problem.representation_gradients(params)
-            signed = jax.tree.map(_signed, gradients, problem.representation(params))
+            z = problem.representation(params)
+            gradients = problem.representation_gradients(params, z)
+            signed = jax.tree.map(_signed, gradients, z)
             masks = _each_leaf(_mask, own_key(extra.get("key"), state.memory), signed)
             masks = jax.tree.map(lambda mask: mask[:, None], masks)
             kept = jax.tree.map(partial(_leak_through, leaks), gradients, masks)
-            return problem.pull_representation(params, scale_rows(weights, kept))
+            total = problem.sum_over_tasks(scale_rows(weights, kept))
+            return problem.pull_representation(params, total)
 
-        own = {"pullback": pullback, "rows": split(updates)[0]}
-        return tx.update(updates, state, params, **{**extra, **own})
+        own = with_pullback(extra, pullback, updates)
+        return tx.update(updates, state, params, **own)
 
     return optax.GradientTransformationExtraArgs(tx.init, update)
 

@@ -8,8 +8,9 @@ import numpy as np
 import optax
 
 from mtopt import learned
-from mtopt.aggregation import mean_over, on_gramian
+from mtopt.aggregation import on_gramian
 from mtopt.errors import expect, expect_one_of, expect_per_task
+from mtopt.linalg import mean_over
 
 
 def gradnorm(

@@ -6,8 +6,9 @@ import optax
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from mtopt.aggregation import on_gramian, own_key
+from mtopt.aggregation import no_updates, on_gramian, own_key
 from mtopt.errors import expect, expect_one_of
+from mtopt.linalg import weight_dtype
 from mtopt.methods.pcgrad import ORDERS, visiting_orders
 
 
@@ -91,8 +92,8 @@ def gradvac(
         return weights, (jnp.where(follows, moved, target), count + 1)
 
     def start(shared):
-        dtype = jnp.result_type(jnp.float32, *jax.tree.leaves(shared))
-        return jnp.zeros((num_tasks, num_tasks), dtype), jnp.zeros((), jnp.int32)
+        targets = jnp.zeros((num_tasks, num_tasks), weight_dtype(shared))
+        return targets, no_updates(shared)
 
     return on_gramian(num_tasks, weigh, heads=heads, space=space, memory=start)
 

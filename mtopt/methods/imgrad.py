@@ -4,8 +4,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from mtopt.aggregation import on_gramian, uniform_over
+from mtopt.aggregation import on_gramian
 from mtopt.errors import expect, expect_one_of
+from mtopt.linalg import uniform_over
 from mtopt.methods.cagrad import RESCALINGS, rescaling
 from mtopt.solvers import conflict_averse_weights, min_norm_weights
 

@@ -5,6 +5,7 @@ import optax
 
 from mtopt.aggregation import on_gramian
 from mtopt.errors import expect_one_of
+from mtopt.linalg import divide_or_zero
 from mtopt.solvers import min_norm_weights
 
 NORMALIZATIONS = ("none", "l2", "loss", "loss+")
@@ -87,7 +88,7 @@ def mgda(
             if losses is None:
                 raise TypeError("mgda.update() missing keyword argument: 'losses'")
             scale = scale * jnp.abs(losses)
-        inverse = jnp.where(scale > 0, 1 / jnp.where(scale > 0, scale, 1), 0)
+        inverse = divide_or_zero(1.0, scale)
         weights = min_norm_weights(gramian * jnp.outer(inverse, inverse), present)
         return weights * (inverse if apply_to == "normalized" else 1), memory
 

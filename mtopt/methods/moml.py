@@ -7,7 +7,7 @@ import optax
 from mtopt import learned
 from mtopt.aggregation import split, weighting
 from mtopt.errors import expect, expect_one_of
-from mtopt.linalg import cross_gramian, gramian, row_norms, scale_rows
+from mtopt.linalg import cross_gramian, divide_or_zero, gramian, row_norms, scale_rows
 from mtopt.solvers import min_norm_weights
 
 
@@ -75,8 +75,7 @@ def moml(
     expect(lookahead > 0, "lookahead", lookahead, "a number above 0")
     expect(learning_rate > 0, "learning_rate", learning_rate, "a number above 0")
     expect_one_of("normalize", normalize, ("l2", "loss"))
-    # The clip: Adam squares the slope, which must stay finite.
-    adam = optax.chain(optax.clip(1e15), optax.adam(learning_rate))
+    adam = learned.bounded_adam(learning_rate)
 
     def start(shared):
         return learned.start(adam, num_tasks, 1 / num_tasks, shared)
@@ -85,14 +84,7 @@ def moml(
         train, validation = problem.split(2)
         weights = _softmax(logits.values, present)
 
-        def weighted_loss(params):
-            return weights @ train.losses(params).astype(weights.dtype)
-
-        ahead = jax.tree.map(
-            lambda p, g: p - jnp.asarray(lookahead, p.dtype) * g,
-            params,
-            jax.grad(weighted_loss)(params),
-        )
+        ahead = train.look_ahead(params, weights, lookahead)
         losses, uphill = validation.losses_and_grads(ahead)
         products = _inner_products(train, params, uphill).astype(weights.dtype)
         centred = products - (products @ weights)[:, None]
@@ -100,7 +92,7 @@ def moml(
 
         judging = present & validation.present
         scale = row_norms(upper) if normalize == "l2" else jnp.abs(losses)
-        inverse = jnp.where(scale > 0, 1 / jnp.where(scale > 0, scale, 1), 0)
+        inverse = divide_or_zero(1.0, scale)
         scaled = scale_rows(inverse.astype(upper.dtype), upper)
         largest = jnp.max(jnp.abs(scaled))
         scaled = scaled / jnp.where(largest > 0, largest, 1)

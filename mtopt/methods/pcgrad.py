@@ -6,7 +6,7 @@ import optax
 from jax import lax
 from jaxtyping import Array, Float, Int, Key
 
-from mtopt.aggregation import on_gramian, own_key
+from mtopt.aggregation import no_updates, on_gramian, own_key
 from mtopt.errors import expect_one_of
 
 ORDERS = ("per_task", "shared", "fixed")
@@ -80,11 +80,7 @@ def pcgrad(
             weights = weights / jnp.maximum(present.sum(), 1)
         return weights, count + 1
 
-    def start(shared):
-        del shared
-        return jnp.zeros((), jnp.int32)
-
-    return on_gramian(num_tasks, weigh, heads=heads, space=space, memory=start)
+    return on_gramian(num_tasks, weigh, heads=heads, space=space, memory=no_updates)
 
 
 @jax.jit

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float
 
-from mtopt.aggregation import own_key, weighting
+from mtopt.aggregation import no_updates, own_key, weighting
 from mtopt.errors import expect_one_of
 
 DISTRIBUTIONS = (
@@ -65,9 +65,7 @@ def random_loss_weighting(
     def weigh(count, *, present, key=None, **_):
         return draw(own_key(key, count), present, distribution), count + 1
 
-    return weighting(
-        num_tasks, weigh, heads=heads, memory=lambda shared: jnp.zeros((), jnp.int32)
-    )
+    return weighting(num_tasks, weigh, heads=heads, memory=no_updates)
 
 
 def draw(

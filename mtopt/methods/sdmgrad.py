@@ -8,15 +8,15 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float
 
-from mtopt.aggregation import (
-    along_gradients_of,
-    mean_over,
-    only_present,
-    split,
-    weighting,
-)
+from mtopt.aggregation import along_gradients_of, only_present, split, weighting
 from mtopt.errors import expect, expect_per_task
-from mtopt.linalg import cross_gramian, project_simplex, share_of, task_numbers
+from mtopt.linalg import (
+    cross_gramian,
+    mean_over,
+    project_simplex,
+    share_of,
+    task_numbers,
+)
 
 
 def sdmgrad(

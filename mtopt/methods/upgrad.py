@@ -7,6 +7,7 @@ import optax
 from jaxtyping import Array, Bool, Float
 
 from mtopt.aggregation import on_gramian
+from mtopt.linalg import divide_or_zero
 from mtopt.methods.dualproj import preferred
 from mtopt.solvers import dual_cone_projections
 from mtopt.solvers.dense import correlation
@@ -84,7 +85,7 @@ def upgrad_weights(
       present: which tasks take part, ``[K]``.
     """
     matrix, scale = correlation(gramian, present)
-    inverse = jnp.where(scale > 0, 1 / jnp.where(scale > 0, scale, 1), 0)
+    inverse = divide_or_zero(1.0, scale)
     borrowed = dual_cone_projections(matrix)
     lent = jnp.matmul(preference * inverse, borrowed, precision="highest")
     return preference + scale * lent

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
+from mtopt.linalg import divide_or_zero, uniform_over
 from mtopt.solvers.dense import (
     check_gramian,
     cholesky,
@@ -70,10 +71,10 @@ def conflict_averse_weights(
     if present is None:
         present = jnp.ones(len(gramian), bool)
     matrix, scale = correlation(gramian, present)
-    mean = present.astype(gramian.dtype) / jnp.maximum(jnp.sum(present), 1)
+    mean = uniform_over(present).astype(gramian.dtype)
     products = matvec(jnp.where(present[:, None] & present[None, :], gramian, 0), mean)
     length = jnp.sqrt(jnp.maximum(jnp.vdot(mean, products), 0))
-    beta = jnp.where(length > 0, scale * products / jnp.where(length > 0, length, 1), 0)
+    beta = divide_or_zero(scale * products, length)
     s = scale / jnp.where(jnp.any(scale > 0), jnp.max(scale), 1)
     v = _interior_point(matrix, beta, s, jnp.asarray(radius, gramian.dtype))
     return length * scale * v

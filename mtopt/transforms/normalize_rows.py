@@ -1,11 +1,11 @@
 """Task gradients of comparable length."""
 
-import jax
 import jax.numpy as jnp
 import optax
 
 from mtopt.aggregation import check_rows, split
 from mtopt.errors import expect, expect_one_of
+from mtopt.linalg import row_norms, scale_rows
 
 
 def normalize_rows(
@@ -54,26 +54,14 @@ def normalize_rows(
         del extra
         rows, head_grads = split(updates)
         check_rows(rows, None if params is None else split(params)[0], num_tasks)
-        leaves = jax.tree.leaves(rows)
-        dtype = jnp.result_type(jnp.float32, *leaves)
-
-        def per_row(reduce, leaf):
-            return reduce(leaf.astype(dtype).reshape(num_tasks, -1), axis=1)
-
-        scale = jnp.ones((num_tasks,), dtype)
-        if by in ("l2", "loss+"):  # the largest entry first: squares may overflow
-            largest = [per_row(jnp.max, jnp.abs(leaf)) for leaf in leaves]
-            scale = jnp.max(jnp.stack(largest), axis=0)
-            rows = _divide(rows, scale)
-            parts = [per_row(_squares, leaf) for leaf in jax.tree.leaves(rows)]
-            scale = jnp.sqrt(jnp.sum(jnp.stack(parts), axis=0))
+        if by in ("l2", "loss+"):
+            rows = _divide(rows, row_norms(rows))
         if by in ("loss", "loss+"):
             if losses is None:
                 raise TypeError(
                     "normalize_rows.update() missing keyword argument: 'losses'"
                 )
-            scale = scale * jnp.abs(losses).astype(dtype)
-        rows = _divide(rows, scale)
+            rows = _divide(rows, jnp.abs(losses))
         if head_grads is None:
             return rows, state
         return {"shared": rows, "tasks": head_grads}, state
@@ -81,16 +69,6 @@ def normalize_rows(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _squares(leaf, axis):
-    return jnp.sum(leaf * leaf, axis=axis)
-
-
 def _divide(rows, scale):
     """Every row over its scale, where there is one."""
-    inverse = jnp.where(scale > 0, 1 / jnp.where(scale > 0, scale, 1), 1)
-
-    def divide_leaf(leaf):
-        own = inverse.reshape(-1, *(1,) * (leaf.ndim - 1))
-        return (leaf * own).astype(leaf.dtype)
-
-    return jax.tree.map(divide_leaf, rows)
+    return scale_rows(1 / jnp.where(scale > 0, scale, 1), rows)

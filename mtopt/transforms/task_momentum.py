@@ -9,6 +9,7 @@ from jaxtyping import Array, Int
 
 from mtopt.aggregation import check_rows, present_tasks, split, where_present
 from mtopt.errors import expect
+from mtopt.linalg import zero_rows
 
 
 class MomentumState(NamedTuple):
@@ -90,11 +91,7 @@ def task_momentum(
     expect(epsilon > 0, "epsilon", epsilon, "a number above 0")
 
     def init(params):
-        def zeros(leaf):
-            dtype = jnp.promote_types(leaf.dtype, jnp.float32)
-            return jnp.zeros((num_tasks, *leaf.shape), dtype)
-
-        first = jax.tree.map(zeros, split(params)[0])
+        first = zero_rows(split(params)[0], num_tasks)
         second = () if beta2 is None else jax.tree.map(jnp.zeros_like, first)
         return MomentumState(jnp.zeros((num_tasks,), jnp.int32), first, second)
 

@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float
 
 from mtopt.aggregation import present_tasks, scale_heads, split
 from mtopt.errors import expect
+from mtopt.linalg import scale_rows
 from mtopt.problem import Problem
 
 
@@ -73,10 +74,12 @@ def log_losses(
         present = present_tasks(losses.shape[0], present, problem)
         logs, slopes = _log(losses, present, epsilon)
         own_rows, head_grads = split(updates)
-        log_rows = _scale(own_rows, slopes)
+        log_rows = scale_rows(slopes, own_rows)
         if rows is not None:  # array for array the same as before, if they were
             rows = jax.tree.map(
-                lambda clean, own, log: log if clean is own else _scale(clean, slopes),
+                lambda clean, own, log: (
+                    log if clean is own else scale_rows(slopes, clean)
+                ),
                 rows,
                 own_rows,
                 log_rows,
@@ -133,7 +136,27 @@ class LogProblem(Problem):
         losses, grads = self.problem.losses_and_grads(params, shared_axis=shared_axis)
         logs, slopes = _log(losses, self.present, self.epsilon)
         heads = scale_heads(grads["tasks"], slopes)
-        return logs, {"shared": _scale(grads["shared"], slopes), "tasks": heads}
+        return logs, {"shared": scale_rows(slopes, grads["shared"]), "tasks": heads}
+
+    def representation(self, params):  # noqa: D102
+        return self.problem.representation(params)
+
+    def head_losses(self, params, representation):  # noqa: D102
+        losses = self.problem.head_losses(params, representation)
+        return _log(losses, self.present, self.epsilon)[0]
+
+    def representation_gradients(self, params, representation):  # noqa: D102
+        losses = self.problem.head_losses(params, representation)
+        _, slopes = _log(losses, self.present, self.epsilon)
+        return scale_rows(
+            slopes, self.problem.representation_gradients(params, representation)
+        )
+
+    def pull_representation(self, params, gradient):  # noqa: D102
+        return self.problem.pull_representation(params, gradient)
+
+    def sum_over_tasks(self, gradients):  # noqa: D102
+        return self.problem.sum_over_tasks(gradients)
 
     def representation_gramian(self, params):  # noqa: D102
         losses = self.problem.losses(params)
@@ -156,13 +179,3 @@ def _log(
     """The log losses and their slopes; 0 and 1 for absent tasks."""
     raised = jnp.where(present, jnp.maximum(losses, 0) + epsilon, 1)
     return jnp.log(raised), 1 / raised
-
-
-def _scale(rows: Any, factors: Float[Array, " K"]) -> Any:
-    """Every task's row times its factor, in the dtype of the rows."""
-
-    def scale_leaf(leaf):
-        own = factors.reshape(-1, *(1,) * (leaf.ndim - 1))
-        return (leaf * own).astype(leaf.dtype)
-
-    return jax.tree.map(scale_leaf, rows)
