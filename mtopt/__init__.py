@@ -60,17 +60,27 @@ from mtopt.methods import uncertainty_weighting as uncertainty_weighting
 from mtopt.methods import upgrad as upgrad
 from mtopt.per_task import PerTask as PerTask
 from mtopt.problem import Problem as Problem
+from mtopt.saliency import (
+    cross_task_saliency_alignment as cross_task_saliency_alignment,
+)
+from mtopt.saliency import task_saliency as task_saliency
+from mtopt.saliency import task_saliency_regulation as task_saliency_regulation
 from mtopt.step import TrainState as TrainState
 from mtopt.step import make_train_step as make_train_step
 from mtopt.tasks import TaskGroups as TaskGroups
 from mtopt.tasks import Tasks as Tasks
 from mtopt.transforms import TRANSFORMS as TRANSFORMS
 from mtopt.transforms import normalize_rows as normalize_rows
+from mtopt.transforms import per_task_sam as per_task_sam
+from mtopt.transforms import sam as sam
 from mtopt.transforms import task_momentum as task_momentum
 from mtopt.transforms.task_momentum import undo_momentum as undo_momentum
 from mtopt.wrappers import WRAPPERS as WRAPPERS
+from mtopt.wrappers import flat_regions as flat_regions
 from mtopt.wrappers import log_losses as log_losses
+from mtopt.wrappers import rep_mtl as rep_mtl
 from mtopt.wrappers import smoothed_weights as smoothed_weights
 from mtopt.wrappers import weights_every as weights_every
+from mtopt.wrappers.add_penalty import add_penalty as add_penalty
 
 __version__ = "0.1.0"

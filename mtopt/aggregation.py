@@ -72,7 +72,8 @@ def weighting(
       An optax transformation from per-task gradients to one direction. ``updates`` is
       ``{"shared": rows, "tasks": head gradients}``, or any other tree of rows: then
       all of it is shared. A wrapper may hand its update ``weights``, in place of the
-      method's own, or ``reweigh``, a function of them.
+      method's own, or ``reweigh``, a function of them; ``head_rule``, in place of
+      ``heads``; and ``penalties``, whose gradients are added to the direction.
 
     Raises:
       UserError: for fewer than one task, an unknown head rule, or (on update) leaves
@@ -246,6 +247,8 @@ def _aggregator(num_tasks, reduce, sum_by, heads, memory):
         task_weights=None,
         weights=None,
         reweigh=None,
+        head_rule=None,
+        penalties=(),
         pullback=None,
         **extra,
     ):
@@ -273,9 +276,11 @@ def _aggregator(num_tasks, reduce, sum_by, heads, memory):
         applied = weights if task_weights is None else weights * task_weights
         direction = weighted_sum(applied)
         if head_grads is not None:
-            if heads == "weighted":
+            if (head_rule or heads) == "weighted":
                 head_grads = scale_heads(head_grads, applied)
             direction = {"shared": direction, "tasks": head_grads}
+        for penalty in penalties or ():
+            direction = penalty.add_to(direction, weighted_sum)
         return direction, WeightingState(weights, memory)
 
     return optax.GradientTransformationExtraArgs(init, update)

@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float
 from mtopt.batch import Batch
 from mtopt.errors import UserError
 from mtopt.linalg import gramian
+from mtopt.passes import over_tasks
 from mtopt.per_task import PerTask, in_words, task_keys
 
 Params = dict[str, Any]
@@ -47,9 +48,15 @@ class Problem(abc.ABC):
 
     @abc.abstractmethod
     def losses_and_grads(
-        self, params: Params, *, shared_axis: int | None = None
+        self, params: Params, *, shared_axis: int | None = None, passes: str = "vmap"
     ) -> tuple[Float[Array, " K"], Params]:
         """Losses, and the gradient of every task's own loss.
+
+        Args:
+          params: where to evaluate.
+          shared_axis: as for :meth:`losses`.
+          passes: all tasks at once or one after another; see
+            :func:`mtopt.passes.over_tasks`.
 
         Returns:
           The losses, and ``{"shared": rows, "tasks": head gradients}``: rows have the
@@ -196,10 +203,11 @@ class StackedProblem(Problem):
     def losses(self, params, *, shared_axis=None):  # noqa: D102
         return self._over_tasks(self._task_loss, params, shared_axis)
 
-    def losses_and_grads(self, params, *, shared_axis=None):  # noqa: D102
-        losses, (rows, heads) = self._over_tasks(
-            jax.value_and_grad(self._task_loss, argnums=(0, 1)), params, shared_axis
-        )
+    def losses_and_grads(  # noqa: D102
+        self, params, *, shared_axis=None, passes="vmap"
+    ):
+        function = jax.value_and_grad(self._task_loss, argnums=(0, 1))
+        losses, (rows, heads) = self._over_tasks(function, params, shared_axis, passes)
         return losses, {"shared": rows, "tasks": PerTask(heads, self.names)}
 
     def representation(self, params):  # noqa: D102
@@ -270,15 +278,13 @@ class StackedProblem(Problem):
     def _encode(self, shared):
         if self.tasks.x_axis is None:
             return self._encode_one(shared, self.batch.x, self._encode_keys)
-        over_tasks = jax.vmap(self._encode_one, in_axes=(None, 0, 0))
-        return over_tasks(shared, self.batch.x, self._encode_keys)
+        on_tasks = over_tasks(self._encode_one, (None, 0, 0))
+        return on_tasks(shared, self.batch.x, self._encode_keys)
 
-    def _over_tasks(self, function, params, shared_axis):
+    def _over_tasks(self, function, params, shared_axis, passes="vmap"):
         x_axis = self.tasks.x_axis
-        over_tasks = jax.vmap(
-            function, in_axes=(shared_axis, 0, x_axis, 0, 0, x_axis, 0)
-        )
-        return over_tasks(
+        in_axes = (shared_axis, 0, x_axis, 0, 0, x_axis, 0)
+        return over_tasks(function, in_axes, passes)(
             params["shared"],
             self._heads(params),
             self.batch.x,
@@ -289,9 +295,9 @@ class StackedProblem(Problem):
         )
 
     def _over_heads(self, function, params, representation):
-        over_tasks = jax.vmap(function, in_axes=(0, self.tasks.x_axis, 0, 0, 0))
+        on_tasks = over_tasks(function, (0, self.tasks.x_axis, 0, 0, 0))
         y, mask = self.batch.y, self.batch.mask
-        return over_tasks(self._heads(params), representation, y, mask, self._head_keys)
+        return on_tasks(self._heads(params), representation, y, mask, self._head_keys)
 
     @property
     def _encode_keys(self):
@@ -347,10 +353,12 @@ class GroupedProblem(Problem):
             ]
         )
 
-    def losses_and_grads(self, params, *, shared_axis=None):  # noqa: D102
+    def losses_and_grads(  # noqa: D102
+        self, params, *, shared_axis=None, passes="vmap"
+    ):
         losses, grads = zip(
             *(
-                part.losses_and_grads(own, shared_axis=shared_axis)
+                part.losses_and_grads(own, shared_axis=shared_axis, passes=passes)
                 for part, own in self._split(params, shared_axis)
             ),
             strict=True,

@@ -353,8 +353,8 @@ def test_rows_of_any_size_become_units_and_zeros_stay(size):
     np.testing.assert_allclose(norms, [1, 1, 0], rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", sorted(TRANSFORMS))
-def test_transformations_leave_the_heads_alone(name):
+@pytest.mark.parametrize("name", sorted(TRANSFORMS.keys() - {"per_task_sam", "sam"}))
+def test_transformations_of_rows_alone_leave_the_heads_as_they_are(name):
     tasks, params, batch = model()
     problem = tasks.problem(batch, jax.random.key(0))
     losses, grads = jax.jit(problem.losses_and_grads)(params)

@@ -14,9 +14,11 @@ from mtopt.errors import expect
 from mtopt.linalg import scale_rows
 from mtopt.problem import Problem
 
+EPSILON = 1e-8
+
 
 def log_losses(
-    aggregator: optax.GradientTransformationExtraArgs, *, epsilon: float | int = 1e-8
+    aggregator: optax.GradientTransformationExtraArgs, *, epsilon: float | int = EPSILON
 ) -> optax.GradientTransformationExtraArgs:
     r"""An aggregator of the log losses, which the unit of no loss can change.
 
@@ -132,8 +134,12 @@ class LogProblem(Problem):
         losses = self.problem.losses(params, shared_axis=shared_axis)
         return _log(losses, self.present, self.epsilon)[0]
 
-    def losses_and_grads(self, params, *, shared_axis=None):  # noqa: D102
-        losses, grads = self.problem.losses_and_grads(params, shared_axis=shared_axis)
+    def losses_and_grads(  # noqa: D102
+        self, params, *, shared_axis=None, passes="vmap"
+    ):
+        losses, grads = self.problem.losses_and_grads(
+            params, shared_axis=shared_axis, passes=passes
+        )
         logs, slopes = _log(losses, self.present, self.epsilon)
         heads = scale_heads(grads["tasks"], slopes)
         return logs, {"shared": scale_rows(slopes, grads["shared"]), "tasks": heads}

@@ -1,0 +1,211 @@
+"""Rep-MTL: what every task finds important in the shared representation."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from mtopt.errors import UserError, expect, expect_one_of
+from mtopt.linalg import divide_or_zero, mean_over
+from mtopt.problem import Params, Problem
+
+ANCHORS = ("tasks", "mean")
+
+
+def task_saliency(
+    problem: Problem, params: Params, representation: Any = None
+) -> Float[Array, "K B ..."]:
+    r"""The gradient of every task's loss with respect to the shared representation.
+
+    .. math:: S_k = \partial L_k / \partial Z
+
+    It reads the heads alone: its derivatives cost passes through the heads, none
+    through the encoder.
+
+    Args:
+      problem: the batch.
+      params: where to evaluate.
+      representation: Z, if it is known; None runs the encoder.
+
+    Returns:
+      ``[K, B, ..., C]``, channels last as in Z; zero for a sample without a label. With
+      disjoint inputs ``S[k, b]`` belongs to sample b of task k.
+
+    Raises:
+      UserError: for groups of tasks without a common representation, or one that is not
+        a single array.
+
+    Example:
+      >>> import mtopt
+      >>> jacobian = jnp.array([[2., 0.], [1., 1.]])
+      >>> problem, params = mtopt.linear_problem(jacobian, jnp.ones(2))
+      >>> task_saliency(problem, params).shape
+      (2, 6, 2)
+
+    References:
+      Wang et al., Rep-MTL: Unleashing the Power of Representation-level Task Saliency
+      for Multi-Task Learning, 2025, arXiv 2507.21049.
+    """
+    if representation is None:
+        representation = problem.representation(params)
+    leaves = jax.tree.leaves(problem.representation_gradients(params, representation))
+    if len(leaves) != 1 or leaves[0].ndim < 3:
+        raise UserError(
+            f"the representation has leaves {[leaf.shape[1:] for leaf in leaves]}: "
+            "expected a single array [B, ..., C]"
+        )
+    return leaves[0]
+
+
+def task_saliency_regulation(
+    saliency: Float[Array, "K B ..."],
+) -> Float[Array, ""]:
+    r"""TSR, task-specific saliency regulation: how evenly tasks share the places.
+
+    .. math::
+       \hat S_{k,i} = \frac1C \sum_c S_{k,i,c}, \qquad
+       P_{k,i} = \frac{|\hat S_{k,i}|}{\sum_j |\hat S_{j,i}|}, \qquad
+       L_{tsr} = -\frac1N \sum_i \sum_k P_{k,i} \log P_{k,i}
+
+    an entropy over the N places i of the representation: every spatial position of
+    every sample. It is low where one task alone depends on a place, and log K where all
+    do alike. It does not change when all saliencies are scaled together, and changes
+    when one task's are.
+
+    Args:
+      saliency: ``[K, B, ..., C]``, channels last, with any number of spatial axes.
+
+    Returns:
+      The entropy in nats, in [0, log K]. A sample of which no task has a saliency is
+      left out of the mean. A place where a task's is exactly 0 has no derivative there,
+      and gets 0.
+
+    Example:
+      >>> saliency = jnp.array([[[3.]], [[1.]]])
+      >>> print(f"{task_saliency_regulation(saliency):.4f}")
+      0.5623
+
+    References:
+      Wang et al., Rep-MTL: Unleashing the Power of Representation-level Task Saliency
+      for Multi-Task Learning, 2025, arXiv 2507.21049.
+    """
+    num_tasks, batch = saliency.shape[:2]
+    places = _in_float32(saliency).reshape(num_tasks, batch, -1, saliency.shape[-1])
+    size = jnp.abs(jnp.mean(_over_largest(places, axis=None), axis=-1))
+    share = divide_or_zero(size, size.sum(axis=0)[None])
+    logs = jnp.log(jnp.where(share > 0, share, 1))
+    entropy = -(share * logs).sum(axis=0).mean(axis=-1)
+    return mean_over(_seen(saliency).any(axis=0), entropy)
+
+
+def cross_task_saliency_alignment(
+    saliency: Float[Array, "K B ..."],
+    *,
+    temperature: float | int = 0.5,
+    anchor: str = "tasks",
+) -> Float[Array, ""]:
+    r"""CSA: saliencies of one sample are pulled together, those of two apart.
+
+    .. math::
+       M_{k,b} = S_{k,b} S_{k,b}^\top, \qquad \hat A_b = A_b A_b^\top, \qquad
+       A_b = \big[ \bar s_{1,b} \cdots \bar s_{K,b} \big]
+
+    .. math::
+       L_{csa} = \frac1{KB} \sum_{k,b} \Big( -\frac{\cos(\hat A_b, M_{k,b})}{\tau}
+           + \log \sum_{j \ne b} \exp \frac{\cos(\hat A_b, \hat A_j)}{\tau} \Big)
+
+    with S a C x P matrix of channels and places, and :math:`\bar s` its mean over the
+    places. Neither M nor :math:`\hat A` is built: :math:`\langle S S^\top, A A^\top
+    \rangle = \| S^\top A \|_F^2`, and :math:`\| S S^\top \|_F` is that of the smaller
+    of the two products.
+
+    Args:
+      saliency: ``[K, B, ..., C]``, channels last, with any number of spatial axes or
+        none. With disjoint inputs, row b of every task counts as one sample, as the
+        equations would have it: pairs are formed by their place in the batch.
+      temperature: tau, above 0; the paper does not say which, 0.5 is ours.
+      anchor: ``"tasks"``: the columns of A are the tasks, as in the paper's figure;
+        ``"mean"``: one column, their mean, as another reading of its Equation 8.
+
+    Returns:
+      The mean over the pairs of a task and a sample that have a saliency, at least
+      :math:`-1/\tau`. 0 where fewer than two samples have one.
+
+    Raises:
+      UserError: for an option out of range, or a batch of one sample.
+
+    Example:
+      Two samples, one task, orthogonal saliencies: all that can be reached.
+
+      >>> saliency = jnp.eye(2)[None]
+      >>> print(cross_task_saliency_alignment(saliency, temperature=0.5))
+      -2.0
+
+    References:
+      Wang et al., Rep-MTL: Unleashing the Power of Representation-level Task Saliency
+      for Multi-Task Learning, 2025, arXiv 2507.21049.
+    """
+    expect(temperature > 0, "temperature", temperature, "a number above 0")
+    expect_one_of("anchor", anchor, ANCHORS)
+    num_tasks, batch, *_, channels = saliency.shape
+    if batch < 2:
+        raise UserError(
+            "cross-task saliency alignment compares samples: expected a batch of two "
+            "at least"
+        )
+    seen = _seen(saliency)
+    whole = _in_float32(saliency).reshape(num_tasks, batch, -1, channels)
+    own = _over_largest(whole, axis=(2, 3))
+    columns = jnp.moveaxis(_over_largest(whole, axis=(0, 2, 3)).mean(axis=2), 0, 1)
+    if anchor == "mean":
+        columns = columns.mean(axis=1, keepdims=True)
+    own_size = _product_norm(own)
+    anchor_size = _product_norm(columns)
+
+    def cosine(squares, left, right):
+        return divide_or_zero(squares, left * right)
+
+    aligned = _squares(jnp.einsum("kbpc,bac->kbpa", own, columns, precision="highest"))
+    positive = cosine(aligned, own_size, anchor_size[None])
+    crossed = _squares(
+        jnp.einsum("bac,jdc->bjad", columns, columns, precision="highest")
+    )
+    negative = cosine(crossed, anchor_size[:, None], anchor_size[None])
+    known = anchor_size > 0
+    others = known[None] & ~jnp.eye(batch, dtype=bool)
+    spread = jax.nn.logsumexp(negative / temperature, axis=1, where=others)
+    spread = jnp.where(others.any(axis=1), spread, 0)
+    pairs = seen & (known & others.any(axis=1))[None]
+    value = spread[None] - positive / temperature
+    return mean_over(pairs.reshape(-1), value.reshape(-1))
+
+
+def _product_norm(matrices: Float[Array, "... p c"]) -> Float[Array, " ..."]:
+    """The Frobenius norm of ``S^T S``, from the smaller of the two products."""
+    rows, columns = matrices.shape[-2:]
+    contract = "...pc,...qc->...pq" if rows <= columns else "...pc,...pd->...cd"
+    product = jnp.einsum(contract, matrices, matrices, precision="highest")
+    squares = _squares(product)
+    # The square root has no derivative at 0, which is that of an absent task.
+    return jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1)), 0)
+
+
+def _squares(matrices: Float[Array, "... p q"]) -> Float[Array, " ..."]:
+    return jnp.sum(matrices * matrices, axis=(-2, -1))
+
+
+def _seen(saliency: Float[Array, "K B ..."]) -> Bool[Array, "K B"]:
+    """Which task has a saliency in which sample."""
+    return (saliency != 0).any(axis=tuple(range(2, saliency.ndim)))
+
+
+def _in_float32(saliency: Float[Array, " ..."]) -> Float[Array, " ..."]:
+    return saliency.astype(jnp.promote_types(saliency.dtype, jnp.float32))
+
+
+def _over_largest(values: Float[Array, " ..."], axis: Any) -> Float[Array, " ..."]:
+    """Values over their largest entry, a constant: saliencies of 1e-9 have squares."""
+    largest = jnp.max(jnp.abs(values), axis=axis, keepdims=True)
+    largest = jax.lax.stop_gradient(jnp.where(largest > 0, largest, 1))
+    return values / largest

@@ -1,0 +1,193 @@
+"""Task gradients at perturbed points: what sharpness-aware minimisation is made of."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from mtopt.aggregation import scale_heads
+from mtopt.errors import expect, expect_one_of
+from mtopt.linalg import divide_or_zero, row_norms, scale_rows
+from mtopt.passes import PASSES
+from mtopt.per_task import PerTask
+from mtopt.problem import Params, Problem
+
+DEFAULT_RHO = 0.05
+Radius = float | int | Sequence[float | int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Ball:
+    """How far a task's parameters are moved, and by which norm; see :func:`make_ball`.
+
+    Attributes:
+      rho_shared: the radius of the shared parameters, a number or ``[K]``.
+      rho_task: the radius of the task's own; None where one ball holds both.
+      adaptive: True where every parameter is measured in units of its own size.
+      passes: see :func:`mtopt.passes.over_tasks`.
+    """
+
+    rho_shared: np.ndarray
+    rho_task: np.ndarray | None
+    adaptive: bool
+    passes: str
+
+    @property
+    def is_point(self) -> bool:
+        """True where every radius is 0."""
+        own = () if self.rho_task is None else self.rho_task
+        return not (np.any(self.rho_shared) or np.any(own))
+
+
+def make_ball(
+    rho: Radius | None,
+    rho_shared: Radius | None,
+    rho_task: Radius | None,
+    adaptive: bool,
+    passes: str,
+) -> Ball:
+    """A ball from the options of :func:`mtopt.per_task_sam`, checked.
+
+    Raises:
+      UserError: for a negative radius, or for one ball and two at once.
+    """
+    expect_one_of("passes", passes, PASSES)
+    separate = (rho_shared, rho_task)
+    if (rho, *separate) == (None, None, None):
+        rho = DEFAULT_RHO
+    both = rho_shared is not None and rho_task is not None
+    expect(
+        both if rho is None else separate == (None, None),
+        "(rho, rho_shared, rho_task)",
+        (rho, *separate),
+        "rho alone (one ball around both), or rho_shared and rho_task (a ball each)",
+    )
+
+    def radius(name: str, value: Any) -> np.ndarray:
+        array = np.asarray(value, float)
+        good = array.ndim < 2 and bool((np.isfinite(array) & (array >= 0)).all())
+        expect(good, name, value, "a number of at least 0, or one per task")
+        return array
+
+    if rho is not None:
+        return Ball(radius("rho", rho), None, adaptive, passes)
+    shared, own = radius("rho_shared", rho_shared), radius("rho_task", rho_task)
+    return Ball(shared, own, adaptive, passes)
+
+
+def check_ball(ball: Ball, num_tasks: int) -> None:
+    """Raises unless a radius per task is one for each of the K tasks.
+
+    Raises:
+      UserError: with the number that was found.
+    """
+    for name, radius in (("rho_shared", ball.rho_shared), ("rho_task", ball.rho_task)):
+        if radius is not None:
+            name = "rho" if ball.rho_task is None else name
+            expected = f"1 number, or {num_tasks}: one per task in sorted order"
+            expect(radius.shape in ((), (num_tasks,)), name, radius.tolist(), expected)
+
+
+def perturbations(params: Params, grads: Params, ball: Ball) -> Params:
+    r"""Where the loss of every task rises most, to first order, within its ball.
+
+    .. math::
+       \epsilon_k = \rho \frac{g_k}{\|g_k\|}, \qquad
+       \text{adaptive: } \epsilon_k = \rho
+           \frac{\theta^2 \odot g_k}{\big\| |\theta| \odot g_k \big\|}
+
+    In one ball the norm is over the gradients of the shared and of the task's own
+    parameters together; in separate ones each has its own. A task without a gradient
+    is not moved. In adaptive mode a parameter that is 0 stays 0.
+
+    Args:
+      params: ``{"shared": tree, "tasks": PerTask or groups of them}``.
+      grads: the gradients of every task, ``{"shared": rows, "tasks": ...}``.
+      ball: how far.
+
+    Returns:
+      The displacements, in the form of ``grads``.
+
+    Example:
+      >>> params = {"shared": jnp.zeros(2), "tasks": PerTask(jnp.zeros((1, 1)), ("a",))}
+      >>> grads = {"shared": jnp.array([[3., 4.]]),
+      ...          "tasks": PerTask(jnp.array([[12.]]), ("a",))}
+      >>> ball = make_ball(13., None, None, False, "vmap")
+      >>> moved = perturbations(params, grads, ball)
+      >>> print(moved["shared"].astype(int), moved["tasks"]["a"].astype(int))
+      [[3 4]] [12]
+    """
+    measured = _times_size(params, grads) if ball.adaptive else grads
+    shared_norm = row_norms(measured["shared"])
+    own_norm = task_norms(measured["tasks"], len(shared_norm))
+    rho_shared, rho_task = ball.rho_shared, ball.rho_task
+    if rho_task is None:
+        shared_norm = own_norm = jnp.hypot(shared_norm, own_norm)
+        rho_task = rho_shared
+    by_shared = divide_or_zero(jnp.asarray(rho_shared, shared_norm.dtype), shared_norm)
+    by_own = divide_or_zero(jnp.asarray(rho_task, own_norm.dtype), own_norm)
+    moved = {
+        "shared": scale_rows(by_shared, measured["shared"]),
+        "tasks": scale_heads(measured["tasks"], by_own),
+    }
+    return _times_size(params, moved) if ball.adaptive else moved
+
+
+def sam_gradients(
+    problem: Problem, params: Params, grads: Params, ball: Ball
+) -> tuple[Float[Array, " K"], Params]:
+    """The losses and gradients of every task at its own perturbed point.
+
+    Same batch, same dropout; statistics of BatchNorm are those of the clean pass, which
+    the step takes itself. The perturbation is a constant: it is not differentiated.
+
+    Args:
+      problem: the batch.
+      params: the unperturbed point.
+      grads: the gradients there, whose directions the perturbations take.
+      ball: how far, and how the K passes run.
+
+    Returns:
+      As :meth:`mtopt.problem.Problem.losses_and_grads`.
+    """
+    moved = perturbations(params, grads, ball)
+    shared = jax.tree.map(lambda p, e: p[None] + e, params["shared"], moved["shared"])
+    own = jax.tree.map(jnp.add, params["tasks"], moved["tasks"])
+    return problem.losses_and_grads(
+        {"shared": shared, "tasks": own}, shared_axis=0, passes=ball.passes
+    )
+
+
+def task_norms(own: Any, num_tasks: int) -> Float[Array, " K"]:
+    """The length of every task's entry in a PerTask, or in groups of them.
+
+    Args:
+      own: gradients of the tasks' own parameters.
+      num_tasks: K.
+
+    Example:
+      >>> two = (PerTask(jnp.array([[3., 4.]]), ("b",)),
+      ...        PerTask(jnp.array([[2.]]), ("a",)))
+      >>> task_norms(two, 2).tolist()
+      [2.0, 5.0]
+    """
+    groups = jax.tree.leaves(own, is_leaf=lambda node: isinstance(node, PerTask))
+    groups = [group for group in groups if jax.tree.leaves(group)]
+    if not groups:
+        return jnp.zeros(num_tasks)
+    names = [name for group in groups for name in group.names]
+    norms = jnp.concatenate([row_norms(group.values) for group in groups])
+    return norms[np.argsort(names)]
+
+
+def _times_size(params: Params, moves: Params) -> Params:
+    """Every entry times the size of its parameter."""
+    shared = jax.tree.map(
+        lambda p, m: jnp.abs(p)[None] * m, params["shared"], moves["shared"]
+    )
+    own = jax.tree.map(lambda p, m: jnp.abs(p) * m, params["tasks"], moves["tasks"])
+    return {"shared": shared, "tasks": own}

@@ -1,0 +1,85 @@
+"""Sharpness-aware minimisation of the mean loss, as one loss."""
+
+import jax
+import optax
+
+from mtopt.aggregation import check_rows, present_tasks, scale_heads, split
+from mtopt.errors import expect
+from mtopt.linalg import combine, uniform_over
+from mtopt.sharpness import check_ball, make_ball, perturbations
+
+
+def sam(
+    num_tasks: int, *, rho: float | int = 0.05, adaptive: bool = False
+) -> optax.GradientTransformationExtraArgs:
+    r"""The gradients of all tasks at one point, the worst for their mean loss.
+
+    .. math::
+       \hat g_k = \nabla L_k(\theta + \epsilon), \qquad
+       \epsilon = \rho\, \bar g / \|\bar g\|, \qquad \bar g = \nabla \tfrac1K \sum_j L_j
+
+    with theta all parameters, shared and of the tasks. Before equal weighting it is SAM
+    as for a single loss: the control that tells whether a method of flat regions per
+    task did more than that. It costs one more forward pass, and K backward.
+
+    Args:
+      num_tasks: K, at least 1.
+      rho: the radius of the ball, at least 0; 0.05 in the paper.
+      adaptive: measure every parameter in units of its size (ASAM).
+
+    Returns:
+      A transformation of rows; it needs ``problem`` and the parameters.
+
+    Raises:
+      UserError: for an option out of range, or rows without the task axis.
+
+    Example:
+      >>> import jax.numpy as jnp, mtopt
+      >>> def head_loss(head, z, y, mask, key):
+      ...     return mtopt.masked_mean((z @ head - y) ** 2, mask)
+      >>> tasks = mtopt.Tasks(("a", "b"), lambda shared, x, key: x @ shared, head_loss)
+      >>> params = {"shared": 0.1 * jnp.ones((3, 4)),
+      ...           "tasks": mtopt.PerTask(jnp.ones((2, 4)), tasks.names)}
+      >>> tx = optax.chain(sam(2, rho=0.05), mtopt.equal_weighting(2), optax.sgd(0.05))
+      >>> state = mtopt.TrainState.create(params, tx, jax.random.key(0))
+      >>> batch = mtopt.Batch.shared(
+      ...     jnp.eye(3), {"a": jnp.ones(3), "b": jnp.array([1., 2., 3.])})
+      >>> step = mtopt.make_train_step(tasks, tx)
+      >>> for _ in range(3):
+      ...     state, metrics = step(state, batch)
+      >>> bool((metrics["losses"] < 3).all())
+      True
+
+    References:
+      Foret et al., Sharpness-Aware Minimization for Efficiently Improving
+      Generalization, 2020, arXiv 2010.01412.
+      Kwon et al., ASAM: Adaptive Sharpness-Aware Minimization for Scale-Invariant
+      Learning of Deep Neural Networks, 2021, arXiv 2102.11600.
+    """
+    expect(num_tasks >= 1, "num_tasks", num_tasks, "at least 1")
+    ball = make_ball(rho, None, None, adaptive, "vmap")
+    check_ball(ball, 1)
+
+    def init(params):
+        del params
+        return optax.EmptyState()
+
+    def update(updates, state, params=None, *, problem=None, present=None, **extra):
+        del extra
+        if problem is None or params is None:
+            raise TypeError("sam.update() missing 'params' or 'problem'")
+        check_rows(split(updates)[0], split(params)[0], num_tasks)
+        if ball.is_point:
+            return updates, state
+        shares = uniform_over(present_tasks(num_tasks, present, problem))
+        mean = {
+            "shared": combine(shares, updates["shared"]),
+            "tasks": scale_heads(updates["tasks"], shares),
+        }
+        # One loss has one row, and all parameters are shared by it.
+        row = {"shared": jax.tree.map(lambda leaf: leaf[None], mean), "tasks": ()}
+        moved = perturbations({"shared": params, "tasks": ()}, row, ball)["shared"]
+        worst = jax.tree.map(lambda p, m: p + m[0], params, moved)
+        return problem.losses_and_grads(worst)[1], state
+
+    return optax.GradientTransformationExtraArgs(init, update)
