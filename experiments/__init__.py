@@ -2,6 +2,7 @@
 
 EXPERIMENTS = (
     "census_income",
+    "flat_regions",
     "landmine",
     "multi_digits",
     "multi_fashion",
@@ -10,6 +11,9 @@ EXPERIMENTS = (
     "npz",
     "pareto_front",
     "qm8",
+    "rep_mtl_cifar100",
+    "rep_mtl_multi_mnist",
+    "rep_mtl_reviews",
     "sarcos",
     "school",
     "tox21",

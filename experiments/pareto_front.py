@@ -45,9 +45,9 @@ from tqdm import tqdm
 import mtopt
 from experiments import calls, pareto_front_report
 from experiments.arrays import read_arrays, write_arrays
+from experiments.built import load
 from experiments.config import Optimizer, make_optimizer
 from experiments.pareto_front_report import Family, Fronts
-from experiments.runner import load
 from mtopt.batch import Batch
 from mtopt.data.dataset import Dataset
 from mtopt.errors import UserError, expect

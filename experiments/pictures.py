@@ -80,7 +80,7 @@ def curves(comparison: Comparison, path: str | os.PathLike[str]) -> None:
     for k, (panel, name) in enumerate(zip(panels, names, strict=True)):
         for (result, style), value in zip(drawn, values, strict=True):
             _curve(panel, result.curves["step"], value[..., k], style)
-        _tidy(panel)
+        tidy(panel)
         panel.set_ylim(_limits([value[..., k] for value in values]))
         panel.set_title(name, loc="left", fontsize=10, color=INK)
         if k >= len(names) - columns:
@@ -105,7 +105,7 @@ def _plane(comparison: Comparison) -> Figure:
             continue
         axes.plot(*seeds.T, **_dots(style))
         axes.errorbar(x, y, xerr=dx, yerr=dy, **_mean(style))
-    _tidy(axes)
+    tidy(axes)
     axes.margins(0.12)
     axes.locator_params(axis="x", nbins=5)  # accuracies have long tick labels
     metric = comparison.metric_names[0]
@@ -132,7 +132,7 @@ def _strips(comparison: Comparison) -> Figure:
         axes.errorbar(mean, row, xerr=spread, **_mean(style))
         if result is comparison.baseline:
             axes.axvline(float(mean), **_line(style))
-    _tidy(axes)
+    tidy(axes)
     axes.grid(visible=False, axis="y")
     axes.set_yticks(range(len(styled)), [result.name for result, _ in styled])
     axes.set_ylim(len(styled) - 0.5, -0.5)
@@ -145,13 +145,14 @@ def _strips(comparison: Comparison) -> Figure:
 
 def _styled(comparison: Comparison) -> list[tuple[MethodResult, Style]]:
     """Every row with its colour and marker; the same in all pictures."""
-    styles = [_style(i) for i in range(len(comparison.methods))]
+    styles = [style_of(i) for i in range(len(comparison.methods))]
     if comparison.baseline is not None:
         styles.insert(0, {"color": SINGLE_TASK, "marker": "", "linestyle": "--"})
     return list(zip(comparison.results, styles, strict=True))
 
 
-def _style(i: int) -> Style:
+def style_of(i: int) -> Style:
+    """The colour and marker of the i-th method."""
     return {
         "color": COLOURS[i % len(COLOURS)],
         "marker": MARKERS[i % len(MARKERS)],
@@ -178,7 +179,7 @@ def _foremost(
             return style
         if i not in best:
             return {"color": OTHERS, "marker": "", "linestyle": "-", "zorder": 1}
-        return _style(next(styles))
+        return style_of(next(styles))
 
     if len(drawn) <= MAX_COLOURED:
         return drawn
@@ -248,7 +249,7 @@ def _finite(values: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(values), values, np.nan)
 
 
-def _tidy(axes: Axes) -> None:
+def tidy(axes: Axes) -> None:
     """Less ink: no box, a pale grid behind the data."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color("#999999")

@@ -1,26 +1,30 @@
 """Runs a comparison: every method and seed trained, tested, tabled and drawn."""
 
-import inspect
 import pathlib
-import re
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
 import mtopt
 from experiments import calls, pictures
+from experiments.built import (
+    DTYPES,
+    load,
+    make_aggregators,
+    make_model,
+    place_of,
+    slug,
+    stacks,
+)
 from experiments.comparison import Comparison, MethodResult
 from experiments.config import Config, make_optimizer
 from experiments.table import table
-from mtopt.data import DATASETS
 from mtopt.data.dataset import Dataset
 from mtopt.errors import UserError
 from mtopt.metrics import METRICS
-from mtopt.models import MODELS
 from mtopt.training import tensorboard
 from mtopt.training.loop import Schedule, fit, read_result
 from mtopt.training.program import Program, separate_program, shared_program
@@ -51,16 +55,15 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
             "the comparison is empty: expected a method and a seed at least"
         )
     for field, values in (
-        ("methods", [_slug(text) for text in config.methods]),
+        ("methods", [slug(text) for text in config.methods]),
         ("seeds", config.seeds),
     ):
         if len(set(values)) < len(values):
             raise UserError(f"{field} has an entry twice: {getattr(config, field)}")
     if min(config.seeds) < 0:
         raise UserError(f"seeds are {config.seeds}: expected none below 0")
-    dtype = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}.get(config.dtype)
-    if dtype is None:
-        raise UserError(f"dtype is {config.dtype!r}: expected float32 or bfloat16")
+    if config.dtype not in DTYPES:
+        raise UserError(f"dtype is {config.dtype!r}: expected one of {tuple(DTYPES)}")
     schedule = Schedule(
         config.steps,
         config.batch_size,
@@ -74,30 +77,9 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
     for text in config.methods:
         calls.check_method(text, "steps_per_epoch")
     dataset = load(config.data, data_dir)
-    num_tasks = len(dataset.tasks)
-    samples = config.batch_size * (1 if dataset.x_axis is None else num_tasks)
-    epoch = max(1, round(dataset.train.size / samples))
-    aggregators = {
-        text: calls.build_method(text, num_tasks, steps_per_epoch=epoch)
-        for text in config.methods
-    }
-
-    def model(names):
-        first = next(dataset.train.in_order(1))
-        shape = np.shape(first.x)[1 if dataset.x_axis is None else 2 :]
-        return calls.build(
-            "model",
-            config.model,
-            MODELS,
-            shape,
-            names=names,
-            kind=dataset.kind,
-            outputs=dataset.outputs,
-            x_axis=dataset.x_axis,
-            dtype=dtype,
-        )
-
-    shared, separate = model(dataset.tasks), model(("task",))
+    aggregators = make_aggregators(config, dataset)
+    shared = make_model(config, dataset, dataset.tasks)
+    separate = make_model(config, dataset, ("task",))
 
     def program(text, num_seeds) -> Program:
         if text == SINGLE_TASK:
@@ -108,13 +90,18 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
 
     runs = [SINGLE_TASK] if config.single_task else []
     runs += list(config.methods)
-    stacks = [config.seeds] if config.stack_seeds else [(s,) for s in config.seeds]
 
     def job(folder: pathlib.Path) -> None:
         started = time.time()
         results = {
             text: _train(
-                text, program, dataset, schedule, stacks, folder, config.tensorboard
+                text,
+                program,
+                dataset,
+                schedule,
+                stacks(config),
+                folder,
+                config.tensorboard,
             )
             for text in runs
         }
@@ -129,26 +116,6 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
         conclude(comparison, results, dataset, folder, time.time() - started)
 
     return job
-
-
-def load(text: str, data_dir: pathlib.Path | None) -> Dataset:
-    """The data set that ``text`` names, with files looked up in ``data_dir``.
-
-    Raises:
-      UserError: for an unknown data set, or one that can't be read.
-    """
-    name, options = calls.check("data set", text, DATASETS)
-    places = {}
-    if "folder" in inspect.signature(DATASETS[name]).parameters and data_dir:
-        places["folder"] = data_dir / options.get("folder", "")
-    if "path" in options:
-        places["path"] = (data_dir or pathlib.Path()) / options["path"]
-        if not places["path"].exists():
-            raise UserError(
-                f"no file {places['path']}: expected it in --data_dir (or the variable "
-                f"MTOPT_DATA_DIR), which is {data_dir or 'not set'}"
-            )
-    return calls.build("data set", text, DATASETS, **places)
 
 
 def conclude(
@@ -191,7 +158,7 @@ def _train(
     built = None
     parts = []
     for seeds in stacks:
-        place = folder / _slug(text) / ("seed-" + "-".join(map(str, seeds)))
+        place = place_of(folder, text, seeds)
         if read_result(place) is None:
             built = built or program(text, len(seeds))
             with _Bar(text, seeds, schedule.steps, dataset.tasks) as bar:
@@ -222,11 +189,6 @@ def _say(text: str, result: dict[str, np.ndarray], dataset: Dataset) -> None:
         for metric, value in zip(metrics, pooled, strict=True)
     )
     print(f"{text}: test over all samples of all tasks: {numbers}", flush=True)
-
-
-def _slug(text: str) -> str:
-    """A folder name: ``mgda(normalize='l2')`` becomes ``mgda-normalize-l2``."""
-    return re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-")
 
 
 class _Bar:

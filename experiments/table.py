@@ -54,8 +54,8 @@ def table(comparison: Comparison) -> str:
     tasks, mean, starred = _task_columns(comparison)
     names = ["", *(result.name for result in comparison.results)]
     lines = [title(comparison), ""]
-    for columns in _pages(names, tasks, [mean, *_summary_columns(comparison)]):
-        lines += [*_align(columns), ""]
+    for columns in pages(names, tasks, [mean, *_summary_columns(comparison)]):
+        lines += [*align(columns), ""]
     return "\n".join(lines + _legend(comparison, starred))
 
 
@@ -77,8 +77,8 @@ def _task_columns(comparison: Comparison) -> tuple[list[list[str]], list[str], b
             "highest task": [values.max(keepdims=True) for values in seed_means],
         }
     starred = any(_lost_some(v) for column in [means, *tasks.values()] for v in column)
-    columns = [[name, *_cells(values)] for name, values in tasks.items()]
-    return columns, ["mean of tasks", *_cells(means)], starred
+    columns = [[name, *cells(values)] for name, values in tasks.items()]
+    return columns, ["mean of tasks", *cells(means)], starred
 
 
 def _lost_some(seeds: np.ndarray) -> bool:
@@ -86,7 +86,7 @@ def _lost_some(seeds: np.ndarray) -> bool:
     return bool(np.isnan(seeds).any() and not np.isnan(seeds).all())
 
 
-def _cells(column: list[np.ndarray]) -> list[str]:
+def cells(column: list[np.ndarray]) -> list[str]:
     """Seeds of one metric as ``mean ± spread``, with the same decimals in all rows."""
     pairs = [metrics.mean_and_spread(seeds, axis=0) for seeds in column]
     decimals = _decimals([float(mean) for mean, _ in pairs])
@@ -168,19 +168,19 @@ def _comparable(baseline: MethodResult) -> np.ndarray:
     return np.where(means == 0, np.nan, means)
 
 
-def _pages(
+def pages(
     names: list[str], tasks: list[list[str]], summary: list[list[str]]
 ) -> list[list[list[str]]]:
     """Columns side by side as far as they fit; the summary stays in one piece."""
-    pages = [[names]]
+    found = [[names]]
     for columns in [*([task] for task in tasks), summary]:
-        if len(_align(pages[-1] + columns)[1]) > WIDTH and len(pages[-1]) > 1:
-            pages.append([names])
-        pages[-1] += columns
-    return pages
+        if len(align(found[-1] + columns)[1]) > WIDTH and len(found[-1]) > 1:
+            found.append([names])
+        found[-1] += columns
+    return found
 
 
-def _align(columns: list[list[str]]) -> list[str]:
+def align(columns: list[list[str]]) -> list[str]:
     """Lines of text: names to the left, numbers to the right, a rule under the head."""
     widths = [max(map(len, column)) for column in columns]
     rows = [

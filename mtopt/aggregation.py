@@ -1,7 +1,7 @@
 """What every aggregator does around its own weights: check, weigh, combine."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -73,7 +73,8 @@ def weighting(
       ``{"shared": rows, "tasks": head gradients}``, or any other tree of rows: then
       all of it is shared. A wrapper may hand its update ``weights``, in place of the
       method's own, or ``reweigh``, a function of them; ``head_rule``, in place of
-      ``heads``; and ``penalties``, whose gradients are added to the direction.
+      ``heads``; and ``penalties``, gradients that are added to the direction: see
+      :class:`mtopt.wrappers.add_penalty.PenaltyGradient`.
 
     Raises:
       UserError: for fewer than one task, an unknown head rule, or (on update) leaves
@@ -190,8 +191,13 @@ def along_gradients_of(
     """
 
     def update(updates, state, params=None, **extra):
-        def pullback(weights):
-            return part(extra["problem"]).pullback(params, weights)
+        def pullback(weights, also=None):
+            problem = extra["problem"]
+            along = part(problem).pullback(params, weights)
+            if also is None:
+                return along
+            pulled = problem.pull_representation(params, also)
+            return jax.tree.map(jnp.add, along, pulled)
 
         own = with_pullback(extra, pullback, updates)
         return aggregator.update(updates, state, params, **own)
@@ -274,16 +280,26 @@ def _aggregator(num_tasks, reduce, sum_by, heads, memory):
             weights = reweigh(weights)
         weights = jnp.where(present, weights, 0).astype(state.weights.dtype)
         applied = weights if task_weights is None else weights * task_weights
-        direction = weighted_sum(applied)
+        if not penalties:
+            direction = weighted_sum(applied)
+        elif weighted_sum is pullback:
+            direction = pullback(applied, _total(p.representation for p in penalties))
+        else:
+            also = _total(p.representation for p in penalties)
+            pulled = extra["problem"].pull_representation(params, also)
+            direction = _total((weighted_sum(applied), pulled))
         if head_grads is not None:
             if (head_rule or heads) == "weighted":
                 head_grads = scale_heads(head_grads, applied)
-            direction = {"shared": direction, "tasks": head_grads}
-        for penalty in penalties or ():
-            direction = penalty.add_to(direction, weighted_sum)
+            own = (penalty.heads for penalty in penalties or ())
+            direction = {"shared": direction, "tasks": _total((head_grads, *own))}
         return direction, WeightingState(weights, memory)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _total(trees: Iterable[Any]) -> Any:
+    return jax.tree.map(lambda *leaves: sum(leaves[1:], leaves[0]), *trees)
 
 
 def same_rows(rows: Any, clean_rows: Any) -> bool:

@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float
 
 from mtopt.batch import Batch
 from mtopt.errors import UserError
-from mtopt.linalg import gramian
+from mtopt.linalg import gramian, scale_rows
 from mtopt.passes import over_tasks
 from mtopt.per_task import PerTask, in_words, task_keys
 
@@ -146,11 +146,25 @@ class Problem(abc.ABC):
           UserError: where the batch has fewer samples.
         """
 
-    def pullback(self, params: Params, weights: Float[Array, " K"]) -> Any:
+    def pullback(
+        self, params: Params, weights: Float[Array, " K"], also: Any = None
+    ) -> Any:
         """The shared gradient of the weighted loss, ``sum_k w_k dL_k/dshared``.
 
         One backward pass, where summing the rows takes K.
+
+        Args:
+          params: where to evaluate.
+          weights: of the losses, ``[K]``.
+          also: the gradient of something else with respect to the representation, which
+            goes back in the same pass; it needs a :meth:`representation`.
         """
+        if also is not None:
+            z = self.representation(params)
+            gradients = self.representation_gradients(params, z)
+            weighted = self.sum_over_tasks(scale_rows(weights, gradients))
+            total = jax.tree.map(jnp.add, weighted, also)
+            return self.pull_representation(params, total)
 
         def weighted_loss(shared):
             return weights @ self.losses({**params, "shared": shared})

@@ -33,11 +33,11 @@ def test_links_lead_somewhere():
     assert [link for link in local if not (ROOT / link).exists()] == []
 
 
-def test_every_method_and_experiment_is_named():
-    missing = [
-        name for name in (*mtopt.METHODS, *EXPERIMENTS) if f"`{name}" not in README
-    ]
-    assert missing == []
+def test_all_that_has_a_name_is_named():
+    known = (*mtopt.METHODS, *mtopt.WRAPPERS, *mtopt.TRANSFORMS, *EXPERIMENTS)
+    assert [name for name in known if f"`{name}" not in README] == []
+    colabs = [path.name for path in (ROOT / "colabs").glob("*.ipynb")]
+    assert [name for name in colabs if f"colabs/{name}" not in README] == []
 
 
 def test_it_can_be_read_in_three_minutes():

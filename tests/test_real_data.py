@@ -4,16 +4,34 @@ import dataclasses
 import importlib
 import json
 
+import numpy as np
 import pytest
+
+from experiments import calls
+from experiments.config import Optimizer
+from experiments.rep_mtl_multi_mnist import METHODS
+from experiments.runner import slug
+
+
+def train_all(name, data_dir, folder, **changes):
+    """An experiment with one seed, into the folder."""
+    module = importlib.import_module(f"experiments.{name}")
+    config = dataclasses.replace(module.get_config(), **({"seeds": (0,)} | changes))
+    module.prepare(config, name, data_dir)(folder)
 
 
 def train(name, data_dir, folder, **changes):
     """One seed of equal weighting; returns the test metrics and their names."""
-    module = importlib.import_module(f"experiments.{name}")
-    defaults = {"methods": ("equal_weighting",), "seeds": (0,), "single_task": False}
-    config = dataclasses.replace(module.get_config(), **(defaults | changes))
-    module.prepare(config, name, data_dir)(folder)
+    fixed = {"methods": ("equal_weighting",), "single_task": False}
+    train_all(name, data_dir, folder, **(fixed | changes))
     return json.loads((folder / "equal_weighting/seed-0/result.json").read_text())
+
+
+def read_losses(folder, method):
+    """The training losses of a method at every step, one seed."""
+    (path,) = folder.glob(f"{slug(method)}/*/metrics.jsonl")
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    return [list(r["loss"].values()) for r in records if r["split"] == "train"]
 
 
 def mean(values):
@@ -66,3 +84,58 @@ def test_multi_mnist_at_the_paper_protocol(data_dir, tmp_path):
     result = train("multi_mnist", data_dir, tmp_path, steps=600)
     accuracy = [task[0] for task in result["test"][0]]
     assert mean(accuracy) > 0.93
+
+
+def test_reviews_reach_logistic_regression(data_dir, tmp_path):
+    result = train("rep_mtl_reviews", data_dir, tmp_path)
+    assert len(result["tasks"]) == 16
+    accuracy = result["pooled_test"][0][result["metrics"].index("accuracy")]
+    assert accuracy > 0.835
+
+
+def test_cifar100_is_learned_by_all_20_tasks(data_dir, tmp_path):
+    # An MLP: a ResNet takes a minute to compile. It starts slower than BatchNorm does.
+    changes = {"model": "mlp(hidden=(128,))", "steps": 300, "eval_every": 100}
+    optimizer = Optimizer(learning_rate=5e-4, schedule="cosine")
+    result = train(
+        "rep_mtl_cifar100", data_dir, tmp_path, optimizer=optimizer, **changes
+    )
+    accuracy = [task[0] for task in result["test"][0]]
+    assert len(accuracy) == 20
+    assert mean(accuracy) > 0.33  # 0.2 is chance
+
+
+@pytest.mark.parametrize("num_tasks", [2, 16, 20])
+def test_rep_mtl_experiments_name_methods_that_build(num_tasks):
+    for text in METHODS:
+        calls.build_method(text, num_tasks)
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("rep_mtl_multi_mnist", "multi_mnist(num_train=64, num_valid=8, num_test=8)"),
+        ("rep_mtl_cifar100", None),
+        ("rep_mtl_reviews", "npz(path='fdu_mtl_reviews/data.npz', max_features=20)"),
+    ],
+)
+def test_a_rep_mtl_experiment_runs_with_its_control(name, data, data_dir, tmp_path):
+    _, logs, *_, both, control, _ = METHODS
+    changes = {
+        "steps": 3,
+        "eval_every": 3,
+        "log_every": 1,
+        "batch_size": 8,
+        "model": "mlp(hidden=(8,))",
+    }
+    if data is not None:
+        changes["data"] = data
+    methods = (logs, both, control)
+    train_all(name, data_dir, tmp_path, methods=methods, single_task=False, **changes)
+    results = json.loads((tmp_path / "results.json").read_text())["test"]
+    assert set(results) == set(methods)
+    losses = {text: read_losses(tmp_path, text) for text in methods}
+    assert all(np.isfinite(found).all() for found in losses.values())
+    # A detached saliency has no gradient: the same run, to rounding.
+    np.testing.assert_allclose(losses[control], losses[logs], rtol=1e-5)
+    assert not np.allclose(losses[both], losses[logs], rtol=1e-4)

@@ -224,7 +224,7 @@ def test_pictures_survive_what_is_undefined(tmp_path, draw, tasks):
 def test_of_many_methods_the_best_have_colours_and_the_others_are_grey(higher):
     values = [np.full((1, 3, 2), float(score)) for score in range(20)]
     values[3][:] = NAN
-    drawn = [(result(str(i), np.ones((2, 1))), pictures._style(i)) for i in range(20)]
+    drawn = [(result(str(i), np.ones((2, 1))), pictures.style_of(i)) for i in range(20)]
     styled = pictures._foremost(drawn, values, higher)
     coloured = [r.name for r, style in styled if style["color"] != pictures.OTHERS]
     best = range(8, 20) if higher else [i for i in range(13) if i != 3]

@@ -3,6 +3,7 @@
 :data:`DATASETS` maps the names that the command line knows to their loaders.
 """
 
+from mtopt.data.cifar100 import cifar100 as cifar100
 from mtopt.data.dataset import ArraySplit as ArraySplit
 from mtopt.data.dataset import Dataset as Dataset
 from mtopt.data.dataset import Split as Split
@@ -18,5 +19,6 @@ DATASETS = {
     "multi_mnist": multi_mnist,
     "multi_fashion": multi_fashion,
     "multi_fashion_mnist": multi_fashion_mnist,
+    "cifar100": cifar100,
     "npz": npz,
 }

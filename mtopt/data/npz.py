@@ -1,8 +1,6 @@
 """A user's own arrays: a documented ``.npz`` format for tabular multi-task data."""
 
 import pathlib
-import zipfile
-import zlib
 from collections.abc import Mapping
 
 import numpy as np
@@ -10,13 +8,23 @@ from absl import logging
 
 from mtopt.data.dataset import Dataset
 from mtopt.data.division import SPLITS, TEST, TRAIN, VALID, check_fractions, divide
-from mtopt.data.npz_inputs import INPUTS, read_inputs
+from mtopt.data.npz_counts import LENGTHS, SPARSE, with_lengths
+from mtopt.data.npz_file import read_arrays
+from mtopt.data.npz_inputs import INPUTS, MAX_FEATURES, read_inputs
 from mtopt.data.npz_labels import KINDS, Labels, NpzKind, read_labels
 from mtopt.data.stream import ON_DEVICE_BYTES, place
 from mtopt.errors import UserError
 
-PER_SAMPLE = (*INPUTS, "y", "task")
-OTHERS = ("split", "cat_cardinality", "target_names", "task_names", "task_ids")
+JOINED = (*INPUTS, LENGTHS, "indices", "counts", "y", "task")
+PER_SPLIT = (*INPUTS, *SPARSE, "y", "task")
+OTHERS = (
+    "split",
+    "cat_cardinality",
+    "vocab",
+    "target_names",
+    "task_names",
+    "task_ids",
+)
 
 
 def npz(
@@ -27,6 +35,7 @@ def npz(
     valid_fraction: float = 0.15,
     test_fraction: float = 0.15,
     min_labels: int = 1,
+    max_features: int = MAX_FEATURES,
     name: str | None = None,
     on_device_bytes: int = ON_DEVICE_BYTES,
 ) -> Dataset:
@@ -44,6 +53,14 @@ def npz(
                                      says how many each (else the largest code + 1)
     ``fp``    uint8 ``[N, F]``       8 F columns of 0 and 1 (``numpy.unpackbits``)
     ========= ====================== =============================================
+
+    And word counts, as sparse rows: ``indptr`` int ``[N + 1]``, ``indices`` int ``[E]``
+    and ``counts`` ``[E]``, where entries ``indptr[n]`` to ``indptr[n + 1]`` are the
+    words of sample n and how often each stands there; ``vocab`` ``[V]`` says how many
+    words there are (else the largest index + 1). They become log(1 + count) of the
+    ``max_features`` words that stand in the most training samples, unscaled. As the
+    only inputs they are kept as float16, 2 N ``max_features`` bytes in all; a model
+    turns each batch into its own dtype.
 
     **Labels**, in one of two ways:
 
@@ -83,14 +100,16 @@ def npz(
       test_fraction: likewise, for testing.
       min_labels: tasks with fewer training labels are dropped, and a warning names
         them; 0 drops none, and makes a task without any an error.
+      max_features: the most words to keep of word counts, at least 1.
       name: what to call the set; None takes the folder's name for ``data.npz``, and
         the file's otherwise.
       on_device_bytes: the most that the three splits may take on the device; larger
         sets of shared inputs stay in memory and are streamed.
 
     Returns:
-      The data set: ``x`` float32 ``[N, D]``; ``y`` float32 for regression, int32
-      otherwise. For classification, ``outputs`` is the largest class + 1.
+      The data set: ``x`` float32 ``[N, D]``, or float16 for word counts alone; ``y``
+      float32 for regression, int32 otherwise. For classification, ``outputs`` is the
+      largest class + 1.
 
     Raises:
       UserError: for a file that is no npz, a missing key, shapes that do not fit, or
@@ -112,8 +131,11 @@ def npz(
         )
     if min_labels < 0:
         raise UserError(f"min_labels is {min_labels}: expected 0 or more")
+    if max_features < 1:
+        raise UserError(f"max_features is {max_features}: expected 1 or more")
     check_fractions(valid_fraction=valid_fraction, test_fraction=test_fraction)
-    arrays, split = _join_splits(_read(path), path)
+    read = with_lengths(read_arrays(path, _is_known), path)
+    arrays, split = _join_splits(read, path)
     labels = read_labels(arrays, path, kind)
     inputs = read_inputs(arrays, path)
     split = np.where(labels.usable, split, -1)
@@ -128,7 +150,7 @@ def npz(
     labels, mean, std = labels.keep(_enough(labels, train, min_labels, path)).scaled(
         train
     )
-    x = inputs.scaled(train)
+    x = inputs.scaled(train, max_features)
     batches = {
         title: labels.batch(x, split == part) for part, title in enumerate(SPLITS)
     }
@@ -145,30 +167,9 @@ def npz(
     )
 
 
-def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
-    if not path.is_file():
-        raise UserError(f"no file {path}: expected an .npz file of arrays")
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            known = [key for key in archive.files if _is_known(key)]
-            return {key: archive[key] for key in known}
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        EOFError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
-        raise UserError(
-            f"cannot read {path} ({' '.join(str(error).split())}): expected what "
-            "numpy.savez writes, of plain arrays without Python objects"
-        ) from error
-
-
 def _is_known(key: str) -> bool:
     base = key.removesuffix("_train").removesuffix("_valid").removesuffix("_test")
-    return base in PER_SAMPLE or key in OTHERS
+    return base in PER_SPLIT or key in OTHERS
 
 
 def _join_splits(
@@ -183,8 +184,8 @@ def _join_splits(
             f"{path} has {', '.join(sorted(arrays))}: expected either y, or y_train "
             "with y_valid and y_test beside it"
         )
-    joined = {key: value for key, value in arrays.items() if key not in PER_SAMPLE}
-    for key in PER_SAMPLE:
+    joined = {key: value for key, value in arrays.items() if key not in JOINED}
+    for key in JOINED:
         found = [title for title in SPLITS if f"{key}_{title}" in arrays]
         if found and found != parts:
             raise UserError(

@@ -1,4 +1,4 @@
-"""The inputs of an ``.npz`` file, checked, as two blocks of columns."""
+"""The inputs of an ``.npz`` file, checked, as blocks of columns."""
 
 import pathlib
 from collections.abc import Mapping
@@ -6,11 +6,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mtopt.data.npz_counts import Counts, read_counts
 from mtopt.data.scaling import standardise
 from mtopt.errors import UserError
 
 NUMBERS = ("x", "x_num", "desc")
 INPUTS = (*NUMBERS, "x_cat", "fp")
+MAX_FEATURES = 2000
 TYPES = {"fp": ("u", "uint8"), "x_cat": ("iu", "integer codes")}
 
 
@@ -20,14 +22,27 @@ class Inputs(NamedTuple):
     Attributes:
       numbers: columns to standardise, ``[N, D]``.
       bits: columns of 0 and 1, float32 ``[N, E]``.
+      counts: word counts, or None.
     """
 
     numbers: np.ndarray
     bits: np.ndarray
+    counts: Counts | None
 
-    def scaled(self, train: np.ndarray) -> np.ndarray:
-        """All columns, float32 ``[N, D + E]``; ``train`` is True for training rows."""
-        return np.concatenate([standardise(self.numbers, train), self.bits], axis=1)
+    def scaled(self, train: np.ndarray, max_features: int = MAX_FEATURES) -> np.ndarray:
+        """All columns side by side.
+
+        Args:
+          train: True for training rows, ``[N]``.
+          max_features: F, the most words to keep of the counts.
+
+        Returns:
+          float32 ``[N, D + E + F]``; float16 where there are counts alone.
+        """
+        blocks = [standardise(self.numbers, train), self.bits]
+        if self.counts is not None:
+            blocks.append(self.counts.columns(train, max_features))
+        return np.concatenate([b for b in blocks if b.shape[1]], axis=1)
 
 
 def read_inputs(arrays: Mapping[str, np.ndarray], path: pathlib.Path) -> Inputs:
@@ -44,10 +59,11 @@ def read_inputs(arrays: Mapping[str, np.ndarray], path: pathlib.Path) -> Inputs:
       UserError: where there are none, or one has an unfit type, shape or code.
     """
     found = {key: arrays[key] for key in INPUTS if key in arrays}
-    if not found:
+    counts = read_counts(arrays, path)
+    if not found and counts is None:
         raise UserError(
             f"{path} has {', '.join(sorted(arrays))}: expected inputs, any of "
-            f"{', '.join(INPUTS)}"
+            f"{', '.join(INPUTS)}, or word counts"
         )
     size = len(arrays["y"])
     for key, array in found.items():
@@ -68,7 +84,7 @@ def read_inputs(arrays: Mapping[str, np.ndarray], path: pathlib.Path) -> Inputs:
         bits.append(_one_hot(found["x_cat"], arrays.get("cat_cardinality"), path))
     if "fp" in found:
         bits.append(np.unpackbits(found["fp"], axis=1).astype(np.float32))
-    return Inputs(np.concatenate(numbers, axis=1), np.concatenate(bits, axis=1))
+    return Inputs(np.concatenate(numbers, axis=1), np.concatenate(bits, axis=1), counts)
 
 
 def _one_hot(

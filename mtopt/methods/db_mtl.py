@@ -80,11 +80,10 @@ def db_mtl(
 
     def update(updates, state, params=None, **extra):
         """Heads too descend the logarithms."""
-        updates, state = tx.update(updates, state, params, **extra)
         shared, own = split(updates)
         if own is not None:
             own = scale_heads(own, inverse(extra["losses"]))
             updates = {"shared": shared, "tasks": own}
-        return updates, state
+        return tx.update(updates, state, params, **extra)
 
     return optax.GradientTransformationExtraArgs(tx.init, update)

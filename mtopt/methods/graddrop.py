@@ -97,7 +97,7 @@ def graddrop(
     def update(updates, state, params=None, **extra):
         """The masked gradients go back through the encoder together."""
 
-        def pullback(weights):
+        def pullback(weights, also=None):
             problem = extra["problem"]
             z = problem.representation(params)
             gradients = problem.representation_gradients(params, z)
@@ -106,6 +106,8 @@ def graddrop(
             masks = jax.tree.map(lambda mask: mask[:, None], masks)
             kept = jax.tree.map(partial(_leak_through, leaks), gradients, masks)
             total = problem.sum_over_tasks(scale_rows(weights, kept))
+            if also is not None:
+                total = jax.tree.map(jnp.add, total, also)
             return problem.pull_representation(params, total)
 
         own = with_pullback(extra, pullback, updates)

@@ -5,17 +5,22 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
-from mtopt.aggregation import check_rows, own_key, present_tasks, split, weights_of
+from mtopt.aggregation import (
+    check_rows,
+    own_key,
+    present_tasks,
+    split,
+    weights_of,
+    where_present,
+)
 from mtopt.errors import UserError, expect_one_of
 from mtopt.linalg import row_norms
 from mtopt.sharpness import Radius, check_ball, make_ball, sam_gradients
 from mtopt.wrappers.wrapped import init_wrapped
 
-VARIANTS = ("split", "direct", "second_aggregate", "each_aggregate")
-
-# A flat part below this many roundings of its gradient is their difference alone.
+# A flat part below so many roundings of its gradient is nothing but their noise.
 ROUNDINGS = 100
 
 
@@ -116,30 +121,24 @@ def flat_regions(
       Its Multi-MNIST has one ball, its CelebA, NYUv2 and Cityscapes two; all have one
       radius for both. The code of the last two variants was not released; here A of
       two vectors is A with the other tasks absent. A flat part within 100 roundings of
-      its gradient counts as absent, where a scale-free A would magnify it.
+      its gradient counts as 0, where a scale-free A would magnify it. The perturbed
+      point has the precision of the parameters: keep them in float32, whatever the
+      model computes in.
     """
     ball = make_ball(rho, rho_shared, rho_task, adaptive, passes)
-    expect_one_of("variant", variant, VARIANTS)
+    expect_one_of("variant", variant, tuple(VARIANTS))
     expect_one_of("heads", heads, ("plain", "aggregator"))
+    others, combine_parts = VARIANTS[variant]
     head_rule = {"head_rule": "plain"} if heads == "plain" else {}
 
     def init(params):
         state, weights = init_wrapped(aggregator, params)
         num_tasks = len(weights)
         check_ball(ball, num_tasks)
-        pairs = variant in ("second_aggregate", "each_aggregate")
-        if pairs and num_tasks < 2:
+        if variant.endswith("_aggregate") and num_tasks < 2:
             raise UserError(f"{variant} of a single task: expected two tasks at least")
-        leaves = jax.tree.leaves(state)
-        others = {
-            "split": (leaves,),
-            "direct": (),
-            "second_aggregate": (leaves, leaves),
-            "each_aggregate": (
-                [jnp.broadcast_to(leaf, (num_tasks, *leaf.shape)) for leaf in leaves],
-            ),
-        }[variant]
-        return FlatState(state, jax.tree.map(jnp.copy, others), weights)
+        leaves = tuple(map(jnp.copy, jax.tree.leaves(others(state, num_tasks))))
+        return FlatState(state, leaves, weights)
 
     def update(
         updates,
@@ -150,10 +149,8 @@ def flat_regions(
         rows=None,
         pullback=None,
         present=None,
-        after=None,
         **extra,
     ):
-        del rows, pullback  # the clean rows exist: summing them costs no pass
         if problem is None or params is None:
             raise TypeError("flat_regions.update() missing 'params' or 'problem'")
         if {"weights", "reweigh"} & extra.keys():
@@ -164,78 +161,33 @@ def flat_regions(
         clean, _ = split(updates)
         num_tasks = len(state.flat_weights)
         check_rows(clean, split(params)[0], num_tasks)
-        present = present_tasks(num_tasks, present, problem)
-
-        def solve(gradients, inner, after=after, **own) -> tuple[Any, Any]:
-            known = {**extra, "problem": problem, "present": present, "rows": clean}
-            if after is not None:
-                known["after"] = after
-            return aggregator.update(gradients, inner, params, **{**known, **own})
-
-        def solve_flat(gradients, inner, after=after):
-            own = {"present": present & flat_seen, "penalties": None}
-            if "key" in extra:
-                own["key"] = jax.random.fold_in(extra["key"], 1)
-            return solve(gradients, inner, after, **own)
-
+        known = {
+            **extra,
+            **head_rule,
+            "problem": problem,
+            "present": present_tasks(num_tasks, present, problem),
+            "rows": clean if rows is None else rows,
+        }
+        solves = _Solves(aggregator, params, num_tasks, known)
         if ball.is_point:
-            direction, inner = solve(updates, state.aggregator, **head_rule)
+            alone = {} if pullback is None else {"pullback": pullback}
+            direction, inner = solves.all(updates, state.aggregator, **alone)
             return direction, state._replace(aggregator=inner)
-
         _, sam = sam_gradients(problem, params, updates, ball)
-        if variant == "direct":
-            direction, inner = solve(sam, state.aggregator, **head_rule)
-            return direction, FlatState(inner, (), weights_of(inner))
-
         flat = jax.tree.map(jnp.subtract, sam["shared"], clean)
         rounding = ROUNDINGS * jnp.finfo(state.flat_weights.dtype).eps
-        flat_seen = row_norms(flat) > rounding * row_norms(clean)
-        structure = jax.tree.structure(state.aggregator)
-        others = [structure.unflatten(leaves) for leaves in state.others]
-
-        if variant == "each_aggregate":
-            keys = jax.random.split(own_key(extra.get("key"), 0), num_tasks)
-            here = jnp.stack([present, present & flat_seen], axis=1)
-            each, pairs = jax.lax.map(
-                lambda task: _aggregate_pair(aggregator, num_tasks, *task),
-                ((clean, flat), here, others[0], keys),
-            )
-            gradients = {"shared": each, "tasks": sam["tasks"]}
-            direction, inner = solve(gradients, state.aggregator, **head_rule)
-            flat_weights = jax.vmap(weights_of)(pairs)[:, 1]
-            return direction, FlatState(inner, (jax.tree.leaves(pairs),), flat_weights)
-
-        loss_gradients = {"shared": clean, "tasks": sam["tasks"]}
-
-        def solve_loss(after=after):
-            return solve(loss_gradients, state.aggregator, after, **head_rule)
-
-        if after is None:
-            flat_direction, flat_state = solve_flat(flat, others[0])
-            direction, inner = solve_loss()
-        else:
-            # Both parts are told of the step that they make together.
-            def after_flat(flat_direction):
-                return after(_add_shared(solve_loss(_no_step)[0], flat_direction))
-
-            flat_direction, flat_state = solve_flat(flat, others[0], after_flat)
-            direction, inner = solve_loss(
-                lambda direction: after(_add_shared(direction, flat_direction))
-            )
-        flat_weights, solved = weights_of(flat_state), [flat_state]
-        if variant == "second_aggregate":
-            pair = (direction["shared"], flat_direction)
-            here = jnp.stack([present.any(), (present & flat_seen).any()])
-            key = own_key(extra.get("key"), 0)
-            shared, pair_state = _aggregate_pair(
-                aggregator, num_tasks, pair, here, others[1], key
-            )
-            direction = {**direction, "shared": shared}
-            solved.append(pair_state)
-        else:
-            direction = _add_shared(direction, flat_direction)
-        leaves = tuple(jax.tree.leaves(solution) for solution in solved)
-        return direction, FlatState(inner, leaves, flat_weights)
+        seen = row_norms(flat) > rounding * row_norms(clean)
+        parts = _Parts(
+            loss={"shared": clean, "tasks": sam["tasks"]},
+            flat=where_present(seen, flat, 0),
+            sam=sam,
+        )
+        shape = jax.eval_shape(lambda: others(state.aggregator, num_tasks))
+        held = jax.tree.structure(shape).unflatten(state.others)
+        direction, inner, held, flat_weights = combine_parts(
+            solves, parts, state.aggregator, held
+        )
+        return direction, FlatState(inner, tuple(jax.tree.leaves(held)), flat_weights)
 
     return optax.GradientTransformationExtraArgs(
         init,
@@ -243,16 +195,120 @@ def flat_regions(
     )
 
 
-def _aggregate_pair(aggregator, num_tasks, pair, here, state, key):
-    """The aggregator on two vectors: the gradients of two tasks, the others absent."""
+class _Parts(NamedTuple):
+    """What a step knows of the gradients: their two parts, and their sum."""
 
-    def among_tasks(first, second):
-        rest = jnp.zeros((num_tasks - 2, *first.shape), first.dtype)
-        return jnp.concatenate([first[None], second[None], rest])
+    loss: Any
+    flat: Any
+    sam: Any
 
-    rows = jax.tree.map(among_tasks, *pair)
-    present = jnp.concatenate([here, jnp.zeros(num_tasks - 2, bool)])
-    return aggregator.update(rows, state, present=present, key=key)
+
+class _Solves(NamedTuple):
+    """The aggregator, with what a step hands it."""
+
+    aggregator: optax.GradientTransformationExtraArgs
+    params: Any
+    num_tasks: int
+    known: dict[str, Any]
+
+    def all(self, gradients: Any, state: Any, **own: Any) -> tuple[Any, Any]:
+        """The direction of the gradients of all tasks, and the new state."""
+        known = {**self.known, **own}
+        return self.aggregator.update(gradients, state, self.params, **known)
+
+    def flat(self, parts: _Parts, state: Any, **own: Any) -> tuple[Any, Any]:
+        """The direction of the flat parts: rows alone, and no penalty again."""
+        if self.known.get("key") is not None:
+            own["key"] = jax.random.fold_in(self.known["key"], 1)
+        return self.all(parts.flat, state, **own, penalties=None)
+
+    def pair(
+        self, first: Any, second: Any, here: Bool[Array, " 2"], state: Any, key: Any
+    ) -> tuple[Any, Any]:
+        """The direction of two vectors: gradients of two tasks, the others absent."""
+        absent = self.num_tasks - 2
+
+        def among_tasks(one, other):
+            rest = jnp.zeros((absent, *one.shape), one.dtype)
+            return jnp.concatenate([one[None], other[None], rest])
+
+        rows = jax.tree.map(among_tasks, first, second)
+        present = jnp.concatenate([here, jnp.zeros(absent, bool)])
+        return self.aggregator.update(
+            rows, state, present=present, key=key, penalties=None
+        )
+
+
+def _split(solves, parts, inner, held):
+    """The sum of two solves; both are told of the step that they make together."""
+    after = solves.known.get("after")
+    if after is None:
+        flat, held = solves.flat(parts, held)
+        direction, inner = solves.all(parts.loss, inner)
+    else:
+
+        def after_flat(flat):
+            unused = solves.all(parts.loss, inner, after=_no_step)
+            return after(_add_shared(unused[0], flat))
+
+        flat, held = solves.flat(parts, held, after=after_flat)
+        direction, inner = solves.all(
+            parts.loss,
+            inner,
+            after=lambda direction: after(_add_shared(direction, flat)),
+        )
+    return _add_shared(direction, flat), inner, held, weights_of(held)
+
+
+def _direct(solves, parts, inner, held):
+    """One solve of the gradients at the perturbed points."""
+    direction, inner = solves.all(parts.sam, inner)
+    return direction, inner, held, weights_of(inner)
+
+
+def _second_aggregate(solves, parts, inner, held):
+    """The aggregator of the two directions of ``split``."""
+    key = own_key(solves.known.get("key"), 0)
+    unpenalized, _ = solves.all(parts.loss, inner, penalties=None)
+    loss, inner = solves.all(parts.loss, inner)
+    flat, flat_state = solves.flat(parts, held[0])
+    present = solves.known["present"]
+    here = jnp.stack([present.any(), present.any()])
+    bare = unpenalized["shared"]
+    both, pair_state = solves.pair(bare, flat, here, held[1], key)
+    # It takes the place of the loss part, beside the penalties that are there.
+    direction = _add_shared(loss, jax.tree.map(jnp.subtract, both, bare))
+    return direction, inner, (flat_state, pair_state), weights_of(flat_state)
+
+
+def _each_aggregate(solves, parts, inner, held):
+    """The aggregator of what it makes of the two parts of each task."""
+    present = solves.known["present"]
+    keys = jax.random.split(own_key(solves.known.get("key"), 0), solves.num_tasks)
+    here = jnp.stack([present, present], axis=1)
+    each, held = jax.lax.map(
+        lambda task: solves.pair(*task),
+        (parts.loss["shared"], parts.flat, here, held, keys),
+    )
+    gradients = {**parts.loss, "shared": each}
+    direction, inner = solves.all(gradients, inner)
+    return direction, inner, held, jax.vmap(weights_of)(held)[:, 1]
+
+
+def _per_task(state, num_tasks):
+    """A state for each of the K solves of two vectors."""
+    return jax.tree.map(
+        lambda leaf: jnp.broadcast_to(leaf, (num_tasks, *leaf.shape)), state
+    )
+
+
+# The states of the solves beside the first, and what puts the parts together.
+VARIANTS = {
+    "split": (lambda state, num_tasks: state, _split),
+    "direct": (lambda state, num_tasks: (), _direct),
+    "second_aggregate": (lambda state, num_tasks: (state, state), _second_aggregate),
+    "each_aggregate": (_per_task, _each_aggregate),
+}
 
 
 def _add_shared(direction: Any, shared: Any) -> Any:

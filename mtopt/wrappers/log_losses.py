@@ -89,7 +89,9 @@ def log_losses(
         if problem is not None:
             extra["problem"] = LogProblem(problem, epsilon)
         if pullback is not None:
-            extra["pullback"] = lambda weights: pullback(weights * slopes)
+            extra["pullback"] = lambda weights, also=None: pullback(
+                weights * slopes, also
+            )
         if head_grads is None:
             updates = log_rows
         else:

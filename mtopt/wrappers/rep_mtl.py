@@ -40,8 +40,9 @@ def rep_mtl(
     heads, one pass through the encoder.
 
     Args:
-      aggregator: A; in the paper it is equal weighting of the log-losses:
-        ``log_losses(rep_mtl(equal_weighting(K)))``.
+      aggregator: A; in the paper it is the sum of the log-losses:
+        ``log_losses(rep_mtl(equal_weighting(K, reduction="sum")))``. Beside their mean
+        the penalties weigh K times as much.
       tsr: the coefficient of TSR, at least 0; the paper tries 0.7 to 1.5 on every data
         set, and its ablations take 0.9. 0 leaves the term out.
       csa: the coefficient of CSA, likewise.
@@ -68,7 +69,7 @@ def rep_mtl(
       >>> tasks = mtopt.Tasks(("a", "b"), lambda shared, x, key: x @ shared, head_loss)
       >>> params = {"shared": 0.1 * jnp.ones((3, 4)),
       ...           "tasks": mtopt.PerTask(jnp.eye(2, 4), tasks.names)}
-      >>> tx = mtopt.log_losses(rep_mtl(mtopt.equal_weighting(2)))
+      >>> tx = mtopt.log_losses(rep_mtl(mtopt.equal_weighting(2, reduction="sum")))
       >>> tx = optax.chain(tx, optax.sgd(0.05))
       >>> state = mtopt.TrainState.create(params, tx, jax.random.key(0))
       >>> batch = mtopt.Batch.shared(

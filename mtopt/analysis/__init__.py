@@ -1,0 +1,14 @@
+"""What a trained model is like: how flat, how heavy-tailed, how much in conflict."""
+
+from mtopt.analysis.conflict import conflict_share as conflict_share
+from mtopt.analysis.conflict import cosines as cosines
+from mtopt.analysis.power_law import LayerAlpha as LayerAlpha
+from mtopt.analysis.power_law import PowerLaw as PowerLaw
+from mtopt.analysis.power_law import fit_power_law as fit_power_law
+from mtopt.analysis.power_law import layer_alphas as layer_alphas
+from mtopt.analysis.power_law import power_law_alpha as power_law_alpha
+from mtopt.analysis.sharpness import (
+    filter_normalized_direction as filter_normalized_direction,
+)
+from mtopt.analysis.sharpness import plane as plane
+from mtopt.analysis.sharpness import sharpness as sharpness

@@ -1,0 +1,142 @@
+"""Word counts of an ``.npz`` file: sparse rows in, columns of the commonest words out.
+
+A file has them as compressed sparse rows: entries ``indptr[n]`` to ``indptr[n + 1]`` of
+``indices`` and ``counts`` are the words of sample n and how often each stands there.
+"""
+
+import pathlib
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from mtopt.errors import UserError
+
+SPARSE = ("indptr", "indices", "counts")
+SUFFIXES = ("", "_train", "_valid", "_test")
+LENGTHS = "num_entries"
+
+
+class Counts(NamedTuple):
+    """How often a word stands in a sample, for the E pairs where it does.
+
+    Attributes:
+      samples: int ``[E]``.
+      words: int ``[E]``.
+      counts: float64 ``[E]``, above 0; no pair appears twice.
+      shape: (samples N, words V).
+    """
+
+    samples: np.ndarray
+    words: np.ndarray
+    counts: np.ndarray
+    shape: tuple[int, int]
+
+    def columns(self, train: np.ndarray, max_features: int) -> np.ndarray:
+        """log(1 + count) of the words that stand in the most training samples.
+
+        Args:
+          train: True for training rows, ``[N]``.
+          max_features: F, the most words to keep.
+
+        Returns:
+          float16 ``[N, min(F, V)]``, words in the order of their numbers: half the
+          memory of float32, for logarithms of which three digits matter.
+
+        Example:
+          >>> counts = Counts(np.array([0, 0, 1]), np.array([0, 2, 2]),
+          ...                 np.array([1., 1., 3.]), (2, 3))
+          >>> counts.columns(np.array([True, True]), 2).round(2).tolist()
+          [[0.68994140625, 0.68994140625], [0.0, 1.3896484375]]
+        """
+        size, vocabulary = self.shape
+        seen = np.bincount(self.words[train[self.samples]], minlength=vocabulary)
+        kept = np.sort(np.argsort(-seen, kind="stable")[:max_features])
+        column = np.full(vocabulary, -1)
+        column[kept] = np.arange(len(kept))
+        inside = column[self.words] >= 0
+        table = np.zeros((size, len(kept)), np.float16)
+        place = self.samples[inside], column[self.words[inside]]
+        table[place] = np.log1p(self.counts[inside])
+        return table
+
+
+def with_lengths(
+    arrays: Mapping[str, np.ndarray], path: pathlib.Path
+) -> dict[str, np.ndarray]:
+    """Entries per sample in place of every ``indptr``: parts can then be joined.
+
+    Raises:
+      UserError: for one of the three arrays without the others, or an ``indptr`` that
+        does not fit them.
+    """
+    changed = dict(arrays)
+    for suffix in SUFFIXES:
+        keys = [f"{key}{suffix}" for key in SPARSE]
+        missing = [key for key in keys if key not in arrays]
+        if len(missing) == len(keys):
+            continue
+        if missing:
+            raise UserError(
+                f"{path} has no {' and no '.join(missing)}: word counts are the three "
+                f"arrays {', '.join(keys)}"
+            )
+        indptr, *entries = (arrays[key] for key in keys)
+        if any(a.ndim != 1 or a.dtype.kind not in "iu" for a in (indptr, entries[0])):
+            raise UserError(
+                f"{path}: {keys[0]} is {indptr.dtype} {indptr.shape} and {keys[1]} "
+                f"{entries[0].dtype} {entries[0].shape}: expected integers in a row"
+            )
+        lengths = np.diff(indptr.astype(np.int64))
+        fits = len(indptr) > 0 and indptr[0] == 0 and (lengths >= 0).all()
+        if not fits or any(a.shape != (indptr[-1],) for a in entries):
+            raise UserError(
+                f"{path}: {keys[0]} does not fit {keys[1]} {entries[0].shape} and "
+                f"{keys[2]} {entries[1].shape}: expected it to rise from 0 to the "
+                "length of either"
+            )
+        del changed[keys[0]]
+        changed[LENGTHS + suffix] = lengths
+    return changed
+
+
+def read_counts(arrays: Mapping[str, np.ndarray], path: pathlib.Path) -> Counts | None:
+    """The word counts of a file, None where it has none; see :func:`mtopt.data.npz`.
+
+    Args:
+      arrays: the arrays of the file, after :func:`with_lengths`.
+      path: the file, for messages.
+
+    Raises:
+      UserError: for a number of samples that is not that of the labels, a word beyond
+        the vocabulary, or counts that are negative or no numbers.
+    """
+    if LENGTHS not in arrays:
+        return None
+    lengths, words, counts = (arrays[key] for key in (LENGTHS, "indices", "counts"))
+    size = len(arrays["y"])
+    if len(lengths) != size:
+        raise UserError(
+            f"{path}: indptr has {len(lengths) + 1} numbers: expected {size + 1}, one "
+            "more than there are labels"
+        )
+    if counts.dtype.kind not in "biuf":
+        raise UserError(f"{path}: counts is of type {counts.dtype}: expected numbers")
+    words, counts = words.astype(np.int64), counts.astype(np.float64)
+    if not (np.isfinite(counts) & (counts >= 0)).all():
+        raise UserError(
+            f"{path}: counts go from {counts.min()} to {counts.max()}: expected "
+            "numbers of at least 0"
+        )
+    least, most = words.min(initial=0), words.max(initial=0)
+    vocabulary = len(arrays["vocab"]) if "vocab" in arrays else int(most) + 1
+    if least < 0 or most >= vocabulary:
+        raise UserError(
+            f"{path}: indices go from {least} to {most}: expected words from 0 to "
+            f"below {vocabulary}, the length of vocab"
+        )
+    # Numbers of cells, so that a word that a sample has twice is counted once.
+    cells = np.repeat(np.arange(size), lengths) * vocabulary + words
+    cells, entry = np.unique(cells[counts > 0], return_inverse=True)
+    totals = np.bincount(entry, counts[counts > 0], minlength=len(cells))
+    return Counts(*np.divmod(cells, vocabulary), totals, (size, vocabulary))
