@@ -39,7 +39,7 @@ FLAT = "flat_regions({}, rho=1.0, adaptive=True)"
 
 
 def get_config() -> Config:
-    """Four aggregators with and without; the radius is the best of three, see the notes.
+    """Four aggregators with and without, at the best radius of three (BUILD_NOTES).
 
     The authors' on this data is 2, likewise adaptive.
     """

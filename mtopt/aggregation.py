@@ -283,7 +283,9 @@ def _aggregator(num_tasks, reduce, sum_by, heads, memory):
         if not penalties:
             direction = weighted_sum(applied)
         elif weighted_sum is pullback:
-            direction = pullback(applied, _total(p.representation for p in penalties))
+            direction = weighted_sum(
+                applied, _total(p.representation for p in penalties)
+            )
         else:
             also = _total(p.representation for p in penalties)
             pulled = extra["problem"].pull_representation(params, also)

@@ -103,11 +103,11 @@ def _joined(
                     f"expected integers from 0 to {most - 1}, one for each of "
                     f"{len(x)} images"
                 )
-    images, fine, coarse = (
-        np.concatenate([arrays[f"{key}_train"], arrays[f"{key}_test"]])
-        for key in PER_IMAGE
-    )
-    return images, fine, coarse
+
+    def both(key: str) -> np.ndarray:
+        return np.concatenate([arrays[f"{key}_train"], arrays[f"{key}_test"]])
+
+    return both("x"), both("fine"), both("coarse")
 
 
 def _ranks(
