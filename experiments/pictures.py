@@ -133,6 +133,7 @@ def _strips(comparison: Comparison) -> Figure:
         if result is comparison.baseline:
             axes.axvline(float(mean), **_line(style))
     tidy(axes)
+    _make_room(figure, [result.name for result, _ in styled])
     axes.grid(visible=False, axis="y")
     axes.set_yticks(range(len(styled)), [result.name for result, _ in styled])
     axes.set_ylim(len(styled) - 0.5, -0.5)
@@ -249,6 +250,12 @@ def _finite(values: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(values), values, np.nan)
 
 
+def _make_room(figure: Figure, names: list[str]) -> None:
+    """Widens a figure by what its longest name takes beyond a usual one, in inches."""
+    longest = max(map(len, names))
+    figure.set_figwidth(figure.get_figwidth() + 0.075 * max(0, longest - 24))
+
+
 def tidy(axes: Axes) -> None:
     """Less ink: no box, a pale grid behind the data."""
     axes.spines[["top", "right"]].set_visible(False)
@@ -291,6 +298,7 @@ def _head(
         others = dataclasses.replace(grey[0][0], name=f"{len(grey)} others")
         entries.append((others, grey[0][1]))
     if entries:
+        _make_room(figure, [result.name for result, _ in entries])
         handles = [
             Line2D([], [], lw=1.6, label=r.name, **style) for r, style in entries
         ]

@@ -16,7 +16,7 @@ from problems import classification
 import mtopt
 from experiments import analysis_pictures, analyze, built, runner
 from experiments.analysis_pictures import Analysis, Measured
-from experiments.config import Config, to_dict
+from experiments.config import Config, make_optimizer, to_dict
 from mtopt import analysis
 from mtopt.errors import UserError
 from mtopt.models import functional
@@ -447,8 +447,12 @@ def test_what_is_measured_is_the_model_after_the_last_step(run):
     _, config, _ = analyze._stored(run)
     dataset = built.load(config.data, None)
     model = built.make_model(config, dataset, dataset.tasks)
-    places = {config.methods[0]: analyze._places(run, config.methods[0], config)}
-    pairs = analyze._restored(config.methods[0], config, dataset, model, places)
+    first = config.methods[0]
+    tx = mtopt.chain(
+        built.make_aggregators(config, dataset)[first],
+        make_optimizer(config.optimizer, config.steps),
+    )
+    pairs = analyze._restored(model, tx, analyze._places(run, first, config))
     batch = next(dataset.test.in_order(10**6))
     logits = jax.nn.log_softmax(model.predict(*pairs[1], batch.x))
     own = -np.take_along_axis(logits, np.asarray(batch.y)[..., None], 2)[..., 0]

@@ -44,7 +44,7 @@ def add_penalty(
     Example:
       Activity regularisation, the mean square of the features:
 
-      >>> import mtopt
+      >>> import jax.numpy as jnp, mtopt
       >>> def activity(problem, params, representation):
       ...     return jnp.mean(representation**2)
       >>> tx = add_penalty(mtopt.mgda(2), activity, 0.1)
