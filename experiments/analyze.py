@@ -35,7 +35,7 @@ from mtopt.errors import UserError, expect
 from mtopt.models import Model
 from mtopt.models.heads import per_sample_loss
 from mtopt.training.checkpoint import Checkpoints
-from mtopt.training.loop import Chosen, read_result
+from mtopt.training.loop import read_result, resume
 from mtopt.training.program import shared_program
 from mtopt.training.writer import write_json
 
@@ -296,14 +296,10 @@ def _restored(
     pairs = []
     for place, seeds in places:
         program = shared_program(model, tx, len(seeds))
-        state = program.init(jax.vmap(jax.random.key)(jnp.array(seeds, jnp.uint32)))
-        score = jnp.zeros(program.models, jnp.float32)
-        chosen = Chosen(score, state.step, state.params, state.model_state)
         with Checkpoints(place) as checkpoints:
-            step = checkpoints.latest
-            if step is None:
+            if checkpoints.latest is None:
                 raise UserError(f"no checkpoint in {place}: run the method again")
-            state, _ = checkpoints.load(step, (state, chosen))
+            state, _ = resume(program, seeds, checkpoints)
         for s in range(len(seeds)):
             pairs.append(
                 jax.tree.map(

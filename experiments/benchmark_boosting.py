@@ -1,10 +1,11 @@
 """What a fit of R-MTGB costs, beside a loop of scikit-learn's stumps.
 
-``python -m experiments.benchmark_boosting [--data_dir=FOLDER]`` prints three tables:
+``python -m experiments.benchmark_boosting`` prints three tables:
 
-- the two side by side on scenario 4 and, where the folder has them, school and
-  landmine: seconds to compile, seconds of a fit (the fastest of a few, taken in turns),
-  their ratio, and how far apart their predictions of the training rows are;
+- the two side by side on scenario 4 and, where the variable ``MTOPT_DATA_DIR`` names
+  the folder of data sets, school and landmine: seconds to compile, seconds of a fit
+  (the fastest of a few, taken in turns), their ratio, and how far apart their
+  predictions of the training rows are;
 - 100 repeats of scenario 4 in one program;
 - seconds against rows, features, iterations and depth.
 
@@ -14,6 +15,7 @@ splits gain the same the two may differ, and so may all that follows.
 """
 
 import functools
+import os
 import pathlib
 import time
 from collections.abc import Callable
@@ -23,6 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
+from scipy.special import expit
 from sklearn.tree import DecisionTreeRegressor
 
 from experiments.cli import command
@@ -30,7 +33,6 @@ from mtopt import boosting
 from mtopt.data.boosting_scenarios import scenario
 from mtopt.errors import UserError
 
-DATA_DIR = flags.DEFINE_string("data_dir", None, "The folder of real data sets.")
 BOOSTING_ROUNDS = flags.DEFINE_integer(
     "boosting_rounds", 3, "Fits of each to time.", lower_bound=1
 )
@@ -61,18 +63,13 @@ def jobs(folder: str | None) -> list[Job]:
     ):
         path = pathlib.Path(folder) / name / "data.npz"
         if not path.is_file():
-            raise UserError(f"no file {path}: expected --data_dir to hold {name}")
+            raise UserError(f"no file {path}: expected MTOPT_DATA_DIR to hold {name}")
         with np.load(path) as arrays:
             x, y, task = (arrays[key] for key in ("x", "y", "task"))
         task = np.unique(task, return_inverse=True)[1]
         y = y.astype(np.int32) if classes else (y - y.mean()) / y.std()
         found.append(Job(name, x, y, task, iterations, 0.1, classes))
     return found
-
-
-def expit(values: np.ndarray) -> np.ndarray:
-    """The logistic function."""
-    return 0.5 * (1 + np.tanh(0.5 * values))
 
 
 def stump_loop(job: Job, theta: np.ndarray) -> np.ndarray:
@@ -238,7 +235,7 @@ def growth(rounds: int) -> None:
 def main(_: list[str]) -> None:
     """Prints the three tables."""
     rounds = BOOSTING_ROUNDS.value
-    side_by_side(rounds, DATA_DIR.value)
+    side_by_side(rounds, os.environ.get("MTOPT_DATA_DIR"))
     repeats()
     growth(rounds)
 

@@ -31,6 +31,9 @@ Phan et al., Beyond Losses Reweighting: Empowering Multi-Task Learning via the
 Generalization Perspective, 2022, arXiv 2211.13723.
 """
 
+import dataclasses
+
+from experiments import multi_mnist
 from experiments.config import Config, Optimizer
 from experiments.runner import prepare as prepare
 
@@ -43,7 +46,8 @@ def get_config() -> Config:
 
     The authors' on this data is 2, likewise adaptive.
     """
-    return Config(
+    return dataclasses.replace(
+        multi_mnist.get_config(),
         data="multi_mnist(num_train=4000, num_valid=2000)",
         model="resnet18(stem='imagenet', width=8, representation=100)",
         methods=(*AGGREGATORS, *(FLAT.format(text) for text in AGGREGATORS)),
@@ -52,8 +56,6 @@ def get_config() -> Config:
         steps=500,
         batch_size=64,
         eval_every=100,
-        log_every=25,
         checkpoint_every=250,
         single_task=False,
-        stack_seeds=False,
     )

@@ -29,6 +29,7 @@ References:
 """
 
 import dataclasses
+import functools
 import math
 import pathlib
 import time
@@ -47,6 +48,7 @@ from experiments import calls, pareto_front_report
 from experiments.arrays import read_arrays, write_arrays
 from experiments.built import load
 from experiments.config import Optimizer, make_optimizer
+from experiments.ending import conclude
 from experiments.pareto_front_report import Family, Fronts
 from mtopt.batch import Batch
 from mtopt.data.dataset import Dataset
@@ -56,7 +58,6 @@ from mtopt.methods.smooth_tchebycheff import smooth_tchebycheff_loss
 from mtopt.metrics import METRICS, Metric
 from mtopt.models import MODELS, Model
 from mtopt.models.heads import per_sample_loss
-from mtopt.training.writer import write_json, write_text
 
 FIXED = "fixed weightings"
 PREFERENCES = 1 << 20  # the stream of preferences: a step's own streams start at 0
@@ -227,7 +228,13 @@ def prepare(
             config.fixed_every,
             families,
         )
-        _conclude(fronts, folder, time.time() - started)
+        conclude(
+            folder,
+            pareto_front_report.table(fronts),
+            pareto_front_report.summary(fronts),
+            {"front.png": functools.partial(pareto_front_report.picture, fronts)},
+            started,
+        )
 
     return job
 
@@ -496,15 +503,3 @@ def _said(measured: np.ndarray, dataset: Dataset) -> str:
     lowest = measured[..., 0].min(axis=1).mean(axis=0)
     numbers = zip(dataset.tasks, lowest, strict=True)
     return "test loss " + ", ".join(f"{task} {loss:.3f}" for task, loss in numbers)
-
-
-def _conclude(fronts: Fronts, folder: pathlib.Path, seconds: float) -> None:
-    """Writes and prints the table, draws the picture, and says where they are."""
-    table = pareto_front_report.table(fronts)
-    write_text(folder / "table.txt", table + "\n")
-    write_json(folder / "results.json", pareto_front_report.summary(fronts))
-    pareto_front_report.picture(fronts, folder / "front.png")
-    print(f"\n{table}\n")
-    print(f"finished in {seconds:.0f} s")
-    print(f"picture  {folder / 'front.png'}")
-    print(f"folder   {folder}")

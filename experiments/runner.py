@@ -1,9 +1,9 @@
 """Runs a comparison: every method and seed trained, tested, tabled and drawn."""
 
+import functools
 import pathlib
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -21,6 +21,7 @@ from experiments.built import (
 )
 from experiments.comparison import Comparison, MethodResult
 from experiments.config import Config, make_optimizer
+from experiments.ending import conclude
 from experiments.table import table
 from mtopt.data.dataset import Dataset
 from mtopt.errors import UserError
@@ -28,7 +29,6 @@ from mtopt.metrics import METRICS
 from mtopt.training import tensorboard
 from mtopt.training.loop import Schedule, fit, read_result
 from mtopt.training.program import Program, separate_program, shared_program
-from mtopt.training.writer import write_json, write_text
 
 SINGLE_TASK = "single-task models"
 
@@ -113,36 +113,22 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
             baseline=results.get(SINGLE_TASK),
             methods=[results[text] for text in config.methods],
         )
-        conclude(comparison, results, dataset, folder, time.time() - started)
+        conclude(
+            folder,
+            table(comparison),
+            {
+                "tasks": list(dataset.tasks),
+                "metrics": list(comparison.metric_names),
+                "test": {name: result.metrics for name, result in results.items()},
+            },
+            {
+                "test.png": functools.partial(pictures.scatter, comparison),
+                "curves.png": functools.partial(pictures.curves, comparison),
+            },
+            started,
+        )
 
     return job
-
-
-def conclude(
-    comparison: Comparison,
-    results: dict[str, Any],
-    dataset: Dataset,
-    folder: pathlib.Path,
-    seconds: float,
-) -> None:
-    """Writes and prints the table, draws the pictures, and says where they are."""
-    text = table(comparison)
-    write_text(folder / "table.txt", text + "\n")
-    write_json(
-        folder / "results.json",
-        {
-            "tasks": list(dataset.tasks),
-            "metrics": list(comparison.metric_names),
-            "test": {name: result.metrics for name, result in results.items()},
-        },
-    )
-    pictures.scatter(comparison, folder / "test.png")
-    pictures.curves(comparison, folder / "curves.png")
-    print(f"\n{text}\n")
-    print(f"finished in {seconds:.0f} s")
-    for name in ("test.png", "curves.png"):
-        print(f"picture  {folder / name}")
-    print(f"folder   {folder}")
 
 
 def _train(

@@ -7,6 +7,7 @@ first loss scaled by 0.1, CAGrad with ``--config.scale=1 --config.starts=cagrad`
 """
 
 import dataclasses
+import functools
 import math
 import pathlib
 import time
@@ -22,10 +23,10 @@ import mtopt
 from experiments import calls, toy_report
 from experiments.arrays import read_arrays, write_arrays
 from experiments.config import Optimizer, make_optimizer
+from experiments.ending import conclude
 from experiments.toy_report import Trajectories
 from mtopt.data import toy
 from mtopt.errors import UserError, expect_one_of
-from mtopt.training.writer import write_json, write_text
 
 
 @dataclasses.dataclass
@@ -121,7 +122,13 @@ def prepare(
             print(f"{text}: {count} of {len(end)} starts end on the front", flush=True)
         ordered = {text: points[text] for text in chains}
         result = Trajectories(experiment, config.scale, config.steps, ordered)
-        _conclude(result, folder, time.time() - started)
+        conclude(
+            folder,
+            toy_report.table(result),
+            toy_report.summary(result),
+            {"toy.png": functools.partial(toy_report.picture, result)},
+            started,
+        )
 
     return job
 
@@ -167,15 +174,3 @@ def _checked(
                 "lower the learning rate, or clip the gradient"
             )
     return found
-
-
-def _conclude(result: Trajectories, folder: pathlib.Path, seconds: float) -> None:
-    """Writes and prints the table, draws the picture, and says where they are."""
-    table = toy_report.table(result)
-    write_text(folder / "table.txt", table + "\n")
-    write_json(folder / "results.json", toy_report.summary(result))
-    toy_report.picture(result, folder / "toy.png")
-    print(f"\n{table}\n")
-    print(f"finished in {seconds:.0f} s")
-    print(f"picture  {folder / 'toy.png'}")
-    print(f"folder   {folder}")

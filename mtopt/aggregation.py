@@ -1,7 +1,7 @@
 """What every aggregator does around its own weights: check, weigh, combine."""
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -280,27 +280,30 @@ def _aggregator(num_tasks, reduce, sum_by, heads, memory):
             weights = reweigh(weights)
         weights = jnp.where(present, weights, 0).astype(state.weights.dtype)
         applied = weights if task_weights is None else weights * task_weights
-        if not penalties:
-            direction = weighted_sum(applied)
-        elif weighted_sum is pullback:
-            direction = weighted_sum(
-                applied, _total(p.representation for p in penalties)
-            )
+        if penalties and weighted_sum is pullback:  # one pass takes both back
+            direction = weighted_sum(applied, _representation_part(penalties))
         else:
-            also = _total(p.representation for p in penalties)
-            pulled = extra["problem"].pull_representation(params, also)
-            direction = _total((weighted_sum(applied), pulled))
+            direction = weighted_sum(applied)
+            if penalties:
+                also = _representation_part(penalties)
+                pulled = extra["problem"].pull_representation(params, also)
+                direction = _total(direction, pulled)
         if head_grads is not None:
             if (head_rule or heads) == "weighted":
                 head_grads = scale_heads(head_grads, applied)
             own = (penalty.heads for penalty in penalties or ())
-            direction = {"shared": direction, "tasks": _total((head_grads, *own))}
+            direction = {"shared": direction, "tasks": _total(head_grads, *own)}
         return direction, WeightingState(weights, memory)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _total(trees: Iterable[Any]) -> Any:
+def _representation_part(penalties: tuple[Any, ...]) -> Any:
+    """The gradient of all penalties with respect to the representation."""
+    return _total(*(penalty.representation for penalty in penalties))
+
+
+def _total(*trees: Any) -> Any:
     return jax.tree.map(lambda *leaves: sum(leaves[1:], leaves[0]), *trees)
 
 

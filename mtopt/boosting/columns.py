@@ -13,7 +13,6 @@ the places, then one small product over the blocks. It is several times faster t
 import math
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Num, UInt
@@ -177,13 +176,6 @@ def divide(
     target = jnp.where(take(right, order), to_right, to_left)
     feature = lax.broadcasted_iota(jnp.int32, order.shape, 0)
     return jnp.zeros_like(order).at[feature, target].set(order, unique_indices=True)
-
-
-def segment_max(
-    values: Float[Array, " N"], segment: Int[Array, " N"], num_segments: int
-) -> Float[Array, " S"]:
-    """The largest value of each segment; -inf without one."""
-    return jax.ops.segment_max(values, segment, num_segments)
 
 
 def take(values: Array, *index: Any) -> Array:

@@ -13,7 +13,6 @@ from mtopt.boosting.columns import (
     divide,
     quotient_and_rest,
     running_sums,
-    segment_max,
     segment_sums,
     take,
 )
@@ -124,7 +123,7 @@ def best_split(
     gain = jnp.where(covered.harmonic > 0, (sums**2).sum(axis=1) * covered.harmonic, -1)
     best = gain.max(axis=1)
     segment = columns.segment.reshape(size)
-    top = segment_max(best.reshape(size), segment, count)
+    top = jax.ops.segment_max(best.reshape(size), segment, count)
     splits = (top >= 0) & (spread > LEAST_VARIANCE * covered.total)
 
     # Which candidate reached it: the lowest feature, then the lowest position.
@@ -145,8 +144,12 @@ def best_split(
     value = take(rows.columns, feature, row)
     x = take(rows.columns, take(feature, rows.segment), jnp.arange(size))
     active, below = weights > 0, x <= take(value, rows.segment)
-    lower = segment_max(jnp.where(active & below, x, -jnp.inf), rows.segment, count)
-    upper = -segment_max(jnp.where(active & ~below, -x, -jnp.inf), rows.segment, count)
+    lower = jax.ops.segment_max(
+        jnp.where(active & below, x, -jnp.inf), rows.segment, count
+    )
+    upper = -jax.ops.segment_max(
+        jnp.where(active & ~below, -x, -jnp.inf), rows.segment, count
+    )
     threshold = jnp.where(splits, midpoint(lower, upper), jnp.inf)
     goes_right = x > take(threshold, rows.segment)
 

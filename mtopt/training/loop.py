@@ -131,9 +131,7 @@ def fit(
     folder.mkdir(parents=True, exist_ok=True)
     update = jax.jit(Chosen.update, donate_argnums=0)
     with Checkpoints(folder / "checkpoints") as checkpoints:
-        state, chosen = _start(program, seeds)
-        if checkpoints.latest is not None:
-            state, chosen = checkpoints.load(checkpoints.latest, (state, chosen))
+        state, chosen = resume(program, seeds, checkpoints)
         start = int(np.ravel(state.step)[0])
         progress(start, np.full(len(dataset.tasks), np.nan))
         mirror = TensorBoard(folder) if tensorboard else None
@@ -209,6 +207,25 @@ def read_result(folder: pathlib.Path) -> dict[str, np.ndarray] | None:
         "step": np.unique(steps),
         "validation": np.array(list(curves.values()), np.float64),
     }
+
+
+def resume(
+    program: Program, seeds: Sequence[int], checkpoints: Checkpoints
+) -> tuple[TrainState, Chosen]:
+    """The state of a run and its model of choice: its last ones, or the first.
+
+    Args:
+      program: what runs.
+      seeds: one per model.
+      checkpoints: those of the run, which may be none.
+
+    Raises:
+      UserError: where the last one does not fit the program.
+    """
+    state, chosen = _start(program, seeds)
+    if checkpoints.latest is None:
+        return state, chosen
+    return checkpoints.load(checkpoints.latest, (state, chosen))
 
 
 def _start(program: Program, seeds: Sequence[int]) -> tuple[TrainState, Chosen]:
