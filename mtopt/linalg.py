@@ -206,6 +206,22 @@ def divide_or_zero(
     return jnp.where(positive, numerator / jnp.where(positive, denominator, 1), 0)
 
 
+def cosines(rows: Any) -> Float[Array, "K K"]:
+    """The cosine of the angle between the gradients of every two tasks.
+
+    Args:
+      rows: a pytree of per-task gradients, every leaf ``[K, ...]``, of any scale.
+
+    Returns:
+      The symmetric matrix; the row and column of a task without a gradient are 0.
+
+    Example:
+      >>> cosines(jnp.array([[2., 0.], [-3., 0.], [0., 0.]])).tolist()
+      [[1.0, -1.0, 0.0], [-1.0, 1.0, 0.0], [0.0, 0.0, 0.0]]
+    """
+    return gramian(scale_rows(divide_or_zero(1.0, row_norms(rows)), rows))
+
+
 def uniform_over(present: Bool[Array, " K"]) -> Float[Array, " K"]:
     """Equal weights on the present tasks, summing to 1 (to 0 where none is).
 

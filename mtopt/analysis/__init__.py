@@ -1,7 +1,6 @@
 """What a trained model is like: how flat, how heavy-tailed, how much in conflict."""
 
 from mtopt.analysis.conflict import conflict_share as conflict_share
-from mtopt.analysis.conflict import cosines as cosines
 from mtopt.analysis.power_law import LayerAlpha as LayerAlpha
 from mtopt.analysis.power_law import PowerLaw as PowerLaw
 from mtopt.analysis.power_law import fit_power_law as fit_power_law
@@ -12,3 +11,4 @@ from mtopt.analysis.sharpness import (
 )
 from mtopt.analysis.sharpness import plane as plane
 from mtopt.analysis.sharpness import sharpness as sharpness
+from mtopt.linalg import cosines as cosines

@@ -1,27 +1,7 @@
 """How often the gradients of the tasks point against each other."""
 
-from typing import Any
-
 import jax.numpy as jnp
 from jaxtyping import Array, Float
-
-from mtopt.linalg import divide_or_zero, gramian, row_norms, scale_rows
-
-
-def cosines(rows: Any) -> Float[Array, "K K"]:
-    """The cosine of the angle between the gradients of every two tasks.
-
-    Args:
-      rows: a pytree of per-task gradients, every leaf ``[K, ...]``, of any scale.
-
-    Returns:
-      The symmetric matrix; the row and column of a task without a gradient are 0.
-
-    Example:
-      >>> cosines(jnp.array([[2., 0.], [-3., 0.], [0., 0.]])).tolist()
-      [[1.0, -1.0, 0.0], [-1.0, 1.0, 0.0], [0.0, 0.0, 0.0]]
-    """
-    return gramian(scale_rows(divide_or_zero(1.0, row_norms(rows)), rows))
 
 
 def conflict_share(cosines: Float[Array, "*batches K K"]) -> Float[Array, ""]:
@@ -31,7 +11,7 @@ def conflict_share(cosines: Float[Array, "*batches K K"]) -> Float[Array, ""]:
     where both tasks have a gradient.
 
     Args:
-      cosines: as :func:`cosines` returns them, for any number of batches.
+      cosines: as :func:`mtopt.linalg.cosines` returns them, for any number of batches.
 
     Returns:
       A number from 0 to 1, nan where there is no pair.

@@ -1,0 +1,221 @@
+"""R-MTGB's detection of outlier tasks, in the step of any aggregator."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int
+
+from mtopt.aggregation import no_updates, present_tasks, split
+from mtopt.errors import expect
+from mtopt.linalg import cross_gramian, divide_or_zero, row_norms, scale_rows
+from mtopt.wrappers.wrapped import init_wrapped
+
+BOUND = 3.0  # of logits: further out they would hardly move again
+
+
+class OutlierState(NamedTuple):
+    """State of :func:`outlier_weighted`.
+
+    Attributes:
+      outlier_logits: theta, ``[K]``: above 0 for a task that is rather an outlier.
+      task_weights: what the aggregator was last handed, ``[K]``.
+      updates: how many there were, which tells the phase.
+      start: the shared parameters at first.
+      aggregator: the state of the wrapped one.
+    """
+
+    outlier_logits: Float[Array, " K"]
+    task_weights: Float[Array, " K"]
+    updates: Int[Array, ""]
+    start: Any
+    aggregator: Any
+
+
+def outlier_weighted(
+    aggregator: optax.GradientTransformationExtraArgs,
+    *,
+    learning_rate: float | int = 1.0,
+    num_shared: int = 50,
+    num_partition: int | None = None,
+    tolerance: float | int = 0.25,
+    drop_below: float | int = 0.1,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Finds the tasks that the majority harms, and stops them from harming it.
+
+    Every task has a logit :math:`\theta_k`, 0 at first, and
+    :math:`\sigma(\theta_k)` says how much of an outlier it is. With
+    :math:`F = x_0 - x`, what the shared parameters :math:`x` have learned since their
+    start :math:`x_0` as a sum of gradients, every step has
+
+    .. math::
+       a_k = \cos(g_k, F), \qquad
+       \theta_k \leftarrow \theta_k
+           - \nu\, \sigma(\theta_k) (1 - \sigma(\theta_k)) (a_k + \tau), \qquad
+       t_k = \frac{1 - \sigma(\theta_k)}{\max_j (1 - \sigma(\theta_j))}
+
+    (theta stays in [-3, 3], where :math:`\sigma` is 0.05 to 0.95 and can still turn),
+    and the aggregator is handed the task weights :math:`t`, which multiply the weights
+    that it finds. A task with :math:`t_k` below ``drop_below`` is absent from its
+    solve, since a direction that spares every task would else still give way to it. Its
+    logit moves on, so it can come back.
+
+    *Derivation.* R-MTGB predicts for task k with
+    :math:`(1 - \sigma(\theta_k)) F_{non} + \sigma(\theta_k) F_{out}` and descends its
+    loss in :math:`\theta_k`. Among shared parameters, what the majority has learned is
+    :math:`F_{non} = F`: directions in which outliers count less and less, just as
+    R-MTGB scales the residuals that it fits :math:`F_{non}` to. An outlier keeps to its
+    own parameters: :math:`F_{out} = 0`. To first order
+
+    .. math:: \frac{\partial}{\partial \theta_k}
+       L_k\big(x_0 - (1 - \sigma(\theta_k)) F\big)
+       = \sigma(\theta_k) (1 - \sigma(\theta_k)) \langle g_k, F \rangle,
+
+    where lengths are divided out, so that neither the unit of a loss nor the progress
+    of training matters. A task that would gain from going back, by more than the
+    tolerance :math:`\tau`, turns outlier; a task that still gains, has converged, or is
+    mere noise is harmless and keeps its weight.
+
+    Three phases follow each other as R-MTGB's three blocks do: all tasks share
+    everything and no logit moves; logits move; logits and the direction of the shared
+    parameters rest (a zero direction), and tasks train their own parameters only.
+
+    Args:
+      aggregator: any aggregator.
+      learning_rate: nu, above 0, logits per update and cosine. R-MTGB's synthetic
+        experiments move trees and logits at 1.
+      num_shared: updates of the first phase, at least 0; 50 is the most that the
+        paper's grid has.
+      num_partition: updates of the second phase, at least 0; None: it never ends.
+      tolerance: tau, in [0, 1), a cosine; 0.25 is ours, chosen on planted outliers. At
+        0 a task that differs a little from the others ends as an outlier as surely as
+        an adversary.
+      drop_below: in [0, 1), the task weight below which a task is absent from the
+        solve; 0: none ever is. 0.1 is ours.
+
+    Returns:
+      An aggregator, which needs ``params``. A task's own parameters move along their
+      own gradient in every phase, whatever its weight, as R-MTGB's task-specific block
+      does. Read theta with ``optax.tree.get(opt_state, "outlier_logits")`` and t with
+      ``optax.tree.get(opt_state, "task_weights")``.
+
+    Raises:
+      UserError: for an option out of range, or (on init) where a chain is wrapped.
+
+    Example:
+      >>> import mtopt
+      >>> tx = outlier_weighted(mtopt.equal_weighting(3), num_shared=0)
+      >>> params = jnp.zeros(2)
+      >>> state = tx.init(params)
+      >>> for _ in range(50):
+      ...     rows = jnp.array([[1., 0.], [1., 0.2], [-1., 0.]])
+      ...     direction, state = tx.update(rows, state, params)
+      ...     params = params - 0.1 * direction
+      >>> [round(float(t), 2) for t in optax.tree.get(state, "task_weights")]
+      [1.0, 1.0, 0.05]
+      >>> [round(float(d), 2) for d in direction]
+      [1.0, 0.1]
+
+    References:
+      Emami et al., Robust-Multi-Task Gradient Boosting, 2025, arXiv 2507.11411.
+
+    Differences from the paper:
+      It boosts trees, and has no such wrapper: this carries over its rule for theta.
+      There, outliers share a second ensemble, and theta starts at random, since the
+      two ensembles are alike at first; here theta starts at 0, since outliers have
+      nothing to share, F counts what the first phase learned, harm is tolerated up to
+      tau, and theta is bounded.
+    """
+    expect(learning_rate > 0, "learning_rate", learning_rate, "a number above 0")
+    expect(num_shared >= 0, "num_shared", num_shared, "at least 0")
+    endless = num_partition is None
+    possible = endless or num_partition >= 0
+    expect(possible, "num_partition", num_partition, "at least 0, or None")
+    expect(0 <= drop_below < 1, "drop_below", drop_below, "a number from 0 to below 1")
+
+    def init(params):
+        inner, weights = init_wrapped(aggregator, params)
+        return OutlierState(
+            jnp.zeros_like(weights),
+            jnp.ones_like(weights),
+            no_updates(params),
+            jax.tree.map(jnp.copy, split(params)[0]),
+            inner,
+        )
+
+    def update(
+        updates, state, params=None, *, present=None, task_weights=None, **extra
+    ):
+        if params is None:
+            raise TypeError("outlier_weighted.update() missing 'params'")
+        logits = state.outlier_logits
+        present = present_tasks(logits.shape[0], present, extra.get("problem"))
+        learned = jax.tree.map(jnp.subtract, state.start, split(params)[0])
+        gain = alignment(split(updates)[0], learned) + tolerance
+        slope = jax.nn.sigmoid(logits) * jax.nn.sigmoid(-logits)
+
+        done = state.updates - num_shared
+        resting = jnp.array(False) if endless else done >= num_partition
+        moves = present & (done >= 0) & ~resting
+        moved = jnp.clip(logits - learning_rate * slope * gain, -BOUND, BOUND)
+        logits = jnp.where(moves, moved, logits)
+        found = trust(logits, present)
+        applied = jnp.where(resting, 0, found)
+        if task_weights is not None:
+            applied = applied * task_weights
+        direction, inner = aggregator.update(
+            updates,
+            state.aggregator,
+            params,
+            present=present & (found >= drop_below),
+            task_weights=applied,
+            **{**extra, "head_rule": "plain"},
+        )
+        seen = jnp.where(present, applied, state.task_weights)
+        return direction, OutlierState(
+            logits.astype(state.outlier_logits.dtype),
+            seen.astype(state.task_weights.dtype),
+            state.updates + 1,
+            state.start,
+            inner,
+        )
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def trust(logits: Float[Array, " K"], present: Bool[Array, " K"]) -> Float[Array, " K"]:
+    r"""How regular a task is: :math:`1 - \sigma(\theta_k)` over the largest.
+
+    Args:
+      logits: theta.
+      present: which tasks take part; the others are trusted with 0.
+
+    Example:
+      >>> trust(jnp.array([-50., 0., 50.]), jnp.ones(3, bool)).round(2).tolist()
+      [1.0, 0.5, 0.0]
+    """
+    regular = jnp.where(present, jax.nn.sigmoid(-logits), 0)
+    return divide_or_zero(regular, regular.max(keepdims=True))
+
+
+def alignment(rows: Any, direction: Any) -> Float[Array, " K"]:
+    """The cosine of every task's gradient with one direction.
+
+    Args:
+      rows: a pytree of per-task gradients, every leaf ``[K, ...]``.
+      direction: one of the same structure without the axis K.
+
+    Returns:
+      ``[K]``, 0 where either has no length.
+
+    Example:
+      >>> alignment(jnp.array([[2., 0.], [0., 0.]]), jnp.array([-3., 0.])).tolist()
+      [-1.0, 0.0]
+    """
+    one = jax.tree.map(lambda leaf: leaf[None], direction)
+    units = [
+        scale_rows(divide_or_zero(1.0, row_norms(stack)), stack)
+        for stack in (rows, one)
+    ]
+    return cross_gramian(*units)[:, 0]
