@@ -14,6 +14,8 @@ EXPERIMENTS = (
     "rep_mtl_cifar100",
     "rep_mtl_multi_mnist",
     "rep_mtl_reviews",
+    "robust_boosting_real",
+    "robust_boosting_synthetic",
     "sarcos",
     "school",
     "tox21",
