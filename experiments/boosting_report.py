@@ -168,7 +168,7 @@ def ranks_picture(
     first = 0.42 + 0.16 * len(groups)  # below the axis, where the names begin
     rows = -(-number // 2)
     bottom = first + 0.34 * (rows - 1) + 0.3
-    top = 1.15
+    top = 1.35
     figure = Figure(figsize=(7.2, 0.5 + 0.85 * (bottom + top)), layout="constrained")
     axes = figure.subplots()
     axes.set_axis_off()
@@ -181,7 +181,7 @@ def ranks_picture(
             rank, 0.16, str(rank), ha="center", va="bottom", fontsize=9, color=INK
         )
     what = f"mean rank over {found.cases:,} {case}"
-    axes.text(number, 0.78, what, ha="right", va="bottom", fontsize=9, color=INK)
+    axes.text(number, 1.04, what, ha="right", va="bottom", fontsize=9, color=INK)
     _ruler(axes, limit, number)
     for level, (low, high) in enumerate(groups):
         y = -0.17 - 0.16 * level
