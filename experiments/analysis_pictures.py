@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 
-from experiments.pictures import INK, style_of, tidy
+from experiments.pictures import INK, head, save, style_of, tidy
 from mtopt.metrics import mean_and_spread
 
 COLUMNS = 3  # landscapes side by side
@@ -135,7 +135,7 @@ def landscape(found: Analysis, path: str | os.PathLike[str]) -> None:
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=8, color="#555555", labelcolor=INK)
     _title(figure, found, "test loss on a filter-normalised plane, one seed")
-    figure.savefig(path, format="png", dpi=150, bbox_inches="tight")
+    save(figure, path)
 
 
 def slices(found: Analysis, path: str | os.PathLike[str]) -> None:
@@ -183,7 +183,7 @@ def slices(found: Analysis, path: str | os.PathLike[str]) -> None:
             panel.set_ylabel("test loss")
     _legend(figure, found)
     _title(figure, found, f"test loss along a direction, {_seeds(found)}")
-    figure.savefig(path, format="png", dpi=150, bbox_inches="tight")
+    save(figure, path)
 
 
 def alphas(found: Analysis, path: str | os.PathLike[str]) -> None:
@@ -229,17 +229,11 @@ def alphas(found: Analysis, path: str | os.PathLike[str]) -> None:
     axes.set_xlabel("power-law exponent alpha; shaded: 2 to 6; smaller: heavier tail")
     _legend(figure, found)
     _title(figure, found, f"spectra of the weights, {_seeds(found)}")
-    figure.savefig(path, format="png", dpi=150, bbox_inches="tight")
+    save(figure, path)
 
 
 def _title(figure: Figure, found: Analysis, what: str) -> None:
-    figure.suptitle(
-        f"{found.experiment}: {what}, after {found.steps:,} steps",
-        x=0.01,
-        ha="left",
-        fontsize=10.5,
-        color=INK,
-    )
+    head(figure, f"{found.experiment}: {what}, after {found.steps:,} steps")
 
 
 def _legend(figure: Figure, found: Analysis) -> None:

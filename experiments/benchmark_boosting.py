@@ -31,7 +31,7 @@ from sklearn.tree import DecisionTreeRegressor
 from experiments.cli import command
 from mtopt import boosting
 from mtopt.data.boosting_scenarios import scenario
-from mtopt.errors import UserError
+from mtopt.data.npz_file import read_arrays
 
 BOOSTING_ROUNDS = flags.DEFINE_integer(
     "boosting_rounds", 3, "Fits of each to time.", lower_bound=1
@@ -62,10 +62,9 @@ def jobs(folder: str | None) -> list[Job]:
         ("landmine", (50, 50, 50), 2),
     ):
         path = pathlib.Path(folder) / name / "data.npz"
-        if not path.is_file():
-            raise UserError(f"no file {path}: expected MTOPT_DATA_DIR to hold {name}")
-        with np.load(path) as arrays:
-            x, y, task = (arrays[key] for key in ("x", "y", "task"))
+        keys = ("x", "y", "task")
+        arrays = read_arrays(path, keys.__contains__)
+        x, y, task = (arrays[key] for key in keys)
         task = np.unique(task, return_inverse=True)[1]
         y = y.astype(np.int32) if classes else (y - y.mean()) / y.std()
         found.append(Job(name, x, y, task, iterations, 0.1, classes))

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from experiments.boosting_learners import Fitted
-from experiments.pictures import COLOURS, INK, style_of, tidy
+from experiments.pictures import COLOURS, INK, head, make_room, save, style_of, tidy
 from mtopt.ranks import Ranking
 
 GREY = "#555555"
@@ -206,7 +206,7 @@ def ranks_picture(
             color=INK,
         )
     head(figure, title)
-    figure.savefig(path, format="png", dpi=150, bbox_inches="tight")
+    save(figure, path)
 
 
 def gates_picture(
@@ -249,7 +249,7 @@ def gates_picture(
         handles = [Line2D([], [], color=c, label=label, **dot) for label, c in labels]
         place = {"loc": "outside lower left", "ncols": 2}
         figure.legend(handles=handles, frameon=False, fontsize=9, **place)
-    figure.savefig(path, format="png", dpi=150, bbox_inches="tight")
+    save(figure, path)
 
 
 def boxes_picture(
@@ -294,7 +294,7 @@ def boxes_picture(
         panel.set_xlabel(f"test {measure.names[0]}")
         label_rows(figure, panel, k, list(values))
     head(figure, title)
-    figure.savefig(path, format="png", dpi=150, bbox_inches="tight")
+    save(figure, path)
 
 
 def grid_of(number: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
@@ -311,19 +311,13 @@ def grid_of(number: int, width: float, height: float) -> tuple[Figure, list[Axes
 
 def label_rows(figure: Figure, axes: Axes, k: int, names: Sequence[str]) -> None:
     """The learners beside the k-th panel, if it is the first in its row, one a line."""
-    if k == 0:  # in inches, beyond what a usual name takes
-        room = 0.075 * max(0, max(map(len, names)) - 6)
-        figure.set_figwidth(figure.get_figwidth() + room)
+    if k == 0:
+        make_room(figure, names, usual=6)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
     axes.set_yticks(range(len(names)), names if k % COLUMNS == 0 else [""] * len(names))
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.locator_params(axis="x", nbins=5)
-
-
-def head(figure: Figure, title: str) -> None:
-    """The title, to the left."""
-    figure.suptitle(title, x=0.01, ha="left", fontsize=10.5, color=INK)
 
 
 def seconds(fitted: Fitted) -> str:

@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from experiments.pictures import COLOURS, INK
-from mtopt.metrics import mean_and_spread, mean_rank
+from experiments.pictures import COLOURS, INK, head, save
+from mtopt.metrics import mean_and_spread, ranks
 
 COLOUR_MAP = "cividis"
 GREY = "#555555"
@@ -116,7 +116,7 @@ def order(
 
 def _ranks(values: np.ndarray) -> np.ndarray:
     """1 for the smallest; ties share the average of their ranks."""
-    return mean_rank(values[:, None], [False])
+    return ranks(values[:, None], [False])[:, 0]
 
 
 def summary(fronts: Fronts) -> dict[str, Any]:
@@ -211,14 +211,14 @@ def picture(fronts: Fronts, path: str | os.PathLike[str]) -> None:
     bar.set_label(f"preference for {fronts.tasks[0]}", color=INK, fontsize=9)
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=8, color=GREY, labelcolor=INK)
-    figure.suptitle(_title(fronts), x=0.01, ha="left", fontsize=10.5, color=INK)
+    head(figure, _title(fronts))
     rays = Line2D([], [], color=GREY, lw=0.9, alpha=0.5, label="what it aims at")
     drawn, labels = panels[0].get_legend_handles_labels()
     handles = [drawn.pop(labels.index(ONE)), rays, *drawn]
     figure.legend(
         handles=handles, loc="outside lower left", ncols=3, frameon=False, fontsize=9
     )
-    figure.savefig(path, format="png", dpi=150, bbox_inches="tight")
+    save(figure, path)
 
 
 def _rays(panel: Axes, family: Family, every: int, top: float) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,7 @@ def scatter(comparison: Comparison, path: str | os.PathLike[str]) -> None:
     """
     few = len(comparison.methods) <= MAX_COLOURED
     draw = _plane if few and len(comparison.task_names) == 2 else _strips
-    draw(comparison).savefig(path, format="png", dpi=150, bbox_inches="tight")
+    save(draw(comparison), path)
 
 
 def curves(comparison: Comparison, path: str | os.PathLike[str]) -> None:
@@ -88,8 +89,10 @@ def curves(comparison: Comparison, path: str | os.PathLike[str]) -> None:
         if k % columns == 0:
             panel.set_ylabel(f"validation {comparison.metric_names[0]}")
     what = f"validation {comparison.metric_names[0]}, mean and range over"
-    _head(figure, f"{comparison.experiment}: {what} {seed_count(comparison)}", drawn)
-    figure.savefig(path, format="png", dpi=150, bbox_inches="tight")
+    _head_and_legend(
+        figure, f"{comparison.experiment}: {what} {seed_count(comparison)}", drawn
+    )
+    save(figure, path)
 
 
 def _plane(comparison: Comparison) -> Figure:
@@ -112,7 +115,7 @@ def _plane(comparison: Comparison) -> Figure:
     first, second = comparison.task_names
     axes.set(xlabel=f"{first}: test {metric}", ylabel=f"{second}: test {metric}")
     _better(axes, comparison.higher_is_better[0], diagonal=True)
-    _head(figure, title(comparison), _styled(comparison))
+    _head_and_legend(figure, title(comparison), _styled(comparison))
     return figure
 
 
@@ -133,14 +136,14 @@ def _strips(comparison: Comparison) -> Figure:
         if result is comparison.baseline:
             axes.axvline(float(mean), **_line(style))
     tidy(axes)
-    _make_room(figure, [result.name for result, _ in styled])
+    make_room(figure, [result.name for result, _ in styled])
     axes.grid(visible=False, axis="y")
     axes.set_yticks(range(len(styled)), [result.name for result, _ in styled])
     axes.set_ylim(len(styled) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel(f"test {comparison.metric_names[0]}, one dot a task")
     _better(axes, comparison.higher_is_better[0], diagonal=False)
-    _head(figure, title(comparison), [])
+    _head_and_legend(figure, title(comparison), [])
     return figure
 
 
@@ -250,10 +253,21 @@ def _finite(values: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(values), values, np.nan)
 
 
-def _make_room(figure: Figure, names: list[str]) -> None:
-    """Widens a figure by what its longest name takes beyond a usual one, in inches."""
+def make_room(figure: Figure, names: Sequence[str], usual: int = 24) -> None:
+    """Widens a figure by what its longest name takes beyond ``usual`` letters."""
     longest = max(map(len, names))
-    figure.set_figwidth(figure.get_figwidth() + 0.075 * max(0, longest - 24))
+    inches = 0.075 * max(0, longest - usual)
+    figure.set_figwidth(figure.get_figwidth() + inches)
+
+
+def head(figure: Figure, title: str) -> None:
+    """The title, to the left."""
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10.5, color=INK)
+
+
+def save(figure: Figure, path: str | os.PathLike[str]) -> None:
+    """Writes a figure as a PNG file, cut to what is drawn."""
+    figure.savefig(path, format="png", dpi=150, bbox_inches="tight")
 
 
 def tidy(axes: Axes) -> None:
@@ -287,18 +301,18 @@ def _better(axes: Axes, higher: bool, *, diagonal: bool) -> None:
     )
 
 
-def _head(
+def _head_and_legend(
     figure: Figure, title: str, entries: list[tuple[MethodResult, Style]]
 ) -> None:
     """The title and, to the right of the axes, the legend; grey rows share a line."""
-    figure.suptitle(title, x=0.01, ha="left", fontsize=10.5, color=INK)
+    head(figure, title)
     grey = [entry for entry in entries if entry[1]["color"] == OTHERS]
     entries = [entry for entry in entries if entry[1]["color"] != OTHERS]
     if grey:
         others = dataclasses.replace(grey[0][0], name=f"{len(grey)} others")
         entries.append((others, grey[0][1]))
     if entries:
-        _make_room(figure, [result.name for result, _ in entries])
+        make_room(figure, [result.name for result, _ in entries])
         handles = [
             Line2D([], [], lw=1.6, label=r.name, **style) for r, style in entries
         ]

@@ -67,7 +67,7 @@ from experiments.boosting_learners import (
     run_all,
 )
 from experiments.ending import conclude
-from experiments.pictures import INK, style_of, tidy
+from experiments.pictures import INK, head, save, style_of, tidy
 from experiments.table import align, cells
 from mtopt.data.boosting_scenarios import Rows
 from mtopt.data.npz_file import read_arrays
@@ -216,6 +216,32 @@ class Result:
         """What was compared."""
         return f"{self.experiment}: learning rate {self.config.learning_rate:g}"
 
+    @functools.cached_property
+    def ranks(self) -> Ranking | None:
+        """The learners' ranks, each task of a data set a case; None for one learner.
+
+        A task's score is its mean over seeds; tasks without a test row are left out.
+        """
+        if len(self.config.methods) < 2:
+            return None
+        values, higher = [], []
+        for data, fitted in self.fitted:
+            task, targets = data.test.task, data.test.targets
+            rows = [
+                report.scores_of_tasks(
+                    data.kind,
+                    found.said,
+                    np.broadcast_to(targets, found.said.shape),
+                    task,
+                    data.num_tasks,
+                ).mean(axis=0)
+                for found in fitted.values()
+            ]
+            present = np.unique(task)
+            values.append(np.stack(rows)[:, present])
+            higher += [data.measure.higher] * len(present)
+        return ranking(np.concatenate(values, axis=1), higher)
+
 
 def get_config() -> Config:
     """All data sets that there are, iterations as the paper chose them."""
@@ -360,32 +386,6 @@ def published(data: Table, learner: str) -> float:
     return of[name_of(learner)]
 
 
-def ranks(result: Result) -> Ranking | None:
-    """The learners' ranks, each task of each data set a case; None for a single one.
-
-    A task's score is its mean over seeds; tasks without a test row are left out.
-    """
-    if len(result.config.methods) < 2:
-        return None
-    values, higher = [], []
-    for data, fitted in result.fitted:
-        task, targets = data.test.task, data.test.targets
-        rows = [
-            report.scores_of_tasks(
-                data.kind,
-                found.said,
-                np.broadcast_to(targets, found.said.shape),
-                task,
-                data.num_tasks,
-            ).mean(axis=0)
-            for found in fitted.values()
-        ]
-        present = np.unique(task)
-        values.append(np.stack(rows)[:, present])
-        higher += [data.measure.higher] * len(present)
-    return ranking(np.concatenate(values, axis=1), higher)
-
-
 def summary(result: Result) -> dict[str, Any]:
     """The numbers of :func:`table` and theta, as they go into ``results.json``."""
     sets = {}
@@ -408,7 +408,7 @@ def summary(result: Result) -> dict[str, Any]:
             "test_rows": len(data.test.task),
             "learners": learners,
         }
-    order = ranks(result)
+    order = result.ranks
     return {
         "data": sets,
         "ranks": order and report.ranking_results(result.config.methods, order),
@@ -426,7 +426,7 @@ def table(result: Result) -> str:
         "theta.",
         "s: seconds to compile, fit and predict.",
     ]
-    order = ranks(result)
+    order = result.ranks
     if order is not None:
         lines += report.ranking_lines(result.config.methods, order, "tasks")
     return "\n".join(lines)
@@ -448,7 +448,7 @@ def _block(data: Table, fitted: dict[str, Fitted]) -> list[str]:
     columns = [
         ["", *fitted],
         ["(n1, n2, n3)", *(report.settings(one.counts) for one in found)],
-        [first, *_cells([one[:, 0] for one in values], digits)],
+        [first, *cells([one[:, 0] for one in values], digits)],
         ["published", *(f"{old:.{digits}f}" for old in reported)],
         ["change", *(f"{round(change, 2) + 0.0:+.2f}%" for change in changes)],
         [second, *cells([one[:, 1] for one in values])],
@@ -461,16 +461,6 @@ def _block(data: Table, fitted: dict[str, Fitted]) -> list[str]:
         "",
         *align(columns),
     ]
-
-
-def _cells(values: list[np.ndarray], digits: int) -> list[str]:
-    """Mean and spread over seeds, the spread where there are several."""
-    texts = []
-    for seeds in values:
-        text = f"{seeds.mean():.{digits}f}"
-        spread = f" ± {seeds.std(ddof=1):.{digits}f}" if len(seeds) > 1 else ""
-        texts.append(text + spread)
-    return texts
 
 
 def pictures(result: Result) -> dict[str, Callable[[pathlib.Path], None]]:
@@ -486,7 +476,7 @@ def pictures(result: Result) -> dict[str, Callable[[pathlib.Path], None]]:
         for name, learner in fitted.items()
         if learner.counts[:, 1].all()
     }
-    title, order = result.title, ranks(result)
+    title, order = result.title, result.ranks
     if panels:
         draw = functools.partial(report.gates_picture, panels, (), title)
         found["theta.png"] = draw
@@ -521,11 +511,11 @@ def scores_picture(result: Result, path: pathlib.Path) -> None:
         panel.set_title(data.name, loc="left", fontsize=10, color=INK)
         panel.set_xlabel(f"test {data.measure.names[0]}")
         report.label_rows(figure, panel, k, names)
-    report.head(figure, result.title)
+    head(figure, result.title)
     handles = [
         Line2D([], [], ls="", marker="o", color=report.GREY, ms=7, label="ours"),
         Line2D([], [], color="#999999", lw=2, label="published"),
     ]
     place = {"loc": "outside lower left", "ncols": 2}
     figure.legend(handles=handles, frameon=False, fontsize=9, **place)
-    figure.savefig(path, format="png", dpi=150, bbox_inches="tight")
+    save(figure, path)

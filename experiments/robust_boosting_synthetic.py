@@ -117,6 +117,21 @@ class Result:
             f"{self.config.learning_rate:g}"
         )
 
+    @functools.cached_property
+    def ranks(self) -> Ranking | None:
+        """The learners' ranks, each task of a repeat a case; None for one learner."""
+        if len(self.fitted) < 2:
+            return None
+        task = self.test.task[0]
+        values = [
+            report.scores_of_tasks(
+                self.config.kind, fitted.said, self.test.targets, task, 1 + task.max()
+            ).ravel()
+            for fitted in self.fitted.values()
+        ]
+        higher = report.MEASURES[self.config.kind].higher
+        return ranking(values, np.full(len(values[0]), higher))
+
 
 def get_config() -> Config:
     """The paper's scenario with outliers, all learners, iterations as it chose them."""
@@ -215,21 +230,6 @@ def apart(result: Result) -> dict[str, np.ndarray]:
     return found
 
 
-def ranks(result: Result) -> Ranking | None:
-    """The learners' ranks, each task of each repeat a case; None for a single one."""
-    if len(result.fitted) < 2:
-        return None
-    task = result.test.task[0]
-    values = [
-        report.scores_of_tasks(
-            result.config.kind, fitted.said, result.test.targets, task, 1 + task.max()
-        ).ravel()
-        for fitted in result.fitted.values()
-    ]
-    higher = report.MEASURES[result.config.kind].higher
-    return ranking(values, np.full(len(values[0]), higher))
-
-
 def summary(result: Result) -> dict[str, Any]:
     """The numbers of :func:`table` and more, as they go into ``results.json``."""
     names = report.MEASURES[result.config.kind].names
@@ -247,7 +247,7 @@ def summary(result: Result) -> dict[str, Any]:
         if name in separated:
             entry["outliers_apart"] = separated[name]
         learners[name] = entry
-    order = ranks(result)
+    order = result.ranks
     return {
         "scenario": result.config.scenario,
         "kind": result.config.kind,
@@ -288,7 +288,7 @@ def table(result: Result) -> str:
             "the planted tasks the highest, or the lowest, theta."
         )
         lines += textwrap.wrap(text, WIDTH)
-    order = ranks(result)
+    order = result.ranks
     if order is not None:
         lines += report.ranking_lines([*result.fitted], order, CASE)
     return "\n".join(lines)
@@ -306,7 +306,7 @@ def pictures(result: Result) -> dict[str, Callable[[pathlib.Path], None]]:
     if thetas:
         drawn = _drawn(report.gates_picture, thetas, result.outliers, result.title)
         found["theta.png"] = drawn
-    order = ranks(result)
+    order = result.ranks
     if order is not None:
         names = [*result.fitted]
         found["ranks.png"] = _drawn(

@@ -86,10 +86,11 @@ def _lost_some(seeds: np.ndarray) -> bool:
     return bool(np.isnan(seeds).any() and not np.isnan(seeds).all())
 
 
-def cells(column: list[np.ndarray]) -> list[str]:
+def cells(column: list[np.ndarray], decimals: int | None = None) -> list[str]:
     """Seeds of one metric as ``mean ± spread``, with the same decimals in all rows."""
     pairs = [metrics.mean_and_spread(seeds, axis=0) for seeds in column]
-    decimals = _decimals([float(mean) for mean, _ in pairs])
+    if decimals is None:
+        decimals = _decimals([float(mean) for mean, _ in pairs])
     texts = []
     for seeds, (mean, spread) in zip(column, pairs, strict=True):
         text = _number(float(mean), decimals)

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from experiments.pictures import COLOURS, INK
+from experiments.pictures import COLOURS, INK, head, save
 from mtopt.data import toy
 
 NEAR = 0.05  # how far from the front a point may be that is called on it
@@ -159,18 +159,15 @@ def picture(result: Trajectories, path: str | os.PathLike[str]) -> None:
     bar.set_label("mean of the two losses", color=INK, fontsize=9)
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=8, color="#555555", labelcolor=INK)
-    figure.suptitle(
+    head(
+        figure,
         f"{result.experiment}: {result.steps:,} steps from every start, $L_1$ scaled "
         f"by {result.scale:g}",
-        x=0.01,
-        ha="left",
-        fontsize=10.5,
-        color=INK,
     )
     figure.legend(
         handles=_legend(), loc="outside lower left", ncols=4, frameon=False, fontsize=9
     )
-    figure.savefig(path, format="png", dpi=150, bbox_inches="tight")
+    save(figure, path)
 
 
 def _landscape(panel: Axes, scale: float) -> Any:

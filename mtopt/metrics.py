@@ -308,6 +308,31 @@ def mean_rank(
       >>> mean_rank(accuracy_and_rmse, [True, False])
       array([1.75, 2.25, 2.  ])
     """
+    return ranks(values, higher_is_better).mean(1)
+
+
+def ranks(
+    values: npt.ArrayLike, higher_is_better: npt.ArrayLike
+) -> Float[np.ndarray, "methods M"]:
+    """The rank of each method by each metric. LOWER is better, 1 = best.
+
+    Args:
+      values: the metrics ``[methods, M]``.
+      higher_is_better: M bools.
+
+    Returns:
+      ``[methods, M]``, in [1, methods]. Ties share the average of their ranks; nan
+      ranks last, as an infinite error does.
+
+    Raises:
+      UserError: if ``values`` is not a table of M columns.
+
+    Example:
+      >>> ranks([[0.9, 3.0], [0.8, 3.0], [float("nan"), 1.0]], [True, False])
+      array([[1. , 2.5],
+             [2. , 2.5],
+             [3. , 1. ]])
+    """
     values, higher = np.asarray(values, float), np.asarray(higher_is_better, bool)
     if values.ndim != 2 or values.shape[1:] != higher.shape or 0 in values.shape:
         raise UserError(
@@ -318,7 +343,7 @@ def mean_rank(
     cost = np.where(np.isnan(cost), np.inf, cost)
     better = (cost[None] < cost[:, None]).sum(1)
     no_worse = (cost[None] <= cost[:, None]).sum(1)
-    return ((better + no_worse + 1) / 2).mean(1)
+    return (better + no_worse + 1) / 2
 
 
 def mean_and_spread(

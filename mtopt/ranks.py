@@ -7,7 +7,7 @@ import numpy.typing as npt
 from jaxtyping import Float
 
 from mtopt.errors import expect
-from mtopt.metrics import mean_rank
+from mtopt.metrics import ranks
 
 
 class Ranking(NamedTuple):
@@ -64,14 +64,11 @@ def ranking(values: npt.ArrayLike, higher_is_better: npt.ArrayLike) -> Ranking:
     """
     from scipy.special import chdtrc
 
-    values, higher = np.asarray(values, float), np.asarray(higher_is_better, bool)
-    mean = mean_rank(values, higher)
-    methods, cases = values.shape
+    each = ranks(values, higher_is_better)
+    mean = each.mean(axis=1)
+    methods, cases = each.shape
     limit = critical_difference(methods, cases)
-    ranks = np.stack(
-        [mean_rank(values[:, [i]], higher[[i]]) for i in range(cases)], axis=1
-    )
-    spread = (ranks**2).sum() - cases * methods * (methods + 1) ** 2 / 4
+    spread = (each**2).sum() - cases * methods * (methods + 1) ** 2 / 4
     between = (methods - 1) * cases**2 * ((mean - (methods + 1) / 2) ** 2).sum()
     statistic = float(between / spread) if spread > 0 else 0.0  # 0: ties everywhere
     p_value = float(chdtrc(methods - 1, statistic))

@@ -33,6 +33,16 @@ def run(module, folder, data_dir=None, **changes):
     return json.loads((folder / "results.json").read_text())
 
 
+def refused(module, data_dir=None, **changes):
+    """The one line that ``prepare`` refuses a configuration with."""
+    config = dataclasses.replace(module.get_config(), **changes)
+    with pytest.raises(UserError) as caught:
+        module.prepare(config, "it", data_dir)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
 def drawn(num_classes=None, rows=60, num_tasks=3):
     """Rows of three tasks, the last of which is unlike the others."""
     rng = np.random.default_rng(0)
@@ -244,11 +254,7 @@ def test_folds_are_fifths_of_every_task():
     ],
 )
 def test_misuse_is_one_line_before_anything_runs(module, changes, message):
-    config = dataclasses.replace(module.get_config(), **changes)
-    with pytest.raises(UserError) as caught:
-        module.prepare(config, "it", None)
-    assert message in str(caught.value)
-    assert "\n" not in str(caught.value)
+    assert message in refused(module, **changes)
 
 
 @pytest.mark.parametrize(
@@ -263,11 +269,7 @@ def test_misuse_is_one_line_before_anything_runs(module, changes, message):
     ],
 )
 def test_missing_data_is_one_line(changes, message, tmp_path):
-    config = dataclasses.replace(real.get_config(), **changes)
-    with pytest.raises(UserError) as caught:
-        real.prepare(config, "it", tmp_path)
-    assert message in str(caught.value)
-    assert "\n" not in str(caught.value)
+    assert message in refused(real, tmp_path, **changes)
 
 
 @pytest.mark.parametrize(
@@ -284,9 +286,7 @@ def test_data_of_another_shape_is_one_line(name, change, message, tmp_path):
     (tmp_path / name).mkdir()
     kept = {key: array for key, array in arrays.items() if array is not None}
     np.savez(tmp_path / name / "data.npz", **kept)
-    with pytest.raises(UserError) as caught:
-        real.prepare(real.get_config(), "it", tmp_path)
-    assert message in str(caught.value)
+    assert message in refused(real, tmp_path)
 
 
 @pytest.mark.parametrize("module", [synthetic, real])
