@@ -19,6 +19,7 @@ NAMES = ("left", "middle", "right")
 KINDS = {"classification": 3, "binary": 1, "multilabel": 4, "regression": 1}
 TINY = {
     "mlp": ((6,), {"hidden": (64, 32), "dropout": 0.1}),
+    "pooled_mlp": ((6,), {"hidden": (64, 32), "outlier_gate": True}),
     "lenet": ((16, 16, 3), {}),
     "resnet18": ((8, 8, 1), {"width": 4, "representation": 6}),
 }

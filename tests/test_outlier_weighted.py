@@ -14,6 +14,7 @@ from test_invariants import OF_EVERY_KIND, assert_finite, make
 import mtopt
 from mtopt.transforms import per_task_sam
 from mtopt.wrappers import outlier_weighted
+from mtopt.wrappers.outlier_weighted import BOUND, alignment
 
 ROWS = jnp.array([[1.0, 0.0, 0.5], [2.0, 0.4, 0.0], [-0.3, 0.1, -0.1], [0.1, 0.2, 0.3]])
 PARAMS = jnp.zeros(3)
@@ -22,6 +23,7 @@ PARAMS = jnp.zeros(3)
 def run(tx, stacks, **extra):
     """The direction and state after every one of several steps of length 0.1."""
     params, state, found = PARAMS, tx.init(PARAMS), []
+    extra = {"losses": jnp.ones(len(stacks[0])), **extra}
     update = jax.jit(tx.update)
     for rows in stacks:
         direction, state = update(rows, state, params, **extra)
@@ -41,59 +43,77 @@ def logits(state):
 def test_logits_follow_the_published_equations_line_by_line():
     """In float64, with loops, for steps of changing rows and parameters."""
     rng = np.random.default_rng(0)
-    stacks, points = rng.normal(size=(3, 4, 3)), rng.normal(size=(4, 3))
+    stacks, levels = rng.normal(size=(30, 4, 3)), rng.uniform(0.2, 3, size=(30, 4))
+    stacks += np.array([[1.0], [1.0], [0.0], [-1.0]])
+    theta, asked = np.zeros(4), np.zeros(3)
     with jax.enable_x64(True):
         tx = outlier_weighted(
-            mtopt.equal_weighting(4), learning_rate=0.7, num_shared=0, tolerance=0.2
+            mtopt.equal_weighting(4), learning_rate=3.0, num_shared=0, tolerance=0.2
         )
-        state = tx.init(jnp.array(points[0]))
-        theta = np.zeros(4)
-        for rows, point in zip(stacks, points[1:], strict=True):
-            _, state = tx.update(jnp.array(rows), state, jnp.array(point))
-            learned = points[0] - point
+        state = tx.init(jnp.zeros(3, jnp.float64))
+        update = jax.jit(tx.update)
+        for rows, losses in zip(stacks, levels, strict=True):
+            _, state = update(rows, state, losses=losses)
             for k in range(4):
                 s = 1 / (1 + np.exp(-theta[k]))
-                lengths = np.sqrt((rows[k] @ rows[k]) * (learned @ learned))
-                theta[k] -= 0.7 * s * (1 - s) * (rows[k] @ learned / lengths + 0.2)
-            np.testing.assert_allclose(logits(state), theta, rtol=1e-12)
+                length = np.sqrt((rows[k] @ rows[k]) * (asked @ asked))
+                cosine = rows[k] @ asked / length if length else 0
+                theta[k] -= 3 * s * (1 - s) * (cosine + 0.2)
+                theta[k] = max(-BOUND, min(BOUND, theta[k]))
             regular = 1 - 1 / (1 + np.exp(-theta))
-            np.testing.assert_allclose(
-                weights(state), regular / regular.max(), rtol=1e-12
-            )
+            trusted = regular / regular.max()
+            for k in range(4):
+                asked = asked + trusted[k] * rows[k] / losses[k]
+            np.testing.assert_allclose(logits(state), theta, rtol=1e-12)
+            np.testing.assert_allclose(weights(state), trusted, rtol=1e-12)
+            np.testing.assert_allclose(state.majority, asked, rtol=1e-12)
+    assert theta[0] == -BOUND
+    assert theta[3] == BOUND
 
 
 def test_the_derivation_is_the_derivative_of_the_loss():
-    """d/d theta of L(x_0 - (1 - sigma) F) for a small F, by differences."""
+    """d/d theta of log L(x_0 - (1 - sigma) F) for a small F, by differences."""
     with jax.enable_x64(True):
         matrix = jax.random.normal(jax.random.key(0), (3, 3))
         start, learned = jnp.array([0.3, -1.0, 0.5]), 1e-4 * jnp.array([1.0, 2.0, -1.0])
 
         def loss(point):
-            return jnp.sum(jnp.sin(matrix @ point))
+            return jnp.sum(jnp.sin(matrix @ point) ** 2)
 
         def of_theta(theta):
-            return loss(start - jax.nn.sigmoid(-theta) * learned)
+            return jnp.log(loss(start - jax.nn.sigmoid(-theta) * learned))
 
         theta, step = 0.4, 1e-3
         difference = (of_theta(theta + step) - of_theta(theta - step)) / (2 * step)
         s = jax.nn.sigmoid(theta)
-        expected = s * (1 - s) * (jax.grad(loss)(start) @ learned)
-        np.testing.assert_allclose(difference, expected, rtol=1e-3)
+        gradient = jax.grad(loss)(start)
+        expected = s * (1 - s) * (gradient @ learned) / loss(start)
+        np.testing.assert_allclose(difference, expected, rtol=1e-2)
+        lengths = jnp.linalg.norm(gradient) * jnp.linalg.norm(learned)
+        cosine = alignment(gradient[None], learned)[0]
+        np.testing.assert_allclose(cosine * lengths, gradient @ learned, rtol=1e-12)
 
 
 @pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
 def test_units_of_the_losses_do_not_matter(scale):
     tx = outlier_weighted(mtopt.equal_weighting(4), num_shared=0)
-    factors = jnp.array([1.0, scale, 1.0, scale])[:, None]
-    point = jnp.array([0.2, -0.1, 0.4])
-    _, plain = tx.update(ROWS, tx.init(PARAMS), point)
-    _, scaled = tx.update(ROWS * factors, tx.init(PARAMS), point)
-    np.testing.assert_allclose(logits(scaled), logits(plain), rtol=1e-5, atol=1e-7)
+    factors = jnp.array([1.0, scale, 1.0, scale])
+    found = []
+    for unit in (jnp.ones(4), factors):
+        state = tx.init(PARAMS)
+        for _ in range(3):
+            _, state = tx.update(ROWS * unit[:, None], state, losses=unit)
+        found.append(logits(state))
+    assert abs(found[0]).min() > 0.1
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-5)
 
 
 def test_the_phases_follow_the_count_of_updates():
     tx = outlier_weighted(
-        mtopt.equal_weighting(4, heads="plain"), num_shared=3, num_partition=4
+        mtopt.equal_weighting(4, heads="plain"),
+        num_shared=3,
+        num_partition=4,
+        tolerance=0,
     )
     found = run(tx, [ROWS] * 9)
     mean = np.asarray(ROWS.mean(axis=0))
@@ -114,22 +134,23 @@ def test_the_phases_follow_the_count_of_updates():
 def test_own_parameters_move_in_every_phase_by_their_own_gradient():
     tasks, params, batch = problems.classification(3, 6, 5, (7,), 4, None)
     problem = tasks.problem(batch, jax.random.key(1))
-    _, grads = problem.losses_and_grads(params)
+    losses, grads = problem.losses_and_grads(params)
     tx = outlier_weighted(mtopt.mgda(3), num_shared=1, num_partition=1)
     state = tx.init(params)
     for _ in range(3):
-        direction, state = tx.update(grads, state, params, problem=problem)
+        direction, state = tx.update(
+            grads, state, params, losses=losses, problem=problem
+        )
         jax.tree.map(np.testing.assert_array_equal, direction["tasks"], grads["tasks"])
     assert all(not leaf.any() for leaf in jax.tree.leaves(direction["shared"]))
 
 
 def updated(tx, rows, count, state=None):
-    """After several updates at one point, which the first row's descent has reached."""
-    point = PARAMS - jnp.array([1.0, 0.0, 0.0])
+    """After several updates with one stack of rows."""
     state = tx.init(PARAMS) if state is None else state
     update = jax.jit(tx.update)
     for _ in range(count):
-        direction, state = update(rows, state, point)
+        direction, state = update(rows, state, losses=jnp.ones(3))
     return np.asarray(direction), state
 
 
@@ -268,7 +289,7 @@ def planted(num_tasks, seed):
 
     def sample(count):
         x = rng.normal(size=(10, count, 8)).astype(np.float32)
-        y = (x @ rule + 0.3 * np.einsum("knd,kd->kn", x, bends) > 0).astype(np.float32)
+        y = (x @ rule + 0.25 * np.einsum("knd,kd->kn", x, bends) > 0).astype(np.float32)
         y[REGULAR:] = 1 - y[REGULAR:]
         return x[:num_tasks], y[:num_tasks]
 
@@ -316,6 +337,7 @@ def test_without_outliers_no_task_is_dropped(name):
         ({"learning_rate": 0}, "learning_rate is 0: expected a number above 0"),
         ({"num_shared": -1}, "num_shared is -1"),
         ({"num_partition": -2}, "num_partition is -2"),
+        ({"tolerance": 1.0}, "tolerance is 1.0"),
         ({"drop_below": 1}, "drop_below is 1"),
     ],
 )

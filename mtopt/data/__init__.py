@@ -12,6 +12,7 @@ from mtopt.data.multi_mnist import multi_fashion as multi_fashion
 from mtopt.data.multi_mnist import multi_fashion_mnist as multi_fashion_mnist
 from mtopt.data.multi_mnist import multi_mnist as multi_mnist
 from mtopt.data.npz import npz as npz
+from mtopt.data.planted_outliers import planted_outliers as planted_outliers
 from mtopt.data.stream import StreamSplit as StreamSplit
 
 DATASETS = {
@@ -21,4 +22,5 @@ DATASETS = {
     "multi_fashion_mnist": multi_fashion_mnist,
     "cifar100": cifar100,
     "npz": npz,
+    "planted_outliers": planted_outliers,
 }

@@ -6,11 +6,13 @@ from mtopt.models.functional import Model as Model
 from mtopt.models.functional import functional as functional
 from mtopt.models.lenet import lenet
 from mtopt.models.mlp import mlp
+from mtopt.models.pooled_mlp import pooled_mlp
 from mtopt.models.resnet import resnet18
 
 MODELS: dict[str, Callable[..., Model]] = {
     "lenet": lenet,
     "mlp": mlp,
+    "pooled_mlp": pooled_mlp,
     "resnet18": resnet18,
 }
 """Every model by its name: ``(input_shape, *, names, kind, outputs, x_axis, dtype, ...)

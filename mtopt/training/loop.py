@@ -25,6 +25,14 @@ from mtopt.training.writer import MetricWriter, read_records, write_json
 
 Progress = Callable[[int, np.ndarray], None]
 
+PER_TASK = {
+    "weights": "opt_state",
+    "task_weights": "opt_state",
+    "outlier_logits": "opt_state",
+    "outlier_logit": "params",
+}
+"""Numbers of every task that training records hold, and where the state has them."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
@@ -255,7 +263,10 @@ def _checked(losses: np.ndarray, step: int, tasks: Sequence[str], seeds: Sequenc
 
 
 def _record_losses(writer, step, seeds, dataset, losses, state, rate):
-    weights = optax.tree.get(state.opt_state, "weights", default=None)
+    found = {
+        name: optax.tree.get(getattr(state, place), name, default=None)
+        for name, place in PER_TASK.items()
+    }
     for s, seed in enumerate(seeds):
         record = {
             "step": step,
@@ -264,9 +275,10 @@ def _record_losses(writer, step, seeds, dataset, losses, state, rate):
             "loss": dict(zip(dataset.tasks, losses[s].tolist(), strict=True)),
             "steps_per_second": rate,
         }
-        if weights is not None and weights.shape == losses.shape:
-            own = np.asarray(weights[s]).tolist()
-            record["weights"] = dict(zip(dataset.tasks, own, strict=True))
+        for name, values in found.items():
+            if values is not None and values.shape == losses.shape:
+                own = np.asarray(values[s]).tolist()
+                record[name] = dict(zip(dataset.tasks, own, strict=True))
         writer.write(record)
 
 
