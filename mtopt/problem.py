@@ -415,9 +415,11 @@ class GroupedProblem(Problem):
         return self._first.sum_over_tasks(gradients)
 
     def next_model_state(self, params):  # noqa: D102
-        return tuple(
+        states = tuple(
             part.next_model_state(own) for part, own in self._split(params, None)
         )
+        # None, as it came: another structure would compile the step twice.
+        return None if all(state is None for state in states) else states
 
     def split(self, parts):  # noqa: D102
         pieces = zip(*(group.split(parts) for group in self.parts), strict=True)

@@ -91,7 +91,7 @@ def functional(
       (2,)
     """
     check_kind(kind)
-    trunk, branch = _Pure.of(encoder), _Pure.of(head)
+    trunk, branch = Pure.of(encoder), Pure.of(head)
     if branch.stateful:
         raise UserError(
             "the head keeps BatchNorm statistics: expected them in the encoder alone; "
@@ -137,7 +137,7 @@ def functional(
 
 
 @dataclasses.dataclass(frozen=True)
-class _Pure:
+class Pure:
     """One NNX module as pure functions of two plain dicts, parameters and statistics.
 
     ``training`` and ``evaluation`` are the module's structure in either mode;
@@ -151,7 +151,13 @@ class _Pure:
     stateful: bool
 
     @classmethod
-    def of(cls, make: Factory) -> "_Pure":
+    def of(cls, make: Factory) -> "Pure":
+        """The functions of the module that ``make`` makes.
+
+        Raises:
+          UserError: for variables that are neither parameters, statistics nor
+            randomness.
+        """
         module = nnx.eval_shape(lambda: make(nnx.Rngs(0)))
         module.eval()
         evaluation = nnx.graphdef(module)
@@ -167,11 +173,15 @@ class _Pure:
         stateful = bool(jax.tree.leaves(statistics))
         return cls(make, training, evaluation, nnx.to_pure_dict(randomness), stateful)
 
-    def init(self, key):
+    def init(self, key: PRNGKeyArray) -> tuple[dict[str, Any], ...]:
+        """New parameters and statistics."""
         parts = nnx.state(self.make(nnx.Rngs(key)), nnx.Param, nnx.BatchStat)
         return tuple(nnx.to_pure_dict(part) for part in parts)
 
-    def train(self, parameters, statistics, x, key):
+    def train(
+        self, parameters: Any, statistics: Any, x: Any, key: PRNGKeyArray
+    ) -> tuple[Any, dict[str, Any]]:
+        """Outputs in training mode, and the new statistics."""
         streams, structure = jax.tree.flatten(self.randomness)
         # Every layer draws from a stream of its own, made anew: streams are counters
         # that a call advances, and equal keys would drop the same units twice.
@@ -186,5 +196,6 @@ class _Pure:
         outputs = module(x)
         return outputs, nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))
 
-    def evaluate(self, parameters, statistics, x):
+    def evaluate(self, parameters: Any, statistics: Any, x: Any) -> Any:
+        """Outputs in evaluation mode."""
         return nnx.merge(self.evaluation, parameters, statistics, self.randomness)(x)

@@ -1,0 +1,15 @@
+"""Graphs of static shape: padded edges, sparse features, samples made inside jit."""
+
+from mtopt.graphs.features import Features as Features
+from mtopt.graphs.graph import Graph as Graph
+from mtopt.graphs.graph import degrees as degrees
+from mtopt.graphs.graph import propagate as propagate
+from mtopt.graphs.sampling import Sampler as Sampler
+from mtopt.graphs.sampling import drop_edges as drop_edges
+from mtopt.graphs.sampling import ego as ego
+from mtopt.graphs.sampling import induced as induced
+from mtopt.graphs.sampling import mask_columns as mask_columns
+from mtopt.graphs.sampling import random_nodes as random_nodes
+from mtopt.graphs.sampling import saint as saint
+from mtopt.graphs.sampling import shuffle as shuffle
+from mtopt.graphs.sampling import whole as whole

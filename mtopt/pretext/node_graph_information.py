@@ -1,0 +1,82 @@
+"""Node-graph mutual information: does a node belong to this graph?"""
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float
+
+from mtopt.graphs import Sampler, shuffle, whole
+from mtopt.pretext.pretext import Encoder, Pretext
+
+
+def node_graph_information(encoder: Encoder, *, sample: Sampler = whole) -> Pretext:
+    r"""MI-NG, or DGI: tells nodes from those whose features were shuffled.
+
+    .. math::
+       s = \sigma\Big(\frac{1}{n} \sum_v h_v\Big), \qquad
+       L = \mathrm{BCE}(h W s, 1) + \mathrm{BCE}(\tilde h W s, 0)
+
+    where :math:`\tilde h` encodes the graph whose nodes have swapped their features at
+    random, and each cross-entropy is a mean over nodes, in nats.
+
+    Args:
+      encoder: what is trained.
+      sample: the part of the graph that a step sees; :func:`mtopt.graphs.ego` on a
+        large one.
+
+    References:
+      Ju et al., Multi-task Self-supervised Graph Neural Networks Enable Stronger Task
+      Generalization, 2022, arXiv 2210.02016; Veličković et al., Deep Graph Infomax,
+      2018, arXiv 1809.10341. W starts from ``U(-1/sqrt(D), 1/sqrt(D))``, as released.
+    """
+
+    def init(key):
+        bound = encoder.width**-0.5
+        shape = (encoder.width, encoder.width)
+        draw = jax.random.uniform(key, shape, jnp.float32, -bound, bound)
+        return {"bilinear": draw}
+
+    def encode(shared, graph, key):
+        sample_key, shuffle_key = jax.random.split(key)
+        part = sample(sample_key, graph)
+        other = shuffle(shuffle_key, part)
+        return {
+            "true": encoder.apply(shared["encoder"], part),
+            "shuffled": encoder.apply(shared["encoder"], other),
+            "real": part.node_mask,
+        }
+
+    def loss(head, representation, key):
+        del key
+        return information_loss(head["bilinear"], **representation)
+
+    return Pretext(init, encode, loss)
+
+
+def information_loss(
+    bilinear: Float[Array, "D D"],
+    true: Float[Array, "N D"],
+    shuffled: Float[Array, "N D"],
+    real: Bool[Array, " N"],
+) -> Float[Array, ""]:
+    """The loss of :func:`node_graph_information`, on representations.
+
+    Args:
+      bilinear: W.
+      true: representations of the graph.
+      shuffled: of the one with shuffled features.
+      real: False for padding.
+
+    Example:
+      >>> h = jnp.ones((4, 2))
+      >>> real = jnp.ones(4, bool)
+      >>> round(float(information_loss(jnp.zeros((2, 2)), h, h, real)), 4)
+      1.3863
+    """
+    count = jnp.maximum(real.sum(), 1)
+    summary = jax.nn.sigmoid(jnp.where(real[:, None], true, 0).sum(axis=0) / count)
+    direction = bilinear @ summary
+    logits = true @ direction, shuffled @ direction
+    losses = optax.sigmoid_binary_cross_entropy(logits[0], jnp.ones_like(logits[0]))
+    losses += optax.sigmoid_binary_cross_entropy(logits[1], jnp.zeros_like(logits[1]))
+    return jnp.where(real, losses, 0).sum() / count
