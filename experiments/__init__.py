@@ -10,6 +10,7 @@ EXPERIMENTS = (
     "multi_mnist",
     "npz",
     "pareto_front",
+    "pareto_gnn",
     "qm8",
     "rep_mtl_cifar100",
     "rep_mtl_multi_mnist",

@@ -3,6 +3,7 @@
 import inspect
 import pathlib
 import re
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -18,15 +19,22 @@ from mtopt.models import MODELS, Model
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
-def load(text: str, data_dir: pathlib.Path | None) -> Dataset:
+def load(
+    text: str, data_dir: pathlib.Path | None, known: calls.Registry = DATASETS
+) -> Any:
     """The data set that ``text`` names, with files looked up in ``data_dir``.
+
+    Args:
+      text: as ``name(option=value)``.
+      data_dir: the user's folder of data sets.
+      known: name to loader.
 
     Raises:
       UserError: for an unknown data set, or one that can't be read.
     """
-    name, options = calls.check("data set", text, DATASETS)
+    name, options = calls.check("data set", text, known)
     places = {}
-    if "folder" in inspect.signature(DATASETS[name]).parameters and data_dir:
+    if "folder" in inspect.signature(known[name]).parameters and data_dir:
         places["folder"] = data_dir / options.get("folder", "")
     if "path" in options:
         places["path"] = (data_dir or pathlib.Path()) / options["path"]
@@ -35,7 +43,7 @@ def load(text: str, data_dir: pathlib.Path | None) -> Dataset:
                 f"no file {places['path']}: expected it in --data_dir (or the variable "
                 f"MTOPT_DATA_DIR), which is {data_dir or 'not set'}"
             )
-    return calls.build("data set", text, DATASETS, **places)
+    return calls.build("data set", text, known, **places)
 
 
 def make_model(config: Config, dataset: Dataset, names: tuple[str, ...]) -> Model:
