@@ -50,9 +50,8 @@ def partition(
         both = np.concatenate([edges, edges[:, ::-1]])
         both = both[np.argsort(both[:, 0], kind="stable")]
         starts = np.searchsorted(both[:, 0], np.arange(nodes + 1))
-        cut = pymetis.part_graph(
-            parts, xadj=starts.tolist(), adjncy=both[:, 1].tolist()
-        )
+        graph = pymetis.CSRAdjacency(starts.tolist(), both[:, 1].tolist())
+        cut = pymetis.part_graph(parts, adjacency=graph)
         return np.asarray(cut[1], np.int64)
     return _spectral(edges, nodes, parts)
 
