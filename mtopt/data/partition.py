@@ -52,7 +52,7 @@ def partition(
         starts = np.searchsorted(both[:, 0], np.arange(nodes + 1))
         graph = pymetis.CSRAdjacency(starts.tolist(), both[:, 1].tolist())
         cut = pymetis.part_graph(parts, adjacency=graph)
-        return np.asarray(cut[1], np.int64)
+        return np.fromiter(cut[1], np.int64)
     return _spectral(edges, nodes, parts)
 
 
