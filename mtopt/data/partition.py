@@ -77,4 +77,5 @@ def _spectral(edges, nodes, parts):
     )
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     rows = vectors / np.maximum(lengths, 1e-12)
-    return KMeans(parts, n_init=10, random_state=0).fit_predict(rows).astype(np.int64)
+    means = KMeans(parts, n_init=10, random_state=0)  # pyright: ignore
+    return means.fit_predict(rows).astype(np.int64)

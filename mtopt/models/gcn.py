@@ -106,12 +106,8 @@ def gcn(
       view of the last feature reconstruction was, half its nodes masked. Dropout and
       the projection, which none of its scripts use, are left out.
     """
-    expect(
-        len(hidden) > 0 and min(hidden) > 0,
-        "hidden",
-        hidden,
-        "one width at least, each 1 or more",
-    )
+    widths = "one width at least, each 1 or more"
+    expect(min(hidden, default=0) > 0, "hidden", hidden, widths)
     expect_one_of("normalization", normalization, NORMALIZATIONS)
     expect_one_of("activation", activation, ACTIVATIONS)
     pure = Pure.of(

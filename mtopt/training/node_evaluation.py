@@ -112,10 +112,10 @@ def clustering_nmi(
 
     x, y = _checked(z)[labels >= 0], labels[labels >= 0]
     parts = int(y.max()) + 1
-    found = [
-        v_measure_score(y, KMeans(parts, n_init=10, random_state=s).fit_predict(x))
-        for s in range(repeats)
-    ]
+    found = []
+    for seed in range(repeats):
+        means = KMeans(parts, n_init=10, random_state=seed)  # pyright: ignore
+        found.append(v_measure_score(y, means.fit_predict(x)))
     return float(np.mean(found))
 
 
