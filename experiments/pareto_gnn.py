@@ -420,9 +420,11 @@ def _trainer(
                 _Bar(f"{text} seed {seed} {kind}", config.steps, done) as bar,
             ):
                 for t in range(done + 1, config.steps + 1):
-                    if t % config.log_every == 1 or config.log_every == 1:
-                        writer.write(_record(run, state, batch, seed))
+                    due = (t - 1) % config.log_every == 0
+                    rows = _rows(run, state, batch) if due else {}
                     state, metrics = step(state, batch)
+                    if due:
+                        writer.write(_record(run, seed, state, metrics, rows))
                     if t % config.log_every == 0 or t == config.steps:
                         bar.update(t, _checked(metrics["losses"], text, t, run))
                     if t % config.checkpoint_every == 0 or t == config.steps:
@@ -432,33 +434,52 @@ def _trainer(
     return train
 
 
-def _record(run: Run, state: mtopt.TrainState, batch: Batch, seed: int) -> dict:
-    """Losses, norms and cosines of the rows of a step, and the weights of the last."""
+def _rows(run: Run, state: mtopt.TrainState, batch: Batch) -> dict[str, Any]:
+    """Norms and cosines of the gradients of the step to come."""
     names = run.model.tasks.names
-    record = {"step": int(state.step), "seed": seed, "split": "train"}
     if len(names) == 1:
-        return record
-    losses, norms, conflicts = _gradients(run.model)(state, batch)
-    record["loss"] = dict(zip(names, np.asarray(losses).tolist(), strict=True))
-    record["norm"] = dict(zip(names, np.asarray(norms).tolist(), strict=True))
-    record["cosine"] = np.asarray(conflicts).tolist()
+        return {}
+    norms, conflicts = _gradients(run.model)(state, batch)
+    return {
+        "norm": dict(zip(names, np.asarray(norms).tolist(), strict=True)),
+        "cosine": np.asarray(conflicts).tolist(),
+    }
+
+
+def _record(
+    run: Run,
+    seed: int,
+    state: mtopt.TrainState,
+    metrics: dict[str, jax.Array],
+    rows: dict[str, Any],
+) -> dict[str, Any]:
+    """What there is to say of a step that is done."""
+    names = run.model.tasks.names
+    losses = np.asarray(metrics["losses"]).tolist()
+    record = {
+        "step": int(state.step),
+        "seed": seed,
+        "split": "train",
+        "loss": dict(zip(names, losses, strict=True)),
+        **rows,
+    }
     weights = optax.tree.get(state.opt_state, "weights", default=None)
-    if weights is not None and record["step"]:
+    if weights is not None:
         record["weights"] = dict(zip(names, np.asarray(weights).tolist(), strict=True))
     return record
 
 
 @functools.cache
 def _gradients(model: PretextModel) -> Callable[..., Any]:
-    """The losses and the Gramian of the rows of a step, compiled for all methods."""
+    """Norms and cosines of the rows of a step, compiled once for all methods."""
 
     @jax.jit
     def measure(state, batch):
         key = jax.random.fold_in(state.key, state.step)
         problem = model.tasks.problem(batch, key)
-        losses, grads = problem.losses_and_grads(state.params)
+        _, grads = problem.losses_and_grads(state.params)
         rows = grads["shared"]
-        return losses, jnp.sqrt(jnp.diagonal(gramian(rows))), cosines(rows)
+        return jnp.sqrt(jnp.diagonal(gramian(rows))), cosines(rows)
 
     return measure
 

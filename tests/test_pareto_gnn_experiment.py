@@ -49,7 +49,7 @@ def test_it_ends_with_a_table_and_resumes_to_the_same_numbers(tmp_path, capsys):
     assert (tmp_path / "whole" / "pretexts.png").stat().st_size > 10_000
     place = tmp_path / "whole" / "mgda-normalize-l2" / "seed-0" / "whole"
     records = read_records(place / "metrics.jsonl")
-    assert [record["step"] for record in records] == [0, 2, 4]
+    assert [record["step"] for record in records] == [1, 3, 5]
     assert all(np.shape(record["cosine"]) == (2, 2) for record in records)
     # Two unit gradients always weigh the same.
     weights = list(records[1]["weights"].values())
