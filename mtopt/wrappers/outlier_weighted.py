@@ -48,7 +48,7 @@ def outlier_weighted(
     tolerance: float | int = 0.3,
     drop_below: float | int = 0.1,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""Finds the tasks that the majority harms, and stops them from harming it.
+    r"""Finds the tasks that pull against the majority, and lets them go.
 
     Every task has a logit :math:`\theta_k`, 0 at first, and
     :math:`\sigma(\theta_k)` says how much of an outlier it is. F is what the majority
