@@ -26,8 +26,8 @@ cagrad(c=0.4)    86.51 / 95.01 / 92.68 87.82 / 95.95 / 93.54
 imtl_g           86.90 / 95.28 / 92.97 87.80 / 95.85 / 93.29
 ================ ===================== =====================
 
-Ours at the small budget (Multi-MNIST, deviation over seeds), and how much the loss rises
-at distance 1 in units of the parameters' sizes, ``python -m experiments.analyze
+Ours at the small budget (Multi-MNIST, deviation over seeds), and how much the loss
+rises at distance 1 in units of the parameters' sizes, ``python -m experiments.analyze
 --run=FOLDER --rho=1 --adaptive=true --samples=512``:
 
 ================ ============ ============ =========== ===========
