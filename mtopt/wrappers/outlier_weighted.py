@@ -105,10 +105,10 @@ def outlier_weighted(
         solve; 0: none ever is. 0.1 is ours.
 
     Returns:
-      An aggregator, which needs ``losses``: a task adds to F where its loss is above
-      0. A task's own parameters move along their
-      own gradient in every phase, whatever its weight, as R-MTGB's task-specific block
-      does. Read theta with ``optax.tree.get(opt_state, "outlier_logits")`` and t with
+      An aggregator, which needs ``losses``: a task adds to F where its loss is above 0.
+      A task's own parameters move along their own gradient in every phase, whatever
+      its weight, as R-MTGB's task-specific block does. Read theta with
+      ``optax.tree.get(opt_state, "outlier_logits")`` and t with
       ``optax.tree.get(opt_state, "task_weights")``.
 
     Raises:
