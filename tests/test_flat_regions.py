@@ -868,19 +868,22 @@ def test_rows_from_a_transformation_are_what_it_aggregates(rho):
     """MoDo, which pulls gradients back, does not do so in place of doubled rows."""
     tasks, params, batch = problems.classification(3, 6, 5, (7,), 4, None)
     problem = tasks.problem(batch, KEY)
-    _, grads = problem.losses_and_grads(params)
-    doubled = {**grads, "shared": jax.tree.map(lambda row: 2 * row, grads["shared"])}
     tx = mtopt.flat_regions(mtopt.modo(3, gamma=0.0), rho=rho)
-    known = {"rows": grads["shared"], "pullback": None, "problem": problem}
-    found, _ = tx.update(doubled, tx.init(params), params, **known)
-    _, sam = sam_gradients(
-        problem, params, doubled, make_ball(rho, None, None, False, "vmap")
-    )
-    # Without a step (gamma 0) MoDo's weights stay uniform: the mean of both parts.
-    expected = jax.tree.map(lambda row: row.mean(axis=0), sam["shared"])
-    if rho == 0:
-        expected = jax.tree.map(lambda row: row.mean(axis=0), doubled["shared"])
-    assert_trees_close(found["shared"], expected)
+
+    @jax.jit
+    def both(params):
+        _, grads = problem.losses_and_grads(params)
+        rows = jax.tree.map(lambda row: 2 * row, grads["shared"])
+        doubled = {**grads, "shared": rows}
+        known = {"rows": grads["shared"], "pullback": None, "problem": problem}
+        found, _ = tx.update(doubled, tx.init(params), params, **known)
+        if rho > 0:
+            ball = make_ball(rho, None, None, False, "vmap")
+            rows = sam_gradients(problem, params, doubled, ball)[1]["shared"]
+        # Without a step (gamma 0) MoDo's weights stay uniform: the mean of both parts.
+        return found["shared"], jax.tree.map(lambda row: row.mean(axis=0), rows)
+
+    assert_trees_close(*both(params))
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
