@@ -156,8 +156,10 @@ def outlier_weighted(
         )
 
     def update(
-        updates, state, params=None, *, losses, present=None, task_weights=None, **extra
+        updates, state, params=None, *, present=None, task_weights=None, **extra
     ):
+        if "losses" not in extra:
+            raise TypeError("outlier_weighted.update() missing 'losses'")
         logits = state.outlier_logits
         present = present_tasks(logits.shape[0], present, extra.get("problem"))
         rows = split(updates)[0]
@@ -177,12 +179,11 @@ def outlier_weighted(
             updates,
             state.aggregator,
             params,
-            losses=losses,
             present=present & (found >= drop_below),
             task_weights=applied,
             **{**extra, "head_rule": "plain"},
         )
-        asked = combine(divide_or_zero(found, losses), rows)
+        asked = combine(divide_or_zero(found, extra["losses"]), rows)
         seen = jnp.where(present, applied, state.task_weights)
         return direction, OutlierState(
             logits.astype(state.outlier_logits.dtype),
