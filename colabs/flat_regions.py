@@ -228,7 +228,7 @@ for name in variants[: 1 if FAST else None]:
 
 # %% [markdown]
 # The split and the direct form cannot be told apart (+0.2 ± 0.2 and +0.2 ± 0.1).
-# Second-aggregate is worse than ERM (-0.7 ± 0.2), each-aggregate too, at the edge of
+# Second-aggregate is worse than ERM (-0.6 ± 0.1), each-aggregate too, at the edge of
 # the spread (-0.4 ± 0.3).
 #
 # ## 4. The controls

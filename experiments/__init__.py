@@ -9,6 +9,7 @@ EXPERIMENTS = (
     "multi_fashion_mnist",
     "multi_mnist",
     "npz",
+    "outlier_tasks",
     "pareto_front",
     "pareto_gnn",
     "qm8",

@@ -1,4 +1,4 @@
-"""The main job: six ways to train two tasks on overlapping digits.
+"""The main job: seven ways to train two tasks on overlapping digits.
 
 ``python -m experiments.main`` (also ``--experiment=multi_digits``). The data is
 scikit-learn's digits, two on each 10x10 canvas; the tasks are to name the left one and
@@ -10,7 +10,7 @@ from experiments.runner import prepare as prepare
 
 
 def get_config() -> Config:
-    """Single-task models, two fixed weightings, MGDA, F-MTL on it, and Rep-MTL.
+    """Single-task models, two fixed weightings, and the four families.
 
     F-MTL's radius and Rep-MTL's coefficients are those of the papers' two ablations:
     neither was tuned here.
@@ -24,6 +24,7 @@ def get_config() -> Config:
             "mgda",
             "flat_regions(mgda, rho=1.0, adaptive=True)",
             "log_losses(rep_mtl(equal_weighting(reduction='sum')))",
+            "outlier_weighted(equal_weighting)",
         ),
         optimizer=Optimizer(learning_rate=1e-3),
         steps=3000,

@@ -21,8 +21,9 @@ logistic regression, each domain    0.809
 equal weighting here                0.847 (three seeds)
 =================================== ==============================
 
-The paper (Wang et al., 2025, arXiv 2507.21049) has no text. Ours, for the other
-methods: measured: see BUILD_NOTES.md.
+The paper (Wang et al., 2025, arXiv 2507.21049) has no text. Ours, as the mean over
+tasks of AUC and accuracy (± .001): equal weighting .917, of log-losses .917, detached
+.917; TSR .912, CSA .915, both .912: no gain.
 """
 
 import dataclasses

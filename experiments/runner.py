@@ -50,6 +50,33 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
     Raises:
       UserError: for anything in the configuration or the data that can't be run.
     """
+    train = prepare_training(config, experiment, data_dir)
+
+    def job(folder: pathlib.Path) -> None:
+        started = time.time()
+        comparison = train(folder)
+        conclude(
+            folder,
+            table(comparison),
+            {
+                "tasks": list(comparison.task_names),
+                "metrics": list(comparison.metric_names),
+                "test": {result.name: result.metrics for result in comparison.results},
+            },
+            {
+                "test.png": functools.partial(pictures.scatter, comparison),
+                "curves.png": functools.partial(pictures.curves, comparison),
+            },
+            started,
+        )
+
+    return job
+
+
+def prepare_training(
+    config: Config, experiment: str, data_dir: pathlib.Path | None
+) -> Callable[[pathlib.Path], Comparison]:
+    """As :func:`prepare`; what it returns trains and gives back the comparison."""
     if not config.methods or not config.seeds:
         raise UserError(
             "the comparison is empty: expected a method and a seed at least"
@@ -91,8 +118,7 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
     runs = [SINGLE_TASK] if config.single_task else []
     runs += list(config.methods)
 
-    def job(folder: pathlib.Path) -> None:
-        started = time.time()
+    def train(folder: pathlib.Path) -> Comparison:
         results = {
             text: _train(
                 text,
@@ -105,7 +131,7 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
             )
             for text in runs
         }
-        comparison = Comparison(
+        return Comparison(
             experiment=experiment,
             task_names=dataset.tasks,
             metric_names=tuple(metric.name for metric in METRICS[dataset.kind]),
@@ -113,22 +139,8 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
             baseline=results.get(SINGLE_TASK),
             methods=[results[text] for text in config.methods],
         )
-        conclude(
-            folder,
-            table(comparison),
-            {
-                "tasks": list(dataset.tasks),
-                "metrics": list(comparison.metric_names),
-                "test": {name: result.metrics for name, result in results.items()},
-            },
-            {
-                "test.png": functools.partial(pictures.scatter, comparison),
-                "curves.png": functools.partial(pictures.curves, comparison),
-            },
-            started,
-        )
 
-    return job
+    return train
 
 
 def _train(

@@ -69,6 +69,9 @@ def expected(kind):
         ("three", True),
         ("regression", False),
         ("two", False),
+        # Two more programs to compile.
+        pytest.param("outputs", False, marks=pytest.mark.slow),
+        pytest.param("three", False, marks=pytest.mark.slow),
     ],
 )
 def test_the_equations_line_by_line(kind, x64):

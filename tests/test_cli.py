@@ -12,7 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from absl.testing import flagsaver
 
+from experiments import main
 from mtopt.training.checkpoint import Checkpoints
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -74,7 +76,18 @@ def test_a_comparison_ends_with_a_table_pictures_and_the_folder(tmp_path):
     assert abs(weights["left"] + weights["right"] - 1) < 1e-5
 
 
-def test_a_killed_run_goes_on_where_it_was_and_ends_the_same(tmp_path):
+def run_here(tmp_path, monkeypatch, *flags):
+    """In this process, where all that a command imports is there already."""
+    argv = ["main", *flags]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", argv)
+    with flagsaver.flagsaver(data_dir=None):
+        main.main(main.parse_flags(argv))
+
+
+def test_a_killed_run_goes_on_where_it_was_and_ends_the_same(
+    tmp_path, monkeypatch, capsys
+):
     flags = [
         *SMALL,
         "--config.steps=600",
@@ -110,41 +123,59 @@ def test_a_killed_run_goes_on_where_it_was_and_ends_the_same(tmp_path):
             )
             trees.append(arrays)
     assert trees[0] == trees[1]
-    finished = run(tmp_path, "--resume=cut")
-    assert finished.returncode == 0
-    assert "mgda" in finished.stdout
+    run_here(tmp_path, monkeypatch, "--resume=cut")
+    assert "mgda" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        (["--experiment=multi_digit"], "no experiment 'multi_digit': did you mean"),
-        (["--method=mdga"], "no method 'mdga': did you mean 'mgda'?"),
-        (["--metod=mgda"], "Unknown command line flag 'metod'. Did you mean: method"),
-        (["--config.optimizer.learning_rat=1"], "learning_rat"),
-        (["--config.steps=many"], "many"),
-        (["--config.optimizer.learning_rate=-1"], "learning_rate is -1"),
-        (["--config.optimizer.name=adan"], "did you mean 'adam'?"),
-        (["--config.data=multi_digts"], "did you mean 'multi_digits'"),
-        (["--config.model=mlp(hiden=(3,))"], "did you mean 'hidden'?"),
-        (["--experiment=school"], "school"),
-        (["--experiment=school", "--data_dir=nowhere"], "no folder"),
-        (["--resume=nowhere"], "no run to continue in nowhere"),
-        (["mgda"], "cannot read 'mgda': flags start with --"),
-        (["--out=taken"], "taken exists already"),
-    ],
-)
-def test_misuse_is_one_clear_line_and_touches_nothing(tmp_path, flags, message):
+MISUSE = [
+    (["--experiment=multi_digit"], "no experiment 'multi_digit': did you mean"),
+    (["--method=mdga"], "no method 'mdga': did you mean 'mgda'?"),
+    (["--metod=mgda"], "Unknown command line flag 'metod'. Did you mean: method"),
+    (["--config.optimizer.learning_rat=1"], "learning_rat"),
+    (["--config.steps=many"], "many"),
+    (["--config.optimizer.learning_rate=-1"], "learning_rate is -1"),
+    (["--config.optimizer.name=adan"], "did you mean 'adam'?"),
+    (["--config.data=multi_digts"], "did you mean 'multi_digits'"),
+    (["--config.model=mlp(hiden=(3,))"], "did you mean 'hidden'?"),
+    (["--experiment=school"], "school"),
+    (["--experiment=school", "--data_dir=nowhere"], "no folder"),
+    (["--resume=nowhere"], "no run to continue in nowhere"),
+    (["mgda"], "cannot read 'mgda': flags start with --"),
+    (["--out=taken"], "taken exists already"),
+]
+
+
+def check_misuse(folder, message, status, out, err):
+    assert status in (1, 2)
+    lines = err.strip().splitlines()
+    assert len(lines) == 1, err
+    assert message in lines[0]
+    assert "Traceback" not in out + err
+    found = sorted(p.name for p in folder.rglob("*") if p.is_file())
+    assert found == ["mine.txt"]
+
+
+@pytest.fixture
+def taken(tmp_path):
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "mine.txt").write_text("precious")
-    result = run(tmp_path, *flags)
-    assert result.returncode in (1, 2)
-    lines = result.stderr.strip().splitlines()
-    assert len(lines) == 1, result.stderr
-    assert message in lines[0]
-    assert "Traceback" not in result.stdout + result.stderr
-    found = sorted(p.name for p in tmp_path.rglob("*") if p.is_file())
-    assert found == ["mine.txt"]
+    return tmp_path
+
+
+@pytest.mark.parametrize(("flags", "message"), MISUSE)
+def test_misuse_is_one_clear_line_and_touches_nothing(
+    taken, flags, message, monkeypatch, capfd
+):
+    with pytest.raises(SystemExit) as stop:
+        run_here(taken, monkeypatch, *flags)
+    check_misuse(taken, message, stop.value.code, *capfd.readouterr())
+
+
+@pytest.mark.parametrize(("flags", "message"), [MISUSE[2], MISUSE[-1]])
+def test_misuse_ends_a_process_with_one_clear_line(taken, flags, message):
+    """Found while flags are parsed, and after."""
+    result = run(taken, *flags)
+    check_misuse(taken, message, result.returncode, result.stdout, result.stderr)
 
 
 def test_the_parameters_of_a_checkpoint_can_be_read_back(tmp_path):

@@ -28,11 +28,6 @@ NAMES = ("a", "b", "c")
 D, H, B = 4, 2, 6
 
 
-def share(program):
-    """Tests that read one program's results run in one process."""
-    return pytest.mark.xdist_group(f"flat regions: {program}")
-
-
 # --- Quadratic tasks, and what their gradients are ------------------------------------
 
 
@@ -214,7 +209,6 @@ def on_paper_quadratics():
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-@share("paper")
 def test_the_golden_directions_of_two_quadratics(name, loss, flat, split, direct):
     found = on_paper_quadratics()
     (clean, _), (whole, _), (of_sam, _) = (
@@ -226,7 +220,6 @@ def test_the_golden_directions_of_two_quadratics(name, loss, flat, split, direct
     np.testing.assert_allclose(of_sam, direct, atol=1e-6)
 
 
-@share("paper")
 def test_the_golden_rows_and_weights_of_two_quadratics():
     found = on_paper_quadratics()
     np.testing.assert_allclose(found["grads"], [[3, 4], [-4, 3]], atol=1e-12)
@@ -643,7 +636,6 @@ def _itself(updates):
 
 
 @pytest.mark.parametrize("name", LINEAR)
-@share("linear")
 def test_split_is_direct_where_the_weights_do_not_read_the_gradients(name):
     """Whatever they remember: both parts are told of the same losses and steps."""
     found, start = linear_runs()
@@ -779,7 +771,6 @@ def with_tiny_radii():
 
 
 @pytest.mark.parametrize("name", SCALE_FREE)
-@share("tiny")
 def test_a_tiny_radius_does_not_magnify_rounding_noise(name):
     found = with_tiny_radii()
     assert any(leaf.any() for leaf in jax.tree.leaves(found["noise"]))
@@ -833,7 +824,6 @@ def with_two_tasks_of_three():
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("case", ["absent", "at rest"])
-@share("two of three")
 def test_a_task_without_a_gradient_leaves_the_others_theirs(case, variant):
     """For PCGrad, a sum that projects, two of three tasks are as if alone."""
     found = with_two_tasks_of_three()
@@ -868,23 +858,25 @@ def test_rows_from_a_transformation_are_what_it_aggregates(rho):
     """MoDo, which pulls gradients back, does not do so in place of doubled rows."""
     tasks, params, batch = problems.classification(3, 6, 5, (7,), 4, None)
     problem = tasks.problem(batch, KEY)
-    _, grads = problem.losses_and_grads(params)
-    doubled = {**grads, "shared": jax.tree.map(lambda row: 2 * row, grads["shared"])}
     tx = mtopt.flat_regions(mtopt.modo(3, gamma=0.0), rho=rho)
-    known = {"rows": grads["shared"], "pullback": None, "problem": problem}
-    found, _ = tx.update(doubled, tx.init(params), params, **known)
-    _, sam = sam_gradients(
-        problem, params, doubled, make_ball(rho, None, None, False, "vmap")
-    )
-    # Without a step (gamma 0) MoDo's weights stay uniform: the mean of both parts.
-    expected = jax.tree.map(lambda row: row.mean(axis=0), sam["shared"])
-    if rho == 0:
-        expected = jax.tree.map(lambda row: row.mean(axis=0), doubled["shared"])
-    assert_trees_close(found["shared"], expected)
+
+    @jax.jit
+    def both(params):
+        _, grads = problem.losses_and_grads(params)
+        rows = jax.tree.map(lambda row: 2 * row, grads["shared"])
+        doubled = {**grads, "shared": rows}
+        known = {"rows": grads["shared"], "pullback": None, "problem": problem}
+        found, _ = tx.update(doubled, tx.init(params), params, **known)
+        if rho > 0:
+            ball = make_ball(rho, None, None, False, "vmap")
+            rows = sam_gradients(problem, params, doubled, ball)[1]["shared"]
+        # Without a step (gamma 0) MoDo's weights stay uniform: the mean of both parts.
+        return found["shared"], jax.tree.map(lambda row: row.mean(axis=0), rows)
+
+    assert_trees_close(*both(params))
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-@share("two of three")
 def test_tasks_at_rest_give_no_direction(variant):
     direction, state = with_two_tasks_of_three()[f"all at rest, {variant}"]
     assert not any(leaf.any() for leaf in jax.tree.leaves(direction))
@@ -1104,7 +1096,6 @@ def costs():
     ],
     ids=["split", "direct", "per_task_sam", "sam", "no radius"],
 )
-@share("costs")
 def test_a_step_keeps_its_budget(tx, forwards, backwards, solves):
     """(1 + K) forwards, 2K backwards and two solves, and no less than the passes.
 

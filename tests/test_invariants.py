@@ -51,13 +51,11 @@ OWN_ROWS = {
 
 
 def over(names, slow=()):
-    """One test a name; those of a name share a process, and what it has compiled."""
-
-    def marks(name):
-        group = pytest.mark.xdist_group(name)
-        return (group, pytest.mark.slow) if name in slow else (group,)
-
-    params = [pytest.param(name, marks=marks(name)) for name in sorted(names)]
+    """One test a name."""
+    params = [
+        pytest.param(name, marks=[pytest.mark.slow] if name in slow else [])
+        for name in sorted(names)
+    ]
     return pytest.mark.parametrize("name", params)
 
 

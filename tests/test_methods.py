@@ -105,18 +105,23 @@ def test_a_task_at_rest_stops_mgda_and_an_absent_one_does_not():
 def test_the_upper_bound_weighs_by_the_representation():
     tasks, params, batch = problems.classification(3, 16, 5, (7,), 4, None)
     problem = tasks.problem(batch, jax.random.key(0))
-    _, grads = problem.losses_and_grads(params)
     tx = mtopt.mgda(3, space="representation")
-    pulled = jax.tree_util.Partial(problem.pullback, params)
-    updates, state = tx.update(
-        grads,
-        tx.init(params),
-        params,
-        rows=grads["shared"],
-        problem=problem,
-        pullback=pulled,
-    )
-    expected = mtopt.solvers.min_norm_weights(problem.representation_gramian(params))
+
+    @jax.jit
+    def answers(params):
+        _, grads = problem.losses_and_grads(params)
+        updates, state = tx.update(
+            grads,
+            tx.init(params),
+            params,
+            rows=grads["shared"],
+            problem=problem,
+            pullback=functools.partial(problem.pullback, params),
+        )
+        products = problem.representation_gramian(params)
+        return grads, updates, state, mtopt.solvers.min_norm_weights(products)
+
+    grads, updates, state, expected = answers(params)
     np.testing.assert_allclose(state.weights, expected, atol=1e-5)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),

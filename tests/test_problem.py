@@ -10,6 +10,20 @@ import pytest
 import mtopt
 
 KEY = jax.random.key(7)
+# Compiled, as in a step: operation by operation they take ten times as long to test.
+losses_and_grads = jax.jit(
+    lambda problem, params, shared_axis=None: problem.losses_and_grads(
+        params, shared_axis=shared_axis
+    ),
+    static_argnames="shared_axis",
+)
+losses_of = jax.jit(
+    lambda problem, params, shared_axis=None: problem.losses(
+        params, shared_axis=shared_axis
+    ),
+    static_argnames="shared_axis",
+)
+
 SHAPES = pytest.mark.parametrize("x_axis", [None, 0])
 
 
@@ -23,7 +37,7 @@ def assert_trees_equal(a, b):
 
 def by_hand(params, batch, k, x_axis):
     """The loss of task k, without vmap, masks by selection."""
-    keep = np.flatnonzero(np.asarray(batch.mask[k]))
+    keep = np.flatnonzero(np.asarray(batch.mask)[k])
     x = batch.x if x_axis is None else batch.x[k]
     z = problems.encode(params["shared"], x[keep], None)
     head = jax.tree.map(lambda leaf: leaf[k], params["tasks"].values)
@@ -38,10 +52,15 @@ def test_losses_and_rows_are_those_of_each_task_alone(x_axis):
         3, 12, 5, (7, 6), 4, x_axis, missing=0.4
     )
     problem = tasks.problem(batch, KEY)
-    losses, grads = problem.losses_and_grads(params)
-    np.testing.assert_allclose(problem.losses(params), losses, rtol=1e-6)
-    for k in range(3):
-        expected, grad = jax.value_and_grad(by_hand)(params, batch, k, x_axis)
+    losses, grads = losses_and_grads(problem, params)
+    np.testing.assert_allclose(losses_of(problem, params), losses, rtol=1e-6)
+
+    @jax.jit
+    def alone(params):
+        one = jax.value_and_grad(by_hand)
+        return [one(params, batch, k, x_axis) for k in range(3)]
+
+    for k, (expected, grad) in enumerate(alone(params)):
         np.testing.assert_allclose(losses[k], expected, rtol=1e-5)
         row = jax.tree.map(lambda leaf, k=k: leaf[k], grads["shared"])
         assert_trees_close(row, grad["shared"], rtol=1e-4, atol=1e-6)
@@ -54,10 +73,16 @@ def test_pullback_is_the_weighted_sum_of_rows(x_axis):
     tasks, params, batch = problems.classification(4, 8, 5, (7,), 3, x_axis)
     problem = tasks.problem(batch, KEY)
     weights = jnp.array([0.1, 0.0, 2.0, -1.0])
-    _, grads = problem.losses_and_grads(params)
+
+    @jax.jit
+    def both(params):
+        _, grads = problem.losses_and_grads(params)
+        return problem.pullback(params, weights), grads["shared"]
+
+    pulled, rows = both(params)
     assert_trees_close(
-        problem.pullback(params, weights),
-        mtopt.combine(weights, grads["shared"]),
+        pulled,
+        mtopt.combine(weights, rows),
         rtol=1e-4,
         atol=1e-6,
     )
@@ -95,7 +120,7 @@ def test_an_absent_task_has_no_loss_no_gradient_and_is_not_present(x_axis):
     tasks, params, batch = problems.classification(3, 6, 5, (7,), 4, x_axis)
     batch = mtopt.Batch(batch.x, batch.y, batch.mask.at[1].set(False))
     problem = tasks.problem(batch, KEY)
-    losses, grads = problem.losses_and_grads(params)
+    losses, grads = losses_and_grads(problem, params)
     assert problem.present.tolist() == [True, False, True]
     assert losses[1] == 0
     own = jax.tree.map(lambda leaf: leaf[1], (grads["shared"], grads["tasks"].values))
@@ -109,10 +134,10 @@ def test_each_task_can_be_evaluated_at_parameters_of_its_own():
     moved = jax.tree.map(
         lambda leaf: leaf[None] + shift.reshape(-1, *(1,) * leaf.ndim), params["shared"]
     )
-    losses, grads = problem.losses_and_grads({**params, "shared": moved}, shared_axis=0)
+    losses, grads = losses_and_grads(problem, {**params, "shared": moved}, 0)
     for k in range(3):
         own = jax.tree.map(lambda leaf, k=k: leaf[k], moved)
-        loss, grad = problem.losses_and_grads({**params, "shared": own})
+        loss, grad = losses_and_grads(problem, {**params, "shared": own})
         np.testing.assert_allclose(losses[k], loss[k], rtol=1e-5)
         assert_trees_close(
             jax.tree.map(lambda leaf, k=k: leaf[k], grads["shared"]),
@@ -125,22 +150,23 @@ def test_each_task_can_be_evaluated_at_parameters_of_its_own():
 def test_representation_gramian_is_that_of_the_explicit_jacobian():
     tasks, params, batch = problems.classification(3, 6, 5, (7,), 4, None, missing=0.3)
     problem = tasks.problem(batch, KEY)
-    z = problem.representation(params)
 
-    def losses_of(z):
+    def losses_at(z):
         heads = params["tasks"].values
         apply = jax.vmap(problems.classify, (0, None, 0, 0, None))
         return apply(heads, z, problem.batch.y, problem.batch.mask, None)
 
-    jacobian = jax.jacrev(losses_of)(z).reshape(3, -1)
-    np.testing.assert_allclose(
-        problem.representation_gramian(params), jacobian @ jacobian.T, rtol=1e-4
-    )
+    @jax.jit
+    def both(params):
+        jacobian = jax.jacrev(losses_at)(problem.representation(params)).reshape(3, -1)
+        return problem.representation_gramian(params), jacobian @ jacobian.T
+
+    np.testing.assert_allclose(*both(params), rtol=1e-4)
 
 
 def test_representation_gramian_of_disjoint_inputs_is_diagonal():
     tasks, params, batch = problems.classification(3, 6, 5, (7,), 4, 0)
-    products = tasks.problem(batch, KEY).representation_gramian(params)
+    products = jax.jit(tasks.problem(batch, KEY).representation_gramian)(params)
     assert np.all(np.asarray(products)[~np.eye(3, dtype=bool)] == 0)
     assert np.all(np.diagonal(products) > 0)
 
@@ -160,7 +186,7 @@ def test_the_randomness_of_a_task_does_not_depend_on_the_others(x_axis):
         ones = jnp.ones((len(task_names), 2))
         batch = mtopt.Batch(jnp.ones((*lead, 2, 3)), ones, ones.astype(bool))
         problem = tasks.problem(batch, KEY)
-        values = problem.losses({"shared": jnp.ones((3, 4)), "tasks": heads})
+        values = losses_of(problem, {"shared": jnp.ones((3, 4)), "tasks": heads})
         return dict(zip(task_names, values.tolist(), strict=True))
 
     few, many = losses(("b", "d")), losses(("a", "b", "c", "d"))
@@ -190,13 +216,16 @@ class TestGroups:
         self.problem = self.groups.problem(self.batch, KEY)
 
     def test_axis_k_is_the_sorted_names_of_all_groups(self):
-        losses, grads = self.problem.losses_and_grads(self.params)
-        parts = [
-            part.losses_and_grads({**self.params, "tasks": heads})
-            for part, heads in zip(
-                self.problem.parts, self.params["tasks"], strict=True
-            )
-        ]
+        @jax.jit
+        def whole_and_parts(params):
+            """In one program, which rounds both alike."""
+            parts = [
+                part.losses_and_grads({**params, "tasks": heads})
+                for part, heads in zip(self.problem.parts, params["tasks"], strict=True)
+            ]
+            return self.problem.losses_and_grads(params), parts
+
+        (losses, grads), parts = whole_and_parts(self.params)
         assert self.problem.names == ("a", "b", "c", "d")
         assert self.problem.present.tolist() == [True, True, True, False]
         for k, (group, index) in enumerate([(0, 0), (1, 0), (0, 1), (1, 1)]):
@@ -213,15 +242,15 @@ class TestGroups:
             lambda leaf: leaf[None] + shift.reshape(-1, *(1,) * leaf.ndim),
             self.params["shared"],
         )
-        losses = self.problem.losses({**self.params, "shared": moved}, shared_axis=0)
+        losses = losses_of(self.problem, {**self.params, "shared": moved}, 0)
         for k in range(4):
             own = jax.tree.map(lambda leaf, k=k: leaf[k], moved)
-            alone = self.problem.losses({**self.params, "shared": own})
+            alone = losses_of(self.problem, {**self.params, "shared": own})
             np.testing.assert_allclose(losses[k], alone[k], rtol=1e-6)
 
     def test_weighted_heads_find_their_weight_by_name(self):
         tx = mtopt.fixed_weighting(4, weights=(1.0, 2.0, 3.0, 4.0))
-        _, grads = self.problem.losses_and_grads(self.params)
+        _, grads = losses_and_grads(self.problem, self.params)
         updates, _ = tx.update(grads, tx.init(self.params), self.params)
         for group, name, weight in [(0, "a", 1), (1, "b", 2), (0, "c", 3)]:
             assert_trees_close(

@@ -269,7 +269,6 @@ def penalised():
     return expected, triples, dict(zip(FLAT, inside, strict=True))
 
 
-@pytest.mark.xdist_group("penalised")
 @pytest.mark.parametrize("name", AGGREGATORS)
 def test_any_aggregator_gets_the_same_gradient_of_the_penalty(name, penalised):
     """Beside its own direction and weights; nothing where there is none."""
@@ -281,7 +280,6 @@ def test_any_aggregator_gets_the_same_gradient_of_the_penalty(name, penalised):
     np.testing.assert_array_equal(weights, same)
 
 
-@pytest.mark.xdist_group("penalised")
 @pytest.mark.parametrize("name", FLAT)
 def test_flat_regions_and_penalties_commute(name, penalised):
     """The flat part of the direction takes no penalty, and the loss part takes one."""
@@ -295,7 +293,6 @@ def test_without_coefficients_it_is_the_aggregator():
     assert mtopt.add_penalty(aggregator, lambda *_: jnp.ones(()), 0) is aggregator
 
 
-@pytest.mark.xdist_group("penalised")
 def test_task_weights_are_for_losses_alone(penalised):
     expected, triples, _ = penalised
     with jax.enable_x64(True):
@@ -512,7 +509,6 @@ def step_flops(name, hidden):
     return step.lower(state, batch).compile().cost_analysis()["flops"]
 
 
-@pytest.mark.xdist_group("flops")
 @pytest.mark.parametrize(
     ("name", "larger"),
     [(name, DEEPER) for name in METHODS if name != "equal"] + [("both", WIDER)],

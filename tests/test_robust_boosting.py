@@ -134,6 +134,27 @@ def test_real_data_in_units_of_the_target_beside_the_published(tmp_path):
     assert "10.445" in text
 
 
+PUBLISHED = {
+    "school": (50, 50, 20),
+    "computer": (50, 30, 0),
+    "abalone": (50, 50, 100),
+    "landmine": (50, 50, 50),
+    "bank": (50, 50, 100),
+}
+
+
+@pytest.mark.slow  # a program to compile for each
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_settings_give_the_published_score(name, data_dir, tmp_path):
+    n1, n2, n3 = PUBLISHED[name]
+    method = f"r_mtgb(num_shared={n1}, num_partition={n2}, num_task_specific={n3})"
+    folder = tmp_path / "run"
+    results = run(real, folder, data_dir, data=(name,), methods=(method,), seeds=(0,))
+    entry = results["data"][name]["learners"][method]
+    measure = report.MEASURES[real.SOURCES[name].kind].names[0]
+    assert entry[measure][0] == pytest.approx(entry["published"], rel=0.02)
+
+
 def test_a_single_learner_of_classes_has_neither_theta_nor_rank(tmp_path):
     write_set(tmp_path / "data", "bank", drawn(num_classes=2))
     folder, methods = tmp_path / "run", ("pooling(num_shared=2)",)

@@ -1,5 +1,6 @@
 """Methods of every kind on four devices equal themselves on one, in a process apart."""
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -8,7 +9,7 @@ import pytest
 
 SCRIPT = """
     import os
-    os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
+    os.environ["XLA_FLAGS"] += " --xla_force_host_platform_device_count=4"
     import jax, numpy as np, optax
     import mtopt, problems
     from test_invariants import make
@@ -45,7 +46,11 @@ def test_data_parallel_steps_equal_those_of_one_device(x_axis, request):
     run = subprocess.run(
         [sys.executable, "-c", script],
         cwd=folder,
-        env={"PYTHONPATH": f"{folder}:{folder.parent}", "JAX_PLATFORMS": "cpu"},
+        env={
+            "PYTHONPATH": f"{folder}:{folder.parent}",
+            "JAX_PLATFORMS": "cpu",
+            "XLA_FLAGS": os.environ["XLA_FLAGS"],
+        },
         capture_output=True,
         text=True,
         check=False,

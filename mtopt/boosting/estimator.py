@@ -128,6 +128,13 @@ class _MultiTaskBoosting(BaseEstimator):
 class MultiTaskBoostingRegressor(RegressorMixin, _MultiTaskBoosting):
     """R-MTGB for regression; see :func:`mtopt.boosting.fit`.
 
+    NaN in X counts as below every number, in training and in predictions. Categories
+    go in as one-hot columns, as in the paper: scikit-learn's ``OneHotEncoder`` before
+    the estimator, dense, and the task past it as a parameter of the last step. With
+    scikit-learn's metadata routing, ``set_fit_request(task=True)`` and
+    ``set_score_request(task=True)`` take the task through a ``GridSearchCV``;
+    ``task_column`` does without.
+
     Args:
       num_shared: iterations of block 1.
       num_partition: iterations of block 2, outlier tasks apart from the rest.
@@ -159,6 +166,20 @@ class MultiTaskBoostingRegressor(RegressorMixin, _MultiTaskBoosting):
       ...                                    num_task_specific=0, random_state=0)
       >>> print(f"{model.fit(X, y, task=task).score(X, y, task=task):.3f}")
       1.000
+
+      One column of categories, and the task of every row beside it:
+
+      >>> from sklearn.pipeline import make_pipeline
+      >>> from sklearn.preprocessing import OneHotEncoder
+      >>> colours = np.array([["red"], ["green"], ["blue"]] * 8)
+      >>> task = np.arange(24) % 2
+      >>> y = np.where(colours[:, 0] == "green", 3., 1.) + task
+      >>> encoder = OneHotEncoder(sparse_output=False, handle_unknown="ignore")
+      >>> pipe = make_pipeline(encoder, MultiTaskBoostingRegressor(
+      ...     num_shared=1, num_partition=0, num_task_specific=1, learning_rate=1.))
+      >>> pipe = pipe.fit(colours, y, multitaskboostingregressor__task=task)
+      >>> pipe.predict(colours[:3], task=np.array([0, 0, 1])).round(3).tolist()
+      [1.0, 3.0, 2.0]
     """
 
     def fit(self, X, y, task=None, sample_weight=None):
@@ -178,8 +199,8 @@ class MultiTaskBoostingRegressor(RegressorMixin, _MultiTaskBoosting):
 class MultiTaskBoostingClassifier(ClassifierMixin, _MultiTaskBoosting):
     """R-MTGB for two classes or more; see :func:`mtopt.boosting.fit`.
 
-    Args and attributes are :class:`MultiTaskBoostingRegressor`'s, and ``classes_``, the
-    labels of the classes, sorted.
+    Args, attributes, NaN and categories are :class:`MultiTaskBoostingRegressor`'s, and
+    ``classes_`` the labels of the classes, sorted.
 
     Example:
       >>> X = np.linspace(-1, 1, 40)[:, None]

@@ -74,14 +74,16 @@ def fit(
     alone. Which of the two groups is called the outliers is a matter of the initial
     theta: with -theta both change places.
 
-    The whole fit is one compiled program whose cost is linear in rows, features,
-    iterations and depth, whatever the number of tasks. It can be jitted, and vmapped
-    over ``theta``, ``key``, ``learning_rate``, ``weights`` and data of equal shape;
-    what is traced is not checked.
+    The whole fit is one compiled program whose cost is linear in rows, features and
+    iterations, whatever the number of tasks; a level of splits below the first, for
+    which rows are sorted once, costs several times the first. It can be jitted, and
+    vmapped over ``theta``, ``key``, ``learning_rate``, ``weights`` and data of equal
+    shape; what is traced is not checked.
 
     Args:
-      features: one row a sample. They are compared in float32. NaN counts as below
-        every number, here and in predictions, so that it always goes left.
+      features: one row a sample. They are compared in float32. NaN, and minus
+        infinity with it, counts as below every number, here and in predictions, so
+        that it always goes left. A category is one-hot columns, as in the paper.
       targets: numbers, vectors of O numbers, or with ``num_classes`` classes in
         0..num_classes-1.
       task: of every row, in 0..num_tasks-1.

@@ -1,7 +1,5 @@
 """Ten annotators of handwritten digits, some of whom do not do as they were told."""
 
-from typing import Literal
-
 import numpy as np
 
 from mtopt.batch import Batch
@@ -10,15 +8,13 @@ from mtopt.data.multi_digits import SHARES
 from mtopt.data.pairs import split_sources
 from mtopt.errors import expect, expect_one_of
 
-Plant = Literal["adversarial", "noisy", "unrelated"]
-
 PLANTS = ("adversarial", "noisy", "unrelated")
 CLASSES = 10
 
 
 def planted_outliers(
     *,
-    plant: Plant = "adversarial",
+    plant: str = "adversarial",
     num_tasks: int = 10,
     num_outliers: int = 3,
     keep_outliers: bool = True,

@@ -20,7 +20,7 @@ class Offset(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(outputs))
 
     def __call__(self, outputs):  # noqa: D102
-        return outputs + self.bias[...].astype(outputs.dtype)
+        return outputs + self.bias[...].astype(outputs.dtype)[None]
 
 
 def pooled_mlp(

@@ -217,6 +217,27 @@ def read_result(folder: pathlib.Path) -> dict[str, np.ndarray] | None:
     }
 
 
+def read_per_task(folder: pathlib.Path, name: str) -> dict[str, np.ndarray]:
+    """What the training records of a run hold of one number per task.
+
+    Args:
+      folder: of the run.
+      name: an entry of :data:`PER_TASK`, or ``loss``.
+
+    Returns:
+      ``step [T]`` and ``values [S, T, K]``; of a number that the run has not, none.
+    """
+    values, steps = {}, []
+    for record in read_records(folder / "metrics.jsonl"):
+        if name in record and record["split"] == "train":
+            values.setdefault(record["seed"], []).append(list(record[name].values()))
+            steps.append(record["step"])
+    return {
+        "step": np.unique(steps),
+        "values": np.array(list(values.values()), np.float64),
+    }
+
+
 def resume(
     program: Program, seeds: Sequence[int], checkpoints: Checkpoints
 ) -> tuple[TrainState, Chosen]:
