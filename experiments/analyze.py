@@ -35,7 +35,7 @@ from mtopt.errors import UserError, expect
 from mtopt.models import Model
 from mtopt.models.heads import per_sample_loss
 from mtopt.training.checkpoint import Checkpoints
-from mtopt.training.loop import read_result, resume
+from mtopt.training.fit import read_result, restore
 from mtopt.training.program import shared_program
 from mtopt.training.writer import write_json
 
@@ -299,7 +299,7 @@ def _restored(
         with Checkpoints(place) as checkpoints:
             if checkpoints.latest is None:
                 raise UserError(f"no checkpoint in {place}: run the method again")
-            state, _ = resume(program, seeds, checkpoints)
+            state, _ = restore(program, seeds, checkpoints)
         for s in range(len(seeds)):
             pairs.append(
                 jax.tree.map(

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -11,6 +11,7 @@ from experiments.pictures import INK, head, save, style_of, tidy
 from experiments.table import align, cells
 from mtopt.metrics import mean_rank
 
+RAW, UNTRAINED = "raw features", "untrained encoder"
 METRICS = ("classification", "partition", "NMI", "link AUC", "Hits@20")
 RANKED = 4  # Hits@20 is of the same task as the AUC
 LEGEND = """\
@@ -19,6 +20,24 @@ Classification and partition: test accuracy of logistic regression on frozen emb
 Hits@20: held-out edges, from an encoder that never saw them. Means and standard
 deviations over seeds; higher is better. Rank: mean over the first four columns among
 the trained encoders; 1 is best."""
+
+
+class Course(NamedTuple):
+    """What a method's training records hold, for S seeds, T steps and K pretexts.
+
+    Attributes:
+      steps: ``[T]``.
+      losses: ``[S, T, K]``.
+      weights: ``[S, T, K]``; empty for a method without any.
+      norms: of the gradients, ``[S, T, K]``; empty for a pretext alone.
+      cosines: between them, ``[S, T, K, K]``; likewise.
+    """
+
+    steps: np.ndarray
+    losses: np.ndarray
+    weights: np.ndarray
+    norms: np.ndarray
+    cosines: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,9 +49,9 @@ class Downstream:
       data: the name of the graph.
       steps: of every encoder.
       pretexts: the names of the tasks that methods reconcile, sorted.
-      scores: row to ``[S, 5]``, a column for each of :data:`METRICS`; the first two
-        rows are not trained.
-      records: method to the training records of every seed.
+      scores: row to ``[S, 5]``, a column for each of :data:`METRICS`; the first two,
+        :data:`RAW` (one seed) and :data:`UNTRAINED`, are not trained.
+      courses: method to its records.
       metis: whether METIS cut the graph.
     """
 
@@ -41,7 +60,7 @@ class Downstream:
     steps: int
     pretexts: tuple[str, ...]
     scores: dict[str, np.ndarray]
-    records: dict[str, list[list[dict[str, Any]]]]
+    courses: dict[str, Course]
     metis: bool
 
 
@@ -49,16 +68,16 @@ def table(result: Downstream) -> str:
     """The scores, and what the methods made of the pretexts, without a final newline.
 
     Example:
-      >>> scores = {name: np.full((1, 5), 0.5) for name in ("raw", "untrained", "mgda")}
+      >>> scores = {name: np.full((1, 5), 0.5) for name in (RAW, UNTRAINED, "mgda")}
       >>> print(table(Downstream("demo", "ring", 9, ("a",), scores, {}, True)))
       ... # doctest: +ELLIPSIS
       demo on ring: frozen embeddings after 9 steps, 1 seed
       <BLANKLINE>
-                 classification  partition    NMI  link AUC  Hits@20  rank ↓
-      ---------...
-      raw                 0.500      0.500  0.500     0.500    0.500       –
-      untrained           0.500      0.500  0.500     0.500    0.500       –
-      mgda                0.500      0.500  0.500     0.500    0.500    1.00
+                         classification  partition    NMI  link AUC  Hits@20  rank ↓
+      -----------------...
+      raw features                0.500      0.500  0.500     0.500    0.500       –
+      untrained encoder           0.500      0.500  0.500     0.500    0.500       –
+      mgda                        0.500      0.500  0.500     0.500    0.500    1.00
       <BLANKLINE>
       Classification and partition: ...
     """
@@ -73,8 +92,9 @@ def table(result: Downstream) -> str:
         cut="parts by METIS" if result.metis else "parts by spectral clustering"
     )
     lines = [_title(result), "", *align(columns), "", legend]
-    for text, seeds in result.records.items():
-        lines += ["", *_pretext_lines(text, seeds, result.pretexts)]
+    if len(result.pretexts) > 1:
+        for text, course in result.courses.items():
+            lines += ["", *_pretext_lines(text, course, result.pretexts)]
     return "\n".join(lines)
 
 
@@ -96,41 +116,51 @@ def summary(result: Downstream) -> dict[str, Any]:
         "partition": "metis" if result.metis else "spectral clustering",
         "pretexts": {
             text: {
-                "weights": _mean(seeds, "weights", result.pretexts),
-                "norms": _mean(seeds, "norm", result.pretexts),
-                "cosines": _mean_cosines(seeds),
+                "weights": _mean(course.weights),
+                "norms": _mean(course.norms),
+                "cosines": _mean(course.cosines),
             }
-            for text, seeds in result.records.items()
+            for text, course in result.courses.items()
         },
     }
 
 
 def picture(result: Downstream, path: str | os.PathLike[str]) -> None:
-    """Draws the weights over time, and the mean cosines of the tasks' gradients.
+    """Draws what the tasks weigh and move over time, and how far they agree.
 
     Args:
       result: a row of panels for each method.
       path: the PNG file to write.
     """
-    count = len(result.records)
-    figure = Figure(figsize=(11, 0.8 + 3.4 * count), layout="constrained")
-    panels = figure.subplots(count, 2, squeeze=False)
+    count = len(result.courses)
+    figure = Figure(figsize=(15, 0.8 + 3.4 * count), layout="constrained")
+    panels = figure.subplots(count, 3, squeeze=False)
     labels = [name.replace("_", " ") for name in result.pretexts]
-    for (left, right), (text, seeds) in zip(
-        panels, result.records.items(), strict=True
+    for (left, middle, right), (text, course) in zip(
+        panels, result.courses.items(), strict=True
     ):
-        for i, (name, label) in enumerate(zip(result.pretexts, labels, strict=True)):
-            steps, weights = _course(seeds, name)
-            left.plot(steps, weights, label=label, ms=0, lw=1.6, **_line(i))
+        for i, label in enumerate(labels):
+            weights = _over_seeds(course)[:, i]
+            left.plot(course.steps, weights, label=label, lw=1.6, **_line(i))
+            lengths = weights * course.norms.mean(axis=0)[:, i]
+            middle.plot(course.steps, lengths, lw=1.6, **_line(i))
         tidy(left)
+        tidy(middle)
         left.set_ylim(bottom=0)
         left.set(xlabel="step", ylabel="weight")
+        middle.set(xlabel="step", ylabel="weight x gradient norm", yscale="log")
         left.set_title(text, loc="left", fontsize=10, color=INK)
-        matrix = _mean_cosines(seeds)
+        matrix = np.array(_mean(course.cosines))
         image = right.imshow(matrix, vmin=-1, vmax=1, cmap="RdBu")
         for i, j in np.ndindex(*matrix.shape):
             right.text(
-                j, i, f"{matrix[i, j]:+.2f}", ha="center", va="center", fontsize=8
+                j,
+                i,
+                f"{matrix[i, j]:+.2f}",
+                ha="center",
+                va="center",
+                fontsize=8,
+                color="white" if abs(matrix[i, j]) > 0.6 else INK,
             )
         right.set_xticks(range(len(labels)), labels, rotation=25, ha="right")
         right.set_yticks(range(len(labels)), labels)
@@ -149,29 +179,25 @@ def _line(i: int) -> dict[str, Any]:
     return {"color": style["color"], "linestyle": style["linestyle"]}
 
 
-def _course(seeds: list[list[dict[str, Any]]], name: str) -> tuple[list, np.ndarray]:
-    """Steps, and the mean weight of a task over seeds."""
-    weighed = [[r for r in records if "weights" in r] for records in seeds]
-    steps = [record["step"] for record in weighed[0]]
-    weights = [[record["weights"][name] for record in own] for own in weighed]
-    return steps, np.mean(weights, axis=0)
+def _over_seeds(course: Course) -> np.ndarray:
+    """Mean weights ``[T, K]``; NaN for a method that has none."""
+    if not course.weights.size:
+        return np.full(course.losses.shape[1:], np.nan)
+    return course.weights.mean(axis=0)
 
 
-def _pretext_lines(
-    text: str, seeds: list[list[dict[str, Any]]], pretexts: tuple[str, ...]
-) -> list[str]:
+def _pretext_lines(text: str, course: Course, pretexts: tuple[str, ...]) -> list[str]:
     """A row for each pretext: its weight, its gradient's norm, its conflicts."""
-    weights = _mean(seeds, "weights", pretexts)
-    norms = _mean(seeds, "norm", pretexts)
-    cosine = _mean_cosines(seeds)
-    share = np.array(norms) * np.array(weights)
+    weights = _over_seeds(course).mean(axis=0)
+    norms, cosines = _mean(course.norms), _mean(course.cosines)
+    share = np.array(norms) * weights
     columns = [
         [text, *pretexts],
         ["weight", *(f"{w:.3f}" for w in weights)],
         ["norm", *(f"{n:.3g}" for n in norms)],
         ["weight x norm", *(f"{s:.2g}" for s in share)],
         *(
-            [name[:14], *(f"{cosine[i, k]:+.2f}" for i in range(len(pretexts)))]
+            [name[:14], *(f"{row[k]:+.2f}" for row in cosines)]
             for k, name in enumerate(pretexts)
         ),
     ]
@@ -181,20 +207,9 @@ def _pretext_lines(
     ]
 
 
-def _mean(seeds, field: str, pretexts: tuple[str, ...]) -> list[float]:
-    """The mean over seeds and records of a number of every task; nan without any."""
-    rows = [
-        [record[field][name] for name in pretexts]
-        for records in seeds
-        for record in records
-        if field in record
-    ]
-    return np.mean(rows, axis=0).tolist() if rows else [float("nan")] * len(pretexts)
-
-
-def _mean_cosines(seeds) -> np.ndarray:
-    found = [r["cosine"] for records in seeds for r in records if "cosine" in r]
-    return np.mean(np.array(found, float), axis=0)
+def _mean(values: np.ndarray) -> list[Any]:
+    """Over seeds and steps; nothing of nothing."""
+    return values.mean(axis=(0, 1)).tolist() if values.size else []
 
 
 def _rank(ranks: dict[str, float], name: str) -> str:
@@ -202,7 +217,7 @@ def _rank(ranks: dict[str, float], name: str) -> str:
 
 
 def _title(result: Downstream) -> str:
-    seeds = len(next(iter(result.scores.values())))
+    seeds = len(result.scores[UNTRAINED])
     count = f"{seeds} seed" + "s" * (seeds > 1)
     where = f"{result.experiment} on {result.data}"
     return f"{where}: frozen embeddings after {result.steps:,} steps, {count}"

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from tqdm import tqdm
 
 import mtopt
 from experiments import calls, pictures
+from experiments.bar import Bar
 from experiments.built import (
     DTYPES,
     load,
@@ -27,7 +27,7 @@ from mtopt.data.dataset import Dataset
 from mtopt.errors import UserError
 from mtopt.metrics import METRICS
 from mtopt.training import tensorboard
-from mtopt.training.loop import Schedule, fit, read_result
+from mtopt.training.fit import FitSchedule, fit, read_result
 from mtopt.training.program import Program, separate_program, shared_program
 
 SINGLE_TASK = "single-task models"
@@ -91,12 +91,12 @@ def prepare_training(
         raise UserError(f"seeds are {config.seeds}: expected none below 0")
     if config.dtype not in DTYPES:
         raise UserError(f"dtype is {config.dtype!r}: expected one of {tuple(DTYPES)}")
-    schedule = Schedule(
-        config.steps,
-        config.batch_size,
-        config.eval_every,
-        config.log_every,
-        config.checkpoint_every,
+    schedule = FitSchedule(
+        steps=config.steps,
+        log_every=config.log_every,
+        checkpoint_every=config.checkpoint_every,
+        batch_size=config.batch_size,
+        eval_every=config.eval_every,
     )
     if config.tensorboard:
         tensorboard.require()
@@ -147,7 +147,7 @@ def _train(
     text: str,
     program: Callable[[str, int], Program],
     dataset: Dataset,
-    schedule: Schedule,
+    schedule: FitSchedule,
     stacks: Sequence[tuple[int, ...]],
     folder: pathlib.Path,
     events: bool,
@@ -159,7 +159,7 @@ def _train(
         place = place_of(folder, text, seeds)
         if read_result(place) is None:
             built = built or program(text, len(seeds))
-            with _Bar(text, seeds, schedule.steps, dataset.tasks) as bar:
+            with Bar(text, seeds, schedule.steps, dataset.tasks) as bar:
                 fit(
                     built,
                     dataset,
@@ -187,32 +187,3 @@ def _say(text: str, result: dict[str, np.ndarray], dataset: Dataset) -> None:
         for metric, value in zip(metrics, pooled, strict=True)
     )
     print(f"{text}: test over all samples of all tasks: {numbers}", flush=True)
-
-
-class _Bar:
-    """A progress bar on a terminal; nothing in a log file."""
-
-    def __init__(
-        self, text: str, seeds: Sequence[int], steps: int, tasks: Sequence[str]
-    ):
-        self._tasks = tasks
-        label = f"{text} x{len(seeds)}" if len(seeds) > 1 else f"{text} seed {seeds[0]}"
-        self._bar = tqdm(
-            total=steps, desc=label, unit="step", disable=None, leave=False
-        )
-
-    def __enter__(self) -> "_Bar":
-        return self
-
-    def __exit__(self, *exception):
-        self._bar.close()
-
-    def update(self, step: int, losses: np.ndarray) -> None:
-        self._bar.update(step - self._bar.n)
-        if np.isnan(losses).all():  # nothing has run yet
-            self._bar.set_postfix_str("compiling")
-        elif len(self._tasks) <= 4:
-            shown = zip(self._tasks, losses, strict=True)
-            self._bar.set_postfix({task: f"{loss:.3f}" for task, loss in shown})
-        else:
-            self._bar.set_postfix(mean_loss=f"{losses.mean():.3f}")

@@ -50,7 +50,7 @@ def compiled(function, *args):
 
 @functools.cache
 def start():
-    return jax.jit(TOGETHER.init)(jax.random.key(0))
+    return jax.jit(TOGETHER.init)(jax.random.key(0))[0]
 
 
 @functools.cache
@@ -68,7 +68,7 @@ def solved():
 def alone(name):
     """A task of its own: what its gradient costs, its loss and its gradient."""
     model = pretext_model(ENCODER, {name: PRETEXT[name]})
-    params = jax.jit(model.init)(jax.random.key(0))
+    params, _ = jax.jit(model.init)(jax.random.key(0))
 
     def own(params, graph, key):
         def loss(shared, head):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pathlib
 
 import numpy as np
 import pytest
@@ -18,17 +19,20 @@ def tiny(**changed):
         "methods": ("mgda(normalize='l2')",),
         "pretexts": ("feature_reconstruction", "node_graph_information"),
         "alone": False,
-        "hidden": (6,),
+        "encoder": "gcn(hidden=(6,))",
         "seeds": (0,),
         "steps": 6,
         "log_every": 2,
         "checkpoint_every": 3,
-        "splits": 1,
-        "exponents": (0,),
-        "clusterings": 1,
-        "parts": 3,
+        "evaluation": pareto_gnn.Evaluation(splits=1, exponents=(0,), parts=3),
     }
     return dataclasses.replace(config, **{**small, **changed})
+
+
+def told(path):
+    """The records of a run, without its speed."""
+    records = read_records(path)
+    return [{k: v for k, v in r.items() if k != "steps_per_second"} for r in records]
 
 
 def run(folder, **changed):
@@ -47,24 +51,33 @@ def test_it_ends_with_a_table_and_resumes_to_the_same_numbers(tmp_path, capsys):
     assert np.isfinite(results["scores"]["mgda(normalize='l2')"]).all()
     assert "classification" in capsys.readouterr().out
     assert (tmp_path / "whole" / "pretexts.png").stat().st_size > 10_000
-    place = tmp_path / "whole" / "mgda-normalize-l2" / "seed-0" / "whole"
-    records = read_records(place / "metrics.jsonl")
-    assert [record["step"] for record in records] == [1, 3, 5]
-    assert all(np.shape(record["cosine"]) == (2, 2) for record in records)
-    # Two unit gradients always weigh the same.
-    weights = list(records[1]["weights"].values())
-    np.testing.assert_allclose(weights, 0.5, atol=1e-4)
+    place = pathlib.Path("mgda-normalize-l2", "seed-0", "whole", "metrics.jsonl")
+    records = told(tmp_path / "whole" / place)
+    assert [record["step"] for record in records] == [2, 4, 6]
+    for record in records:
+        cosines = np.array(list(record["cosine"].values()))
+        np.testing.assert_allclose(np.diag(cosines), 1, rtol=1e-5)
+        # Two unit gradients always weigh the same.
+        weights = list(record["weights"].values())
+        np.testing.assert_allclose(weights, 0.5, atol=1e-4)
 
     run(tmp_path / "parts", steps=3)
     (tmp_path / "parts" / "scores.npz").unlink()
     resumed = run(tmp_path / "parts")
     assert resumed["scores"] == results["scores"]
-    again = (
-        place.parent.parent.parent.parent
-        / "parts"
-        / place.relative_to(tmp_path / "whole")
+    # Three steps end with a record that a run of six has not.
+    resumed = told(tmp_path / "parts" / place)
+    assert [record for record in resumed if record["step"] != 3] == records
+
+
+def test_the_published_settings_can_be_written_down():
+    config = tiny(
+        pretexts=(
+            "decorrelation(sample='saint(nodes=40)')",
+            "node_subgraph_contrast(sample='ego(seeds=8, hops=3, nodes=40)', hidden=4)",
+        )
     )
-    assert read_records(again / "metrics.jsonl") == records
+    pareto_gnn.prepare(config, "pareto_gnn", None)
 
 
 @pytest.mark.parametrize(
@@ -73,10 +86,14 @@ def test_it_ends_with_a_table_and_resumes_to_the_same_numbers(tmp_path, capsys):
         ({"pretexts": ("contrst",)}, "no pretext 'contrst'"),
         ({"methods": ("mgda", "mgda")}, "methods is .* expected no entry twice"),
         ({"methods": ()}, "nothing to train"),
+        ({"pretexts": ()}, "pretexts is .* expected one entry at least"),
+        ({"pretexts": ("decorrelation", "decorrelation()")}, "none of them twice"),
+        ({"pretexts": ("decorrelation(sample='sain(nodes=9)')",)}, "no sampler 'sain'"),
+        ({"encoder": "gcn(hidden=())"}, "hidden"),
         ({"seeds": (-1,)}, "seeds is"),
-        ({"steps": 0}, "steps is 0: expected 1 or more"),
+        ({"steps": 0}, "steps is 0: expected at least 1"),
         ({"data": "graph_npz(path='nowhere.npz')"}, "no file nowhere.npz"),
-        ({"temperature": 0.0, "pretexts": ("node_subgraph_contrast",)}, "temperature"),
+        ({"pretexts": ("node_subgraph_contrast(temperature=0)",)}, "temperature"),
         ({"methods": ("mgda(space='representation')",)}, "cannot train pretext tasks"),
     ],
 )

@@ -1,5 +1,6 @@
 """Runs: learning, choosing on validation, stopping and going on."""
 
+import dataclasses
 import json
 import shutil
 import sys
@@ -15,11 +16,11 @@ from mtopt.data.dataset import ArraySplit, Dataset
 from mtopt.models import MODELS
 from mtopt.training import tensorboard
 from mtopt.training.checkpoint import Checkpoints
-from mtopt.training.loop import Schedule, fit, read_result
+from mtopt.training.fit import FitSchedule, fit, read_result
 from mtopt.training.program import separate_program, shared_program
 from mtopt.training.writer import MetricWriter, read_records
 
-SCHEDULE = Schedule(
+SCHEDULE = FitSchedule(
     steps=40, batch_size=16, eval_every=10, log_every=5, checkpoint_every=10
 )
 
@@ -71,7 +72,14 @@ def program(data, num_seeds, method="mgda", separate=False, dropout=0.0):
 @pytest.mark.parametrize("separate", [False, True])
 def test_a_run_learns_and_leaves_its_files(tmp_path, x_axis, kind, separate):
     data = dataset(x_axis, kind)
-    schedule = Schedule(200, 32, 50, 10, 100)
+    schedule = dataclasses.replace(
+        SCHEDULE,
+        steps=200,
+        batch_size=32,
+        eval_every=50,
+        log_every=10,
+        checkpoint_every=100,
+    )
     built = program(data, 2, "equal_weighting", separate)
     result = fit(built, data, schedule, tmp_path, seeds=(0, 1))
     primary = result.test.metrics[..., 0]
@@ -172,7 +180,7 @@ def test_a_checkpoint_of_another_model_is_named(tmp_path):
 
 def test_the_model_is_chosen_on_validation_not_at_the_end(tmp_path):
     data = dataset(None, noise=3.0, num_samples=16)
-    schedule = Schedule(400, 16, 20, 20, 400)
+    schedule = dataclasses.replace(SCHEDULE, steps=400, eval_every=20)
     result = fit(program(data, 2), data, schedule, tmp_path, seeds=(0, 1))
     curves = read_result(tmp_path)
     mean = curves["validation"].mean(axis=2)
@@ -183,7 +191,7 @@ def test_the_model_is_chosen_on_validation_not_at_the_end(tmp_path):
 
 def test_single_task_models_are_chosen_task_by_task(tmp_path):
     data = dataset(None, noise=3.0, num_samples=16)
-    schedule = Schedule(200, 16, 20, 20, 200)
+    schedule = dataclasses.replace(SCHEDULE, steps=200, eval_every=20)
     built = program(data, 2, "equal_weighting", separate=True)
     result = fit(built, data, schedule, tmp_path, seeds=(0, 1))
     curves = read_result(tmp_path)
@@ -253,7 +261,7 @@ def test_a_loss_that_is_no_longer_finite_stops_the_run_with_its_name(tmp_path):
         data.target_mean,
         data.target_std,
     )
-    every_step = Schedule(5, 16, 5, 1, 5)
+    every_step = dataclasses.replace(SCHEDULE, steps=5, log_every=1)
     with pytest.raises(mtopt.UserError, match="loss of task 'b' is inf at step 1 "):
         fit(program(data, 1), data, every_step, tmp_path, seeds=(0,))
 
@@ -277,7 +285,7 @@ def test_records_keep_what_is_whole_and_drop_half_a_line(tmp_path):
 def test_a_schedule_without_steps_is_an_error(field):
     values = {"steps": 1, "batch_size": 1, "eval_every": 1, "log_every": 1}
     with pytest.raises(mtopt.UserError, match=f"{field} is 0"):
-        Schedule(**(values | {"checkpoint_every": 1, field: 0}))
+        FitSchedule(**(values | {"checkpoint_every": 1, field: 0}))
 
 
 def test_tensorboard_gets_what_the_json_lines_get(tmp_path):
@@ -285,9 +293,8 @@ def test_tensorboard_gets_what_the_json_lines_get(tmp_path):
     built = program(data, 2)
     fit(built, data, SCHEDULE, tmp_path, seeds=(0, 1), tensorboard=True)
     for seed in (0, 1):
-        events = list((tmp_path / f"tensorboard/seed-{seed}").glob("events*"))
-        assert len(events) == 1
-        content = events[0].read_bytes()
+        events = (tmp_path / f"tensorboard/seed-{seed}").glob("events*")
+        content = b"".join(file.read_bytes() for file in events)
         for tag in (b"train/loss/a", b"valid/accuracy/b", b"test/pooled_accuracy"):
             assert tag in content
 

@@ -1,4 +1,10 @@
-"""Graphs of static shape: padded edges, sparse features, samples made inside jit."""
+"""Graphs of static shape: padded edges, sparse features, samples made inside jit.
+
+:data:`SAMPLERS` maps the name of every sampler that takes a part of a graph to its
+factory.
+"""
+
+from collections.abc import Callable
 
 from mtopt.graphs.features import Features as Features
 from mtopt.graphs.graph import Graph as Graph
@@ -13,3 +19,5 @@ from mtopt.graphs.sampling import random_nodes as random_nodes
 from mtopt.graphs.sampling import saint as saint
 from mtopt.graphs.sampling import shuffle as shuffle
 from mtopt.graphs.sampling import whole as whole
+
+SAMPLERS: dict[str, Callable[..., Sampler]] = {"ego": ego, "saint": saint}

@@ -86,7 +86,7 @@ def gcn(
 
     Example:
       >>> import numpy as np
-      >>> from mtopt.graphs import Features
+      >>> from mtopt.graphs import Features, Graph
       >>> encoder = gcn(3, hidden=(8, 4))
       >>> params = encoder.init(jax.random.key(0))
       >>> graph = Graph.of(Features.dense(jnp.eye(3)), np.array([[0, 1]]))

@@ -21,15 +21,16 @@ class PretextModel(NamedTuple):
 
     Attributes:
       tasks: a group for every pretext, for :func:`mtopt.make_train_step`.
-      init: ``key -> {"shared": {"encoder": ..., "mask_token": [F]}, "tasks": ...}``.
+      init: ``key -> (params, None)``, the parameters ``{"shared": {"encoder": ...,
+        "mask_token": [F]}, "tasks": ...}`` and no model state.
+      predict: ``(params, None, graph) -> [N, width]``, the encoder on a whole graph.
       batch: ``graph -> batch``, the graph as the one sample of every task.
-      embed: ``(params, graph) -> [N, width]``, the encoder on a whole graph.
     """
 
     tasks: TaskGroups
-    init: Callable[[PRNGKeyArray], Params]
+    init: Callable[[PRNGKeyArray], tuple[Params, None]]
+    predict: Callable[[Params, None, Graph], Any]
     batch: Callable[[Graph], Batch]
-    embed: Callable[[Params, Graph], Any]
 
 
 def pretext_model(encoder: Encoder, pretexts: Mapping[str, Pretext]) -> PretextModel:
@@ -60,13 +61,13 @@ def pretext_model(encoder: Encoder, pretexts: Mapping[str, Pretext]) -> PretextM
       ...     "decorrelation": decorrelation(encoder),
       ...     "information": node_graph_information(encoder)})
       >>> tx = optax.chain(mtopt.mgda(2, normalize="l2"), optax.adamw(1e-3))
-      >>> params = model.init(jax.random.key(0))
+      >>> params, _ = model.init(jax.random.key(0))
       >>> state = mtopt.TrainState.create(params, tx, jax.random.key(1))
       >>> x = Features.dense(jnp.eye(3))
       >>> graph = Graph.of(x, np.array([[0, 1], [1, 2]]))
       >>> step = mtopt.make_train_step(model.tasks, tx)
       >>> state, metrics = step(state, model.batch(graph))
-      >>> metrics["losses"].shape, model.embed(state.params, graph).shape
+      >>> metrics["losses"].shape, model.predict(state.params, None, graph).shape
       ((2,), (3, 4))
 
     References:
@@ -88,7 +89,7 @@ def pretext_model(encoder: Encoder, pretexts: Mapping[str, Pretext]) -> PretextM
             heads.append(PerTask.stack({name: pretexts[name].init(own)}))
         token = jnp.zeros(encoder.features, jnp.float32)
         shared = {"encoder": encoder.init(encoder_key), "mask_token": token}
-        return {"shared": shared, "tasks": tuple(heads)}
+        return {"shared": shared, "tasks": tuple(heads)}, None
 
     def batch(graph):
         one = jax.tree.map(lambda leaf: leaf[None], graph)
@@ -96,10 +97,11 @@ def pretext_model(encoder: Encoder, pretexts: Mapping[str, Pretext]) -> PretextM
         there = jnp.ones((1, 1), bool)
         return Batch(one, (nothing,) * len(names), (there,) * len(names))
 
-    def embed(params, graph):
+    def predict(params, model_state, graph):
+        del model_state
         return encoder.apply(params["shared"]["encoder"], graph)
 
-    return PretextModel(groups, init, batch, embed)
+    return PretextModel(groups, init, predict, batch)
 
 
 def _group(name: str, pretext: Pretext) -> Tasks:

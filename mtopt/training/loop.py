@@ -1,29 +1,27 @@
-"""The training loop: steps, validation, checkpoints, and the model it chooses."""
+"""The training loop: batches in, records and checkpoints out, from where it stopped."""
 
 import contextlib
 import dataclasses
-import json
 import pathlib
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from mtopt.data.dataset import Dataset
+from mtopt.batch import Batch
 from mtopt.errors import UserError
-from mtopt.metrics import METRICS
 from mtopt.step import TrainState
 from mtopt.training.checkpoint import Checkpoints
-from mtopt.training.evaluate import Scores, evaluate
 from mtopt.training.program import Program
 from mtopt.training.tensorboard import TensorBoard
-from mtopt.training.writer import MetricWriter, read_records, write_json
+from mtopt.training.writer import MetricWriter, read_records
 
 Progress = Callable[[int, np.ndarray], None]
+Write = Callable[[dict[str, Any]], None]
 
 PER_TASK = {
     "weights": "opt_state",
@@ -36,12 +34,10 @@ PER_TASK = {
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
-    """How long to train, and how often to look.
+    """How long to train, and how often to write.
 
     Args:
       steps: optimizer steps in all.
-      batch_size: samples per step (per task and step, if inputs are disjoint).
-      eval_every: steps between validations; the last step is always one.
       log_every: steps between training records; each waits for the device.
       checkpoint_every: steps between checkpoints; the last step is always one.
 
@@ -50,8 +46,6 @@ class Schedule:
     """
 
     steps: int
-    batch_size: int
-    eval_every: int
     log_every: int
     checkpoint_every: int
 
@@ -65,156 +59,108 @@ class Schedule:
         return step % every == 0 or step == self.steps
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Chosen:
-    """The best model so far on validation data, per seed (and task, if separate)."""
-
-    score: Any
-    step: Any
-    params: Any
-    model_state: Any
-
-    def update(self, score: Any, state: TrainState) -> "Chosen":
-        """Replaces the models whose validation score is higher than before."""
-        better = score > self.score
-
-        def pick(new, old):
-            where = better.reshape(better.shape + (1,) * (new.ndim - better.ndim))
-            return jnp.where(where, new, old)
-
-        fresh = (state.step, state.params, state.model_state)
-        kept = (self.step, self.params, self.model_state)
-        return Chosen(
-            jnp.where(better, score, self.score), *jax.tree.map(pick, fresh, kept)
-        )
-
-
-@dataclasses.dataclass(frozen=True)
-class Fit:
-    """What a training run leaves behind, for S seeds.
+class Look(NamedTuple):
+    """What a run does now and then beside training, such as validation.
 
     Attributes:
-      state: the state after the last step.
-      chosen: the model of the step that was best on validation data.
-      test: its scores on the test split.
+      every: steps between two looks; the last step is always one.
+      function: ``(step, state, kept, write) -> kept``: what it makes of the state, to
+        be kept with it in the checkpoints; ``write`` appends a metric record.
     """
 
-    state: TrainState
-    chosen: Chosen
-    test: Scores
+    every: int
+    function: Callable[[int, TrainState, Any, Write], Any]
 
 
-def fit(
+def _look_away(step: int, state: TrainState, kept: Any, write: Write) -> Any:
+    del step, state, write
+    return kept
+
+
+def train(
     program: Program,
-    dataset: Dataset,
+    batches: Callable[[int], Iterator[Batch]],
     schedule: Schedule,
     folder: pathlib.Path,
     *,
+    tasks: Sequence[str],
     seeds: Sequence[int],
+    kept: Callable[[TrainState], Any] = lambda state: (),
+    look: Look | None = None,
+    measure: Callable[[TrainState, Batch], Mapping[str, jax.Array]] | None = None,
     tensorboard: bool = False,
     progress: Progress = lambda step, losses: None,
-) -> Fit:
-    """Trains S seeds, chooses each one's model on validation, tests it once.
+) -> tuple[TrainState, Any]:
+    """Trains S seeds side by side.
 
-    The folder gets ``metrics.jsonl``, ``checkpoints/`` and, at the end,
-    ``result.json``. Where it already holds a checkpoint of this run, training
-    continues from it, with the same batches, keys and arithmetic as a run that was
-    never interrupted: the final parameters are equal bit for bit.
+    The folder gets ``metrics.jsonl`` and ``checkpoints/``. Where it already holds a
+    checkpoint of this run, training continues from it, with the same batches, keys and
+    arithmetic as a run that was never interrupted: the final parameters are equal bit
+    for bit.
 
     Args:
-      program: what to run; see :func:`shared_program` and :func:`separate_program`.
-      dataset: what on.
+      program: what to run; see :func:`mtopt.training.program.shared_program`.
+      batches: ``steps done -> iterator`` over the batches ``[S, ...]`` that follow.
       schedule: how long.
       folder: where the files go.
-      seeds: one seed per model; it decides the initial parameters, the order of the
-        samples and the noise in the step.
+      tasks: the names of the K tasks, sorted.
+      seeds: one seed per model; it decides the initial parameters and the noise in the
+        step.
+      kept: ``state -> tree``: what to keep with the first state; nothing unless given.
+      look: what happens beside training.
+      measure: ``(state, batch) -> {name: [S, K, ...]}`` before a step whose record is
+        due: more numbers of the tasks to write into it.
       tensorboard: also write the records as TensorBoard events.
       progress: called with the step and the mean losses ``[K]`` at every training
         record; before the first step, with losses that are NaN.
+
+    Returns:
+      The state after the last step, and what is kept with it.
 
     Raises:
       UserError: where a loss is no longer finite, or a checkpoint does not fit.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    update = jax.jit(Chosen.update, donate_argnums=0)
+    look = look or Look(schedule.steps, _look_away)
     with Checkpoints(folder / "checkpoints") as checkpoints:
-        state, chosen = resume(program, seeds, checkpoints)
+        state, saved = resume(program, seeds, checkpoints, kept)
         start = int(np.ravel(state.step)[0])
-        progress(start, np.full(len(dataset.tasks), np.nan))
-        mirror = TensorBoard(folder) if tensorboard else None
-        with MetricWriter(
-            folder / "metrics.jsonl", resume_from=start, mirror=mirror
-        ) as writer:
-            batches = dataset.train.batches(
-                schedule.batch_size, seeds=seeds, start=start
-            )
+        progress(start, np.full(len(tasks), np.nan))
+        with open_records(folder, start, tensorboard) as writer:
+            coming = batches(start)
             clock = _Clock(start)
             for step in range(start + 1, schedule.steps + 1):
-                state, losses = program.step(state, next(batches))
+                batch = next(coming)
+                recorded = schedule.due(step, schedule.log_every)
+                measured = {}
+                if measure is not None and recorded:
+                    with clock.paused(state):
+                        measured = jax.device_get(measure(state, batch))
+                state, losses = program.step(state, batch)
                 if step == start + 1:
                     jax.block_until_ready(losses)
                     clock = _Clock(step)  # compiling is not training
-                if schedule.due(step, schedule.log_every):
-                    losses = _checked(np.asarray(losses), step, dataset.tasks, seeds)
+                if recorded:
+                    losses = _checked(np.asarray(losses), step, tasks, seeds)
+                    numbers = measured | _found(state, losses.shape)
                     rate = clock.rate(step)
-                    _record_losses(writer, step, seeds, dataset, losses, state, rate)
+                    _record(writer.write, step, seeds, tasks, losses, rate, numbers)
                     progress(step, losses.mean(axis=0))
-                if schedule.due(step, schedule.eval_every):
+                if schedule.due(step, look.every):
                     with clock.paused(state):
-                        scores = evaluate(
-                            program,
-                            state.params,
-                            state.model_state,
-                            dataset,
-                            dataset.valid,
-                        )
-                        _record_scores(writer, "valid", step, seeds, dataset, scores)
-                        chosen = update(chosen, _score(scores, program), state)
+                        saved = look.function(step, state, saved, writer.write)
                 if schedule.due(step, schedule.checkpoint_every):
                     with clock.paused(state):
-                        checkpoints.save(step, (state, chosen))
-            test = evaluate(
-                program, chosen.params, chosen.model_state, dataset, dataset.test
-            )
-            _record_scores(writer, "test", schedule.steps, seeds, dataset, test)
-    write_json(
-        folder / "result.json",
-        {
-            "seeds": list(seeds),
-            "tasks": list(dataset.tasks),
-            "metrics": [metric.name for metric in METRICS[dataset.kind]],
-            "test": test.metrics,
-            "pooled_test": test.pooled,
-            "chosen_step": np.asarray(chosen.step),
-        },
-    )
-    return Fit(state, chosen, test)
+                        checkpoints.save(step, (state, saved))
+    return state, saved
 
 
-def read_result(folder: pathlib.Path) -> dict[str, np.ndarray] | None:
-    """The arrays of a finished run, None where there is none yet.
-
-    Returns:
-      ``test [S, K, M]`` and ``pooled [S, M]``; ``step [T]`` and ``validation
-      [S, T, K]``, the primary metric on validation data.
-    """
-    if not (folder / "result.json").exists():
-        return None
-    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    primary = result["metrics"][0]
-    curves = {seed: [] for seed in result["seeds"]}
-    steps = []
-    for record in read_records(folder / "metrics.jsonl"):
-        if record["split"] == "valid":
-            curves[record["seed"]].append(list(record[primary].values()))
-            steps.append(record["step"])
-    return {
-        "test": np.array(result["test"], np.float64),
-        "pooled": np.array(result["pooled_test"], np.float64),
-        "step": np.unique(steps),
-        "validation": np.array(list(curves.values()), np.float64),
-    }
+def open_records(
+    folder: pathlib.Path, step: int, tensorboard: bool = False
+) -> MetricWriter:
+    """The metric file of a run, without the records of what comes after a step."""
+    mirror = TensorBoard(folder) if tensorboard else None
+    return MetricWriter(folder / "metrics.jsonl", resume_from=step, mirror=mirror)
 
 
 def read_per_task(folder: pathlib.Path, name: str) -> dict[str, np.ndarray]:
@@ -222,10 +168,11 @@ def read_per_task(folder: pathlib.Path, name: str) -> dict[str, np.ndarray]:
 
     Args:
       folder: of the run.
-      name: an entry of :data:`PER_TASK`, or ``loss``.
+      name: an entry of :data:`PER_TASK`, ``loss``, or what the run measured.
 
     Returns:
-      ``step [T]`` and ``values [S, T, K]``; of a number that the run has not, none.
+      ``step [T]`` and ``values [S, T, K, ...]``; of a number that the run has not,
+      none.
     """
     values, steps = {}, []
     for record in read_records(folder / "metrics.jsonl"):
@@ -239,38 +186,27 @@ def read_per_task(folder: pathlib.Path, name: str) -> dict[str, np.ndarray]:
 
 
 def resume(
-    program: Program, seeds: Sequence[int], checkpoints: Checkpoints
-) -> tuple[TrainState, Chosen]:
-    """The state of a run and its model of choice: its last ones, or the first.
+    program: Program,
+    seeds: Sequence[int],
+    checkpoints: Checkpoints,
+    kept: Callable[[TrainState], Any],
+) -> tuple[TrainState, Any]:
+    """The state of a run and what is kept with it: its last ones, or the first.
 
     Args:
       program: what runs.
       seeds: one per model.
       checkpoints: those of the run, which may be none.
+      kept: what :func:`train` was given.
 
     Raises:
       UserError: where the last one does not fit the program.
     """
-    state, chosen = _start(program, seeds)
-    if checkpoints.latest is None:
-        return state, chosen
-    return checkpoints.load(checkpoints.latest, (state, chosen))
-
-
-def _start(program: Program, seeds: Sequence[int]) -> tuple[TrainState, Chosen]:
     state = program.init(jax.vmap(jax.random.key)(jnp.array(seeds, jnp.uint32)))
-    nothing = jax.tree.map(jnp.copy, (state.step, state.params, state.model_state))
-    score = jnp.full(program.models, -jnp.inf, jnp.float32)
-    return state, Chosen(score, *nothing)
-
-
-def _score(scores: Scores, program: Program) -> jax.Array:
-    """Validation scores per model: [S, K] if tasks are apart, their mean if not."""
-    defined = np.ma.masked_invalid(scores.selection)
-    if len(program.models) == 1:
-        defined = defined.mean(axis=1)
-    # A model without a single defined score is as good as any other: 0.
-    return jnp.asarray(np.ma.filled(defined, 0.0), jnp.float32)
+    first = state, kept(state)
+    if checkpoints.latest is None:
+        return first
+    return checkpoints.load(checkpoints.latest, first)
 
 
 def _checked(losses: np.ndarray, step: int, tasks: Sequence[str], seeds: Sequence[int]):
@@ -283,34 +219,25 @@ def _checked(losses: np.ndarray, step: int, tasks: Sequence[str], seeds: Sequenc
     return losses
 
 
-def _record_losses(writer, step, seeds, dataset, losses, state, rate):
+def _found(state: TrainState, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """The numbers of :data:`PER_TASK` that there are."""
     found = {
         name: optax.tree.get(getattr(state, place), name, default=None)
         for name, place in PER_TASK.items()
     }
-    for s, seed in enumerate(seeds):
-        record = {
-            "step": step,
-            "seed": seed,
-            "split": "train",
-            "loss": dict(zip(dataset.tasks, losses[s].tolist(), strict=True)),
-            "steps_per_second": rate,
-        }
-        for name, values in found.items():
-            if values is not None and values.shape == losses.shape:
-                own = np.asarray(values[s]).tolist()
-                record[name] = dict(zip(dataset.tasks, own, strict=True))
-        writer.write(record)
+    return {
+        name: np.asarray(values)
+        for name, values in found.items()
+        if values is not None and values.shape == shape
+    }
 
 
-def _record_scores(writer, split, step, seeds, dataset, scores):
+def _record(write: Write, step, seeds, tasks, losses, rate, numbers):
     for s, seed in enumerate(seeds):
-        record = {"step": step, "seed": seed, "split": split}
-        for m, metric in enumerate(METRICS[dataset.kind]):
-            values = scores.metrics[s, :, m].tolist()
-            record[metric.name] = dict(zip(dataset.tasks, values, strict=True))
-            record[f"pooled_{metric.name}"] = float(scores.pooled[s, m])
-        writer.write(record)
+        record = {"step": step, "seed": seed, "split": "train"}
+        for name, values in {"loss": losses, **numbers}.items():
+            record[name] = dict(zip(tasks, values[s].tolist(), strict=True))
+        write(record | {"steps_per_second": rate})
 
 
 class _Clock:

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,27 @@ from mtopt.batch import Batch
 from mtopt.models.functional import Model
 from mtopt.per_task import task_keys
 from mtopt.step import TrainState, make_train_step
+from mtopt.tasks import TaskGroups, Tasks
+
+
+@runtime_checkable
+class Trainable(Protocol):
+    """What a program asks of a model; :class:`mtopt.models.Model` has it."""
+
+    @property
+    def tasks(self) -> Tasks | TaskGroups:
+        """The model in training mode."""
+        ...
+
+    @property
+    def init(self) -> Callable[[jax.Array], tuple[Any, Any]]:
+        """``key -> (params, model_state)``."""
+        ...
+
+    @property
+    def predict(self) -> Callable[[Any, Any, Any], jax.Array]:
+        """``(params, model_state, x) -> outputs``, in evaluation mode."""
+        ...
 
 
 class Program(NamedTuple):
@@ -33,7 +54,7 @@ class Program(NamedTuple):
 
 
 def shared_program(
-    model: Model, tx: optax.GradientTransformation, num_seeds: int
+    model: Trainable, tx: optax.GradientTransformation, num_seeds: int
 ) -> Program:
     """Multi-task training: one model for all tasks, one replica per seed."""
     train_step = make_train_step(model.tasks, tx)
@@ -106,13 +127,13 @@ def separate_program(
 
 
 @functools.cache
-def _init(model: Model) -> Callable[..., Any]:
+def _init(model: Trainable) -> Callable[..., Any]:
     """Initialisation over keys, compiled once for all methods that train the model."""
     return jax.jit(jax.vmap(model.init))
 
 
 @functools.cache
-def _predict(model: Model) -> Callable[..., jax.Array]:
+def _predict(model: Trainable) -> Callable[..., jax.Array]:
     """Prediction over seeds, compiled once for all methods that train the model."""
     return jax.jit(jax.vmap(model.predict, in_axes=(0, 0, None)))
 

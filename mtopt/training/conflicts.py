@@ -1,0 +1,38 @@
+"""How far the gradients of a step agree, for the records of a run."""
+
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+
+from mtopt.batch import Batch
+from mtopt.linalg import cosines, gramian
+from mtopt.step import TrainState
+from mtopt.tasks import TaskGroups, Tasks
+
+
+def gradient_conflicts(
+    tasks: Tasks | TaskGroups,
+) -> Callable[[TrainState, Batch], Mapping[str, jax.Array]]:
+    """What a step to come finds: lengths and angles of the tasks' shared gradients.
+
+    A second compiled function, so that the step itself pays nothing for it; one call
+    costs the gradients of a step. For ``measure`` of :func:`mtopt.training.loop.train`.
+
+    Args:
+      tasks: the model in training mode.
+
+    Returns:
+      ``(state, batch) -> {"norm": [S, K], "cosine": [S, K, K]}`` for S seeds.
+    """
+
+    def measure(state, batch):
+        key = jax.random.fold_in(state.key, state.step)
+        problem = tasks.problem(batch, key, state.model_state)
+        rows = problem.losses_and_grads(state.params)[1]["shared"]
+        return {
+            "norm": jnp.sqrt(jnp.diagonal(gramian(rows))),
+            "cosine": cosines(rows),
+        }
+
+    return jax.jit(jax.vmap(measure))

@@ -1,0 +1,224 @@
+"""Supervised runs: training, validation, and the model it chooses, tested once."""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mtopt.data.dataset import Dataset
+from mtopt.metrics import METRICS
+from mtopt.step import TrainState
+from mtopt.training.checkpoint import Checkpoints
+from mtopt.training.evaluate import Scores, evaluate
+from mtopt.training.loop import (
+    Look,
+    Progress,
+    Schedule,
+    Write,
+    open_records,
+    resume,
+    train,
+)
+from mtopt.training.program import Program
+from mtopt.training.writer import read_records, write_json
+
+
+@dataclasses.dataclass(frozen=True)
+class FitSchedule(Schedule):
+    """A :class:`mtopt.training.loop.Schedule` of training on a data set.
+
+    Args:
+      steps: optimizer steps in all.
+      log_every: steps between training records.
+      checkpoint_every: steps between checkpoints.
+      batch_size: samples per step (per task and step, if inputs are disjoint).
+      eval_every: steps between validations; the last step is always one.
+
+    Raises:
+      UserError: for a number below 1.
+    """
+
+    batch_size: int
+    eval_every: int
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """The best model so far on validation data, per seed (and task, if separate)."""
+
+    score: Any
+    step: Any
+    params: Any
+    model_state: Any
+
+    @classmethod
+    def first(cls, state: TrainState) -> "Chosen":
+        """The first models, which any score replaces; copies, as steps donate."""
+        models = jnp.shape(state.step)
+        nothing = jax.tree.map(jnp.copy, (state.step, state.params, state.model_state))
+        return cls(jnp.full(models, -jnp.inf, jnp.float32), *nothing)
+
+    def update(self, score: Any, state: TrainState) -> "Chosen":
+        """Replaces the models whose validation score is higher than before."""
+        better = score > self.score
+
+        def pick(new, old):
+            where = better.reshape(better.shape + (1,) * (new.ndim - better.ndim))
+            return jnp.where(where, new, old)
+
+        fresh = (state.step, state.params, state.model_state)
+        kept = (self.step, self.params, self.model_state)
+        return Chosen(
+            jnp.where(better, score, self.score), *jax.tree.map(pick, fresh, kept)
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Fit:
+    """What a training run leaves behind, for S seeds.
+
+    Attributes:
+      state: the state after the last step.
+      chosen: the model of the step that was best on validation data.
+      test: its scores on the test split.
+    """
+
+    state: TrainState
+    chosen: Chosen
+    test: Scores
+
+
+def fit(
+    program: Program,
+    dataset: Dataset,
+    schedule: FitSchedule,
+    folder: pathlib.Path,
+    *,
+    seeds: Sequence[int],
+    tensorboard: bool = False,
+    progress: Progress = lambda step, losses: None,
+) -> Fit:
+    """Trains S seeds, chooses each one's model on validation, tests it once.
+
+    As :func:`mtopt.training.loop.train`, which see; the folder also gets
+    ``result.json`` at the end.
+
+    Args:
+      program: what to run; see :func:`mtopt.training.program.shared_program` and
+        :func:`mtopt.training.program.separate_program`.
+      dataset: what on.
+      schedule: how long.
+      folder: where the files go.
+      seeds: one seed per model; it decides the initial parameters, the order of the
+        samples and the noise in the step.
+      tensorboard: also write the records as TensorBoard events.
+      progress: called with the step and the mean losses ``[K]`` at every training
+        record; before the first step, with losses that are NaN.
+
+    Raises:
+      UserError: where a loss is no longer finite, or a checkpoint does not fit.
+    """
+    update = jax.jit(Chosen.update, donate_argnums=0)
+
+    def validate(step, state, chosen, write):
+        scores = evaluate(
+            program, state.params, state.model_state, dataset, dataset.valid
+        )
+        _record_scores(write, "valid", step, seeds, dataset, scores)
+        return update(chosen, _score(scores, program), state)
+
+    state, chosen = train(
+        program,
+        lambda start: dataset.train.batches(
+            schedule.batch_size, seeds=seeds, start=start
+        ),
+        schedule,
+        folder,
+        tasks=dataset.tasks,
+        seeds=seeds,
+        kept=Chosen.first,
+        look=Look(schedule.eval_every, validate),
+        tensorboard=tensorboard,
+        progress=progress,
+    )
+    test = evaluate(program, chosen.params, chosen.model_state, dataset, dataset.test)
+    with open_records(folder, schedule.steps, tensorboard) as writer:
+        _record_scores(writer.write, "test", schedule.steps, seeds, dataset, test)
+    write_json(
+        folder / "result.json",
+        {
+            "seeds": list(seeds),
+            "tasks": list(dataset.tasks),
+            "metrics": [metric.name for metric in METRICS[dataset.kind]],
+            "test": test.metrics,
+            "pooled_test": test.pooled,
+            "chosen_step": np.asarray(chosen.step),
+        },
+    )
+    return Fit(state, chosen, test)
+
+
+def read_result(folder: pathlib.Path) -> dict[str, np.ndarray] | None:
+    """The arrays of a finished run, None where there is none yet.
+
+    Returns:
+      ``test [S, K, M]`` and ``pooled [S, M]``; ``step [T]`` and ``validation
+      [S, T, K]``, the primary metric on validation data.
+    """
+    if not (folder / "result.json").exists():
+        return None
+    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    primary = result["metrics"][0]
+    curves = {seed: [] for seed in result["seeds"]}
+    steps = []
+    for record in read_records(folder / "metrics.jsonl"):
+        if record["split"] == "valid":
+            curves[record["seed"]].append(list(record[primary].values()))
+            steps.append(record["step"])
+    return {
+        "test": np.array(result["test"], np.float64),
+        "pooled": np.array(result["pooled_test"], np.float64),
+        "step": np.unique(steps),
+        "validation": np.array(list(curves.values()), np.float64),
+    }
+
+
+def restore(
+    program: Program, seeds: Sequence[int], checkpoints: Checkpoints
+) -> tuple[TrainState, Chosen]:
+    """The state of a run and its model of choice: its last ones, or the first.
+
+    Args:
+      program: what ran.
+      seeds: one per model.
+      checkpoints: those of the run.
+
+    Raises:
+      UserError: where the last one does not fit the program.
+    """
+    return resume(program, seeds, checkpoints, Chosen.first)
+
+
+def _score(scores: Scores, program: Program) -> jax.Array:
+    """Validation scores per model: [S, K] if tasks are apart, their mean if not."""
+    defined = np.ma.masked_invalid(scores.selection)
+    if len(program.models) == 1:
+        defined = defined.mean(axis=1)
+    # A model without a single defined score is as good as any other: 0.
+    return jnp.asarray(np.ma.filled(defined, 0.0), jnp.float32)
+
+
+def _record_scores(write: Write, split, step, seeds, dataset, scores):
+    for s, seed in enumerate(seeds):
+        record = {"step": step, "seed": seed, "split": split}
+        for m, metric in enumerate(METRICS[dataset.kind]):
+            values = scores.metrics[s, :, m].tolist()
+            record[metric.name] = dict(zip(dataset.tasks, values, strict=True))
+            record[f"pooled_{metric.name}"] = float(scores.pooled[s, m])
+        write(record)
