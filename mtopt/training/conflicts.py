@@ -1,5 +1,6 @@
 """How far the gradients of a step agree, for the records of a run."""
 
+import functools
 from collections.abc import Callable, Mapping
 
 import jax
@@ -11,13 +12,15 @@ from mtopt.step import TrainState
 from mtopt.tasks import TaskGroups, Tasks
 
 
+@functools.cache
 def gradient_conflicts(
     tasks: Tasks | TaskGroups,
 ) -> Callable[[TrainState, Batch], Mapping[str, jax.Array]]:
     """What a step to come finds: lengths and angles of the tasks' shared gradients.
 
     A second compiled function, so that the step itself pays nothing for it; one call
-    costs the gradients of a step. For ``measure`` of :func:`mtopt.training.loop.train`.
+    costs the gradients of a step. It compiles once for all methods that train the same
+    tasks. For ``measure`` of :func:`mtopt.training.loop.train`.
 
     Args:
       tasks: the model in training mode.
