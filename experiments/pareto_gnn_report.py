@@ -126,7 +126,7 @@ def summary(result: Downstream) -> dict[str, Any]:
 
 
 def picture(result: Downstream, path: str | os.PathLike[str]) -> None:
-    """Draws what the tasks weigh and move over time, and how far they agree.
+    """Draws what the tasks weigh, how long their gradients are, and how they agree.
 
     Args:
       result: a row of panels for each method.
@@ -142,13 +142,13 @@ def picture(result: Downstream, path: str | os.PathLike[str]) -> None:
         for i, label in enumerate(labels):
             weights = _over_seeds(course)[:, i]
             left.plot(course.steps, weights, label=label, lw=1.6, **_line(i))
-            lengths = weights * course.norms.mean(axis=0)[:, i]
+            lengths = course.norms.mean(axis=0)[:, i]
             middle.plot(course.steps, lengths, lw=1.6, **_line(i))
         tidy(left)
         tidy(middle)
         left.set_ylim(bottom=0)
         left.set(xlabel="step", ylabel="weight")
-        middle.set(xlabel="step", ylabel="weight x gradient norm", yscale="log")
+        middle.set(xlabel="step", ylabel="length of the gradient", yscale="log")
         left.set_title(text, loc="left", fontsize=10, color=INK)
         matrix = np.array(_mean(course.cosines))
         image = right.imshow(matrix, vmin=-1, vmax=1, cmap="RdBu")
@@ -187,15 +187,13 @@ def _over_seeds(course: Course) -> np.ndarray:
 
 
 def _pretext_lines(text: str, course: Course, pretexts: tuple[str, ...]) -> list[str]:
-    """A row for each pretext: its weight, its gradient's norm, its conflicts."""
+    """A row for each pretext: its weight, its gradient's length, its conflicts."""
     weights = _over_seeds(course).mean(axis=0)
     norms, cosines = _mean(course.norms), _mean(course.cosines)
-    share = np.array(norms) * weights
     columns = [
         [text, *pretexts],
         ["weight", *(f"{w:.3f}" for w in weights)],
-        ["norm", *(f"{n:.3g}" for n in norms)],
-        ["weight x norm", *(f"{s:.2g}" for s in share)],
+        ["gradient", *(f"{n:.3g}" for n in norms)],
         *(
             [name[:14], *(f"{row[k]:+.2f}" for row in cosines)]
             for k, name in enumerate(pretexts)
@@ -203,7 +201,9 @@ def _pretext_lines(text: str, course: Course, pretexts: tuple[str, ...]) -> list
     ]
     return [
         *align(columns),
-        "Means over training; the last columns are cosines of gradients.",
+        "Means over training; the last columns are cosines of gradients. Where no"
+        " transformation stands",
+        "before the method, the encoder moves by weight times gradient.",
     ]
 
 

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from mtopt.graphs.sparse import sparse_product
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -84,8 +86,10 @@ class Features:
 
     def project(self, kernel: Float[Array, "F D"]) -> Float[Array, "N D"]:
         """``X @ kernel``."""
-        entries = self.values[:, None] * kernel[self.columns]
-        return self._sum(entries) + self.left @ (self.right @ kernel)
+        words = sparse_product(
+            self.rows, self.columns, self.values, kernel, self.shape[0]
+        )
+        return words + self.left @ (self.right @ kernel)
 
     def squared_norms(self) -> Float[Array, " N"]:
         """The squared length of every node's features."""

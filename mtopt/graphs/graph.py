@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from mtopt.errors import UserError
 from mtopt.graphs.features import Features
+from mtopt.graphs.sparse import sparse_product
 
 
 @jax.tree_util.register_dataclass
@@ -104,8 +105,6 @@ def propagate(graph: Graph, h: Float[Array, "N D"]) -> Float[Array, "N D"]:
     scale = jax.lax.rsqrt(degrees(graph))
     first, second = graph.edges.T
     weights = graph.edge_mask * scale[first] * scale[second]
-    messages = jnp.concatenate([h[second], h[first]])
-    received = jax.ops.segment_sum(
-        jnp.tile(weights, 2)[:, None] * messages, graph.edges.T.ravel(), len(h)
-    )
+    to, source = graph.edges.T.ravel(), graph.edges[:, ::-1].T.ravel()
+    received = sparse_product(to, source, jnp.tile(weights, 2), h, len(h))
     return received + (scale**2)[:, None] * h
