@@ -124,7 +124,7 @@ class Config:
       alone: also train by each pretext alone.
       optimizer: what follows the method in the chain.
       seeds: of the encoder and the views; the same for every method.
-      stack_seeds: train the seeds side by side in one program; two cores take longer so.
+      stack_seeds: train the seeds side by side, in one program; slower on two cores.
       steps: optimizer steps.
       log_every: steps between training records; each costs the gradients once more.
       checkpoint_every: steps between checkpoints.

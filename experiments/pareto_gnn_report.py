@@ -21,6 +21,10 @@ Hits@20: held-out edges, from an encoder that never saw them. Means and standard
 deviations over seeds; higher is better. Rank: mean over the first four columns among
 the trained encoders; 1 is best."""
 
+PRETEXT_LEGEND = """\
+Weight, length of the gradient and cosines between gradients: means over training. Where
+the method stands alone, each pretext moves the encoder by weight times gradient."""
+
 
 class Course(NamedTuple):
     """What a method's training records hold, for S seeds, T steps and K pretexts.
@@ -95,6 +99,7 @@ def table(result: Downstream) -> str:
     if len(result.pretexts) > 1:
         for text, course in result.courses.items():
             lines += ["", *_pretext_lines(text, course, result.pretexts)]
+        lines += ["", PRETEXT_LEGEND]
     return "\n".join(lines)
 
 
@@ -199,12 +204,7 @@ def _pretext_lines(text: str, course: Course, pretexts: tuple[str, ...]) -> list
             for k, name in enumerate(pretexts)
         ),
     ]
-    return [
-        *align(columns),
-        "Means over training; the last columns are cosines of gradients. Where no"
-        " transformation stands",
-        "before the method, the encoder moves by weight times gradient.",
-    ]
+    return align(columns)
 
 
 def _mean(values: np.ndarray) -> list[Any]:

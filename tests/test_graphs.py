@@ -10,7 +10,8 @@ from graphs import adjacency, dense_of, permuted, random_graph
 
 import mtopt
 from mtopt import graphs
-from mtopt.graphs import Features, Graph
+from mtopt.graphs import Features, Graph, sparse
+from mtopt.graphs.sparse import sparse_product
 from mtopt.models.gcn import gcn
 
 KEY = jax.random.key(3)
@@ -51,6 +52,28 @@ def test_views_of_features_are_those_of_the_dense_ones():
     np.testing.assert_allclose(dense_of(replaced), expected, atol=1e-6)
     lengths = (expected**2).sum(axis=1)
     np.testing.assert_allclose(replaced.squared_norms(), lengths, rtol=1e-5)
+
+
+@pytest.mark.parametrize("entries", [0, 10, sparse.BLOCK, 2 * sparse.BLOCK + 7])
+def test_a_sparse_product_is_the_dense_one_in_one_block_or_several(entries):
+    rng = np.random.default_rng(0)
+    rows, columns = rng.integers(0, 9, entries), rng.integers(0, 5, entries)
+    values, x = rng.normal(size=entries), rng.normal(size=(5, 3))
+    pull, dense = rng.normal(size=(7, 3)), np.zeros((9, 5))
+    np.add.at(dense, (rows, columns), values)
+    with jax.enable_x64(True):
+        # Rows 7 and 8 are none of the seven asked for.
+        at = jnp.asarray(rows), jnp.asarray(columns)
+
+        def product(values, x):
+            return sparse_product(*at, values, x, 7)
+
+        found, back = jax.vjp(product, jnp.asarray(values), jnp.asarray(x))
+        by_values, by_x = back(jnp.asarray(pull))
+    np.testing.assert_allclose(found, dense[:7] @ x, atol=1e-9)
+    np.testing.assert_allclose(by_x, dense[:7].T @ pull, atol=1e-9)
+    outer = np.vstack([pull @ x.T, np.zeros((2, 5))])
+    np.testing.assert_allclose(by_values, outer[rows, columns], atol=1e-9)
 
 
 def test_a_step_along_the_edges_is_the_normalised_adjacency():
