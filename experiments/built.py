@@ -3,7 +3,7 @@
 import inspect
 import pathlib
 import re
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
@@ -84,7 +84,15 @@ def make_aggregators(
     }
 
 
-def stacks(config: Config) -> list[tuple[int, ...]]:
+@runtime_checkable
+class Seeded(Protocol):
+    """The part of a configuration that says which seeds run, and how."""
+
+    seeds: tuple[int, ...]
+    stack_seeds: bool
+
+
+def stacks(config: Seeded) -> list[tuple[int, ...]]:
     """The seeds that run as one program, stack by stack."""
     return [config.seeds] if config.stack_seeds else [(s,) for s in config.seeds]
 

@@ -1,7 +1,8 @@
 """Pretext tasks on one encoder, as the groups of tasks that the step trains."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,10 +17,11 @@ from mtopt.problem import Params
 from mtopt.tasks import TaskGroups, Tasks
 
 
-class PretextModel(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class PretextModel:
     """What trains an encoder without labels; made by :func:`pretext_model`.
 
-    Attributes:
+    Args:
       tasks: a group for every pretext, for :func:`mtopt.make_train_step`.
       init: ``key -> (params, None)``, the parameters ``{"shared": {"encoder": ...,
         "mask_token": [F]}, "tasks": ...}`` and no model state.
