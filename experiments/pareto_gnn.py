@@ -2,14 +2,16 @@ r"""ParetoGNN: five pretext tasks train one graph encoder, and MGDA reconciles t
 
 ``python -m experiments.main --experiment=pareto_gnn`` on a planted graph, or with
 ``--data_dir=DIR --config.data="graph_npz(path='graph_cora/data.npz', scale='rows')"``
-on one of yours; see :func:`mtopt.data.graphs.graph_npz`. Without labels the encoder learns from
-every pretext alone, from all with equal weights, and from all with those of MGDA: as
-published, where they are found for unit gradients and applied to the gradients as they
-are, and with unit gradients in both (``normalize_rows + mgda``). Its frozen embeddings
-then serve four tasks: node classification, prediction of a partition of the graph,
-clustering, and link prediction. For links a second encoder sees a graph without the
-validation and test edges, padded to the shape of the first: a method compiles once for
-both graphs.
+on one of yours; see :func:`mtopt.data.graphs.graph_npz`. ParetoGNN standardises
+features; the words of Cora and Citeseer serve better with ``scale='rows'``. Without
+labels the encoder learns from every pretext alone, from all with equal weights, and
+from all with those of MGDA: as published, where they are found for unit gradients and
+applied to the gradients as they are, and with unit gradients in both
+(``normalize_rows + mgda``). Its frozen embeddings then serve four tasks: node
+classification, prediction of a partition of the graph, clustering, and link prediction.
+For links a second encoder sees a graph without the validation and test edges, padded to
+the shape of the first: a method compiles once for both graphs. Ten minutes on two cores
+for a graph of 3,000 nodes.
 
 With ``pip install "mtopt[graphs]"`` METIS makes the partition, else spectral clustering
 does. The published settings:
@@ -166,10 +168,15 @@ def get_config() -> Config:
 
 
 class Run(NamedTuple):
-    """One row of the table: what trains the encoder."""
+    """One row of the table: what trains the encoder, for any number of seeds."""
 
     model: PretextModel
-    tx: optax.GradientTransformation
+    program: Callable[[int], Program]
+
+    @classmethod
+    def of(cls, model: PretextModel, tx: optax.GradientTransformation) -> "Run":
+        """The run whose programs are compiled once, whatever graphs they see."""
+        return cls(model, functools.cache(functools.partial(shared_program, model, tx)))
 
 
 class Study(NamedTuple):
@@ -211,7 +218,7 @@ def prepare(
     runs = _runs(config, encoder, pretexts, optimizer)
     for text in config.methods:
         _check_step(text, runs[text], study)
-    untrained = Run(pretext_model(encoder, pretexts), optax.identity())
+    untrained = Run.of(pretext_model(encoder, pretexts), optax.identity())
 
     def job(folder: pathlib.Path) -> None:
         started = time.time()
@@ -296,17 +303,17 @@ def _runs(
     if config.alone:
         for name, pretext in sorted(pretexts.items()):
             model = pretext_model(encoder, {name: pretext})
-            runs[name] = Run(model, mtopt.chain(mtopt.equal_weighting(1), optimizer))
+            runs[name] = Run.of(model, mtopt.chain(mtopt.equal_weighting(1), optimizer))
     together = pretext_model(encoder, pretexts)
     for text in config.methods:
         method = calls.build_method(text, len(pretexts))
-        runs[text] = Run(together, mtopt.chain(method, optimizer))
+        runs[text] = Run.of(together, mtopt.chain(method, optimizer))
     return runs
 
 
 def _check_step(text: str, run: Run, study: Study) -> None:
     """Raises where a method can't run on tasks with views of their own."""
-    program = shared_program(run.model, run.tx, 1)
+    program = run.program(1)
     try:
         state = jax.eval_shape(program.init, _keys((0,)))
         jax.eval_shape(program.step, state, _batch(run.model, study.graphs["whole"], 1))
@@ -326,7 +333,6 @@ def _trained(
     study: Study,
 ) -> dict[str, np.ndarray]:
     """Embeddings ``[S, N, D]`` of every graph, by encoders that learned from it."""
-    program = functools.cache(functools.partial(shared_program, run.model, run.tx))
     tasks = run.model.tasks.names
     measure = gradient_conflicts(run.model.tasks) if len(tasks) > 1 else None
     found = {kind: [] for kind in study.graphs}
@@ -335,7 +341,7 @@ def _trained(
         batch = _batch(run.model, graph, len(seeds))
         with Bar(f"{text}, {kind}", seeds, config.steps, tasks) as bar:
             state, _ = train(
-                program(len(seeds)),
+                run.program(len(seeds)),
                 lambda start, batch=batch: itertools.repeat(batch),
                 schedule,
                 place_of(folder, text, seeds) / kind,
@@ -344,13 +350,13 @@ def _trained(
                 measure=measure,
                 progress=bar.update,
             )
-        found[kind].append(_embeddings(program(len(seeds)), state, graph))
+        found[kind].append(_embeddings(run.program(len(seeds)), state, graph))
     return {kind: np.concatenate(parts) for kind, parts in found.items()}
 
 
 def _untrained(run: Run, config: Config, study: Study) -> dict[str, np.ndarray]:
     """The embeddings that training starts from."""
-    program = shared_program(run.model, run.tx, len(config.seeds))
+    program = run.program(len(config.seeds))
     state = program.init(_keys(config.seeds))
     return {k: _embeddings(program, state, g) for k, g in study.graphs.items()}
 

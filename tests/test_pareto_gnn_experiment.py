@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -35,14 +36,11 @@ def told(path):
     return [{k: v for k, v in r.items() if k != "steps_per_second"} for r in records]
 
 
-def run(folder, **changed):
-    folder.mkdir(exist_ok=True)
-    pareto_gnn.prepare(tiny(**changed), "pareto_gnn", None)(folder)
-    return json.loads((folder / "results.json").read_text())
-
-
 def test_it_ends_with_a_table_and_resumes_to_the_same_numbers(tmp_path, capsys):
-    results = run(tmp_path / "whole")
+    job = pareto_gnn.prepare(tiny(), "pareto_gnn", None)
+    (tmp_path / "whole").mkdir()
+    job(tmp_path / "whole")
+    results = json.loads((tmp_path / "whole" / "results.json").read_text())
     assert list(results["scores"]) == [
         "raw features",
         "untrained encoder",
@@ -61,13 +59,13 @@ def test_it_ends_with_a_table_and_resumes_to_the_same_numbers(tmp_path, capsys):
         weights = list(record["weights"].values())
         np.testing.assert_allclose(weights, 0.5, atol=1e-4)
 
-    run(tmp_path / "parts", steps=3)
-    (tmp_path / "parts" / "scores.npz").unlink()
-    resumed = run(tmp_path / "parts")
-    assert resumed["scores"] == results["scores"]
-    # Three steps end with a record that a run of six has not.
-    resumed = told(tmp_path / "parts" / place)
-    assert [record for record in resumed if record["step"] != 3] == records
+    # As if it had been killed after the fourth step, with a checkpoint of the third.
+    stopped = tmp_path / "whole" / place.parent
+    shutil.rmtree(stopped / "checkpoints" / "6")
+    (tmp_path / "whole" / "scores.npz").unlink()
+    job(tmp_path / "whole")
+    assert json.loads((tmp_path / "whole" / "results.json").read_text()) == results
+    assert told(tmp_path / "whole" / place) == records
 
 
 def test_the_published_settings_can_be_written_down():
