@@ -16,7 +16,9 @@ from mtopt.data.dataset import ArraySplit, Dataset
 from mtopt.models import MODELS
 from mtopt.training import tensorboard
 from mtopt.training.checkpoint import Checkpoints
+from mtopt.training.conflicts import gradient_conflicts
 from mtopt.training.fit import FitSchedule, fit, read_result
+from mtopt.training.loop import Schedule, read_per_task, train
 from mtopt.training.program import separate_program, shared_program
 from mtopt.training.writer import MetricWriter, read_records
 
@@ -49,9 +51,8 @@ def dataset(x_axis, kind="classification", num_samples=64, noise=0.0):
     return Dataset("planted", names, kind, outputs, x_axis, *splits, **scale)
 
 
-def program(data, num_seeds, method="mgda", separate=False, dropout=0.0):
-    names = ("task",) if separate else data.tasks
-    model = MODELS["mlp"](
+def mlp(data, names, dropout=0.0):
+    return MODELS["mlp"](
         (6,),
         names=names,
         kind=data.kind,
@@ -61,6 +62,11 @@ def program(data, num_seeds, method="mgda", separate=False, dropout=0.0):
         hidden=(16,),
         dropout=dropout,
     )
+
+
+def program(data, num_seeds, method="mgda", separate=False, dropout=0.0):
+    names = ("task",) if separate else data.tasks
+    model = mlp(data, names, dropout)
     tx = optax.chain(mtopt.METHODS[method](len(names)), optax.adamw(1e-2))
     if separate:
         return separate_program(model, tx, data.tasks, num_seeds)
@@ -286,6 +292,45 @@ def test_a_schedule_without_steps_is_an_error(field):
     values = {"steps": 1, "batch_size": 1, "eval_every": 1, "log_every": 1}
     with pytest.raises(mtopt.UserError, match=f"{field} is 0"):
         FitSchedule(**(values | {"checkpoint_every": 1, field: 0}))
+
+
+def test_what_is_measured_stands_in_the_records_and_changes_nothing(tmp_path):
+    data = dataset(None)
+    model = mlp(data, data.tasks)
+    built = shared_program(
+        model, mtopt.chain(mtopt.normalize_rows(3), mtopt.mgda(3), optax.sgd(0.1)), 2
+    )
+
+    def run(folder, measure):
+        return train(
+            built,
+            lambda start: data.train.batches(16, seeds=(0, 1), start=start),
+            Schedule(steps=6, log_every=2, checkpoint_every=6),
+            tmp_path / folder,
+            tasks=data.tasks,
+            seeds=(0, 1),
+            measure=measure,
+        )[0]
+
+    states = run("plain", None), run("measured", gradient_conflicts(model.tasks))
+    for one, other in zip(*(jax.tree.leaves(s.params) for s in states), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert not read_per_task(tmp_path / "plain", "cosine")["values"].size
+    found = {
+        name: read_per_task(tmp_path / "measured", name)
+        for name in ("norm", "cosine", "weights")
+    }
+    assert found["cosine"]["step"].tolist() == [2, 4, 6]
+    # The direction is the shortest sum of unit gradients: it gains alike for all tasks
+    # that weigh. Its weights belong to the cosines of the very same step.
+    cosines, weights = found["cosine"]["values"], found["weights"]["values"]
+    np.testing.assert_allclose(np.diagonal(cosines, axis1=2, axis2=3), 1, rtol=1e-5)
+    gains = np.einsum("stij,stj->sti", cosines, weights)
+    slack = gains - np.einsum("sti,sti->st", gains, weights)[..., None]
+    assert slack.min() > -1e-4
+    np.testing.assert_allclose(weights * slack, 0, atol=1e-4)
+    assert found["norm"]["values"].shape == (2, 3, 3)
+    assert (found["norm"]["values"] > 0).all()
 
 
 def test_tensorboard_gets_what_the_json_lines_get(tmp_path):
