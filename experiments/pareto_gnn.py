@@ -185,6 +185,7 @@ class Study(NamedTuple):
     data: NodeData
     graphs: dict[str, Graph]
     split: LinkSplit
+    parts: np.ndarray
 
 
 def prepare(
@@ -222,10 +223,7 @@ def prepare(
 
     def job(folder: pathlib.Path) -> None:
         started = time.time()
-        nodes = len(study.data.labels)
-        parts = partition(study.data.edges, nodes, parts=config.evaluation.parts)
         scores = read_arrays(folder / "scores.npz")
-
         ways = {RAW: _raw, UNTRAINED: functools.partial(_untrained, untrained, config)}
         for text, run in runs.items():
             ways[text] = functools.partial(
@@ -234,7 +232,7 @@ def prepare(
         for row, embeddings in ways.items():
             if row not in scores:
                 z = embeddings(study)
-                scores[row] = _scores(z, study, parts, config.evaluation)
+                scores[row] = _scores(z, study, config.evaluation)
                 write_arrays(folder / "scores.npz", scores)
             numbers = zip(report.METRICS, scores[row].mean(axis=0), strict=True)
             said = ", ".join(f"{name} {value:.3f}" for name, value in numbers)
@@ -280,7 +278,8 @@ def _study(data: NodeData, evaluation: Evaluation) -> Study:
     whole = data.graph
     part = Graph.of(data.features, split.train_edges)
     part = part.padded(nodes=nodes, edges=len(whole.edge_mask))
-    return Study(data, {"whole": whole, "links": part}, split)
+    parts = partition(data.edges, nodes, parts=evaluation.parts)
+    return Study(data, {"whole": whole, "links": part}, split, parts)
 
 
 def _pretext(text: str, encoder: Encoder) -> tuple[str, Pretext]:
@@ -384,9 +383,7 @@ def _embeddings(program: Program, state: mtopt.TrainState, graph: Graph) -> np.n
     return np.asarray(program.predict(state.params, state.model_state, graph))
 
 
-def _scores(
-    z: dict[str, np.ndarray], study: Study, parts: np.ndarray, how: Evaluation
-) -> np.ndarray:
+def _scores(z: dict[str, np.ndarray], study: Study, how: Evaluation) -> np.ndarray:
     """The scores of :data:`experiments.pareto_gnn_report.METRICS`, a row a seed."""
     labels = study.data.labels
     grid = {} if how.exponents is None else {"exponents": how.exponents}
@@ -397,7 +394,7 @@ def _scores(
         [
             [
                 probe(whole, labels),
-                probe(whole, parts),
+                probe(whole, study.parts),
                 clustering_nmi(whole, labels, repeats=how.clusterings),
                 *link_prediction(links, study.split),
             ]

@@ -154,6 +154,7 @@ def test_links_are_predicted_from_what_the_nodes_have_in_common():
 def test_auc_and_hits_count_the_edges_above_the_others():
     scores = np.array([4.0, 1.0, 3.0, 2.0])
     assert auc(scores, 2) == 0.5
+    assert auc(np.array([1.0, 1.0]), 1) == 0.5
     assert hits(scores, 2, k=2) == 0.5
     assert hits(np.array([4.0, 3.5, 3.0, 2.0]), 2, k=1) == 1
 

@@ -89,6 +89,8 @@ def test_the_published_settings_can_be_written_down():
         ({"pretexts": ("decorrelation(sample='sain(nodes=9)')",)}, "no sampler 'sain'"),
         ({"encoder": "gcn(hidden=())"}, "hidden"),
         ({"seeds": (-1,)}, "seeds is"),
+        ({"evaluation": pareto_gnn.Evaluation(parts=99)}, "parts is 99"),
+        ({"evaluation": pareto_gnn.Evaluation(folds=0)}, "evaluation.folds is 0"),
         ({"steps": 0}, "steps is 0: expected at least 1"),
         ({"data": "graph_npz(path='nowhere.npz')"}, "no file nowhere.npz"),
         ({"pretexts": ("node_subgraph_contrast(temperature=0)",)}, "temperature"),

@@ -95,14 +95,15 @@ def test_reviews_reach_logistic_regression(data_dir, tmp_path):
 
 def test_cifar100_is_learned_by_all_20_tasks(data_dir, tmp_path):
     # An MLP: a ResNet takes a minute to compile. It starts slower than BatchNorm does.
-    changes = {"model": "mlp(hidden=(128,))", "steps": 300, "eval_every": 100}
+    changes = {"model": "mlp(hidden=(128,))", "steps": 120, "eval_every": 60}
     optimizer = Optimizer(learning_rate=5e-4, schedule="cosine")
     result = train(
         "rep_mtl_cifar100", data_dir, tmp_path, optimizer=optimizer, **changes
     )
     accuracy = [task[0] for task in result["test"][0]]
     assert len(accuracy) == 20
-    assert mean(accuracy) > 0.33  # 0.2 is chance
+    # Chance is 0.2, and ten standard errors less; 300 steps reach 0.33.
+    assert mean(accuracy) > 0.28
 
 
 @pytest.mark.parametrize("num_tasks", [2, 16, 20])

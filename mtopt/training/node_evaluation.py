@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Float, Int
+from scipy.stats import rankdata
 
 from mtopt.data.graphs import LinkSplit
 from mtopt.errors import UserError
@@ -159,25 +160,31 @@ def link_prediction(
     found = []
     for seed in range(repeats):
         valid, test = _probe_links(jax.random.key(seed), *parts, epochs)
-        best, age, chosen = -np.inf, 0, 0
-        for t, scores in enumerate(np.asarray(valid)):
-            area = auc(scores, edges["valid"])
-            age += 1
-            if area > best:
-                best, age, chosen = area, 0, t
-            if age >= 50:
+        chosen, areas = 0, auc(np.asarray(valid), edges["valid"])
+        for t, area in enumerate(areas):
+            if area > areas[chosen]:
+                chosen = t
+            if t - chosen >= 50:
                 break
         scores = np.asarray(test[chosen])
-        found.append((auc(scores, edges["test"]), hits(scores, edges["test"])))
+        found.append((float(auc(scores, edges["test"])), hits(scores, edges["test"])))
     area, top = np.mean(found, axis=0)
     return float(area), float(top)
 
 
-def auc(scores: Float[np.ndarray, " n"], edges: int) -> float:
-    """The area under the ROC curve of scores whose first ``edges`` are positive."""
-    from sklearn.metrics import roc_auc_score
+def auc(
+    scores: Float[np.ndarray, "*lead n"], edges: int
+) -> Float[np.ndarray, "*lead"] | float:
+    """The area under the ROC curve of scores whose first ``edges`` are positive.
 
-    return float(roc_auc_score(np.arange(len(scores)) < edges, scores))
+    From the ranks of all, since hundreds of epochs are judged together.
+
+    Example:
+      >>> auc(np.array([[3., 1., 2., 0.], [3., 2., 1., 1.]]), 2).tolist()
+      [0.75, 1.0]
+    """
+    ranks = rankdata(scores, axis=-1)[..., :edges].mean(axis=-1)
+    return (ranks - (edges + 1) / 2) / (scores.shape[-1] - edges)
 
 
 def hits(scores: Float[np.ndarray, " n"], edges: int, *, k: int = HITS) -> float:
