@@ -172,9 +172,7 @@ def link_prediction(
     return float(area), float(top)
 
 
-def auc(
-    scores: Float[np.ndarray, "*lead n"], edges: int
-) -> Float[np.ndarray, "*lead"] | float:
+def auc(scores: Float[np.ndarray, "*lead n"], edges: int) -> Float[np.ndarray, "*lead"]:
     """The area under the ROC curve of scores whose first ``edges`` are positive.
 
     From the ranks of all, since hundreds of epochs are judged together.
@@ -184,7 +182,7 @@ def auc(
       [0.75, 1.0]
     """
     ranks = rankdata(scores, axis=-1)[..., :edges].mean(axis=-1)
-    return (ranks - (edges + 1) / 2) / (scores.shape[-1] - edges)
+    return np.asarray((ranks - (edges + 1) / 2) / (scores.shape[-1] - edges))
 
 
 def hits(scores: Float[np.ndarray, " n"], edges: int, *, k: int = HITS) -> float:
