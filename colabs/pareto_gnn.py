@@ -185,7 +185,9 @@ for name, found in scores.items():
 # %%
 count = len(course)
 size = {"figsize": (1 + 3 * count, 5), "layout": "constrained"}
-figure, panels = plt.subplots(2, count, sharex=True, squeeze=False, **size)
+figure, panels = plt.subplots(
+    2, count, sharex=True, sharey="row", squeeze=False, **size
+)
 for (above, below), (text, seen) in zip(panels.T, course.items(), strict=True):
     steps = EVERY * np.arange(len(seen["weights"]))
     lengths = 1 if "unit" in text else seen["norm"]
