@@ -85,7 +85,9 @@ def outlier_weighted(
     between two groups of tasks, their gradients cancel, but the group that it settles
     closer to has the smaller losses, so that F still grows towards what it asks for.
     A task whose gradient points against F, by more than the tolerance :math:`\tau`,
-    turns outlier; one that agrees, or has converged and is mere noise, does not.
+    turns outlier; one that agrees, or has converged and is mere noise, does not. The
+    majority must be served for that: an aggregator that follows the worst task, such as
+    ``tchebycheff`` or ``pbi``, follows the outliers, and they are not found.
 
     Three phases follow each other as R-MTGB's three blocks do: all tasks share
     everything and no logit moves; logits move; logits and the direction of the shared
