@@ -1,6 +1,7 @@
 """A mirror of the metric records for TensorBoard, without TensorFlow."""
 
 import pathlib
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -44,7 +45,10 @@ class TensorBoard:
         seed = record["seed"]
         if seed not in self._writers:
             place = self._folder / f"seed-{seed}"
-            self._writers[seed] = tensorboardX.SummaryWriter(str(place))
+            # Names hold whole seconds: another writer's file must not be replaced.
+            self._writers[seed] = tensorboardX.SummaryWriter(
+                str(place), filename_suffix=f".{time.time_ns()}"
+            )
         numbers = {
             k: v for k, v in record.items() if k not in ("step", "seed", "split")
         }
