@@ -20,7 +20,6 @@ from mtopt.training.loop import (
     Progress,
     Schedule,
     Write,
-    open_records,
     resume,
     train,
 )
@@ -133,6 +132,15 @@ def fit(
         _record_scores(write, "valid", step, seeds, dataset, scores)
         return update(chosen, _score(scores, program), state)
 
+    tested = []
+
+    def test(chosen, write):
+        scores = evaluate(
+            program, chosen.params, chosen.model_state, dataset, dataset.test
+        )
+        _record_scores(write, "test", schedule.steps, seeds, dataset, scores)
+        tested.append(scores)
+
     state, chosen = train(
         program,
         lambda start: dataset.train.batches(
@@ -144,24 +152,23 @@ def fit(
         seeds=seeds,
         kept=Chosen.first,
         look=Look(schedule.eval_every, validate),
+        finish=test,
         tensorboard=tensorboard,
         progress=progress,
     )
-    test = evaluate(program, chosen.params, chosen.model_state, dataset, dataset.test)
-    with open_records(folder, schedule.steps, tensorboard) as writer:
-        _record_scores(writer.write, "test", schedule.steps, seeds, dataset, test)
+    (scores,) = tested
     write_json(
         folder / "result.json",
         {
             "seeds": list(seeds),
             "tasks": list(dataset.tasks),
             "metrics": [metric.name for metric in METRICS[dataset.kind]],
-            "test": test.metrics,
-            "pooled_test": test.pooled,
+            "test": scores.metrics,
+            "pooled_test": scores.pooled,
             "chosen_step": np.asarray(chosen.step),
         },
     )
-    return Fit(state, chosen, test)
+    return Fit(state, chosen, scores)
 
 
 def read_result(folder: pathlib.Path) -> dict[str, np.ndarray] | None:

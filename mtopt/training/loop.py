@@ -72,11 +72,6 @@ class Look(NamedTuple):
     function: Callable[[int, TrainState, Any, Write], Any]
 
 
-def _look_away(step: int, state: TrainState, kept: Any, write: Write) -> Any:
-    del step, state, write
-    return kept
-
-
 def train(
     program: Program,
     batches: Callable[[int], Iterator[Batch]],
@@ -87,6 +82,7 @@ def train(
     seeds: Sequence[int],
     kept: Callable[[TrainState], Any] = lambda state: (),
     look: Look | None = None,
+    finish: Callable[[Any, Write], None] | None = None,
     measure: Callable[[TrainState, Batch], Mapping[str, jax.Array]] | None = None,
     tensorboard: bool = False,
     progress: Progress = lambda step, losses: None,
@@ -108,6 +104,7 @@ def train(
         step.
       kept: ``state -> tree``: what to keep with the first state; nothing unless given.
       look: what happens beside training.
+      finish: ``(kept, write)``: what happens after it, the records still open.
       measure: ``(state, batch) -> {name: [S, K, ...]}`` before a step whose record is
         due: more numbers of the tasks to write into it.
       tensorboard: also write the records as TensorBoard events.
@@ -121,12 +118,14 @@ def train(
       UserError: where a loss is no longer finite, or a checkpoint does not fit.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    look = look or Look(schedule.steps, _look_away)
     with Checkpoints(folder / "checkpoints") as checkpoints:
         state, saved = resume(program, seeds, checkpoints, kept)
         start = int(np.ravel(state.step)[0])
         progress(start, np.full(len(tasks), np.nan))
-        with open_records(folder, start, tensorboard) as writer:
+        mirror = TensorBoard(folder) if tensorboard else None
+        with MetricWriter(
+            folder / "metrics.jsonl", resume_from=start, mirror=mirror
+        ) as writer:
             coming = batches(start)
             clock = _Clock(start)
             for step in range(start + 1, schedule.steps + 1):
@@ -146,21 +145,15 @@ def train(
                     rate = clock.rate(step)
                     _record(writer.write, step, seeds, tasks, losses, rate, numbers)
                     progress(step, losses.mean(axis=0))
-                if schedule.due(step, look.every):
+                if look is not None and schedule.due(step, look.every):
                     with clock.paused(state):
                         saved = look.function(step, state, saved, writer.write)
                 if schedule.due(step, schedule.checkpoint_every):
                     with clock.paused(state):
                         checkpoints.save(step, (state, saved))
+            if finish is not None:
+                finish(saved, writer.write)
     return state, saved
-
-
-def open_records(
-    folder: pathlib.Path, step: int, tensorboard: bool = False
-) -> MetricWriter:
-    """The metric file of a run, without the records of what comes after a step."""
-    mirror = TensorBoard(folder) if tensorboard else None
-    return MetricWriter(folder / "metrics.jsonl", resume_from=step, mirror=mirror)
 
 
 def read_per_task(folder: pathlib.Path, name: str) -> dict[str, np.ndarray]:

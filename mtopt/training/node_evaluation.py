@@ -153,21 +153,18 @@ def link_prediction(
         return jnp.asarray(rows[pairs[:, 0]] * rows[pairs[:, 1]])
 
     parts = [products(p) for p in (split.train, split.valid, split.test)]
-    edges = {
-        p: len(pairs) // 2
-        for p, pairs in (("valid", split.valid), ("test", split.test))
-    }
+    valid_edges, test_edges = len(split.valid) // 2, len(split.test) // 2
     found = []
     for seed in range(repeats):
         valid, test = _probe_links(jax.random.key(seed), *parts, epochs)
-        chosen, areas = 0, auc(np.asarray(valid), edges["valid"])
+        chosen, areas = 0, auc(np.asarray(valid), valid_edges)
         for t, area in enumerate(areas):
             if area > areas[chosen]:
                 chosen = t
             if t - chosen >= 50:
                 break
         scores = np.asarray(test[chosen])
-        found.append((float(auc(scores, edges["test"])), hits(scores, edges["test"])))
+        found.append((float(auc(scores, test_edges)), hits(scores, test_edges)))
     area, top = np.mean(found, axis=0)
     return float(area), float(top)
 
