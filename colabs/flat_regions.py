@@ -46,10 +46,10 @@ import numpy as np
 import optax
 
 import mtopt
-from mtopt import sharpness
 from mtopt.data import multi_digits
 from mtopt.linalg import cross_gramian
 from mtopt.models.mlp import mlp
+from mtopt.transforms import perturbed as sharpness
 
 jax.config.update("jax_disable_most_optimizations", FAST)  # the compiler's
 SEEDS = (0, 1, 2)

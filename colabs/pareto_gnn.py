@@ -36,12 +36,12 @@ import optax
 from sklearn.manifold import TSNE
 
 import mtopt
-from mtopt.data.graphs import stochastic_blocks
-from mtopt.data.partition import partition
+from mtopt.data.graphs.nodes import stochastic_blocks
+from mtopt.data.graphs.partition import partition
+from mtopt.metrics.probes import clustering_nmi, probe_accuracy
 from mtopt.models.gcn import gcn
 from mtopt.pretext import PRETEXTS, pretext_model
 from mtopt.training.conflicts import gradient_conflicts
-from mtopt.training.node_evaluation import clustering_nmi, probe_accuracy
 
 jax.config.update("jax_disable_most_optimizations", FAST)  # the compiler's
 SEEDS = (0,) if FAST else (0, 1, 2)

@@ -30,8 +30,8 @@ from sklearn.tree import DecisionTreeRegressor
 
 from experiments.cli import command
 from mtopt import boosting
-from mtopt.data.boosting_scenarios import scenario
-from mtopt.data.npz_file import read_arrays
+from mtopt.data.tables.boosting_scenarios import scenario
+from mtopt.data.tables.npz_file import read_arrays
 
 BOOSTING_ROUNDS = flags.DEFINE_integer(
     "boosting_rounds", 3, "Fits of each to time.", lower_bound=1

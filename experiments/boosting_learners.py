@@ -14,7 +14,7 @@ from experiments import calls
 from experiments.arrays import read_arrays, write_arrays
 from mtopt import boosting
 from mtopt.boosting.learner import DEEPEST, THETA_GRADIENTS
-from mtopt.data.boosting_scenarios import Rows
+from mtopt.data.tables.boosting_scenarios import Rows
 from mtopt.errors import UserError, expect, expect_one_of
 
 FOLDS = 5

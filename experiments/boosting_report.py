@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from experiments.boosting_learners import Fitted
 from experiments.pictures import COLOURS, INK, head, make_room, save, style_of, tidy
-from mtopt.ranks import Ranking
+from mtopt.metrics.ranks import Ranking
 
 GREY = "#555555"
 COLUMNS = 3  # panels side by side

@@ -32,7 +32,7 @@ from experiments.config import Optimizer
 from experiments.ending import conclude
 from experiments.outlier_report import GATE, NONE, PLAIN, WEIGHTED, Arm, Outliers
 from experiments.runner import prepare_training
-from mtopt.data.planted_outliers import PLANTS
+from mtopt.data.images.planted_outliers import PLANTS
 from mtopt.errors import expect, expect_one_of
 from mtopt.training.loop import read_per_task
 

@@ -2,7 +2,7 @@ r"""ParetoGNN: five pretext tasks train one graph encoder, and MGDA reconciles t
 
 ``python -m experiments.main --experiment=pareto_gnn`` on a planted graph, or with
 ``--data_dir=DIR --config.data="graph_npz(path='graph_cora/data.npz', scale='rows')"``
-on one of yours; see :func:`mtopt.data.graphs.graph_npz`. ParetoGNN standardises
+on one of yours; see :func:`mtopt.data.graphs.nodes.graph_npz`. ParetoGNN standardises
 features; the words of Cora and Citeseer serve better with ``scale='rows'``. Without
 labels the encoder learns from every pretext alone, from all with equal weights, and
 from all with those of MGDA: as published, where they are found for unit gradients and
@@ -72,19 +72,19 @@ from experiments.built import load, place_of, stacks
 from experiments.config import Optimizer, make_optimizer
 from experiments.ending import conclude
 from experiments.pareto_gnn_report import RAW, UNTRAINED, Course, Downstream
-from mtopt.data.graphs import GRAPHS, LinkSplit, NodeData, link_split
-from mtopt.data.partition import has_metis, partition
+from mtopt.data.graphs import SAMPLERS, Graph
+from mtopt.data.graphs.nodes import GRAPHS, LinkSplit, NodeData, link_split
+from mtopt.data.graphs.partition import has_metis, partition
 from mtopt.errors import UserError, expect
-from mtopt.graphs import SAMPLERS, Graph
-from mtopt.models.gcn import gcn
-from mtopt.pretext import PRETEXTS, Encoder, Pretext, PretextModel, pretext_model
-from mtopt.training.conflicts import gradient_conflicts
-from mtopt.training.loop import Schedule, read_per_task, train
-from mtopt.training.node_evaluation import (
+from mtopt.metrics.probes import (
     clustering_nmi,
     link_prediction,
     probe_accuracy,
 )
+from mtopt.models.gcn import gcn
+from mtopt.pretext import PRETEXTS, Encoder, Pretext, PretextModel, pretext_model
+from mtopt.training.conflicts import gradient_conflicts
+from mtopt.training.loop import Schedule, read_per_task, train
 from mtopt.training.program import Program, shared_program
 
 ENCODERS = {"gcn": gcn}
@@ -117,10 +117,11 @@ class Config:
     """An encoder trained by pretext tasks, and what its embeddings are good for.
 
     Attributes:
-      data: the graph, as ``name(option=value)`` of :data:`mtopt.data.graphs.GRAPHS`.
+      data: the graph, as ``name(option=value)`` of
+        :data:`mtopt.data.graphs.nodes.GRAPHS`.
       encoder: what is trained, likewise.
       pretexts: the tasks, likewise of :data:`mtopt.pretext.PRETEXTS`; their ``sample``
-        likewise of :data:`mtopt.graphs.SAMPLERS`.
+        likewise of :data:`mtopt.data.graphs.SAMPLERS`.
       methods: the methods that reconcile all pretexts, likewise of
         :data:`mtopt.METHODS`; none that reads the representation.
       alone: also train by each pretext alone.

@@ -75,10 +75,10 @@ from experiments.boosting_learners import (
 from experiments.ending import conclude
 from experiments.pictures import INK, head, save, style_of, tidy
 from experiments.table import align, cells
-from mtopt.data.boosting_scenarios import Rows
-from mtopt.data.npz_file import read_arrays
+from mtopt.data.tables.boosting_scenarios import Rows
+from mtopt.data.tables.npz_file import read_arrays
 from mtopt.errors import UserError, expect, nearest
-from mtopt.ranks import Ranking, ranking
+from mtopt.metrics.ranks import Ranking, ranking
 
 SPLIT_SEED = 42
 TEST_SHARE = 0.2

@@ -1,8 +1,8 @@
 """R-MTGB on its synthetic tasks: outliers are found, and cost the others nothing.
 
 ``python -m experiments.main --experiment=robust_boosting_synthetic``. Every repeat
-draws the tasks of a scenario anew, see :mod:`mtopt.data.boosting_scenarios`; by default
-it is the fourth: eight tasks share a function and two have another.
+draws the tasks of a scenario anew, see :mod:`mtopt.data.tables.boosting_scenarios`; by
+default it is the fourth: eight tasks share a function and two have another.
 ``--config.scenario=1`` to ``3`` has no outliers, ``--config.kind=classification``
 predicts the sign. Options go with the learner: ``--method="r_mtgb(num_partition=30)"
 --method="r_mtgb(theta_learning_rate=0)"`` sets another theta that moves beside one that
@@ -68,9 +68,9 @@ from experiments import boosting_report as report
 from experiments.boosting_learners import LEARNERS, Fitted, build, folds, run_all
 from experiments.ending import conclude
 from experiments.table import WIDTH, align, cells, pages
-from mtopt.data.boosting_scenarios import KINDS, Rows, scenario
+from mtopt.data.tables.boosting_scenarios import KINDS, Rows, scenario
 from mtopt.errors import expect, expect_one_of
-from mtopt.ranks import Ranking, ranking
+from mtopt.metrics.ranks import Ranking, ranking
 
 COUNTS = {
     "r_mtgb": (0, 50, 0),

@@ -10,8 +10,8 @@ from mtopt.chain import chain as chain
 from mtopt.errors import UserError as UserError
 from mtopt.linalg import combine as combine
 from mtopt.linalg import gramian as gramian
-from mtopt.linear import linear_problem as linear_problem
-from mtopt.linear import linear_update as linear_update
+from mtopt.linear_problem import linear_problem as linear_problem
+from mtopt.linear_problem import linear_update as linear_update
 from mtopt.methods import METHODS as METHODS
 from mtopt.methods import aligned_mtl as aligned_mtl
 from mtopt.methods import auto_lambda as auto_lambda
@@ -60,11 +60,6 @@ from mtopt.methods import uncertainty_weighting as uncertainty_weighting
 from mtopt.methods import upgrad as upgrad
 from mtopt.per_task import PerTask as PerTask
 from mtopt.problem import Problem as Problem
-from mtopt.saliency import (
-    cross_task_saliency_alignment as cross_task_saliency_alignment,
-)
-from mtopt.saliency import task_saliency as task_saliency
-from mtopt.saliency import task_saliency_regulation as task_saliency_regulation
 from mtopt.step import TrainState as TrainState
 from mtopt.step import make_train_step as make_train_step
 from mtopt.tasks import TaskGroups as TaskGroups
@@ -83,5 +78,10 @@ from mtopt.wrappers import rep_mtl as rep_mtl
 from mtopt.wrappers import smoothed_weights as smoothed_weights
 from mtopt.wrappers import weights_every as weights_every
 from mtopt.wrappers.add_penalty import add_penalty as add_penalty
+from mtopt.wrappers.saliency import (
+    cross_task_saliency_alignment as cross_task_saliency_alignment,
+)
+from mtopt.wrappers.saliency import task_saliency as task_saliency
+from mtopt.wrappers.saliency import task_saliency_regulation as task_saliency_regulation
 
 __version__ = "0.1.0"

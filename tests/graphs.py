@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtopt.graphs import Features, Graph
+from mtopt.data.graphs import Features, Graph
 
 
 def random_graph(nodes=14, edges=30, columns=9, seed=0, shift=True):

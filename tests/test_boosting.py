@@ -14,7 +14,7 @@ from sklearn.tree import DecisionTreeRegressor
 
 from mtopt import boosting
 from mtopt.boosting.trees import midpoint
-from mtopt.data.boosting_scenarios import scenario
+from mtopt.data.tables.boosting_scenarios import scenario
 from mtopt.errors import UserError
 
 TASKS = 4

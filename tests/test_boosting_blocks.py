@@ -10,7 +10,7 @@ import pytest
 from sklearn.tree import DecisionTreeRegressor
 
 from mtopt import boosting
-from mtopt.data.boosting_scenarios import scenario
+from mtopt.data.tables.boosting_scenarios import scenario
 
 RATE = 0.5
 THETA = np.array([0.3, -0.2, 0.1])

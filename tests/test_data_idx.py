@@ -5,7 +5,7 @@ import gzip
 import numpy as np
 import pytest
 
-from mtopt.data.idx import read_idx, write_idx
+from mtopt.data.images.idx import read_idx, write_idx
 from mtopt.errors import UserError
 
 

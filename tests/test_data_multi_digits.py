@@ -6,8 +6,8 @@ import pytest
 from sklearn.datasets import load_digits
 
 from mtopt.data import multi_digits
-from mtopt.data.multi_digits import LAYOUT, SHARES
-from mtopt.data.pairs import Images, Layout, overlay, pair_up, split_sources
+from mtopt.data.images.multi_digits import LAYOUT, SHARES
+from mtopt.data.images.pairs import Images, Layout, overlay, pair_up, split_sources
 from mtopt.errors import UserError
 
 

@@ -10,8 +10,8 @@ import tensorflow_datasets as tfds
 
 from mtopt.data import ArraySplit, StreamSplit, multi_fashion, multi_fashion_mnist
 from mtopt.data import multi_mnist as load
-from mtopt.data.idx import write_idx
-from mtopt.data.image_files import FILES
+from mtopt.data.images.idx import write_idx
+from mtopt.data.images.image_files import FILES
 from mtopt.errors import UserError
 
 COUNTS = {"num_train": 60, "num_valid": 12, "num_test": 20}
@@ -151,7 +151,7 @@ def test_other_options_or_images_are_prepared_anew(folder, tmp_path, monkeypatch
 
 
 def test_a_build_that_breaks_off_is_not_trusted(folder, tmp_path, monkeypatch):
-    from mtopt.data import pairs_builder
+    from mtopt.data.images import pairs_builder
 
     options = {"folder": folder, "cache": tmp_path / "cache", **COUNTS}
     whole = pairs_builder.PairsBuilder._generate_examples
@@ -170,7 +170,7 @@ def test_a_build_that_breaks_off_is_not_trusted(folder, tmp_path, monkeypatch):
 
 
 def test_two_processes_may_prepare_the_same_pairs(folder, tmp_path, monkeypatch):
-    from mtopt.data import pairs_builder
+    from mtopt.data.images import pairs_builder
 
     options = {"folder": folder, "cache": tmp_path / "cache", "on_device_bytes": 0}
     whole, running = pairs_builder.PairsBuilder._generate_examples, []

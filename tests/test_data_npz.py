@@ -6,8 +6,8 @@ import pytest
 
 from mtopt.data import StreamSplit, npz
 from mtopt.data.division import TEST, TRAIN, VALID, divide
-from mtopt.data.npz_inputs import read_inputs
-from mtopt.data.scaling import CLIP, moments, standardise
+from mtopt.data.tables.npz_inputs import read_inputs
+from mtopt.data.tables.scaling import CLIP, moments, standardise
 from mtopt.errors import UserError
 
 N = 40

@@ -14,7 +14,7 @@ from test_invariants import assert_finite, make, over
 
 import mtopt
 from mtopt.passes import PASSES, over_tasks
-from mtopt.sharpness import (
+from mtopt.transforms.perturbed import (
     check_ball,
     make_ball,
     perturbations,

@@ -9,9 +9,9 @@ import pytest
 from graphs import adjacency, dense_of, permuted, random_graph
 
 import mtopt
-from mtopt import graphs
-from mtopt.graphs import Features, Graph, sparse
-from mtopt.graphs.sparse import sparse_product
+from mtopt.data import graphs
+from mtopt.data.graphs import Features, Graph, sparse
+from mtopt.data.graphs.sparse import sparse_product
 from mtopt.models.gcn import gcn
 
 KEY = jax.random.key(3)

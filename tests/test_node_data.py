@@ -5,10 +5,10 @@ import pytest
 from graphs import dense_of
 
 import mtopt
-from mtopt.data import partition as cutting
-from mtopt.data.graphs import graph_npz, link_split, stochastic_blocks
-from mtopt.data.partition import partition
-from mtopt.training.node_evaluation import (
+from mtopt.data.graphs import partition as cutting
+from mtopt.data.graphs.nodes import graph_npz, link_split, stochastic_blocks
+from mtopt.data.graphs.partition import partition
+from mtopt.metrics.probes import (
     auc,
     clustering_nmi,
     hits,

@@ -16,7 +16,7 @@ from experiments import outlier_report as report
 from experiments import outlier_tasks
 from experiments.config import Optimizer
 from mtopt.data import planted_outliers
-from mtopt.data.planted_outliers import PLANTS
+from mtopt.data.images.planted_outliers import PLANTS
 from mtopt.errors import UserError
 from mtopt.models import MODELS, functional
 from mtopt.models.outlier_gate import branches, gated

@@ -12,7 +12,7 @@ import pytest
 from graphs import adjacency, random_graph
 
 import mtopt
-from mtopt import graphs
+from mtopt.data import graphs
 from mtopt.models.gcn import gcn
 from mtopt.pretext import PRETEXTS, pretext_model
 from mtopt.pretext.decorrelation import disagreement, standardised

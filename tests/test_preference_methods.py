@@ -7,9 +7,9 @@ import pytest
 import scipy.optimize
 
 import mtopt
-from mtopt.linear_program import maximise_on_simplex
 from mtopt.methods.epo import epo
 from mtopt.methods.pareto_mtl import pareto_mtl
+from mtopt.solvers.linear_program import maximise_on_simplex
 
 solve = jax.jit(maximise_on_simplex)
 

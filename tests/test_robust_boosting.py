@@ -14,9 +14,9 @@ from experiments import robust_boosting_real as real
 from experiments import robust_boosting_synthetic as synthetic
 from experiments.config import from_dict, to_dict
 from mtopt import boosting
-from mtopt.data.boosting_scenarios import Rows
+from mtopt.data.tables.boosting_scenarios import Rows
 from mtopt.errors import UserError
-from mtopt.ranks import Ranking, critical_difference, ranking
+from mtopt.metrics.ranks import Ranking, critical_difference, ranking
 
 PICTURES = ["ranks.png", "scores.png", "theta.png"]
 QUICK = ("r_mtgb(num_partition=30)", "pooling(num_shared=5)")

@@ -11,7 +11,7 @@ import pytest
 import mtopt
 from mtopt.errors import UserError
 from mtopt.linalg import project_simplex, row_norms, share_of
-from mtopt.linear import linear_problem
+from mtopt.linear_problem import linear_problem
 from mtopt.methods.bloop import bloop
 from mtopt.methods.db_mtl import db_mtl
 from mtopt.methods.excess_mtl import excess_mtl

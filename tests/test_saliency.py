@@ -10,7 +10,7 @@ import problems
 import pytest
 
 import mtopt
-from mtopt.saliency import (
+from mtopt.wrappers.saliency import (
     cross_task_saliency_alignment,
     task_saliency,
     task_saliency_regulation,

@@ -12,7 +12,7 @@ from mtopt.aggregation import scale_heads
 from mtopt.errors import expect
 from mtopt.linalg import divide_or_zero, row_norms, scale_rows
 from mtopt.problem import Params, Problem
-from mtopt.sharpness import (
+from mtopt.transforms.perturbed import (
     DEFAULT_RHO,
     Ball,
     Radius,

@@ -3,17 +3,17 @@
 :data:`DATASETS` maps the names that the command line knows to their loaders.
 """
 
-from mtopt.data.cifar100 import cifar100 as cifar100
 from mtopt.data.dataset import ArraySplit as ArraySplit
 from mtopt.data.dataset import Dataset as Dataset
 from mtopt.data.dataset import Split as Split
-from mtopt.data.multi_digits import multi_digits as multi_digits
-from mtopt.data.multi_mnist import multi_fashion as multi_fashion
-from mtopt.data.multi_mnist import multi_fashion_mnist as multi_fashion_mnist
-from mtopt.data.multi_mnist import multi_mnist as multi_mnist
-from mtopt.data.npz import npz as npz
-from mtopt.data.planted_outliers import planted_outliers as planted_outliers
+from mtopt.data.images.cifar100 import cifar100 as cifar100
+from mtopt.data.images.multi_digits import multi_digits as multi_digits
+from mtopt.data.images.multi_mnist import multi_fashion as multi_fashion
+from mtopt.data.images.multi_mnist import multi_fashion_mnist as multi_fashion_mnist
+from mtopt.data.images.multi_mnist import multi_mnist as multi_mnist
+from mtopt.data.images.planted_outliers import planted_outliers as planted_outliers
 from mtopt.data.stream import StreamSplit as StreamSplit
+from mtopt.data.tables.npz import npz as npz
 
 DATASETS = {
     "multi_digits": multi_digits,

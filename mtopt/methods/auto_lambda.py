@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from mtopt import learned
 from mtopt.aggregation import weighting
 from mtopt.errors import expect
+from mtopt.memory import learned
 
 
 def auto_lambda(

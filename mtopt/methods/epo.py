@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float
 
 from mtopt.aggregation import on_gramian
 from mtopt.errors import expect, expect_per_task
-from mtopt.linear_program import maximise_on_simplex
+from mtopt.solvers.linear_program import maximise_on_simplex
 
 
 def epo(
@@ -81,10 +81,10 @@ def epo(
 
     Differences from released code:
       They solve by GLPK on the host; see
-      :func:`mtopt.linear_program.maximise_on_simplex`. Where no point satisfies the
-      constraints, the weights are proportional to r, as there. Their gradients include
-      the heads'. libmoon and others take ``preference`` as the ray itself, L
-      proportional to it: the inverse of this one.
+      :func:`mtopt.solvers.linear_program.maximise_on_simplex`. Where no point
+      satisfies the constraints, the weights are proportional to r, as there. Their
+      gradients include the heads'. libmoon and others take ``preference`` as the ray
+      itself, L proportional to it: the inverse of this one.
     """
     ratios = np.ones(num_tasks)
     if preference is not None:

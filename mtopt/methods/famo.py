@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float
 
 from mtopt.aggregation import WeightingState, weighting
 from mtopt.errors import UserError, expect
-from mtopt.learned import learn, start
+from mtopt.memory.learned import learn, start
 from mtopt.methods.tchebycheff import zeros_or
 
 EPSILON = 1e-8

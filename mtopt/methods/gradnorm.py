@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from mtopt import learned
 from mtopt.aggregation import on_gramian
 from mtopt.errors import expect, expect_one_of, expect_per_task
 from mtopt.linalg import mean_over
+from mtopt.memory import learned
 
 
 def gradnorm(

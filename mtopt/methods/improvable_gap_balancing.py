@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mtopt import epoch_mean
 from mtopt.aggregation import weighting
 from mtopt.errors import expect
+from mtopt.memory import epoch_mean
 
 EPSILON = 1e-20
 

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from mtopt.aggregation import weighting
 from mtopt.errors import expect
-from mtopt.learned import learn, start
+from mtopt.memory.learned import learn, start
 
 SMALLEST = 1e-8
 

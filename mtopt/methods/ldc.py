@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float
 
 from mtopt.aggregation import weighting
 from mtopt.errors import expect, expect_one_of
-from mtopt.learned import Learned, learn, start
+from mtopt.memory.learned import Learned, learn, start
 
 NORMALIZATIONS = ("identity", "rescaled", "log")
 SMALLEST = 1e-20

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mtopt import learned
 from mtopt.aggregation import split, weighting
 from mtopt.errors import expect, expect_one_of
 from mtopt.linalg import cross_gramian, divide_or_zero, gramian, row_norms, scale_rows
+from mtopt.memory import learned
 from mtopt.solvers import min_norm_weights
 
 

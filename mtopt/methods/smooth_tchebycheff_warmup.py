@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float
 
-from mtopt import epoch_mean
 from mtopt.aggregation import weighting
 from mtopt.errors import expect
+from mtopt.memory import epoch_mean
 
 EPSILON = 1e-20
 

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from mtopt.aggregation import weighting
 from mtopt.errors import UserError, expect, expect_one_of
-from mtopt.learned import learn, start
+from mtopt.memory.learned import learn, start
 
 FACTORS = {"regression": 0.5, "classification": 1.0}
 SMALLEST = 1e-8

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
+from mtopt.data.graphs import propagate
 from mtopt.errors import expect, expect_one_of
-from mtopt.graphs import propagate
 from mtopt.models.functional import Pure
 from mtopt.pretext.pretext import Encoder, glorot
 
@@ -65,8 +65,8 @@ def gcn(
 
     .. math:: h^{(l+1)} = \phi\!\left(\mathrm{norm}(\hat A h^{(l)} W_l + b_l)\right)
 
-    with :math:`\hat A` as in :func:`mtopt.graphs.propagate`, and the node features for
-    :math:`h^{(0)}`.
+    with :math:`\hat A` as in :func:`mtopt.data.graphs.propagate`, and the node features
+    for :math:`h^{(0)}`.
 
     Args:
       features: F, the size of a node's features.
@@ -86,7 +86,7 @@ def gcn(
 
     Example:
       >>> import numpy as np
-      >>> from mtopt.graphs import Features, Graph
+      >>> from mtopt.data.graphs import Features, Graph
       >>> encoder = gcn(3, hidden=(8, 4))
       >>> params = encoder.init(jax.random.key(0))
       >>> graph = Graph.of(Features.dense(jnp.eye(3)), np.array([[0, 1]]))

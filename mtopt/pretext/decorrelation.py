@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from mtopt.data.graphs import Sampler, whole
 from mtopt.errors import expect
-from mtopt.graphs import Sampler, whole
 from mtopt.pretext.pretext import Encoder, Pretext
 from mtopt.pretext.two_views import TwoViews
 
@@ -33,8 +33,8 @@ def decorrelation(
 
     Args:
       encoder: what is trained. There is no head.
-      sample: the part of the graph that a step sees; :func:`mtopt.graphs.saint` on a
-        large one.
+      sample: the part of the graph that a step sees;
+        :func:`mtopt.data.graphs.saint` on a large one.
       dropped_edges: the probability of an edge to be left out of a view, in [0, 1).
       masked_columns: of a feature column to be zero in a view, in [0, 1).
       strength: lambda, at least 0.

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from mtopt.data.graphs import Features, Graph, drop_edges, propagate, random_nodes
 from mtopt.errors import expect
-from mtopt.graphs import Features, Graph, drop_edges, propagate, random_nodes
 from mtopt.pretext.pretext import Encoder, Pretext, glorot, linear
 
 

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
 from mtopt.batch import Batch, masked_mean
+from mtopt.data.graphs import Graph
 from mtopt.errors import UserError
-from mtopt.graphs import Graph
 from mtopt.per_task import PerTask, task_keys
 from mtopt.pretext.pretext import Encoder, Pretext
 from mtopt.problem import Params
@@ -55,7 +55,7 @@ def pretext_model(encoder: Encoder, pretexts: Mapping[str, Pretext]) -> PretextM
 
     Example:
       >>> import numpy as np, optax, mtopt
-      >>> from mtopt.graphs import Features
+      >>> from mtopt.data.graphs import Features
       >>> from mtopt.models.gcn import gcn
       >>> from mtopt.pretext import decorrelation, node_graph_information
       >>> encoder = gcn(3, hidden=(4,))

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float
 
-from mtopt.graphs import Sampler, shuffle, whole
+from mtopt.data.graphs import Sampler, shuffle, whole
 from mtopt.pretext.pretext import Encoder, Pretext
 
 
@@ -21,7 +21,7 @@ def node_graph_information(encoder: Encoder, *, sample: Sampler = whole) -> Pret
 
     Args:
       encoder: what is trained.
-      sample: the part of the graph that a step sees; :func:`mtopt.graphs.ego` on a
+      sample: the part of the graph that a step sees; :func:`mtopt.data.graphs.ego` on a
         large one.
 
     References:

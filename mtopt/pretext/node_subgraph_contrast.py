@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from mtopt.data.graphs import Sampler, whole
 from mtopt.errors import expect
-from mtopt.graphs import Sampler, whole
 from mtopt.pretext.pretext import Encoder, Pretext, apply_linear, linear
 from mtopt.pretext.two_views import TwoViews
 

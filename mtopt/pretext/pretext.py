@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from mtopt.graphs import Graph
+from mtopt.data.graphs import Graph
 
 
 class Encoder(NamedTuple):

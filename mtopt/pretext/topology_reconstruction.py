@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from mtopt.data.graphs import Graph, mask_columns
 from mtopt.errors import expect
-from mtopt.graphs import Graph, mask_columns
 from mtopt.linalg import divide_or_zero
 from mtopt.pretext.pretext import Encoder, Pretext, apply_linear, linear
 

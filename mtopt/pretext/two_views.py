@@ -6,8 +6,8 @@ from typing import Any
 import jax
 from jaxtyping import PRNGKeyArray
 
+from mtopt.data.graphs import Graph, Sampler, drop_edges, mask_columns
 from mtopt.errors import expect, expect_one_of
-from mtopt.graphs import Graph, Sampler, drop_edges, mask_columns
 from mtopt.pretext.pretext import Encoder
 
 COLUMNS = ("independent", "union")

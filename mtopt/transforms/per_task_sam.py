@@ -8,7 +8,7 @@ from mtopt.aggregation import check_rows, present_tasks, scale_heads, split
 from mtopt.errors import expect
 from mtopt.linalg import combine, uniform_over
 from mtopt.problem import Params
-from mtopt.sharpness import Radius, check_ball, make_ball, sam_gradients
+from mtopt.transforms.perturbed import Radius, check_ball, make_ball, sam_gradients
 
 
 def per_task_sam(

@@ -6,7 +6,7 @@ import optax
 from mtopt.aggregation import check_rows, present_tasks, scale_heads, split
 from mtopt.errors import expect
 from mtopt.linalg import combine, uniform_over
-from mtopt.sharpness import check_ball, make_ball, perturbations
+from mtopt.transforms.perturbed import check_ball, make_ball, perturbations
 
 
 def sam(

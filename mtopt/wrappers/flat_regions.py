@@ -17,7 +17,7 @@ from mtopt.aggregation import (
 )
 from mtopt.errors import UserError, expect_one_of
 from mtopt.linalg import row_norms
-from mtopt.sharpness import Radius, check_ball, make_ball, sam_gradients
+from mtopt.transforms.perturbed import Radius, check_ball, make_ball, sam_gradients
 from mtopt.wrappers.wrapped import init_wrapped
 
 # A flat part below so many roundings of its gradient is nothing but their noise.

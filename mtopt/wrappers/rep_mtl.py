@@ -5,14 +5,14 @@ import jax.numpy as jnp
 import optax
 
 from mtopt.errors import expect, expect_one_of
-from mtopt.saliency import (
+from mtopt.wrappers.add_penalty import add_penalty
+from mtopt.wrappers.log_losses import EPSILON, LogProblem
+from mtopt.wrappers.saliency import (
     ANCHORS,
     cross_task_saliency_alignment,
     task_saliency,
     task_saliency_regulation,
 )
-from mtopt.wrappers.add_penalty import add_penalty
-from mtopt.wrappers.log_losses import EPSILON, LogProblem
 
 
 def rep_mtl(
@@ -32,9 +32,9 @@ def rep_mtl(
            + \lambda_{csa} L_{csa}(S) \big), \qquad
        S_k = \partial L_k / \partial Z
 
-    with :func:`mtopt.saliency.task_saliency_regulation`, which lets every task have
+    with :func:`mtopt.task_saliency_regulation`, which lets every task have
     places of the representation to itself, and
-    :func:`mtopt.saliency.cross_task_saliency_alignment`, which lets the tasks agree on
+    :func:`mtopt.cross_task_saliency_alignment`, which lets the tasks agree on
     a sample.
     Gradients flow through S to the heads and the encoder: second derivatives of the
     heads, one pass through the encoder.

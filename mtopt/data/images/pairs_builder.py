@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from mtopt.data.pairs import Pairs
+from mtopt.data.images.pairs import Pairs
 from mtopt.errors import UserError
 
 CHUNK = 1_000

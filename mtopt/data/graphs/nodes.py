@@ -9,8 +9,8 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float, Int
 
+from mtopt.data.graphs import Features, Graph
 from mtopt.errors import UserError, expect, expect_one_of
-from mtopt.graphs import Features, Graph
 
 SCALES = ("standard", "rows", "none")
 

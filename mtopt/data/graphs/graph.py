@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from mtopt.data.graphs.features import Features
+from mtopt.data.graphs.sparse import sparse_product
 from mtopt.errors import UserError
-from mtopt.graphs.features import Features
-from mtopt.graphs.sparse import sparse_product
 
 
 @jax.tree_util.register_dataclass

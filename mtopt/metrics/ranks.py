@@ -1,4 +1,4 @@
-"""Whether methods differ over many cases: mean ranks, Friedman's test, Nemenyi's."""
+"""Ranks of methods, and whether they differ over many cases: Friedman, Nemenyi."""
 
 from typing import NamedTuple
 
@@ -6,8 +6,68 @@ import numpy as np
 import numpy.typing as npt
 from jaxtyping import Float
 
-from mtopt.errors import expect
-from mtopt.metrics import ranks
+from mtopt.errors import UserError, expect
+
+
+def ranks(
+    values: npt.ArrayLike, higher_is_better: npt.ArrayLike
+) -> Float[np.ndarray, "methods M"]:
+    """The rank of each method by each metric. LOWER is better, 1 = best.
+
+    Args:
+      values: the metrics ``[methods, M]``.
+      higher_is_better: M bools.
+
+    Returns:
+      ``[methods, M]``, in [1, methods]. Ties share the average of their ranks; nan
+      ranks last, as an infinite error does.
+
+    Raises:
+      UserError: if ``values`` is not a table of M columns.
+
+    Example:
+      >>> ranks([[0.9, 3.0], [0.8, 3.0], [float("nan"), 1.0]], [True, False])
+      array([[1. , 2.5],
+             [2. , 2.5],
+             [3. , 1. ]])
+    """
+    values, higher = np.asarray(values, float), np.asarray(higher_is_better, bool)
+    if values.ndim != 2 or values.shape[1:] != higher.shape or 0 in values.shape:
+        raise UserError(
+            f"values has shape {values.shape} and higher_is_better {higher.shape}; "
+            "expected [methods, metrics] and [metrics], neither empty"
+        )
+    cost = np.where(higher, -values, values)
+    cost = np.where(np.isnan(cost), np.inf, cost)
+    better = (cost[None] < cost[:, None]).sum(1)
+    no_worse = (cost[None] <= cost[:, None]).sum(1)
+    return (better + no_worse + 1) / 2
+
+
+def mean_rank(
+    values: npt.ArrayLike, higher_is_better: npt.ArrayLike
+) -> Float[np.ndarray, " methods"]:
+    """The rank of each method, averaged over metrics. LOWER is better, 1 = always best.
+
+    It depends on the set of methods: ranks of different tables cannot be compared.
+
+    Args:
+      values: the metrics ``[methods, M]``.
+      higher_is_better: M bools.
+
+    Returns:
+      The mean ranks ``[methods]``, in [1, methods]. Ties share the average of their
+      ranks; nan ranks last, as an infinite error does.
+
+    Raises:
+      UserError: if ``values`` is not a table of M columns.
+
+    Example:
+      >>> accuracy_and_rmse = [[0.9, 3.0], [0.8, 3.0], [float("nan"), 1.0]]
+      >>> mean_rank(accuracy_and_rmse, [True, False])
+      array([1.75, 2.25, 2.  ])
+    """
+    return ranks(values, higher_is_better).mean(1)
 
 
 class Ranking(NamedTuple):

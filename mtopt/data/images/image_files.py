@@ -4,8 +4,8 @@ import pathlib
 
 import numpy as np
 
-from mtopt.data.idx import read_idx
-from mtopt.data.pairs import Images
+from mtopt.data.images.idx import read_idx
+from mtopt.data.images.pairs import Images
 from mtopt.errors import UserError
 
 FILES = {

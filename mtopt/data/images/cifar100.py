@@ -7,7 +7,7 @@ import numpy as np
 from mtopt.batch import Batch
 from mtopt.data.dataset import ArraySplit, Dataset
 from mtopt.data.division import TEST, TRAIN, VALID, check_fractions, divide
-from mtopt.data.npz_file import read_arrays
+from mtopt.data.tables.npz_file import read_arrays
 from mtopt.errors import UserError
 
 FINE, COARSE = 100, 20
@@ -56,7 +56,7 @@ def cifar100(
     if missing:
         raise UserError(
             f"{path} has no {', no '.join(missing)}: expected the images and classes "
-            "of CIFAR-100 by part; see mtopt.data.cifar100"
+            "of CIFAR-100 by part; see mtopt.data.images.cifar100"
         )
     images, fine, coarse = _joined(arrays, path)
     names = [str(name) for name in arrays["coarse_names"].tolist()]

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from mtopt.batch import Batch
-from mtopt.data.scaling import moments
+from mtopt.data.tables.scaling import moments
 from mtopt.errors import UserError
 
 MISSING_BYTE = 255
@@ -94,7 +94,7 @@ class Labels:
 def read_labels(
     arrays: Mapping[str, np.ndarray], path: pathlib.Path, kind: NpzKind | None
 ) -> Labels:
-    """Reads the labels, either way; see :func:`mtopt.data.npz`.
+    """Reads the labels, either way; see :func:`mtopt.data.tables.npz`.
 
     Args:
       arrays: the arrays of the file.

@@ -8,11 +8,11 @@ from absl import logging
 
 from mtopt.data.dataset import Dataset
 from mtopt.data.division import SPLITS, TEST, TRAIN, VALID, check_fractions, divide
-from mtopt.data.npz_counts import LENGTHS, SPARSE, with_lengths
-from mtopt.data.npz_file import read_arrays
-from mtopt.data.npz_inputs import INPUTS, MAX_FEATURES, read_inputs
-from mtopt.data.npz_labels import KINDS, Labels, NpzKind, read_labels
 from mtopt.data.stream import ON_DEVICE_BYTES, place
+from mtopt.data.tables.npz_counts import LENGTHS, SPARSE, with_lengths
+from mtopt.data.tables.npz_file import read_arrays
+from mtopt.data.tables.npz_inputs import INPUTS, MAX_FEATURES, read_inputs
+from mtopt.data.tables.npz_labels import KINDS, Labels, NpzKind, read_labels
 from mtopt.errors import UserError
 
 JOINED = (*INPUTS, LENGTHS, "indices", "counts", "y", "task")
@@ -81,8 +81,8 @@ def npz(
     are disjoint: every task of 3 or more samples then appears in every part.
 
     **Scaling** uses the training part alone: inputs as in
-    :func:`mtopt.data.scaling.standardise` (missing values become the mean, all is
-    clipped to 10 standard deviations; one-hot columns and bits stay as they are).
+    :func:`~mtopt.data.tables.scaling.standardise` (missing values become the mean, all
+    is clipped to 10 standard deviations; one-hot columns and bits stay as they are).
     Regression targets lose mean and standard deviation: their own per task on shared
     inputs, one of all tasks on disjoint inputs, where tasks are of one kind and
     differ in their means. A label behind a mask is stored as 0.

@@ -10,8 +10,8 @@ from typing import Any, Literal
 import numpy as np
 
 from mtopt.data.dataset import ArraySplit, Dataset, Split
-from mtopt.data.image_files import load_images
-from mtopt.data.pairs import (
+from mtopt.data.images.image_files import load_images
+from mtopt.data.images.pairs import (
     Images,
     Layout,
     Pairs,
@@ -212,7 +212,7 @@ def _nbytes(pairs: Mapping[str, Pairs]) -> int:
 
 
 def _stream(pairs: Mapping[str, Pairs], folder: pathlib.Path) -> dict[str, Split]:
-    from mtopt.data.pairs_builder import prepared
+    from mtopt.data.images.pairs_builder import prepared
 
     return {split: StreamSplit(s) for split, s in prepared(pairs, folder).items()}
 

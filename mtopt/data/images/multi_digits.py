@@ -3,7 +3,7 @@
 import numpy as np
 
 from mtopt.data.dataset import ArraySplit, Dataset
-from mtopt.data.pairs import Images, Layout, check_counts, pair_up, split_sources
+from mtopt.data.images.pairs import Images, Layout, check_counts, pair_up, split_sources
 
 LAYOUT = Layout(offset=2, canvas=10)
 SHARES = (0.6, 0.15, 0.25)

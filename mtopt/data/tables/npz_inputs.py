@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mtopt.data.npz_counts import Counts, read_counts
-from mtopt.data.scaling import standardise
+from mtopt.data.tables.npz_counts import Counts, read_counts
+from mtopt.data.tables.scaling import standardise
 from mtopt.errors import UserError
 
 NUMBERS = ("x", "x_num", "desc")
@@ -46,7 +46,7 @@ class Inputs(NamedTuple):
 
 
 def read_inputs(arrays: Mapping[str, np.ndarray], path: pathlib.Path) -> Inputs:
-    """Puts the inputs that a file has side by side; see :func:`mtopt.data.npz`.
+    """Puts the inputs that a file has side by side; see :func:`mtopt.data.tables.npz`.
 
     Args:
       arrays: the arrays of the file.

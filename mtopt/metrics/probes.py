@@ -15,7 +15,7 @@ import optax
 from jaxtyping import Float, Int
 from scipy.stats import rankdata
 
-from mtopt.data.graphs import LinkSplit
+from mtopt.data.graphs.nodes import LinkSplit
 from mtopt.errors import UserError
 
 HITS = 20

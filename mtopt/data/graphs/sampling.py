@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from mtopt.data.graphs.graph import Graph, degrees
 from mtopt.errors import expect
-from mtopt.graphs.graph import Graph, degrees
 
 Sampler = Callable[[PRNGKeyArray, Graph], Graph]
 """``(key, graph) -> graph``: a part of a graph, in shapes that are known beforehand."""
@@ -50,7 +50,7 @@ def shuffle(key: PRNGKeyArray, graph: Graph) -> Graph:
 
     Example:
       >>> import numpy as np
-      >>> from mtopt.graphs import Features
+      >>> from mtopt.data.graphs import Features
       >>> x = Features.dense(jnp.arange(4.)[:, None])
       >>> graph = Graph.of(x, np.array([[0, 1]]))
       >>> moved = shuffle(jax.random.key(0), graph).features.project(jnp.ones((1, 1)))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from mtopt.graphs.sparse import sparse_product
+from mtopt.data.graphs.sparse import sparse_product
 
 
 @jax.tree_util.register_dataclass

@@ -4,8 +4,8 @@ import numpy as np
 
 from mtopt.batch import Batch
 from mtopt.data.dataset import ArraySplit, Dataset
-from mtopt.data.multi_digits import SHARES
-from mtopt.data.pairs import split_sources
+from mtopt.data.images.multi_digits import SHARES
+from mtopt.data.images.pairs import split_sources
 from mtopt.errors import expect, expect_one_of
 
 PLANTS = ("adversarial", "noisy", "unrelated")

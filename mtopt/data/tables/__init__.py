@@ -1,0 +1,1 @@
+"""Rows of numbers with several targets: your own arrays, synthetic scenarios."""

@@ -1,0 +1,21 @@
+"""How good models are: task metrics, delta-m, ranks, spread over seeds, probes.
+
+NumPy in, Python or NumPy out; nothing here runs inside a compiled step. The probes of
+frozen embeddings are in :mod:`mtopt.metrics.probes`.
+"""
+
+from mtopt.metrics.delta_m import delta_m_per_metric as delta_m_per_metric
+from mtopt.metrics.delta_m import delta_p_per_task as delta_p_per_task
+from mtopt.metrics.ranks import Ranking as Ranking
+from mtopt.metrics.ranks import critical_difference as critical_difference
+from mtopt.metrics.ranks import mean_rank as mean_rank
+from mtopt.metrics.ranks import ranking as ranking
+from mtopt.metrics.ranks import ranks as ranks
+from mtopt.metrics.spread import mean_and_spread as mean_and_spread
+from mtopt.metrics.task_metrics import METRICS as METRICS
+from mtopt.metrics.task_metrics import Metric as Metric
+from mtopt.metrics.task_metrics import accuracy as accuracy
+from mtopt.metrics.task_metrics import auc as auc
+from mtopt.metrics.task_metrics import mae as mae
+from mtopt.metrics.task_metrics import r2 as r2
+from mtopt.metrics.task_metrics import rmse as rmse
