@@ -149,6 +149,16 @@ def hide(tree: Any, mask: Bool[Array, "K b"]) -> Any:
     return jax.tree.map(zero, tree)
 
 
+def loss_mask(mask: Bool[Array, "K b"]) -> Bool[Array, "K b"]:
+    """The mask that losses see: an absent task has one label, and its loss is hidden.
+
+    A loss that divides by the count of its labels would be NaN for a task without any,
+    and so would be its gradient behind any later mask; on a label of 0 it is finite.
+    """
+    first = mask[:, :1] | ~mask.any(axis=1, keepdims=True)
+    return jnp.concatenate([first, mask[:, 1:]], axis=1)
+
+
 def repeat_real(tree: Any, mask: Bool[Array, "K b"]) -> Any:
     """Fills every leaf ``[K, b, ...]`` behind the mask with the task's real samples.
 

@@ -86,6 +86,9 @@ class Evaluation:
     def __getattribute__(self, name: str) -> Any:
         """A field; one that a method asks for and nobody gave is an error by name."""
         value = object.__getattribute__(self, name)
+        if value is None and name == "present":
+            problem = vars(self)["problem"]
+            return None if problem is None else problem.present
         if value is None and name in _ASKED:
             given = "losses=..." if name == "losses" else f"{name}=..."
             raise UserError(
@@ -257,17 +260,26 @@ def enter(
     rows, heads = split(updates)
     check_rows(rows, None if params is None else split(params)[0], num_tasks)
     known = vars(Evaluation() if evaluation is None else evaluation)
-    unchanged = known["unchanged"] and _are_leaves_of(evaluation, updates)
-    present, problem = known["present"], known["problem"]
+    unchanged = known["unchanged"] and _are_leaves_of(known["rows"], rows)
+    own_heads = _are_leaves_of(known["heads"], heads)
+    problem = known["problem"]
+    if problem is not None and known["rows"] is None:
+        raise UserError(
+            "the evaluation has a problem and no rows: make it by "
+            "problem.evaluate(params)"
+        )
+    # What a problem says of its absent tasks is 0 already.
+    as_is = unchanged and known["present"] is None
+    present = Evaluation(**known).present
     if present is None:
-        present = jnp.ones(num_tasks, bool) if problem is None else problem.present
+        present = jnp.ones(num_tasks, bool)
     losses = known["losses"]
     return Evaluation(
         **{
             **known,
             "losses": None if losses is None else jnp.where(present, losses, 1),
-            "rows": rows if unchanged else where_present(present, rows, 0),
-            "heads": heads if unchanged else hide_heads(present, heads),
+            "rows": rows if as_is else where_present(present, rows, 0),
+            "heads": heads if as_is and own_heads else hide_heads(present, heads),
             "present": present,
             "params": params if known["params"] is None else known["params"],
             "unchanged": unchanged,
@@ -318,18 +330,16 @@ def check_rows(rows: Any, shared: Any, num_tasks: int) -> None:
             )
 
 
-def _are_leaves_of(evaluation: Evaluation | None, updates: Any) -> bool:
-    """Whether ``updates`` are the evaluation's own gradients, the very same arrays.
+def _are_leaves_of(own: Any, rows: Any) -> bool:
+    """Whether ``rows`` are the evaluation's own, the very same arrays.
 
     This is the one place that compares arrays by identity. A transformation that
     changed a row made a new array; one that hands on a part of the tree, as
     ``optax.partition`` does for each group of layers, leaves the others out.
     """
-    if evaluation is None or not evaluation.knows("rows"):
-        return False
-    own = dict(jax.tree_util.tree_leaves_with_path(evaluation.gradients))
-    found = jax.tree_util.tree_leaves_with_path(updates)
-    return all(own.get(path) is leaf for path, leaf in found)
+    leaves = dict(jax.tree_util.tree_leaves_with_path(own))
+    found = jax.tree_util.tree_leaves_with_path(rows)
+    return all(leaves.get(path) is leaf for path, leaf in found)
 
 
 def _leaves_like(part: Any, tree: Any) -> Any:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from mtopt.batch import Batch
+from mtopt.batch import Batch, loss_mask
 from mtopt.errors import UserError
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import gramian, scale_rows
@@ -52,7 +52,6 @@ class Problem(abc.ABC):
             losses=losses,
             rows=gradients["shared"],
             heads=gradients["tasks"],
-            present=self.present,
             key=jax.random.fold_in(self.key, 2),
             params=params,
             problem=self,
@@ -218,14 +217,23 @@ class Problem(abc.ABC):
 
 @functools.partial(
     jax.tree_util.register_dataclass,
-    data_fields=["batch", "key", "model_state"],
+    data_fields=["batch", "loss_mask", "key", "model_state"],
     meta_fields=["tasks"],
 )
 @dataclasses.dataclass(frozen=True)
 class StackedProblem(Problem):
-    """:class:`mtopt.Tasks` on one batch; made by :meth:`mtopt.Tasks.problem`."""
+    """:class:`mtopt.Tasks` on one batch; made by :meth:`mtopt.Tasks.problem`.
+
+    Attributes:
+      batch: inputs, labels and mask.
+      loss_mask: the mask that the losses see, from :func:`mtopt.batch.loss_mask`.
+      key: the randomness of the step.
+      model_state: BatchNorm statistics and their like.
+      tasks: the model.
+    """
 
     batch: Batch
+    loss_mask: Any
     key: Any
     model_state: Any
     tasks: Any
@@ -301,22 +309,18 @@ class StackedProblem(Problem):
                 take(self.batch.mask, 1),
             )
             key = jax.random.fold_in(self.key, 3 + i)
-            return StackedProblem(batch, key, self.model_state, self.tasks)
+            seen = loss_mask(batch.mask)
+            return StackedProblem(batch, seen, key, self.model_state, self.tasks)
 
         return tuple(part(i) for i in range(parts))
 
-    def _task_loss(self, shared, head, x, y, mask, encode_key, head_key):
+    def _task_loss(self, shared, head, x, y, mask, present, encode_key, head_key):
         representation, _ = self._encode_one(shared, x, encode_key)
-        return self._head_loss(head, representation, y, mask, head_key)
+        return self._head_loss(head, representation, y, mask, present, head_key)
 
-    def _head_loss(self, head, representation, y, mask, key):
-        """The loss of one task, a constant 0 where no label is real.
-
-        A loss that divides by the count of its labels is NaN there, and so would be its
-        gradient behind any later mask: it gets labels (of 0) to be finite on first.
-        """
-        present = mask.any()
-        loss = self.tasks.head_loss(head, representation, y, mask | ~present, key)
+    def _head_loss(self, head, representation, y, mask, present, key):
+        """The loss of one task, a constant 0 where it is absent."""
+        loss = self.tasks.head_loss(head, representation, y, mask, key)
         return jnp.where(present, loss, jnp.zeros_like(loss))
 
     def _encode_one(self, shared, x, key):
@@ -332,21 +336,22 @@ class StackedProblem(Problem):
 
     def _over_tasks(self, function, params, shared_axis, passes="vmap"):
         x_axis = self.tasks.x_axis
-        in_axes = (shared_axis, 0, x_axis, 0, 0, x_axis, 0)
+        in_axes = (shared_axis, 0, x_axis, 0, 0, 0, x_axis, 0)
         return over_tasks(function, in_axes, passes)(
             params["shared"],
             self._heads(params),
             self.batch.x,
             self.batch.y,
-            self.batch.mask,
+            self.loss_mask,
+            self.present,
             self._encode_keys,
             self._head_keys,
         )
 
     def _over_heads(self, function, params, representation):
-        on_tasks = over_tasks(function, (0, self.tasks.x_axis, 0, 0, 0))
-        y, mask = self.batch.y, self.batch.mask
-        return on_tasks(self._heads(params), representation, y, mask, self._head_keys)
+        on_tasks = over_tasks(function, (0, self.tasks.x_axis, 0, 0, 0, 0))
+        labels = self.batch.y, self.loss_mask, self.present
+        return on_tasks(self._heads(params), representation, *labels, self._head_keys)
 
     @property
     def _encode_keys(self):

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from mtopt.batch import Batch, hide, repeat_real
+from mtopt.batch import Batch, hide, loss_mask, repeat_real
 from mtopt.errors import UserError
 from mtopt.per_task import check_names, in_words
 from mtopt.problem import GroupedProblem, StackedProblem
@@ -91,7 +91,9 @@ class Tasks:
         mask = jnp.asarray(batch.mask, bool)
         x = batch.x if self.x_axis is None else repeat_real(_arrays(batch.x), mask)
         y = hide(_arrays(batch.y), mask)
-        return StackedProblem(Batch(x, y, mask), key, model_state, self)
+        return StackedProblem(
+            Batch(x, y, mask), loss_mask(mask), key, model_state, self
+        )
 
     def _check(self, batch: Batch) -> None:
         mask_shape = jnp.shape(batch.mask)

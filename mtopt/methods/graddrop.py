@@ -109,8 +109,6 @@ def graddrop(
             return problem.pull_representation(params, total)
 
         solution = rule.solve(count, evaluation)
-        if not evaluation.unchanged:
-            return solution
         return solution._replace(gradients=evaluation.replace(pullback=pullback))
 
     return Aggregator(rule.replace(solve=solve, gradients=None))

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import optax
 from jaxtyping import Array, Float
 
 from mtopt.aggregation import Aggregator, rule_of
@@ -16,7 +17,9 @@ Penalty = Callable[[Problem, Params, Any], Float[Array, ""]]
 
 
 def add_penalty(
-    aggregator: Aggregator, penalty: Penalty, coefficient: float | int | Array
+    aggregator: optax.GradientTransformation,
+    penalty: Penalty,
+    coefficient: float | int | Array,
 ) -> Aggregator:
     r"""Adds the gradient of a penalty to the direction of an aggregator.
 

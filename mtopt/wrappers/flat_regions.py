@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Bool, Float
 
 from mtopt.aggregation import Aggregator, rule_of
@@ -42,7 +43,7 @@ class Flat(NamedTuple):
 
 
 def flat_regions(
-    aggregator: Aggregator,
+    aggregator: optax.GradientTransformation,
     *,
     rho: Radius | None = None,
     rho_shared: Radius | None = None,
@@ -153,6 +154,7 @@ def flat_regions(
         parts = _parts(evaluation, ball, memory.flat_weights.dtype)
         held = structure(memory.inner).unflatten(memory.others)
         solution, held, flat_weights = combine_parts(rule, parts, memory.inner, held)
+        flat_weights = flat_weights.astype(memory.flat_weights.dtype)
         own = Flat(solution.memory, tuple(jax.tree.leaves(held)), flat_weights)
         return solution._replace(memory=own)
 
@@ -162,7 +164,7 @@ def flat_regions(
         """Every solve of all tasks learns from the step that they make together."""
         assert after_step is not None
         held = memory.others
-        if variant == "split":
+        if variant == "split" and not ball.is_point:
             flat = structure(memory.inner).unflatten(held)
             held = tuple(jax.tree.leaves(after_step(flat, evaluation, step)))
         inner = after_step(memory.inner, evaluation, step)

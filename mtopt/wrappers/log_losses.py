@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Bool, Float
 
 from mtopt.aggregation import Aggregator, rule_of
@@ -18,7 +19,9 @@ from mtopt.problem import Problem
 EPSILON = 1e-8
 
 
-def log_losses(aggregator: Aggregator, *, epsilon: float | int = EPSILON) -> Aggregator:
+def log_losses(
+    aggregator: optax.GradientTransformation, *, epsilon: float | int = EPSILON
+) -> Aggregator:
     r"""An aggregator of the log losses, which the unit of no loss can change.
 
     .. math:: \tilde L_k = \log(L_k + \epsilon), \qquad

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from mtopt.aggregation import Aggregator, rule_of
@@ -41,7 +42,7 @@ class Outliers(NamedTuple):
 
 
 def outlier_weighted(
-    aggregator: Aggregator,
+    aggregator: optax.GradientTransformation,
     *,
     learning_rate: float | int = 1.0,
     num_shared: int = 50,

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from mtopt.aggregation import Aggregator
 from mtopt.errors import expect, expect_one_of
@@ -16,7 +17,7 @@ from mtopt.wrappers.saliency import (
 
 
 def rep_mtl(
-    aggregator: Aggregator,
+    aggregator: optax.GradientTransformation,
     *,
     tsr: float | int = 0.9,
     csa: float | int = 0.9,

@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Bool, Float
 
 from mtopt.aggregation import Aggregator, replaceable, rule_of
@@ -26,7 +27,9 @@ class Smoothed(NamedTuple):
     inner: Any
 
 
-def smoothed_weights(aggregator: Aggregator, *, alpha: float | int = 0.9) -> Aggregator:
+def smoothed_weights(
+    aggregator: optax.GradientTransformation, *, alpha: float | int = 0.9
+) -> Aggregator:
     r"""Applies the running mean of an aggregator's weights (CR-MOGM).
 
     .. math:: \lambda^t = \alpha \lambda^{t-1} + (1 - \alpha) \hat\lambda^t,

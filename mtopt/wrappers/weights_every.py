@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from mtopt.aggregation import Aggregator, replaceable, rule_of
@@ -27,7 +28,7 @@ class Held(NamedTuple):
     inner: Any
 
 
-def weights_every(aggregator: Aggregator, *, n: int) -> Aggregator:
+def weights_every(aggregator: optax.GradientTransformation, *, n: int) -> Aggregator:
     r"""Solves for the weights every n steps, and applies them until the next solve.
 
     .. math:: d^t = \sum_k w^{\tau}_k g^t_k, \qquad

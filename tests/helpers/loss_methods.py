@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import mtopt
 from mtopt.methods.cosmos_scalarization import cosmos_scalarization
 from mtopt.methods.dynamic_weight_average import dynamic_weight_average
 from mtopt.methods.geometric_loss import geometric_loss
@@ -58,9 +59,8 @@ def compiled(tx):
 
         def step(state, inputs):
             losses, present = inputs
-            direction, state = tx.update(
-                rows, state, params, losses=losses, present=present
-            )
+            known = mtopt.Evaluation(losses=losses, present=present)
+            direction, state = tx.update(rows, state, params, evaluation=known)
             return state, (state.weights, direction)
 
         return jax.lax.scan(step, tx.init(params), (losses, present))

@@ -9,6 +9,7 @@ import optax
 import pytest
 
 import mtopt
+from tests.helpers.arrays import linear_update
 
 # name in METHODS -> the options of the methods that have no default for one.
 OPTIONS = {
@@ -68,7 +69,7 @@ def make(name, num_tasks, **options):
 
 
 def update(tx, state, jacobian, losses, present, task_weights):
-    return mtopt.linear_update(
+    return linear_update(
         tx, state, jacobian, losses, present=present, task_weights=task_weights
     )
 

@@ -107,21 +107,15 @@ def saliency_penalties(aggregator, **options):
 @functools.partial(jax.jit, static_argnames=("txs", "tasks"))
 def _directions(txs, tasks, params, batch, task_weights):
     problem = tasks.problem(batch, KEY)
-    losses, grads = problem.losses_and_grads(params)
+    seen = problem.evaluate(params).replace(
+        task_weights=task_weights,
+        key=KEY,
+        after=lambda updates: jax.tree.map(lambda u: -0.01 * u, updates),
+    )
     found = []
     for tx in txs:
         direction, state = tx.update(
-            grads,
-            tx.init(params),
-            params,
-            rows=grads["shared"],
-            losses=losses,
-            present=problem.present,
-            task_weights=task_weights,
-            pullback=functools.partial(problem.pullback, params),
-            problem=problem,
-            key=KEY,
-            after=lambda updates: jax.tree.map(lambda u: -0.01 * u, updates),
+            seen.gradients, tx.init(params), params, evaluation=seen
         )
         found.append((direction, optax.tree.get(state, "weights")))
     return found

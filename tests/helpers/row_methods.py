@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import mtopt
+
 K, D, STEPS = 3, 4, 5
 
 
@@ -23,12 +25,10 @@ def run(tx, steps=None):
         update = jax.jit(tx.update)
         out = []
         for rows, losses, present in zip(*(steps or batches()), strict=True):
-            direction, state = update(
-                jnp.asarray(rows),
-                state,
-                losses=jnp.asarray(losses),
-                present=jnp.asarray(present),
+            known = mtopt.Evaluation(
+                losses=jnp.asarray(losses), present=jnp.asarray(present)
             )
+            direction, state = update(jnp.asarray(rows), state, evaluation=known)
             out.append((np.asarray(direction), np.asarray(state.weights)))
         return out
 

@@ -46,18 +46,9 @@ def step(tx, state, x, direction, target, mask, shared, heads):
     )
     params = {"shared": shared, "tasks": mtopt.PerTask(heads, TASKS.names)}
     problem = TASKS.problem(batch, jax.random.key(0))
-    losses, grads = problem.losses_and_grads(params)
-    updates, state = tx.update(
-        grads,
-        state,
-        params,
-        rows=grads["shared"],
-        losses=losses,
-        present=problem.present,
-        pullback=functools.partial(problem.pullback, params),
-        problem=problem,
-    )
-    return updates, state, grads
+    seen = problem.evaluate(params)
+    updates, state = tx.update(seen.gradients, state, params, evaluation=seen)
+    return updates, state, seen.gradients
 
 
 def run(tx, batches):

@@ -1,43 +1,39 @@
 """One update of a method: on plain gradients, one row a task, or on a problem."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+import mtopt
 
 KEY = jax.random.key(3)
 # Two conflicting gradients whose directions are published for many methods.
 GOLDEN = jnp.array([[-4.0, 1.0, 1.0], [6.0, 1.0, 1.0]])
 
 
-def solve(tx, jacobian, **extra):
+def solve(tx, jacobian, **known):
     """The first direction, as an array of NumPy, and the state after it."""
     jacobian = jnp.asarray(jacobian)
     params = jnp.zeros(jacobian.shape[1:], jacobian.dtype)
-    direction, state = tx.update(jacobian, tx.init(params), params, **extra)
+    seen = mtopt.Evaluation(**known)
+    direction, state = tx.update(jacobian, tx.init(params), params, evaluation=seen)
     return np.asarray(direction), state
 
 
-def direction_and_weights(tx, jacobian, **extra):
+def direction_and_weights(tx, jacobian, **known):
     """Of the first update."""
-    direction, state = solve(tx, jacobian, **extra)
+    direction, state = solve(tx, jacobian, **known)
     return direction, np.asarray(state.weights)
 
 
-def update_on(tx, state, problem, params, key=KEY, **extra):
+def update_on(tx, state, problem, params, key=KEY, **changes):
     """One update, with all that a step hands over."""
-    losses, grads = problem.losses_and_grads(params)
     known = {
-        "rows": grads["shared"],
-        "losses": losses,
-        "present": problem.present,
-        "pullback": functools.partial(problem.pullback, params),
-        "problem": problem,
         "key": key,
         "after": lambda updates: jax.tree.map(lambda u: -0.01 * u, updates),
     }
-    return tx.update(grads, state, params, **{**known, **extra})
+    seen = problem.evaluate(params).replace(**{**known, **changes})
+    return tx.update(seen.gradients, state, params, evaluation=seen)
 
 
 def first_update_on(tx, problem, params, **extra):

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 
 import mtopt
-from mtopt.aggregation import weights_of
 from tests.helpers import problems
 
 ROWS = jnp.array([[1.0, 2.0, 0.0, 1.0], [-1.0, 0.5, 4.0, 0.0], [0.2, 0.0, 0.1, 0.3]])
@@ -23,9 +22,9 @@ def steps(tx, stacks, **extra):
     update = jax.jit(tx.update)
     found = []
     for k, rows in enumerate(stacks):
-        own = {name: values[k] for name, values in extra.items()}
-        direction, state = update(rows, state, PARAMS, **own)
-        found.append((np.asarray(direction), np.asarray(weights_of(state))))
+        own = mtopt.Evaluation(**{name: each[k] for name, each in extra.items()})
+        direction, state = update(rows, state, PARAMS, evaluation=own)
+        found.append((np.asarray(direction), np.asarray(state.weights)))
     return found
 
 
@@ -45,8 +44,8 @@ def train(tx, batches, tasks, params):
 def averages(num_tasks):
     """An aggregator with rows of its own making: unit rows, equal weights."""
 
-    def reduce(memory, *, rows, present, **_):
-        return jnp.ones(num_tasks), jax.tree.map(jnp.sign, rows), memory
+    def reduce(memory, evaluation):
+        return jnp.ones(num_tasks), jax.tree.map(jnp.sign, evaluation.rows), memory
 
     return mtopt.row_weighting(num_tasks, reduce, heads="plain")
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import mtopt
 from mtopt.errors import UserError
 from mtopt.methods.bloop import bloop
 from tests.helpers.row_methods import K, assert_follows, batches
@@ -45,8 +46,16 @@ def test_bloop_remembers_the_main_task_while_it_is_away():
     rows = jnp.array([[1.0, 0.0], [2.0, 3.0]])
     tx = bloop(2, aux_weight=1.0)
     update = jax.jit(tx.update)
-    _, state = update(rows, tx.init(jnp.zeros(2)), present=jnp.array([True, True]))
-    alone, state = update(rows.at[0].set(0), state, present=jnp.array([False, True]))
+    _, state = update(
+        rows,
+        tx.init(jnp.zeros(2)),
+        evaluation=mtopt.Evaluation(present=jnp.array([True, True])),
+    )
+    alone, state = update(
+        rows.at[0].set(0),
+        state,
+        evaluation=mtopt.Evaluation(present=jnp.array([False, True])),
+    )
     np.testing.assert_allclose(alone, [0, 3], atol=1e-6)
     np.testing.assert_array_equal(state.memory[0], [1, 0])
 

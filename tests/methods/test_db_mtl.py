@@ -36,7 +36,9 @@ def test_db_mtl_is_blind_to_scales_and_shares_a_direction_with_nash():
     rows, losses = GOLDEN, jnp.array([2.0, 5.0])
     tx = db_mtl(2)
     update = jax.jit(
-        lambda rows, losses: tx.update(rows, tx.init(rows[0]), losses=losses)
+        lambda rows, losses: tx.update(
+            rows, tx.init(rows[0]), evaluation=mtopt.Evaluation(losses=losses)
+        )
     )
     direction, _ = update(rows, losses)
     unit = rows / jnp.linalg.norm(rows, axis=1, keepdims=True)
@@ -59,7 +61,9 @@ def test_db_mtl_heads_descend_the_logarithm(heads):
     updates = {"shared": GOLDEN, "tasks": own}
     losses = jnp.array([0.5, 4.0])
     state = tx.init({"shared": jnp.zeros(3), "tasks": own})
-    direction, state = jax.jit(tx.update)(updates, state, losses=losses)
+    direction, state = jax.jit(tx.update)(
+        updates, state, evaluation=mtopt.Evaluation(losses=losses)
+    )
     factor = 1 if heads == "plain" else state.weights
     np.testing.assert_allclose(
         direction["tasks"].values[:, 0], factor / losses, rtol=1e-6

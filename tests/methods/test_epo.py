@@ -50,7 +50,11 @@ def test_epo_is_the_released_algorithm(on_the_ray):
             if on_the_ray:  # up to a mu of 1e-5 or so
                 losses = (2 + 0.005 * losses) / np.array(preference)
             objective, reference = epo_reference(jacobian, losses, np.array(preference))
-            _, after = update(jnp.array(jacobian), state, losses=jnp.array(losses))
+            _, after = update(
+                jnp.array(jacobian),
+                state,
+                evaluation=mtopt.Evaluation(losses=jnp.array(losses)),
+            )
             weights = np.asarray(after.weights)
             assert weights.sum() == pytest.approx(3)
             if reference is None:
@@ -75,7 +79,9 @@ def test_epo_reaches_the_point_on_the_ray(preference):
         x, state = carry
         rows = x[None] - centres
         losses = 0.5 * jnp.sum(rows**2, axis=1)
-        direction, state = tx.update(rows, state, x, losses=losses)
+        direction, state = tx.update(
+            rows, state, x, evaluation=mtopt.Evaluation(losses=losses)
+        )
         return x - 0.01 * direction, state
 
     x = jnp.array([0.3, 1.0])
@@ -99,8 +105,9 @@ def test_epo_balances_the_tasks_of_the_batch():
             _, after = update(
                 jnp.array(jacobian),
                 state,
-                losses=jnp.array(losses),
-                present=jnp.array([True, False, True]),
+                evaluation=mtopt.Evaluation(
+                    losses=jnp.array(losses), present=jnp.array([True, False, True])
+                ),
             )
             _, expected = epo_reference(jacobian[pair], losses[pair], preference[pair])
             np.testing.assert_allclose(after.weights[pair], 2 * expected, atol=1e-6)
@@ -154,7 +161,11 @@ def test_degenerate_rows_and_losses_stay_finite(make):
     @jax.vmap
     def directions(rows):
         start = tx.init(jnp.zeros(4))
-        over_losses = jax.vmap(lambda own: tx.update(rows, start, losses=own)[0])
+        over_losses = jax.vmap(
+            lambda own: tx.update(rows, start, evaluation=mtopt.Evaluation(losses=own))[
+                0
+            ]
+        )
         return over_losses(losses)
 
     assert np.isfinite(directions(stack)).all()
@@ -162,5 +173,7 @@ def test_degenerate_rows_and_losses_stay_finite(make):
 
 def test_one_task_is_plain_descent():
     row, tx = jnp.array([[1.0, -2.0]]), epo(1, preference=(2,))
-    direction, _ = jax.jit(tx.update)(row, tx.init(jnp.zeros(2)), losses=jnp.ones(1))
+    direction, _ = jax.jit(tx.update)(
+        row, tx.init(jnp.zeros(2)), evaluation=mtopt.Evaluation(losses=jnp.ones(1))
+    )
     np.testing.assert_allclose(direction, row[0], rtol=1e-6)

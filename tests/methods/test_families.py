@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import mtopt
+from tests.helpers.arrays import linear_update
 from tests.helpers.methods import every_method, make
 
 SCALES = (0.0, 1e-10, 1e3, 1e5, 1e10, 1e15)
@@ -60,7 +61,7 @@ def updater(name, shape):
     losses = jnp.arange(1.0, shape[0] + 1)
 
     def update(jacobian):
-        return mtopt.linear_update(tx, tx.init(params), jacobian, losses)
+        return linear_update(tx, tx.init(params), jacobian, losses)
 
     return update
 

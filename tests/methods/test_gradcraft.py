@@ -40,7 +40,9 @@ def test_gradcraft_over_steps_with_an_absent_task(x64):
         means = sums[present] / (1 - 0.7 ** steps[present])
         _, expected = crafted(jacobian[present], means, 0.6, 0.1)
         direction, state = tx.update(
-            jnp.asarray(jacobian), state, present=jnp.asarray(present)
+            jnp.asarray(jacobian),
+            state,
+            evaluation=mtopt.Evaluation(present=jnp.asarray(present)),
         )
         np.testing.assert_allclose(direction, expected.mean(axis=0), rtol=1e-9)
         np.testing.assert_allclose(state.memory[0], sums, rtol=1e-12)

@@ -1,5 +1,7 @@
 """GradDrop: its draws, its leaks, and the signs of a representation."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,7 +22,11 @@ def test_graddrop_keeps_one_sign_as_often_as_it_is_pure():
     rows = jnp.array([[1.0, -2.0, 1.0, 0.0], [3.0, -1.0, -1.0, 0.0], [-1, -1, 0, 0]])
     state = tx.init(jnp.zeros(4))
     keys = jax.random.split(jax.random.key(0), 2000)
-    drawn = jax.jit(jax.vmap(lambda key: tx.update(rows, state, key=key)[0]))(keys)
+    drawn = jax.jit(
+        jax.vmap(
+            lambda key: tx.update(rows, state, evaluation=mtopt.Evaluation(key=key))[0]
+        )
+    )(keys)
     np.testing.assert_array_equal(np.unique(drawn[:, 0]), [-1, 4])
     np.testing.assert_array_equal(np.unique(drawn[:, 1]), [-4])
     np.testing.assert_array_equal(np.unique(drawn[:, 2]), [-1, 1])
@@ -36,10 +42,14 @@ def test_graddrop_leaks():
     key = jax.random.key(3)
     rows = jnp.array([[1.0, 5.0], [-2.0, 1.0]])
     state = graddrop(2).init(jnp.zeros(2))
-    kept, _ = graddrop(2).update(rows, state, key=key)
-    everything, _ = graddrop(2, leak=1.0).update(rows, state, key=key)
+    kept, _ = graddrop(2).update(rows, state, evaluation=mtopt.Evaluation(key=key))
+    everything, _ = graddrop(2, leak=1.0).update(
+        rows, state, evaluation=mtopt.Evaluation(key=key)
+    )
     np.testing.assert_array_equal(everything, rows.sum(0))
-    leaked, _ = graddrop(2, leak=(0.0, 0.25)).update(rows, state, key=key)
+    leaked, _ = graddrop(2, leak=(0.0, 0.25)).update(
+        rows, state, evaluation=mtopt.Evaluation(key=key)
+    )
     winner_is_first = bool(kept[0] > 0)
     np.testing.assert_allclose(leaked[0], 1 - 0.5 if winner_is_first else -2)
     assert leaked[1] == 6
@@ -106,7 +116,8 @@ def test_graddrop_on_the_representation(x_axis):
         @jax.jit
         def update(key):
             state = tx.init(params)
-            return tx.update(grads, state, params, problem=problem, key=key)[0]
+            seen = problem.evaluate(params).replace(key=key)
+            return tx.update(seen.gradients, state, params, evaluation=seen)[0]
 
         return update
 
@@ -120,7 +131,9 @@ def test_graddrop_on_the_representation(x_axis):
         assert min(np.abs(found - one).max() for one in possible) < 1e-5
     whole = compiled(leak=1.0)(jax.random.key(0))
     np.testing.assert_allclose(whole["shared"], grads["shared"].sum(0), atol=1e-5)
-    jax.tree.map(np.testing.assert_array_equal, whole["tasks"], grads["tasks"])
+    # Two programs, of which XLA rounds each in its own way.
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
+    jax.tree.map(close, whole["tasks"], grads["tasks"])
 
 
 def test_graddrop_on_the_representation_of_groups():
@@ -143,14 +156,15 @@ def test_graddrop_on_the_representation_of_groups():
     tx = graddrop(2, space="representation")
 
     def direction(problem, params):
-        _, grads = problem.losses_and_grads(params)
-        own = {"problem": problem, "key": jax.random.key(3)}
-        return tx.update(grads, tx.init(params), params, **own)[0]["shared"]
+        seen = problem.evaluate(params).replace(key=jax.random.key(3))
+        updates, _ = tx.update(seen.gradients, tx.init(params), params, evaluation=seen)
+        return updates["shared"]
 
     np.testing.assert_allclose(
         jax.jit(direction)(grouped, {"shared": params["shared"], "tasks": heads}),
         jax.jit(direction)(problem, params),
         rtol=1e-5,
+        atol=1e-6,  # an entry near zero is a sum of numbers near one
     )
 
 
@@ -163,9 +177,10 @@ def test_graddrop_names_what_it_cannot_do():
     params = {"shared": params["shared"], "tasks": (params["tasks"],)}
     grads = {"shared": jnp.ones((2, 3, 4)), "tasks": params["tasks"]}
     tx = graddrop(2, space="representation")
+    seen = grouped.evaluate(params)
     with pytest.raises(UserError, match="no representation in common"):
-        tx.update(grads, tx.init(params), params, problem=grouped)
-    with pytest.raises(TypeError, match="problem"):
+        tx.update(seen.gradients, tx.init(params), params, evaluation=seen)
+    with pytest.raises(UserError, match="reads problem"):
         tx.update(grads, tx.init(params), params)
 
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import mtopt
 from mtopt.errors import UserError
 from mtopt.linear_problem import linear_problem
 from mtopt.methods.gradnorm import gradnorm
@@ -82,18 +83,10 @@ def test_gradnorm_follows_the_algorithm(parametrization, initial, warmup):
 def test_gradnorm_equalises_the_norms(space):
     jacobian, losses = jnp.diag(jnp.array([1.0, 4.0, 0.5])), jnp.ones(3)
     problem, params = linear_problem(jacobian, losses)
+    seen = problem.evaluate(params)
     tx = gradnorm(3, space=space)
     update = jax.jit(
-        lambda state: tx.update(
-            {
-                "shared": jacobian,
-                "tasks": jax.tree.map(jnp.zeros_like, params["tasks"]),
-            },
-            state,
-            params,
-            losses=losses,
-            problem=problem,
-        )
+        lambda state: tx.update(seen.gradients, state, params, evaluation=seen)
     )
     state = tx.init(params)
     for _ in range(200):
@@ -106,7 +99,8 @@ def test_gradnorm_equalises_the_norms(space):
 def test_gradnorm_of_equal_tasks_stays_put():
     tx = gradnorm(3)
     rows = jnp.tile(jnp.array([[0.1, 0.7, 0.3]]), (3, 1))
-    update = jax.jit(functools.partial(tx.update, losses=0.3 * jnp.ones(3)))
+    known = mtopt.Evaluation(losses=0.3 * jnp.ones(3))
+    update = jax.jit(functools.partial(tx.update, evaluation=known))
     state = tx.init(jnp.zeros(3))
     for _ in range(10):
         _, state = update(rows, state)

@@ -66,7 +66,9 @@ def test_gradvac_over_steps_with_an_absent_task(x64, targets):
             follows, 0.5 * target[among] + 0.5 * met, target[among]
         )
         direction, state = tx.update(
-            jnp.asarray(jacobian), state, key=key, present=jnp.asarray(present)
+            jnp.asarray(jacobian),
+            state,
+            evaluation=mtopt.Evaluation(key=key, present=jnp.asarray(present)),
         )
         np.testing.assert_allclose(direction, expected, rtol=1e-10)
         np.testing.assert_allclose(state.memory[0], target, atol=1e-12)

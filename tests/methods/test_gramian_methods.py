@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import mtopt
 from mtopt.methods.aligned_mtl import aligned_mtl
 from mtopt.methods.conflict_free import conflict_free
 from mtopt.methods.gradcraft import gradcraft
@@ -50,7 +51,7 @@ def test_gradients_that_differ_depend_repeat_or_vanish_stay_finite(name):
 
     @jax.jit
     def update(jacobian, state, present):
-        return tx.update(jacobian, state, present=present)
+        return tx.update(jacobian, state, evaluation=mtopt.Evaluation(present=present))
 
     state = tx.init(jnp.zeros(6))
     for jacobian in awkward:

@@ -15,6 +15,7 @@ import pytest
 import mtopt
 from mtopt.training.checkpoint import Checkpoints
 from tests.helpers import problems
+from tests.helpers.arrays import linear_update
 from tests.helpers.methods import (
     MEAN_LIKE,
     NON_CONFLICTING,
@@ -210,7 +211,7 @@ def test_rows_that_a_transformation_changed_are_what_counts(name):
         return method(name).tx.update(updates, state, params, **extra)
 
     tx = optax.GradientTransformationExtraArgs(method(name).tx.init, doubled)
-    one_step = jax.jit(functools.partial(mtopt.linear_update, tx))
+    one_step = jax.jit(functools.partial(linear_update, tx))
     direction, state = one_step(method(name).init, jacobian, jnp.arange(1.0, K + 1))
     expected = weights_of(state) @ (2 * jacobian)
     np.testing.assert_allclose(direction, expected, rtol=1e-3, atol=1e-4)
@@ -230,7 +231,7 @@ def test_the_head_rule_is_an_option(name):
             return {"shared": out["tasks"].values[:, 0], "tasks": None}, state
 
         wrapped = optax.GradientTransformationExtraArgs(tx.init, update)
-        return mtopt.linear_update(wrapped, method(name).init, rows(K, D), losses)
+        return linear_update(wrapped, method(name).init, rows(K, D), losses)
 
     (plain, _), (weighted, state) = jax.jit(
         lambda: (heads_moved("plain"), heads_moved("weighted"))
@@ -284,7 +285,11 @@ def test_plain_arrays_work_or_say_what_is_missing(name):
     losses, missing = jnp.ones(K), ""
     try:
         direction, _ = tx.update(
-            rows(K, D), tx.init(jnp.zeros(D)), jnp.zeros(D), losses=losses, new=object()
+            rows(K, D),
+            tx.init(jnp.zeros(D)),
+            jnp.zeros(D),
+            new=object(),
+            evaluation=mtopt.Evaluation(losses=losses),
         )
         assert direction.shape == (D,)
     except (TypeError, mtopt.UserError) as error:
@@ -300,4 +305,4 @@ def test_rows_without_the_task_axis_are_an_error(name):
 
     tx = optax.GradientTransformationExtraArgs(method(name).tx.init, first_row)
     with pytest.raises(mtopt.UserError, match="expected rows of 4 tasks"):
-        mtopt.linear_update(tx, method(name).init, rows(K, D), jnp.ones(K))
+        linear_update(tx, method(name).init, rows(K, D), jnp.ones(K))

@@ -55,7 +55,7 @@ def test_moco_settles_on_the_weights_of_mgda():
 
 def test_moco_in_the_form_of_libmtl_needs_losses():
     tx = moco(2, variant="libmtl")
-    with pytest.raises(TypeError, match="'losses'"):
+    with pytest.raises(UserError, match="reads losses"):
         tx.update(GOLDEN, tx.init(jnp.zeros(3)))
 
 

@@ -53,7 +53,9 @@ def test_pareto_mtl_is_the_released_algorithm_for_any_number_of_tasks(num_tasks)
                 losses = unit[1]
             expected, searching = pareto_reference(jacobian, losses, unit, 1, searching)
             direction, state = update(
-                jnp.array(jacobian), state, losses=jnp.array(losses)
+                jnp.array(jacobian),
+                state,
+                evaluation=mtopt.Evaluation(losses=jnp.array(losses)),
             )
             sequence.append(searching)
             np.testing.assert_allclose(
@@ -74,7 +76,9 @@ def test_the_search_ends_after_its_steps_and_absent_batches_do_not_count():
     sizes = []
     for present in (everyone, nobody, everyone, everyone):
         losses = jnp.array([0.2, 3.0])
-        _, state = update(jacobian, state, losses=losses, present=present)
+        _, state = update(
+            jacobian, state, evaluation=mtopt.Evaluation(losses=losses, present=present)
+        )
         sizes.append(float(np.abs(state.weights).sum()))
     assert sizes[1] == 0
     assert abs(sizes[2] - 2) > 0.1  # the second step of the search
@@ -92,7 +96,9 @@ def test_the_regions_get_different_trade_offs():
             x, state = carry
             rows = x[None] - centres
             losses = 0.5 * jnp.sum(rows**2, axis=1)
-            direction, state = tx.update(rows, state, x, losses=losses)
+            direction, state = tx.update(
+                rows, state, x, evaluation=mtopt.Evaluation(losses=losses)
+            )
             return x - 0.01 * direction, state
 
         x = jnp.array([0.2, 1.0])
@@ -151,7 +157,11 @@ def test_degenerate_rows_and_losses_stay_finite(make):
     @jax.vmap
     def directions(rows):
         start = tx.init(jnp.zeros(4))
-        over_losses = jax.vmap(lambda own: tx.update(rows, start, losses=own)[0])
+        over_losses = jax.vmap(
+            lambda own: tx.update(rows, start, evaluation=mtopt.Evaluation(losses=own))[
+                0
+            ]
+        )
         return over_losses(losses)
 
     assert np.isfinite(directions(stack)).all()
@@ -159,5 +169,7 @@ def test_degenerate_rows_and_losses_stay_finite(make):
 
 def test_one_task_is_plain_descent():
     row, tx = jnp.array([[1.0, -2.0]]), pareto_mtl(1, preferences=((3,),), index=0)
-    direction, _ = jax.jit(tx.update)(row, tx.init(jnp.zeros(2)), losses=jnp.ones(1))
+    direction, _ = jax.jit(tx.update)(
+        row, tx.init(jnp.zeros(2)), evaluation=mtopt.Evaluation(losses=jnp.ones(1))
+    )
     np.testing.assert_allclose(direction, row[0], rtol=1e-6)

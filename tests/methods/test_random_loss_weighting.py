@@ -45,7 +45,9 @@ def test_random_weights_are_new_in_every_step_and_follow_the_key():
     tx = random_loss_weighting(3)
     state = tx.init(jnp.zeros(3))
     drawn = [
-        tx.update(jnp.eye(3), state, key=jax.random.key(seed))[1].weights
+        tx.update(
+            jnp.eye(3), state, evaluation=mtopt.Evaluation(key=jax.random.key(seed))
+        )[1].weights
         for seed in (5, 5, 6)
     ]
     np.testing.assert_array_equal(drawn[0], drawn[1])

@@ -34,5 +34,5 @@ def test_wrong_options_are_named(make, message):
 
 def test_a_missing_loss_is_named():
     tx = scale_invariant(2)
-    with pytest.raises(TypeError, match="'losses'"):
+    with pytest.raises(mtopt.UserError, match="reads losses"):
         tx.update(jnp.eye(2), tx.init(jnp.zeros(2)))

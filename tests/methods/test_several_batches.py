@@ -22,12 +22,13 @@ def test_a_batch_too_small_to_split_is_an_error(method):
     batch = mtopt.Batch(jnp.ones((1, D)), y, jnp.ones((1, 1), bool))
     params = {"shared": jnp.ones(D), "tasks": mtopt.PerTask(jnp.ones((1, 1)), ("a",))}
     problem = tasks.problem(batch, jax.random.key(0))
-    grads = {"shared": jnp.ones((1, D)), "tasks": params["tasks"]}
+    seen = problem.evaluate(params)
+    state = method(1).init(params)
     with pytest.raises(UserError, match="raise the batch size"):
-        method(1).update(grads, method(1).init(params), params, problem=problem)
+        method(1).update(seen.gradients, state, params, evaluation=seen)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_problem_is_asked_for_by_name(method):
-    with pytest.raises(TypeError, match="'problem'"):
+    with pytest.raises(UserError, match="reads problem"):
         method(2).update(jnp.eye(2), method(2).init(jnp.zeros(2)), jnp.zeros(2))

@@ -18,7 +18,9 @@ from tests.helpers.wrappers import LOSSES, PARAMS, ROWS
 )
 def test_rows_are_divided_by_their_scale(by, scale):
     tx = normalize_rows(3, by=by)
-    rows, _ = tx.update(ROWS, tx.init(PARAMS), PARAMS, losses=LOSSES)
+    rows, _ = tx.update(
+        ROWS, tx.init(PARAMS), PARAMS, evaluation=mtopt.Evaluation(losses=LOSSES)
+    )
     np.testing.assert_allclose(rows, ROWS / scale[:, None], rtol=1e-5)
 
 

@@ -261,10 +261,11 @@ def test_what_an_update_needs(tx):
     problem, params = random_quadratics().problem()
     rows, losses = jnp.ones((3, D)), jnp.ones(3)
     state = tx.init(params)
-    with pytest.raises(TypeError, match="missing 'params' or 'problem'"):
-        tx.update(rows, state, params, losses=losses)
-    with pytest.raises(TypeError, match="missing 'params' or 'problem'"):
-        tx.update(rows, state, problem=problem, losses=losses)
+    with pytest.raises(mtopt.UserError, match="reads problem"):
+        tx.update(rows, state, params, evaluation=mtopt.Evaluation(losses=losses))
+    known = mtopt.Evaluation(problem=problem, losses=losses)
+    with pytest.raises(mtopt.UserError, match="has a problem and no rows"):
+        tx.update(rows, state, evaluation=known)
     shared = {"shared": rows[0], "tasks": params["tasks"]}
     with pytest.raises(mtopt.UserError, match="expected rows of 3 tasks"):
-        tx.update(shared, state, params, problem=problem, losses=losses)
+        tx.update(shared, state, params, evaluation=problem.evaluate(params))

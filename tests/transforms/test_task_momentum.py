@@ -7,7 +7,6 @@ import optax
 import pytest
 
 import mtopt
-from mtopt.aggregation import weights_of
 from mtopt.transforms import task_momentum
 from mtopt.transforms.task_momentum import undo_momentum
 from tests.helpers.wrappers import PARAMS
@@ -24,7 +23,10 @@ def test_task_momentum_is_an_adam_for_every_task_without_its_direction():
         m, v, t = np.zeros((3, 4)), np.zeros((3, 4)), np.zeros(3)
         for rows, present in zip(stacks, here, strict=True):
             found, state = update(
-                jnp.array(rows), state, PARAMS, present=jnp.array(present)
+                jnp.array(rows),
+                state,
+                PARAMS,
+                evaluation=mtopt.Evaluation(present=jnp.array(present)),
             )
             for k in range(3):
                 if not present[k]:
@@ -57,7 +59,7 @@ def test_momentum_of_the_tasks_then_of_adam_is_the_published_algorithm():
             rows = rng.normal(size=(3, 4)).astype(np.float32)
             move, state = update(jnp.array(rows), state, PARAMS)
             m = beta * m + (1 - beta) * rows
-            weights = np.asarray(weights_of(state[1])) if sums is None else sums
+            weights = np.asarray(state[1].weights) if sums is None else sums
             final = np.sum(np.reshape(weights, (-1, 1)) * m, axis=0) / (1 - beta**t)
             old, fake = fake, final * (1 - beta**t)
             s = beta2 * s + (1 - beta2) * ((fake - beta * old) / (1 - beta)) ** 2

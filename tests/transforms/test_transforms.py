@@ -3,6 +3,7 @@
 import jax
 import pytest
 
+import mtopt
 from mtopt.transforms import TRANSFORMS
 from tests.helpers.trees import assert_trees_close
 from tests.helpers.wrappers import model
@@ -15,6 +16,8 @@ def test_transformations_of_rows_alone_leave_the_heads_as_they_are(name):
     losses, grads = jax.jit(problem.losses_and_grads)(params)
     tx = TRANSFORMS[name](3)
     update = jax.jit(tx.update)
-    found, _ = update(grads, tx.init(params), params, losses=losses)
+    found, _ = update(
+        grads, tx.init(params), params, evaluation=mtopt.Evaluation(losses=losses)
+    )
     assert_trees_close(found["tasks"], grads["tasks"])
     assert jax.tree.structure(found) == jax.tree.structure(grads)

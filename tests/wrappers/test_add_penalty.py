@@ -89,8 +89,11 @@ def test_a_negative_coefficient_is_an_error():
 
 def test_a_penalty_needs_the_problem_and_parameters():
     tasks, params, batch = setting("shared", jnp.float32)
+    problem = tasks.problem(batch, KEY)
     tx = mtopt.rep_mtl(equal())
-    with pytest.raises(TypeError, match="missing 'params' or 'problem'"):
-        tx.update({}, tx.init(params), params)
-    with pytest.raises(TypeError, match="missing 'params' or 'problem'"):
-        tx.update({}, tx.init(params), problem=tasks.problem(batch, KEY))
+    _, grads = problem.losses_and_grads(params)
+    with pytest.raises(mtopt.UserError, match="reads problem"):
+        tx.update(grads, tx.init(params), params)
+    known = mtopt.Evaluation(problem=problem)
+    with pytest.raises(mtopt.UserError, match="has a problem and no rows"):
+        tx.update(grads, tx.init(params), params, evaluation=known)

@@ -40,7 +40,7 @@ def with_tiny_radii():
             for rho in (0.0, 1e-30, 1e-9, 1e-2):
                 tx = mtopt.flat_regions(aggregator, rho=rho)
                 direction, state = update_on(tx, tx.init(params), problem, params)
-                found[f"{name} {rho}"] = direction["shared"], state.flat_weights
+                found[f"{name} {rho}"] = direction["shared"], state.memory.flat_weights
         _, grads = problem.losses_and_grads(params)
         sam, _ = update_on(mtopt.per_task_sam(3, rho=1e-9), (), problem, params)
         found["noise"] = jax.tree.map(jnp.subtract, sam["shared"], grads["shared"])
@@ -94,7 +94,7 @@ def with_two_tasks_of_three():
                     found[f"{case}, {variant}"] = update_on(
                         tx, state, problem, params[case]
                     )
-                    assert len(state.flat_weights) == len(problem.names)
+                    assert len(state.memory.flat_weights) == len(problem.names)
             return found
 
         params = {case: own for case, (_, own) in cases.items()}
@@ -112,9 +112,11 @@ def test_a_task_without_a_gradient_leaves_the_others_theirs(case, variant):
     own = direction["tasks"].values
     np.testing.assert_allclose(own[:2], expected["tasks"].values, rtol=1e-7)
     assert not own[2].any()
-    np.testing.assert_allclose(state.flat_weights[:2], two.flat_weights, rtol=1e-6)
+    np.testing.assert_allclose(
+        state.memory.flat_weights[:2], two.memory.flat_weights, rtol=1e-6
+    )
     if case == "absent":
-        assert state.flat_weights[2] == 0
+        assert state.memory.flat_weights[2] == 0
     assert_finite(state)
 
 
@@ -127,11 +129,10 @@ def test_rows_from_a_transformation_are_what_it_aggregates(rho):
 
     @jax.jit
     def both(params):
-        _, grads = problem.losses_and_grads(params)
-        rows = jax.tree.map(lambda row: 2 * row, grads["shared"])
-        doubled = {**grads, "shared": rows}
-        known = {"rows": grads["shared"], "pullback": None, "problem": problem}
-        found, _ = tx.update(doubled, tx.init(params), params, **known)
+        seen = problem.evaluate(params)
+        rows = jax.tree.map(lambda row: 2 * row, seen.rows)
+        doubled = {**seen.gradients, "shared": rows}
+        found, _ = tx.update(doubled, tx.init(params), params, evaluation=seen)
         if rho > 0:
             ball = make_ball(rho, None, None, False, "vmap")
             rows = sam_gradients(problem, params, doubled, ball)[1]["shared"]
@@ -156,6 +157,6 @@ def test_parameters_in_bfloat16_stay_so():
     tx = mtopt.flat_regions(mtopt.mgda(3), rho=1.0, adaptive=True)
     direction, state = first_update_on(tx, problem, params)
     assert {leaf.dtype.name for leaf in jax.tree.leaves(direction)} == {"bfloat16"}
-    assert state.flat_weights.dtype == np.float32
+    assert state.memory.flat_weights.dtype == np.float32
     assert_finite((direction, state))
-    assert state.flat_weights.sum() == pytest.approx(1, abs=1e-5)
+    assert state.memory.flat_weights.sum() == pytest.approx(1, abs=1e-5)

@@ -89,7 +89,7 @@ def test_log_losses_of_zero_and_of_absent_tasks_are_finite():
 
 def test_log_losses_need_the_losses():
     tx = log_losses(mtopt.mgda(3))
-    with pytest.raises(TypeError, match="losses"):
+    with pytest.raises(mtopt.UserError, match="reads losses"):
         tx.update(ROWS, tx.init(PARAMS), PARAMS)
 
 

@@ -20,13 +20,13 @@ ROWS = jnp.array([[1.0, 0.0, 0.5], [2.0, 0.4, 0.0], [-0.3, 0.1, -0.1], [0.1, 0.2
 PARAMS = jnp.zeros(3)
 
 
-def run(tx, stacks, **extra):
+def run(tx, stacks, **known):
     """The direction and state after every one of several steps of length 0.1."""
     params, state, found = PARAMS, tx.init(PARAMS), []
-    extra = {"losses": jnp.ones(len(stacks[0])), **extra}
+    seen = mtopt.Evaluation(**{"losses": jnp.ones(len(stacks[0])), **known})
     update = jax.jit(tx.update)
     for rows in stacks:
-        direction, state = update(rows, state, params, **extra)
+        direction, state = update(rows, state, params, evaluation=seen)
         params = params - 0.1 * direction
         found.append((np.asarray(direction), state))
     return found
@@ -53,7 +53,7 @@ def test_logits_follow_the_published_equations_line_by_line():
         state = tx.init(jnp.zeros(3, jnp.float64))
         update = jax.jit(tx.update)
         for rows, losses in zip(stacks, levels, strict=True):
-            _, state = update(rows, state, losses=losses)
+            _, state = update(rows, state, evaluation=mtopt.Evaluation(losses=losses))
             for k in range(4):
                 s = 1 / (1 + np.exp(-theta[k]))
                 length = np.sqrt((rows[k] @ rows[k]) * (asked @ asked))
@@ -66,7 +66,7 @@ def test_logits_follow_the_published_equations_line_by_line():
                 asked = asked + trusted[k] * rows[k] / losses[k]
             np.testing.assert_allclose(logits(state), theta, rtol=1e-12)
             np.testing.assert_allclose(weights(state), trusted, rtol=1e-12)
-            np.testing.assert_allclose(state.majority, asked, rtol=1e-12)
+            np.testing.assert_allclose(state.memory.majority, asked, rtol=1e-12)
     assert (theta[0], theta[3]) == BOUNDS
 
 
@@ -101,7 +101,9 @@ def test_units_of_the_losses_do_not_matter(scale):
     for unit in (jnp.ones(4), factors):
         state = tx.init(PARAMS)
         for _ in range(3):
-            _, state = tx.update(ROWS * unit[:, None], state, losses=unit)
+            _, state = tx.update(
+                ROWS * unit[:, None], state, evaluation=mtopt.Evaluation(losses=unit)
+            )
         found.append(logits(state))
     assert abs(found[0]).min() > 0.1
     np.testing.assert_allclose(found[1], found[0], rtol=1e-5)
@@ -133,13 +135,12 @@ def test_the_phases_follow_the_count_of_updates():
 def test_own_parameters_move_in_every_phase_by_their_own_gradient():
     tasks, params, batch = problems.classification(3, 6, 5, (7,), 4, None)
     problem = tasks.problem(batch, jax.random.key(1))
-    losses, grads = problem.losses_and_grads(params)
+    seen = problem.evaluate(params)
+    grads = seen.gradients
     tx = outlier_weighted(mtopt.mgda(3), num_shared=1, num_partition=1)
     state = tx.init(params)
     for _ in range(3):
-        direction, state = tx.update(
-            grads, state, params, losses=losses, problem=problem
-        )
+        direction, state = tx.update(grads, state, params, evaluation=seen)
         jax.tree.map(np.testing.assert_array_equal, direction["tasks"], grads["tasks"])
     assert all(not leaf.any() for leaf in jax.tree.leaves(direction["shared"]))
 
@@ -149,7 +150,9 @@ def updated(tx, rows, count, state=None):
     state = tx.init(PARAMS) if state is None else state
     update = jax.jit(tx.update)
     for _ in range(count):
-        direction, state = update(rows, state, losses=jnp.ones(3))
+        direction, state = update(
+            rows, state, evaluation=mtopt.Evaluation(losses=jnp.ones(3))
+        )
     return np.asarray(direction), state
 
 
@@ -346,5 +349,5 @@ def test_misuse_is_one_clear_line(options, message):
 
 
 def test_a_chain_is_refused():
-    with pytest.raises(mtopt.UserError, match="got a chain"):
-        outlier_weighted(optax.chain(mtopt.mgda(3))).init(PARAMS)
+    with pytest.raises(mtopt.UserError, match="expected an aggregator alone"):
+        outlier_weighted(optax.chain(mtopt.mgda(3)))

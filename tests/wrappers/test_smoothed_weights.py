@@ -6,7 +6,7 @@ import pytest
 
 import mtopt
 from mtopt.wrappers import smoothed_weights
-from tests.helpers.wrappers import PARAMS, ROWS, STACKS, averages, steps
+from tests.helpers.wrappers import ROWS, STACKS, averages, steps
 
 
 def test_smoothed_weights_are_the_running_mean_of_the_solutions():
@@ -43,10 +43,16 @@ def test_rows_of_its_own_making_are_summed_with_the_smoothed_weights():
     np.testing.assert_allclose(direction, np.sign(ROWS).sum(axis=0))
 
 
-def test_smoothing_twice_is_an_error():
-    tx = smoothed_weights(smoothed_weights(mtopt.mgda(3)))
-    with pytest.raises(mtopt.UserError, match="expected one of them"):
-        tx.update(ROWS, tx.init(PARAMS), PARAMS)
+def test_smoothing_twice_is_a_mean_of_means():
+    once = smoothed_weights(mtopt.mgda(3), alpha=0.5)
+    twice = smoothed_weights(once, alpha=0.25)
+    inner = [weights for _, weights in steps(once, STACKS)]
+    found = [weights for _, weights in steps(twice, STACKS)]
+    expected = inner[0]
+    for own, weights in zip(inner, found, strict=True):
+        expected = 0.25 * expected + 0.75 * own
+        np.testing.assert_allclose(weights, expected, rtol=1e-5)
+    assert abs(inner[-1] - found[-1]).max() > 1e-3
 
 
 @pytest.mark.parametrize(
