@@ -31,24 +31,17 @@ def run(isa: str, xla: str, arguments: list[str], folder: pathlib.Path) -> bool:
         # What was compiled for one processor is not for another.
         "JAX_COMPILATION_CACHE_DIR": str(folder / name),
     }
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "2", *arguments]
     with log.open("w") as output:
         status = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "pytest",
-                "-q",
-                "-p",
-                "no:cacheprovider",
-                *arguments,
-            ],
+            command,
             cwd=ROOT,
             env=environment,
             stdout=output,
             stderr=subprocess.STDOUT,
             check=False,
         ).returncode
-    last = ([""] + log.read_text().splitlines())[-1].strip("= ")
+    *_, last = log.read_text().splitlines() or [f"exit status {status}"]
     print(f"{isa:7}{xla:10}{last}  ({log.relative_to(ROOT)})", flush=True)
     return status == 0
 
