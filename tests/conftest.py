@@ -2,33 +2,24 @@
 
 import os
 import pathlib
-from importlib.metadata import version
 
+from tests.helpers.repository import ROOT
+from tests.helpers.xla import SUITE_FLAGS
+
+# Set before jax is imported, and inherited by the processes that tests start;
+# XLA_FLAGS="" runs the suite on programs as users' are.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Nearly all of the suite's time is compilation, of programs that run for milliseconds.
-# Processes that tests start inherit this; XLA_FLAGS="" runs the suite without it. A
-# jaxlib aborts on a flag that it does not know: on versions not tried it goes without.
-if version("jaxlib").startswith("0.10."):
-    os.environ.setdefault(
-        "XLA_FLAGS",
-        "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
-        "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1",
-    )
+os.environ.setdefault("XLA_FLAGS", SUITE_FLAGS)
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".jax_cache"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
 import jax
 import pytest
 from absl import flags
 
-from tests.helpers.repository import ROOT
-
 # grain and tfds read absl flags, and under pytest nobody parses them.
 flags.FLAGS.mark_as_parsed()
 jax.config.update("jax_numpy_rank_promotion", "raise")
-jax.config.update(
-    "jax_compilation_cache_dir",
-    str(ROOT / ".jax_cache"),
-)
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
 @pytest.fixture

@@ -69,8 +69,7 @@ def test_on_the_front_the_gradients_are_opposed():
     assert (np.diff(values[:, 1]) > 0).all()
 
 
-# Where PCGrad and CAGrad end depends on how 50,000 steps are rounded: here as users'
-# programs are, not as the XLA_FLAGS of conftest.py have it.
+# Of 50,000 steps it's the steps that take long: here XLA may optimise.
 AS_BY_DEFAULT = {
     "xla_backend_optimization_level": 3,
     "xla_llvm_disable_expensive_passes": False,
@@ -100,11 +99,15 @@ def on_front(points):
 
 
 # Where 50,000 steps end: x1 from each of the five starts, from an independent
-# implementation in numpy; None where rounding decides how far it has crawled through
-# the valley. Nash-MTL and FairGrad are those of an exact solve for two tasks (see
-# test_solvers_families.py). Numpy's Nash-MTL is within 0.15 of it, but from (0, 0),
-# where both losses have a kink (-1.56); its FairGrad drifts along the front to -5.56,
-# where the weights grow without bound and what bounds them decides.
+# implementation in numpy. Two numbers are bounds, where rounding decides how far a
+# method has crawled: a start moved by 1e-13 ends elsewhere, by a standard deviation of
+# 0.16 for PCGrad on the front and 0.5 in the valley, 0.13 for CAGrad, 0.09 and 1.2 for
+# DualProj (12 draws each; all others end within 0.05 of each other). The bounds are 4
+# of these wide. Nash-MTL and FairGrad are those of an exact solve for two tasks (see
+# test_bargaining.py). Numpy's Nash-MTL is within 0.15 of it, but from (0, 0), where
+# both losses have a kink (-1.56); its FairGrad drifts along the front to -5.56, where
+# the weights grow without bound and what bounds them decides.
+ANYWHERE = (-np.inf, np.inf)
 ENDS = {
     "equal_weighting": ({}, (-5.73, -5.73, 5.00, -5.73, -5.73)),
     "mgda": ({}, (-1.98, 6.10, 6.98, -4.26, 7.00)),
@@ -112,13 +115,13 @@ ENDS = {
         {"normalize": "l2", "apply_to": "normalized"},
         (-2.43, 0.00, 2.47, -3.45, 4.98),
     ),
-    "pcgrad": ({}, (-4.42, -3.36, None, -3.82, 4.98)),
-    "cagrad": ({"c": 0.4}, (-5.73, -5.73, 6.53, -5.73, -5.73)),
-    "dualproj": ({}, (-5.67, -5.72, None, -5.72, 3.84)),
+    "pcgrad": ({}, ((-5.15, -3.87), -3.36, (3.5, 8.0), -3.82, 4.98)),
+    "cagrad": ({"c": 0.4}, (-5.73, -5.73, (5.9, 7.1), -5.73, -5.73)),
+    "dualproj": ({}, ((-5.75, -5.3), -5.72, (0.5, 9.0), -5.72, 3.84)),
     # With float32's threshold for eigenvalues of zero, as in all released code.
     "aligned_mtl": ({"smallest": 1.19e-7}, (-5.73, -5.73, 4.99, -5.73, -5.73)),
     # Its end is still drifting along the front; that it gets there is what is certain.
-    "imtl_g": ({}, (None, None, None, None, None)),
+    "imtl_g": ({}, (ANYWHERE,) * 5),
     "nash_mtl": ({}, (-2.91, 0.00, 2.92, -3.27, 4.87)),
     "fairgrad": ({"alpha": 2.0}, (-3.10, 3.52, 4.30, -3.58, 5.77)),
     "famo": (
@@ -136,6 +139,13 @@ STUCK = {
 }
 
 
+def assert_within(found, ends):
+    """Every number is that of its end, or between the two."""
+    for value, end in zip(found, ends, strict=True):
+        low, high = end if isinstance(end, tuple) else (end - 0.15, end + 0.15)
+        assert low <= value <= high, (found, ends)
+
+
 @pytest.mark.parametrize("label", ENDS)
 def test_methods_end_where_they_should(label):
     options, ends = ENDS[label]
@@ -143,9 +153,7 @@ def test_methods_end_where_they_should(label):
     with jax.enable_x64(True):
         method = mtopt.METHODS[name](2, **options)
         points = endpoints(method, toy.STARTS["nash_mtl"], 0.1)
-    known = [k for k, end in enumerate(ends) if end is not None]
-    expected = [ends[k] for k in known]
-    np.testing.assert_allclose(points[known, 0], expected, atol=0.15)
+    assert_within(points[:, 0], ends)
     stuck = STUCK.get(name, set())
     assert on_front(points).tolist() == [k not in stuck for k in range(5)]
 
@@ -155,7 +163,7 @@ def test_methods_end_where_they_should(label):
     ("name", "options", "ends"),
     [
         ("mgda", {}, (-3.32, -6.99, 3.33)),
-        ("pcgrad", {}, (None, -6.40, 2.09)),  # numpy's -2.13 after a long crawl
+        ("pcgrad", {}, (ANYWHERE, -6.40, 2.09)),  # numpy's -2.13 after a long crawl
         ("cagrad", {"c": 0.5}, (0.0, 0.0, 0.0)),
     ],
 )
@@ -163,8 +171,7 @@ def test_methods_end_where_they_should_with_equal_losses(name, options, ends):
     with jax.enable_x64(True):
         method = mtopt.METHODS[name](2, **options)
         points = endpoints(method, toy.STARTS["cagrad"], 1.0, steps=100_000)
-    known = [k for k, end in enumerate(ends) if end is not None]
-    np.testing.assert_allclose(points[known, 0], [ends[k] for k in known], atol=0.15)
+    assert_within(points[:, 0], ends)
     assert on_front(points).all()
 
 

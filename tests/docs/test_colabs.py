@@ -58,15 +58,14 @@ def test_the_notebook_runs(source, tmp_path, monkeypatch):
         "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime"),
         "IPYTHONDIR": str(tmp_path / "ipython"),
         "PYTHONPATH": str(ROOT),
-        "JAX_PLATFORMS": "cpu",
-        "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".jax_cache"),
         "MTOPT_FAST": "1",
     }.items():
         monkeypatch.setenv(name, value)
     notebook = nbformat.read(source.with_suffix(".ipynb"), as_version=4)
     folder = {"metadata": {"path": str(tmp_path)}}
+    # No cell is late on a busy machine: a limit only ends one that hangs.
     NotebookClient(
-        notebook, kernel_name="here", timeout=120, resources=folder
+        notebook, kernel_name="here", timeout=1800, resources=folder
     ).execute()
     outputs = [out for cell in notebook.cells for out in cell.get("outputs", [])]
     assert any("image/png" in out.get("data", {}) for out in outputs)
