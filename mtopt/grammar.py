@@ -1,7 +1,8 @@
-"""``name(option=value)`` as a flag: what to build, options checked by signature.
+"""Methods, models and data sets as text: ``name(option=value)``, read once.
 
 Methods compose: ``normalize_rows(by='l2') + log_losses(cagrad(c=0.4), epsilon=1e-6)``
-is a transformation of the rows, then an aggregator in a wrapper.
+is a transformation of the rows, then an aggregator in a wrapper. Values are Python
+literals; no text is ever executed.
 """
 
 import ast
@@ -12,7 +13,7 @@ from typing import Any
 
 import optax
 
-import mtopt
+from mtopt.chain import chain
 from mtopt.errors import UserError, nearest
 from mtopt.methods import METHODS
 from mtopt.transforms import TRANSFORMS
@@ -21,89 +22,137 @@ from mtopt.wrappers import WRAPPERS
 Registry = Mapping[str, Callable[..., Any]]
 
 
-def build(what: str, text: str, known: Registry, *arguments: Any, **fixed: Any) -> Any:
-    """Calls ``known[name]`` with the options that ``text`` spells out.
-
-    Args:
-      what: what is being named, for the error: ``"model"``, ``"data set"``.
-      text: ``"mgda"`` or ``"mgda(normalize='l2')"``; values are Python literals.
-      known: name to function.
-      *arguments: positional arguments of the function, which ``text`` can't set.
-      **fixed: keyword arguments that take the place of those in ``text``.
-
-    Raises:
-      UserError: for a name, an option or a literal that can't be read.
-
-    Example:
-      >>> def power(base, *, exponent=2): return base ** exponent
-      >>> build("function", "power(exponent=3)", {"power": power}, 2)
-      8
-    """
-    name, options = check(what, text, known, *arguments, **fixed)
-    return known[name](*arguments, **{**options, **fixed})
-
-
-def check(
-    what: str, text: str, known: Registry, *arguments: Any, **fixed: Any
-) -> tuple[str, dict[str, Any]]:
-    """The name and options of ``text``, without calling anything.
-
-    Args and errors are those of :func:`build`.
-    """
-    call, *more = _parse(what, text)
-    if more or call.inner:
-        raise _unreadable(what, text)
-    _check_options(what, call, known, len(arguments), tuple(fixed))
-    return call.name, call.options
-
-
-def build_method(
+def method(
     text: str, num_tasks: int, **known: Any
 ) -> optax.GradientTransformationExtraArgs:
-    """The method that ``text`` composes, for K tasks.
+    """The optimizer's first part that a text spells out: an aggregator of K tasks.
 
     Args:
-      text: stages joined by ``+``: transformations of the rows, then one aggregator, on
-        its own or in wrappers. Each is a name, or a call with Python literals as
-        options; a wrapper's first argument is what it wraps.
+      text: as :meth:`MethodText.parse` reads it.
       num_tasks: K.
-      **known: what the run knows, such as ``steps_per_epoch``: the values of options
-        that have no default, where ``text`` gives none.
+      **known: what you know, such as ``steps_per_epoch``: the values of options that
+        have no default, where ``text`` gives none.
 
     Raises:
-      UserError: as :func:`check_method`, and for a value that an option can't have.
+      UserError: for what can't be read, a misspelt name or option, or a value that an
+        option can't have.
 
     Example:
-      >>> import jax.numpy as jnp
-      >>> tx = build_method("normalize_rows + log_losses(mgda)", 2)
-      >>> state = tx.init(jnp.zeros(2))
+      >>> import jax.numpy as jnp, mtopt
+      >>> tx = mtopt.method("normalize_rows + mgda", 2)
       >>> direction, _ = tx.update(
-      ...     jnp.array([[2., 0.], [0., 3.]]), state, losses=jnp.ones(2))
+      ...     jnp.array([[2., 0.], [0., 3.]]), tx.init(jnp.zeros(2)))
       >>> print(direction.round(3))
       [0.5 0.5]
     """
-    return _build_stages(_checked(text, tuple(known)), num_tasks, known)
+    return MethodText.parse(text, tuple(known)).build(num_tasks, **known)
 
 
-def check_method(text: str, *known: str) -> None:
-    """Raises unless ``text`` can be a method, whatever the number of tasks.
+@dataclasses.dataclass(frozen=True)
+class MethodText:
+    """A composition of methods, read and checked: what it builds for any K.
 
-    Args:
-      text: as in :func:`build_method`.
-      *known: the options that a run knows.
-
-    Raises:
-      UserError: for what can't be read, a misspelt name or option, a missing option, or
-        stages in an order that makes no method.
-
-    Example:
-      >>> check_method("smoothed_weights(mgda, alpha=0.5)")
+    Attributes:
+      text: what was read.
+      stages: transformations of the rows, then one aggregator, on its own or in
+        wrappers.
     """
-    _checked(text, known)
+
+    text: str
+    stages: tuple["_Call", ...] = dataclasses.field(compare=False, repr=False)
+
+    @classmethod
+    def parse(cls, text: str, known: tuple[str, ...] = ()) -> "MethodText":
+        """Reads a text that can be a method, whatever the number of tasks.
+
+        Args:
+          text: stages joined by ``+``. Each is a name, or a call with Python literals
+            as options; a wrapper's first argument is what it wraps.
+          known: the options without a default whose values :meth:`build` will get.
+
+        Raises:
+          UserError: for what can't be read, a misspelt name or option, a missing
+            option, or stages in an order that makes no method.
+
+        Example:
+          >>> text = MethodText.parse("smoothed_weights(mgda, alpha=0.5)")
+          >>> tx = text.build(num_tasks=3)
+        """
+        stages = _parse("method", text)
+        _check_stages(stages, known)
+        return cls(text, stages)
+
+    def build(
+        self, num_tasks: int, **known: Any
+    ) -> optax.GradientTransformationExtraArgs:
+        """The aggregator for K tasks.
+
+        Args:
+          num_tasks: K.
+          **known: the values of what ``parse`` was told is known.
+
+        Raises:
+          UserError: for a value that an option can't have.
+        """
+        return _build_stages(self.stages, num_tasks, known)
+
+
+@dataclasses.dataclass(frozen=True)
+class CallText:
+    """One entry of a registry with its options, read and checked: ``mlp(hidden=(8,))``.
+
+    Attributes:
+      name: of the entry.
+      options: those that the text gives.
+      function: what the registry has under the name.
+    """
+
+    name: str
+    options: Mapping[str, Any]
+    function: Callable[..., Any]
+
+    @classmethod
+    def parse(
+        cls,
+        what: str,
+        text: str,
+        registry: Registry,
+        *,
+        arguments: int = 0,
+        given: tuple[str, ...] = (),
+    ) -> "CallText":
+        """Reads a name, or a name with Python literals as options.
+
+        Args:
+          what: what is being named, for the error: ``"model"``, ``"data set"``.
+          text: ``"mlp"`` or ``"mlp(hidden=(8,))"``.
+          registry: name to function.
+          arguments: how many positional ones :meth:`build` will get.
+          given: the keyword arguments that it will get.
+
+        Raises:
+          UserError: for a name, an option or a literal that can't be read.
+
+        Example:
+          >>> def power(base, *, exponent=2): return base ** exponent
+          >>> call = CallText.parse(
+          ...     "function", "power(exponent=3)", {"power": power}, arguments=1)
+          >>> call.build(2)
+          8
+        """
+        call, *more = _parse(what, text)
+        if more or call.inner:
+            raise _unreadable(what, text)
+        _check_options(what, call, registry, arguments, given)
+        return cls(call.name, call.options, registry[call.name])
+
+    def build(self, *arguments: Any, **given: Any) -> Any:
+        """Calls the function; what is given takes the place of the text's options."""
+        return self.function(*arguments, **{**self.options, **given})
 
 
 def every_method(*known: str) -> tuple[str, ...]:
-    """The names of all methods that need no option but those a run knows.
+    """The names of all methods that need no option but those already known.
 
     Example:
       >>> "mgda" in every_method(), "single_task" in every_method()
@@ -123,12 +172,6 @@ class _Call:
     name: str
     inner: tuple["_Call", ...]
     options: dict[str, Any]
-
-
-def _checked(text: str, known: tuple[str, ...]) -> tuple[_Call, ...]:
-    stages = _parse("method", text)
-    _check_stages(stages, known)
-    return stages
 
 
 def _check_stages(stages: tuple[_Call, ...], known: tuple[str, ...]) -> None:
@@ -176,34 +219,34 @@ def _build_stages(
         inner = _build_stages(last.inner, num_tasks, known)
         aggregator = WRAPPERS[last.name](inner, **last.options)
     else:
-        method = METHODS[last.name]
-        told = {name: known[name] for name in _required(method)[1:] if name in known}
-        aggregator = method(num_tasks, **{**told, **last.options})
+        function = METHODS[last.name]
+        given = {name: known[name] for name in _required(function)[1:] if name in known}
+        aggregator = function(num_tasks, **{**given, **last.options})
     if not transforms:
         return aggregator
     before = [TRANSFORMS[s.name](num_tasks, **s.options) for s in transforms]
-    return mtopt.chain(*before, aggregator)
+    return chain(*before, aggregator)
 
 
 def _check_options(
     what: str,
     call: _Call,
-    known: Registry,
+    registry: Registry,
     num_arguments: int,
-    fixed: tuple[str, ...] = (),
+    given: tuple[str, ...] = (),
 ) -> None:
     """Raises unless the name is known, and has these options and needs no others."""
     name = call.name
-    if name not in known:
-        raise UserError(f"no {what} {name!r}: {nearest(name, list(known))}")
-    parameters = inspect.signature(known[name]).parameters
+    if name not in registry:
+        raise UserError(f"no {what} {name!r}: {nearest(name, list(registry))}")
+    parameters = inspect.signature(registry[name]).parameters
     free = list(parameters)[num_arguments:]
     for option in call.options:
         if option not in free:
             hint = nearest(option, free) if free else "it takes no options"
             raise UserError(f"{what} {name!r} has no option {option!r}: {hint}")
-    required = _required(known[name])[num_arguments:]
-    missing = [p for p in required if p not in call.options and p not in fixed]
+    required = _required(registry[name])[num_arguments:]
+    missing = [p for p in required if p not in call.options and p not in given]
     if missing:
         inside = [stage.name for stage in call.inner[-1:]]
         example = ", ".join(inside + [f"{p}=..." for p in missing])

@@ -1,6 +1,5 @@
 """The analysis of trained models as three pictures: a plane, a line, the layers."""
 
-import dataclasses
 import os
 import textwrap
 
@@ -10,63 +9,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 
-from experiments.pictures import INK, head, save, style_of, tidy
 from mtopt.metrics import mean_and_spread
+
+from ..common.pictures import INK, head, save, style_of, tidy
+from .report import Analysis
 
 COLUMNS = 3  # landscapes side by side
 LEVELS = 16
 COLOUR_MAP = "cividis_r"
 HEALTHY = (2, 6)  # exponents of well-trained layers, as Martin and Mahoney have it
-
-
-@dataclasses.dataclass(frozen=True)
-class Measured:
-    """What one method's models are like, over S seeds and K tasks.
-
-    Attributes:
-      name: the method.
-      loss: of the whole test split, ``[S, K]``.
-      sharpness: rise of the loss in the ball, ``[S, K]``.
-      conflict: share of conflicting pairs, ``[S]``; nan for one task.
-      layers: names of the layers that have an exponent, ``L``.
-      alphas: their exponents, ``[S, L]``.
-      lines: losses along the first direction, ``[S, P, K]``.
-      surface: losses on the plane of the first seed, ``[P, P, K]``.
-    """
-
-    name: str
-    loss: np.ndarray
-    sharpness: np.ndarray
-    conflict: np.ndarray
-    layers: tuple[str, ...]
-    alphas: np.ndarray
-    lines: np.ndarray
-    surface: np.ndarray
-
-
-@dataclasses.dataclass(frozen=True)
-class Analysis:
-    """What was measured, and how.
-
-    Attributes:
-      experiment: its name, for titles.
-      task_names: the K tasks.
-      steps: after which the models are looked at.
-      rho: the radius of the ball.
-      adaptive: whether it is in units of the parameters' sizes.
-      samples: for sharpness, lines and planes.
-      offsets: along the axes of the plane, ``[P]``.
-      methods: one entry a method, in the order of the colours.
-    """
-
-    experiment: str
-    task_names: tuple[str, ...]
-    steps: int
-    rho: float
-    adaptive: bool
-    samples: int
-    offsets: np.ndarray
-    methods: list[Measured]
 
 
 def landscape(found: Analysis, path: str | os.PathLike[str]) -> None:

@@ -1,6 +1,6 @@
 """What a fit of R-MTGB costs, beside a loop of scikit-learn's stumps.
 
-``python -m experiments.benchmark_boosting`` prints three tables:
+``mtopt benchmark boosting`` prints three tables:
 
 - the two side by side on scenario 4 and, where the variable ``MTOPT_DATA_DIR`` names
   the folder of data sets, school and landmine: seconds to compile, seconds of a fit
@@ -15,7 +15,6 @@ splits gain the same the two may differ, and so may all that follows.
 """
 
 import functools
-import os
 import pathlib
 import time
 from collections.abc import Callable
@@ -24,14 +23,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
+from absl import flags
 from scipy.special import expit
 from sklearn.tree import DecisionTreeRegressor
 
-from experiments.cli import command
 from mtopt import boosting
 from mtopt.data.tables.boosting_scenarios import scenario
 from mtopt.data.tables.npz_file import read_arrays
+
+from ..common.command import command, data_dir, start
 
 BOOSTING_ROUNDS = flags.DEFINE_integer(
     "boosting_rounds", 3, "Fits of each to time.", lower_bound=1
@@ -51,7 +51,7 @@ class Job(NamedTuple):
     num_classes: int | None
 
 
-def jobs(folder: str | None) -> list[Job]:
+def jobs(folder: pathlib.Path | None) -> list[Job]:
     """Scenario 4, and the real data that the folder has."""
     train = scenario(4, 0).train
     found = [Job("scenario 4", *train, (0, 50, 0), 1.0, None)]
@@ -61,7 +61,7 @@ def jobs(folder: str | None) -> list[Job]:
         ("school", (50, 50, 20), None),
         ("landmine", (50, 50, 50), 2),
     ):
-        path = pathlib.Path(folder) / name / "data.npz"
+        path = folder / name / "data.npz"
         keys = ("x", "y", "task")
         arrays = read_arrays(path, keys.__contains__)
         x, y, task = (arrays[key] for key in keys)
@@ -123,7 +123,7 @@ def compiled(function: Callable[..., Any], *arrays: Any) -> tuple[float, Any]:
     return time.perf_counter() - begin, program
 
 
-def side_by_side(rounds: int, folder: str | None) -> None:
+def side_by_side(rounds: int, folder: pathlib.Path | None) -> None:
     """Prints the first table."""
     print(
         f"{'fit':<12}{'rows':>7}{'tasks':>6}{'iterations':>14}{'compile s':>11}"
@@ -237,10 +237,10 @@ def growth(rounds: int) -> None:
 def main(_: list[str]) -> None:
     """Prints the three tables."""
     rounds = BOOSTING_ROUNDS.value
-    side_by_side(rounds, os.environ.get("MTOPT_DATA_DIR"))
+    side_by_side(rounds, data_dir())
     repeats()
     growth(rounds)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    start(main)

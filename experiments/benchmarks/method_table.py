@@ -1,6 +1,6 @@
 """The table of all methods: paper, cost of a step, and what was measured to hold.
 
-``python -m experiments.method_table`` writes ``mtopt/methods/README.md``. Nothing in it
+``mtopt methods-table`` writes ``mtopt/methods/README.md``. Nothing in it
 is typed in by hand: papers come from the docstrings, costs from the compiler, and the
 properties from K = 4 gradients, drawn at random in families, in float64. The method
 first takes two steps on other gradients, so that what it remembers takes part.
@@ -27,11 +27,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from absl import app
 from tqdm import tqdm
 
 import mtopt
-from experiments.cli import command
+
+from ..common.command import command, start
 
 TARGET = pathlib.Path(mtopt.__file__).parent / "methods" / "README.md"
 REQUIRED = {
@@ -61,7 +61,7 @@ def document(lines: list[str]) -> str:
         (
             "# Methods",
             "",
-            "Written by `python -m experiments.method_table`, which says what the",
+            "Written by `mtopt methods-table`, which says what the",
             "columns mean and how each cell is measured. *Cost* is the FLOPs of a step",
             "with K = 8 tasks, over those of one forward and one backward pass (the",
             "compiler counts the body of a loop once, such as that of a K x K solve).",
@@ -223,4 +223,4 @@ def _close(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    start(main)

@@ -1,13 +1,12 @@
-"""What the solves cost, side by side with TorchJD: ``benchmark solvers``.
+"""What the solves cost, side by side with TorchJD: ``mtopt benchmark solvers``.
 
-``python -m experiments.benchmark solvers [--tasks=2,8,40,128]`` times the K x K rule
-of a method alone, from Gramian to weights, both libraries on the same float32
-Gramians. Ours runs as a step runs it: inside one compiled loop, whose next Gramian
-depends on the last weights, so that nothing is hoisted or run twice at once. TorchJD's
-weighting is called from Python, as its users call it. Times are minima over rounds in
-which all take turns, so that what else the machine does hits all of them: read the
-ratios. The columns ``16 single`` and ``16 vmap`` solve sixteen problems one after
-another and at once.
+It times the K x K rule of a method alone, for the numbers of tasks in ``--tasks=2,8``,
+from Gramian to weights, both libraries on the same float32 Gramians. Ours runs as a
+step runs it: inside one compiled loop, whose next Gramian depends on the last weights,
+so that nothing is hoisted or run twice at once. TorchJD's weighting is called from
+Python, as its users call it. Times are minima over rounds in which all take turns, so
+that what else the machine does hits all of them: read the ratios. The columns ``16
+single`` and ``16 vmap`` solve sixteen problems one after another and at once.
 
 The second table is how exact the min-norm weights are: the squared norm of the
 direction above the optimum, in units of the mean squared row norm, judged in float64.
@@ -25,11 +24,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
+from absl import flags
 from jax import lax
 from jaxtyping import Array, Float
 
-from experiments.cli import command
 from mtopt.errors import UserError
 from mtopt.methods.aligned_mtl import aligned_mtl_weights
 from mtopt.methods.conflict_free import conflict_free_weights
@@ -42,6 +40,8 @@ from mtopt.solvers import (
     conflict_averse_weights,
     min_norm_weights,
 )
+
+from ..common.command import command, start
 
 TASKS = flags.DEFINE_list("tasks", ["2", "8", "40", "128"], "Numbers of tasks.")
 SOLVE_ROUNDS = flags.DEFINE_integer(
@@ -230,8 +230,10 @@ def excess(gramian: np.ndarray, weights: np.ndarray) -> float:
     return max(squared(weights) - squared(best), 0) / np.diagonal(exact).mean()
 
 
-def solvers() -> None:
+@command
+def main(argv: list[str]) -> None:
     """Prints both tables."""
+    del argv
     sizes = tuple(map(_number, TASKS.value))
     print("milliseconds a solve, K x K Gramian to weights, random rows, float32")
     print(
@@ -260,25 +262,7 @@ def solvers() -> None:
             print(f"{num_tasks:<4}{family:<12}{mine:>9.1e}{other:>10}")
 
 
-BENCHMARKS = {"solvers": solvers}
-
-
-def main(argv: list[str]) -> None:
-    """Runs the benchmark that the first argument names."""
-
-    @command
-    def named(_: list[str]) -> None:
-        if len(argv) != 2 or argv[1] not in BENCHMARKS:
-            raise UserError(
-                f"got {argv[1:]}: expected the name of one benchmark, of "
-                f"{', '.join(BENCHMARKS)}: python -m experiments.benchmark solvers"
-            )
-        BENCHMARKS[argv[1]]()
-
-    named(argv[:1])
-
-
-def _number(text):
+def _number(text: str) -> int:
     """A number of tasks from the command line."""
     if not text.isdecimal() or int(text) < 1:
         raise UserError(f"--tasks has {text!r}: expected numbers from 1: --tasks=2,40")
@@ -286,4 +270,4 @@ def _number(text):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    start(main)

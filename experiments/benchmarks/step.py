@@ -1,6 +1,6 @@
 """What a multi-task step costs, against the plain step that it takes the place of.
 
-``python -m experiments.benchmark_step``. Three steps of one model, side by side:
+``mtopt benchmark step``. Three steps of one model, side by side:
 
 * ``jax.grad``: the gradient of the mean loss, written by hand without this library,
   and Adam. It is the cost of a step that knows nothing of tasks.
@@ -26,12 +26,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from absl import app, flags
+from absl import flags
 from jaxtyping import Array, Float
 
 import mtopt
-from experiments.cli import command
 from mtopt.solvers import min_norm_weights
+
+from ..common.command import command, start
 
 INPUTS = flags.DEFINE_integer("inputs", 1024, "Features of a sample.", lower_bound=1)
 HIDDEN = flags.DEFINE_multi_integer(
@@ -61,7 +62,13 @@ ROUND_SECONDS = 0.05  # what one step is timed for in each round, at least one c
 
 
 class Cost(NamedTuple):
-    """Of one compiled function: seconds, FLOPs and seconds."""
+    """What one compiled function costs.
+
+    Attributes:
+      compile: seconds to compile.
+      flops: FLOPs of a call.
+      call: seconds of a call.
+    """
 
     compile: float
     flops: float
@@ -111,7 +118,7 @@ def measure_steps(
     plain = jax.tree.map(jnp.copy, (params, optimizer.init(params)))
     loops = {"jax.grad": _Loop(plain_step(optimizer, x_axis), plain, batch)}
     for method in methods:
-        tx = optax.chain(mtopt.METHODS[method](num_tasks), optimizer)
+        tx = mtopt.chain(mtopt.METHODS[method](num_tasks), optimizer)
         state = mtopt.TrainState.create(params, tx, jax.random.key(0))
         loops[method] = _Loop(mtopt.make_train_step(tasks, tx), state, batch)
     return _take_turns(loops)
@@ -231,4 +238,4 @@ def _print_steps(inputs: str, num_tasks: int, costs: dict[str, Cost]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    start(main)

@@ -11,14 +11,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from experiments.comparison import (
+from mtopt import metrics
+
+from .results import (
     Comparison,
     MethodResult,
     seed_count,
     tasks_measured,
     title,
 )
-from mtopt import metrics
 
 MAX_TASK_PANELS = 4
 MAX_COLOURED = 12  # methods that can be told apart by colour and marker

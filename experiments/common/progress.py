@@ -6,29 +6,25 @@ import numpy as np
 from tqdm import tqdm
 
 
-class Bar:
+class ProgressBar:
     """A progress bar on a terminal; nothing in a log file.
 
     Args:
-      text: what is trained.
-      seeds: of the models that train side by side.
+      label: what is trained; see :func:`seeds_label`.
       steps: optimizer steps in all.
       tasks: the names of the K tasks.
     """
 
-    def __init__(
-        self, text: str, seeds: Sequence[int], steps: int, tasks: Sequence[str]
-    ):
+    def __init__(self, label: str, steps: int, tasks: Sequence[str]):
         self._tasks = tasks
-        label = f"{text} x{len(seeds)}" if len(seeds) > 1 else f"{text} seed {seeds[0]}"
         self._bar = tqdm(
             total=steps, desc=label, unit="step", disable=None, leave=False
         )
 
-    def __enter__(self) -> "Bar":
+    def __enter__(self) -> "ProgressBar":
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         self._bar.close()
 
     def update(self, step: int, losses: np.ndarray) -> None:
@@ -41,3 +37,13 @@ class Bar:
             self._bar.set_postfix({task: f"{loss:.3f}" for task, loss in shown})
         else:
             self._bar.set_postfix(mean_loss=f"{losses.mean():.3f}")
+
+
+def seeds_label(text: str, seeds: Sequence[int]) -> str:
+    """A method and the seeds that train side by side.
+
+    Example:
+      >>> seeds_label("mgda", (0, 1, 2)), seeds_label("mgda", (4,))
+      ('mgda x3', 'mgda seed 4')
+    """
+    return f"{text} x{len(seeds)}" if len(seeds) > 1 else f"{text} seed {seeds[0]}"

@@ -1,4 +1,4 @@
-"""How a run ends: its table, its results and its pictures, and where they are."""
+"""The report a run ends with: its table, its results, its pictures."""
 
 import pathlib
 import time
@@ -8,7 +8,7 @@ from typing import Any
 from mtopt.training.writer import write_json, write_text
 
 
-def conclude(
+def write_report(
     folder: pathlib.Path,
     table: str,
     results: dict[str, Any],

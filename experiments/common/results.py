@@ -43,7 +43,7 @@ class Comparison:
     baseline: MethodResult | None
     methods: list[MethodResult]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         tasks, number = len(self.task_names), len(self.metric_names)
         if len(self.higher_is_better) != number:
             raise UserError(

@@ -8,31 +8,29 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 import mtopt
-from experiments import calls, pictures
-from experiments.bar import Bar
-from experiments.built import (
-    DTYPES,
-    load,
-    make_aggregators,
-    make_model,
-    place_of,
-    slug,
-    stacks,
-)
-from experiments.comparison import Comparison, MethodResult
-from experiments.config import Config, make_optimizer
-from experiments.ending import conclude
-from experiments.table import table
 from mtopt.data.dataset import Dataset
-from mtopt.errors import UserError
 from mtopt.metrics import METRICS
 from mtopt.training import tensorboard
-from mtopt.training.fit import FitSchedule, fit, read_result
+from mtopt.training.fit import FitOptions, fit, read_result
 from mtopt.training.program import Program, separate_program, shared_program
 
-SINGLE_TASK = "single-task models"
+from . import pictures
+from .building import (
+    load_dataset,
+    make_aggregators,
+    make_model,
+    parse_compared_methods,
+    seed_stacks,
+)
+from .config import Config
+from .experiment import Job
+from .progress import ProgressBar, seeds_label
+from .report import write_report
+from .results import Comparison, MethodResult
+from .run_folder import run_folder
+from .table import table
 
-Job = Callable[[pathlib.Path], None]
+SINGLE_TASK = "single-task models"
 
 
 def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> Job:
@@ -55,7 +53,7 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
     def job(folder: pathlib.Path) -> None:
         started = time.time()
         comparison = train(folder)
-        conclude(
+        write_report(
             folder,
             table(comparison),
             {
@@ -77,38 +75,24 @@ def prepare_training(
     config: Config, experiment: str, data_dir: pathlib.Path | None
 ) -> Callable[[pathlib.Path], Comparison]:
     """As :func:`prepare`; what it returns trains and gives back the comparison."""
-    if not config.methods or not config.seeds:
-        raise UserError(
-            "the comparison is empty: expected a method and a seed at least"
-        )
-    for field, values in (
-        ("methods", [slug(text) for text in config.methods]),
-        ("seeds", config.seeds),
-    ):
-        if len(set(values)) < len(values):
-            raise UserError(f"{field} has an entry twice: {getattr(config, field)}")
-    if min(config.seeds) < 0:
-        raise UserError(f"seeds are {config.seeds}: expected none below 0")
-    if config.dtype not in DTYPES:
-        raise UserError(f"dtype is {config.dtype!r}: expected one of {tuple(DTYPES)}")
-    schedule = FitSchedule(
+    config.check()
+    if config.tensorboard:
+        tensorboard.require()
+    options = FitOptions(
         steps=config.steps,
         log_every=config.log_every,
         checkpoint_every=config.checkpoint_every,
         batch_size=config.batch_size,
         eval_every=config.eval_every,
     )
-    if config.tensorboard:
-        tensorboard.require()
-    optimizer = make_optimizer(config.optimizer, config.steps)
-    for text in config.methods:
-        calls.check_method(text, "steps_per_epoch")
-    dataset = load(config.data, data_dir)
-    aggregators = make_aggregators(config, dataset)
-    shared = make_model(config, dataset, dataset.tasks)
-    separate = make_model(config, dataset, ("task",))
+    optimizer = config.optimizer.build(config.steps)
+    methods = parse_compared_methods(config)
+    dataset = load_dataset(config.data, data_dir)
+    aggregators = make_aggregators(methods, dataset, config.batch_size)
+    shared = make_model(config.model, dataset, dataset.tasks, config.dtype)
+    separate = make_model(config.model, dataset, ("task",), config.dtype)
 
-    def program(text, num_seeds) -> Program:
+    def program(text: str, num_seeds: int) -> Program:
         if text == SINGLE_TASK:
             tx = mtopt.chain(mtopt.equal_weighting(1), optimizer)
             return separate_program(separate, tx, dataset.tasks, num_seeds)
@@ -117,17 +101,12 @@ def prepare_training(
 
     runs = [SINGLE_TASK] if config.single_task else []
     runs += list(config.methods)
+    stacks = seed_stacks(config.seeds, config.stack_seeds)
 
     def train(folder: pathlib.Path) -> Comparison:
         results = {
             text: _train(
-                text,
-                program,
-                dataset,
-                schedule,
-                stacks(config),
-                folder,
-                config.tensorboard,
+                text, program, dataset, options, stacks, folder, config.tensorboard
             )
             for text in runs
         }
@@ -145,25 +124,26 @@ def prepare_training(
 
 def _train(
     text: str,
-    program: Callable[[str, int], Program],
+    make_program: Callable[[str, int], Program],
     dataset: Dataset,
-    schedule: FitSchedule,
+    options: FitOptions,
     stacks: Sequence[tuple[int, ...]],
     folder: pathlib.Path,
     events: bool,
 ) -> MethodResult:
     """One method, all seeds: what is finished is read, what is not is trained."""
-    built = None
+    program = None
     parts = []
     for seeds in stacks:
-        place = place_of(folder, text, seeds)
+        place = run_folder(folder, text, seeds)
         if read_result(place) is None:
-            built = built or program(text, len(seeds))
-            with Bar(text, seeds, schedule.steps, dataset.tasks) as bar:
+            program = program or make_program(text, len(seeds))
+            label = seeds_label(text, seeds)
+            with ProgressBar(label, options.steps, dataset.tasks) as bar:
                 fit(
-                    built,
+                    program,
                     dataset,
-                    schedule,
+                    options,
                     place,
                     seeds=seeds,
                     tensorboard=events,
@@ -174,12 +154,12 @@ def _train(
         key: np.concatenate([part[key] for part in parts])
         for key in ("test", "pooled", "validation")
     }
-    _say(text, result, dataset)
+    _print_pooled(text, result, dataset)
     curves = {"step": parts[0]["step"], "validation": result["validation"]}
     return MethodResult(text, result["test"], curves)
 
 
-def _say(text: str, result: dict[str, np.ndarray], dataset: Dataset) -> None:
+def _print_pooled(text: str, result: dict[str, np.ndarray], dataset: Dataset) -> None:
     metrics = METRICS[dataset.kind]
     pooled = result["pooled"].mean(axis=0)
     numbers = ", ".join(

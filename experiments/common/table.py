@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from experiments.comparison import (
+from mtopt import metrics
+
+from .results import (
     Comparison,
     MethodResult,
     tasks_measured,
     title,
 )
-from mtopt import metrics
 
 WIDTH = 100  # columns of the terminal
 MAX_TASK_COLUMNS = 6

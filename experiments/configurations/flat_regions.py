@@ -1,8 +1,8 @@
 """F-MTL on Multi-MNIST: flat regions per task, beside the same methods without.
 
 ``python -m experiments.main --experiment=flat_regions --data_dir=DIR``, where DIR holds
-the files of :mod:`experiments.multi_mnist`. Four aggregators, each as it is ("ERM") and
-in :func:`mtopt.flat_regions`, on 4,000 pairs with a ResNet-18 of width 8, three seeds:
+the files of ``multi_mnist``. Four aggregators, each as it is ("ERM") and in
+:func:`mtopt.flat_regions`, on 4,000 pairs with a ResNet-18 of width 8, three seeds:
 half an hour on two cores. Equal weighting is the control: all that it gains is SAM's,
 since for a linear aggregator the split of loss and flat parts does nothing.
 
@@ -27,7 +27,7 @@ imtl_g           86.90 / 95.28 / 92.97 87.80 / 95.85 / 93.29
 ================ ===================== =====================
 
 Ours at the small budget (Multi-MNIST, deviation over seeds), and how much the loss
-rises at distance 1 in units of the parameters' sizes, ``python -m experiments.analyze
+rises at distance 1 in units of the parameters' sizes, ``mtopt analyze
 --run=FOLDER --rho=1 --adaptive=true --samples=512``:
 
 ================ ============ ============ =========== ===========
@@ -45,9 +45,8 @@ Generalization Perspective, 2022, arXiv 2211.13723.
 
 import dataclasses
 
-from experiments import multi_mnist
-from experiments.config import Config, Optimizer
-from experiments.runner import prepare as prepare
+from ..common.config import Config, Optimizer
+from . import multi_mnist
 
 AGGREGATORS = ("equal_weighting", "mgda", "cagrad(c=0.4)", "imtl_g")
 FLAT = "flat_regions({}, rho=1.0, adaptive=True)"

@@ -5,8 +5,7 @@ scikit-learn's digits, two on each 10x10 canvas; the tasks are to name the left 
 the right one. It needs no file and no network.
 """
 
-from experiments.config import Config, Optimizer
-from experiments.runner import prepare as prepare
+from ..common.config import Config, Optimizer
 
 
 def get_config() -> Config:

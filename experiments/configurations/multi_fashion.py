@@ -6,9 +6,8 @@ a subfolder ``fashion_mnist`` of it) holds the four idx files of Fashion-MNIST.
 
 import dataclasses
 
-from experiments import multi_mnist
-from experiments.config import Config
-from experiments.runner import prepare as prepare
+from ..common.config import Config
+from . import multi_mnist
 
 
 def get_config() -> Config:

@@ -6,9 +6,8 @@ the subfolders ``mnist`` and ``fashion_mnist`` of DIR hold the idx files.
 
 import dataclasses
 
-from experiments import multi_mnist
-from experiments.config import Config
-from experiments.runner import prepare as prepare
+from ..common.config import Config
+from . import multi_mnist
 
 
 def get_config() -> Config:

@@ -9,8 +9,7 @@ accelerator, F-MTL's ResNet-18 for 200 epochs::
   --config.model="resnet18(stem='imagenet', representation=100)" --config.steps=84000
 """
 
-from experiments.config import Config, Optimizer
-from experiments.runner import prepare as prepare
+from ..common.config import Config, Optimizer
 
 
 def get_config() -> Config:

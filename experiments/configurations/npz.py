@@ -5,8 +5,7 @@
 where that is set.
 """
 
-from experiments.config import Config, Optimizer
-from experiments.runner import prepare as prepare
+from ..common.config import Config, Optimizer
 
 
 def get_config() -> Config:

@@ -6,9 +6,8 @@
 
 import dataclasses
 
-from experiments import npz
-from experiments.config import Config
-from experiments.runner import prepare as prepare
+from ..common.config import Config
+from . import npz
 
 
 def get_config() -> Config:

@@ -27,10 +27,9 @@ models .371 ± .023, equal weighting .314 ± .008, of log-losses .313 ± .023; T
 
 import dataclasses
 
-from experiments import multi_mnist
-from experiments.config import Config
-from experiments.rep_mtl_multi_mnist import METHODS
-from experiments.runner import prepare as prepare
+from ..common.config import Config
+from . import multi_mnist
+from .rep_mtl_multi_mnist import METHODS
 
 
 def get_config() -> Config:

@@ -41,9 +41,8 @@ No coefficient gains more than the seeds differ.
 
 import dataclasses
 
-from experiments import multi_mnist
-from experiments.config import Config
-from experiments.runner import prepare as prepare
+from ..common.config import Config
+from . import multi_mnist
 
 SUM = "equal_weighting(reduction='sum')"
 METHODS = (

@@ -28,10 +28,9 @@ tasks of AUC and accuracy (± .001): equal weighting .917, of log-losses .917, d
 
 import dataclasses
 
-from experiments import npz
-from experiments.config import Config, Optimizer
-from experiments.rep_mtl_multi_mnist import METHODS
-from experiments.runner import prepare as prepare
+from ..common.config import Config, Optimizer
+from . import npz
+from .rep_mtl_multi_mnist import METHODS
 
 
 def get_config() -> Config:

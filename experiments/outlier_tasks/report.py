@@ -9,9 +9,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from experiments.pictures import COLOURS, INK, head, make_room, save, tidy
-from experiments.table import WIDTH, align, cells
 from mtopt.metrics import mean_and_spread
+
+from ..common.pictures import COLOURS, INK, head, make_room, save, tidy
+from ..common.table import WIDTH, align, cells
 
 PLAIN, WEIGHTED, GATE = "plain", "outlier_weighted", "gate"
 NONE = "none"
@@ -22,7 +23,7 @@ REGULAR, OUTLIER = COLOURS[:2]
 
 
 @dataclasses.dataclass(frozen=True)
-class Logged:
+class TaskHistory:
     """One number of every task over time: ``step [T]`` and ``values [S, T, K]``."""
 
     step: np.ndarray
@@ -41,7 +42,7 @@ class Arm:
 
     regular: np.ndarray
     accuracy: np.ndarray
-    logged: list[Logged]
+    logged: list[TaskHistory]
 
     @property
     def scores(self) -> np.ndarray:
@@ -83,12 +84,12 @@ def table(found: Outliers) -> str:
             "gate": found.arms[plant, GATE].scores,
         }
         kept = found.arms[plant, WEIGHTED]
-        told = found.arms[plant, GATE]
+        gated = found.arms[plant, GATE]
         block = [
             [f"{outliers} {plant}", *found.methods],
             *([name, *cells(list(column))] for name, column in columns.items()),
             ["weights", *(_weights(one, kept.regular) for one in kept.logged)],
-            ["told", *(_told(one, told.regular) for one in told.logged)],
+            ["told", *(_seeds_told_apart(one, gated.regular) for one in gated.logged)],
         ]
         lines += [*align(block), ""]
     kept = found.arms[NONE, WEIGHTED]
@@ -111,7 +112,7 @@ def table(found: Outliers) -> str:
     return "\n".join(lines)
 
 
-def _weights(logged: Logged, regular: np.ndarray) -> str:
+def _weights(logged: TaskHistory, regular: np.ndarray) -> str:
     """The extremes over seeds of the last task weights."""
     last = logged.values[:, -1]
     smallest = f"{last[:, regular].min():.2f}"
@@ -120,7 +121,7 @@ def _weights(logged: Logged, regular: np.ndarray) -> str:
     return f"{last[:, ~regular].max():.2f} / {smallest}"
 
 
-def _told(logged: Logged, regular: np.ndarray) -> str:
+def _seeds_told_apart(logged: TaskHistory, regular: np.ndarray) -> str:
     """In how many seeds the gate tells the groups apart."""
     apart = separated(logged.values[:, -1], regular)
     return f"{apart.sum()} of {len(apart)}"
@@ -215,7 +216,11 @@ def over_time(found: Outliers, kind: str, path: str | os.PathLike[str]) -> None:
     for line, plant in zip(panels, found.plants, strict=True):
         arm = found.arms[plant, kind]
         for panel, method, logged in zip(line, few, arm.logged, strict=False):
-            values = logged.values if kind == WEIGHTED else _turned(logged.values)
+            values = (
+                logged.values
+                if kind == WEIGHTED
+                else _minority_branch_share(logged.values)
+            )
             for regular, colour in ((True, REGULAR), (False, OUTLIER)):
                 tasks = np.moveaxis(values[..., arm.regular == regular], 1, 0)
                 panel.plot(
@@ -244,7 +249,7 @@ def over_time(found: Outliers, kind: str, path: str | os.PathLike[str]) -> None:
     save(figure, path)
 
 
-def _turned(logits: np.ndarray) -> np.ndarray:
+def _minority_branch_share(logits: np.ndarray) -> np.ndarray:
     """Sigma of the logits ``[S, T, K]``, per seed with most tasks low at the end."""
     share = 1 / (1 + np.exp(-logits))
     high = np.median(share[:, -1], axis=-1) > 0.5

@@ -13,8 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from experiments.pictures import COLOURS, INK, head, save
 from mtopt.metrics import mean_and_spread, ranks
+
+from ..common.pictures import COLOURS, INK, head, save
 
 COLOUR_MAP = "cividis"
 GREY = "#555555"

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.pictures import INK, head, save, style_of, tidy
-from experiments.table import align, cells
 from mtopt.metrics import mean_rank
+
+from ..common.pictures import INK, head, save, style_of, tidy
+from ..common.table import align, cells
 
 RAW, UNTRAINED = "raw features", "untrained encoder"
 METRICS = ("classification", "partition", "NMI", "link AUC", "Hits@20")
@@ -26,7 +27,7 @@ Weight, length of the gradient and cosines between gradients: means over trainin
 the method stands alone, each pretext moves the encoder by weight times gradient."""
 
 
-class Course(NamedTuple):
+class PretextHistory(NamedTuple):
     """What a method's training records hold, for S seeds, T steps and K pretexts.
 
     Attributes:
@@ -55,7 +56,7 @@ class Downstream:
       pretexts: the names of the tasks that methods reconcile, sorted.
       scores: row to ``[S, 5]``, a column for each of :data:`METRICS`; the first two,
         :data:`RAW` (one seed) and :data:`UNTRAINED`, are not trained.
-      courses: method to its records.
+      histories: method to its records.
       metis: whether METIS cut the graph.
     """
 
@@ -64,7 +65,7 @@ class Downstream:
     steps: int
     pretexts: tuple[str, ...]
     scores: dict[str, np.ndarray]
-    courses: dict[str, Course]
+    histories: dict[str, PretextHistory]
     metis: bool
 
 
@@ -97,8 +98,8 @@ def table(result: Downstream) -> str:
     )
     lines = [_title(result), "", *align(columns), "", legend]
     if len(result.pretexts) > 1:
-        for text, course in result.courses.items():
-            lines += ["", *_pretext_lines(text, course, result.pretexts)]
+        for text, history in result.histories.items():
+            lines += ["", *_pretext_lines(text, history, result.pretexts)]
         lines += ["", PRETEXT_LEGEND]
     return "\n".join(lines)
 
@@ -121,11 +122,11 @@ def summary(result: Downstream) -> dict[str, Any]:
         "partition": "metis" if result.metis else "spectral clustering",
         "pretexts": {
             text: {
-                "weights": _mean(course.weights),
-                "norms": _mean(course.norms),
-                "cosines": _mean(course.cosines),
+                "weights": _mean(history.weights),
+                "norms": _mean(history.norms),
+                "cosines": _mean(history.cosines),
             }
-            for text, course in result.courses.items()
+            for text, history in result.histories.items()
         },
     }
 
@@ -137,25 +138,25 @@ def picture(result: Downstream, path: str | os.PathLike[str]) -> None:
       result: a row of panels for each method.
       path: the PNG file to write.
     """
-    count = len(result.courses)
+    count = len(result.histories)
     figure = Figure(figsize=(15, 0.8 + 3.4 * count), layout="constrained")
     panels = figure.subplots(count, 3, squeeze=False)
     labels = [name.replace("_", " ") for name in result.pretexts]
-    for (left, middle, right), (text, course) in zip(
-        panels, result.courses.items(), strict=True
+    for (left, middle, right), (text, history) in zip(
+        panels, result.histories.items(), strict=True
     ):
         for i, label in enumerate(labels):
-            weights = _over_seeds(course)[:, i]
-            left.plot(course.steps, weights, label=label, lw=1.6, **_line(i))
-            lengths = course.norms.mean(axis=0)[:, i]
-            middle.plot(course.steps, lengths, lw=1.6, **_line(i))
+            weights = _over_seeds(history)[:, i]
+            left.plot(history.steps, weights, label=label, lw=1.6, **_line(i))
+            lengths = history.norms.mean(axis=0)[:, i]
+            middle.plot(history.steps, lengths, lw=1.6, **_line(i))
         tidy(left)
         tidy(middle)
         left.set_ylim(bottom=0)
         left.set(xlabel="step", ylabel="weight")
         middle.set(xlabel="step", ylabel="length of the gradient", yscale="log")
         left.set_title(text, loc="left", fontsize=10, color=INK)
-        matrix = np.array(_mean(course.cosines))
+        matrix = np.array(_mean(history.cosines))
         image = right.imshow(matrix, vmin=-1, vmax=1, cmap="RdBu")
         for i, j in np.ndindex(*matrix.shape):
             right.text(
@@ -184,17 +185,19 @@ def _line(i: int) -> dict[str, Any]:
     return {"color": style["color"], "linestyle": style["linestyle"]}
 
 
-def _over_seeds(course: Course) -> np.ndarray:
+def _over_seeds(history: PretextHistory) -> np.ndarray:
     """Mean weights ``[T, K]``; NaN for a method that has none."""
-    if not course.weights.size:
-        return np.full(course.losses.shape[1:], np.nan)
-    return course.weights.mean(axis=0)
+    if not history.weights.size:
+        return np.full(history.losses.shape[1:], np.nan)
+    return history.weights.mean(axis=0)
 
 
-def _pretext_lines(text: str, course: Course, pretexts: tuple[str, ...]) -> list[str]:
+def _pretext_lines(
+    text: str, history: PretextHistory, pretexts: tuple[str, ...]
+) -> list[str]:
     """A row for each pretext: its weight, its gradient's length, its conflicts."""
-    weights = _over_seeds(course).mean(axis=0)
-    norms, cosines = _mean(course.norms), _mean(course.cosines)
+    weights = _over_seeds(history).mean(axis=0)
+    norms, cosines = _mean(history.norms), _mean(history.cosines)
     columns = [
         [text, *pretexts],
         ["weight", *(f"{w:.3f}" for w in weights)],

@@ -10,12 +10,13 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from experiments import calls
-from experiments.arrays import read_arrays, write_arrays
 from mtopt import boosting
 from mtopt.boosting.learner import DEEPEST, THETA_GRADIENTS
 from mtopt.data.tables.boosting_scenarios import Rows
 from mtopt.errors import UserError, expect, expect_one_of
+from mtopt.grammar import CallText
+
+from ..common.run_folder import read_arrays, write_arrays
 
 FOLDS = 5
 TRIED = (20, 30, 50, 100)  # iterations of a block, in a search
@@ -47,13 +48,13 @@ class Fitted(NamedTuple):
     Attributes:
       counts: the iterations of the blocks, ``[R, 3]``.
       theta: of every task, ``[R, T]``; without meaning where block 2 is empty.
-      said: the predictions of the test rows, ``[R, N]``.
+      predictions: of the test rows, ``[R, N]``.
       seconds: what all repeats took, compiling included.
     """
 
     counts: np.ndarray
     theta: np.ndarray
-    said: np.ndarray
+    predictions: np.ndarray
     seconds: np.ndarray
 
 
@@ -157,18 +158,16 @@ def build(
       longest: iterations that a search goes up to.
 
     Raises:
-      UserError: for none, one twice, an unknown one, or an option out of range.
+      UserError: for an unknown one, or an option out of range.
 
     Example:
       >>> found = build(("stl(num_task_specific=9)",), {"stl": (0, 0, 30)}, 50)
       >>> found["stl(num_task_specific=9)"].counts
       (0, 0, 9)
     """
-    expect(bool(texts), "methods", texts, "one learner at least")
-    expect(len({*texts}) == len(texts), "methods", texts, "every learner once")
+    calls = {text: _parse(text) for text in texts}
     return {
-        text: calls.build("learner", text, LEARNERS, counts[name_of(text)], longest)
-        for text in texts
+        text: call.build(counts[call.name], longest) for text, call in calls.items()
     }
 
 
@@ -179,7 +178,11 @@ def name_of(text: str) -> str:
       >>> name_of("stl(num_task_specific=9)")
       'stl'
     """
-    return calls.check("learner", text, LEARNERS, None, None)[0]
+    return _parse(text).name
+
+
+def _parse(text: str) -> CallText:
+    return CallText.parse("learner", text, LEARNERS, arguments=2)
 
 
 def fits(grid: Grid) -> list[tuple[Counts, dict[Counts, int]]]:
@@ -239,7 +242,7 @@ def run_all(
     """
     stored = read_arrays(path)
     for name, learner in learners.items():
-        if f"{name}/said" in stored:
+        if f"{name}/predictions" in stored:
             continue
         fitted = _run(name, learner, train, test, fold, **settings)
         for field, value in fitted._asdict().items():
@@ -277,7 +280,7 @@ def _run(
     rows = np.arange(len(seeds))
     counts = np.zeros((len(seeds), 3), np.int32)
     theta = np.zeros((len(seeds), num_tasks), np.float32)
-    said = np.zeros(test.targets.shape, test.targets.dtype)
+    predictions = np.zeros(test.targets.shape, test.targets.dtype)
     lowest = np.full(len(seeds), np.inf)
     for asked, stages in tqdm(fits(grid), desc=name, disable=None, leave=False):
         kept = np.array([*stages.values()])
@@ -332,8 +335,8 @@ def _run(
         lowest = np.where(better, cost[rows, best], lowest)
         counts[better] = np.array([*stages])[best[better]]
         theta[better] = gates[better]
-        said[better] = found[rows, best][better]
-    return Fitted(counts, theta, said, np.array(time.perf_counter() - begin))
+        predictions[better] = found[rows, best][better]
+    return Fitted(counts, theta, predictions, np.array(time.perf_counter() - begin))
 
 
 def _up_to(longest: int) -> tuple[int, ...]:

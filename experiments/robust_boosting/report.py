@@ -10,9 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from experiments.boosting_learners import Fitted
-from experiments.pictures import COLOURS, INK, head, make_room, save, style_of, tidy
 from mtopt.metrics.ranks import Ranking
+
+from ..common.pictures import COLOURS, INK, head, make_room, save, style_of, tidy
+from .learners import Fitted
 
 GREY = "#555555"
 COLUMNS = 3  # panels side by side
@@ -36,21 +37,21 @@ MEASURES = {
 }
 
 
-def scores(kind: str, said: np.ndarray, targets: np.ndarray) -> np.ndarray:
+def scores(kind: str, predictions: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Both scores of every repeat, ``[R, 2]``: of rows ``[R, N]``.
 
     The macro recall is the mean, over the classes that occur, of the share of their
     rows that is found.
 
     Example:
-      >>> said, targets = np.array([[0, 1, 0]]), np.array([[0, 1, 1]])
-      >>> scores("classification", said, targets).round(2)
+      >>> predictions, targets = np.array([[0, 1, 0]]), np.array([[0, 1, 1]])
+      >>> scores("classification", predictions, targets).round(2)
       array([[0.67, 0.75]])
     """
     if kind == "regression":
-        apart = said.astype(float) - targets
+        apart = predictions.astype(float) - targets
         return np.stack([np.sqrt((apart**2).mean(1)), np.abs(apart).mean(1)], axis=1)
-    right = said == targets
+    right = predictions == targets
     recall = [
         np.mean([hit[real == name].mean() for name in np.unique(real)])
         for hit, real in zip(right, targets, strict=True)
@@ -59,31 +60,35 @@ def scores(kind: str, said: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
 
 def scores_of_tasks(
-    kind: str, said: np.ndarray, targets: np.ndarray, task: np.ndarray, num_tasks: int
+    kind: str,
+    predictions: np.ndarray,
+    targets: np.ndarray,
+    task: np.ndarray,
+    num_tasks: int,
 ) -> np.ndarray:
     """The primary score of every task, ``[R, T]``; nan for one without a row.
 
     Args:
       kind: of :data:`MEASURES`.
-      said: predictions ``[R, N]``.
+      predictions: predictions ``[R, N]``.
       targets: what they should have been, likewise.
       task: of the N rows, the same in all repeats.
       num_tasks: T.
 
     Example:
-      >>> said, targets = np.array([[1., 2., 4.]]), np.array([[1., 2., 1.]])
-      >>> scores_of_tasks("regression", said, targets, np.array([0, 0, 2]), 3)
+      >>> predictions, targets = np.array([[1., 2., 4.]]), np.array([[1., 2., 1.]])
+      >>> scores_of_tasks("regression", predictions, targets, np.array([0, 0, 2]), 3)
       array([[ 0., nan,  3.]])
     """
-    found = np.full((len(said), num_tasks), np.nan)
+    found = np.full((len(predictions), num_tasks), np.nan)
     for number in np.unique(task):
         rows = task == number
-        found[:, number] = scores(kind, said[:, rows], targets[:, rows])[:, 0]
+        found[:, number] = scores(kind, predictions[:, rows], targets[:, rows])[:, 0]
     return found
 
 
 def gates(theta: np.ndarray) -> np.ndarray:
-    """Sigma(theta), ``[R, T]``, turned so that the outliers are the high ones.
+    """Sigma(theta), ``[R, T]``, oriented so that the outliers are the high ones.
 
     Which of the two groups is called the outliers is a matter of the initial theta: a
     repeat in which the median is above 1/2 is turned round.

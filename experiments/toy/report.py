@@ -11,8 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from experiments.pictures import COLOURS, INK, head, save
 from mtopt.data import toy
+
+from ..common.pictures import COLOURS, INK, head, save
 
 NEAR = 0.05  # how far from the front a point may be that is called on it
 COLUMNS = 3  # panels side by side

@@ -1,83 +1,32 @@
-"""The toy problem in two dimensions: where methods end that start in five places.
+"""Runs methods on the toy problem, from all starting points at once."""
 
-``python -m experiments.main --experiment=toy``. Two losses of one point in the plane,
-with a narrow valley between the starts and the Pareto front; see
-:func:`mtopt.data.toy.toy_tasks`. Nash-MTL, FAMO and others draw this picture with the
-first loss scaled by 0.1, CAGrad with ``--config.scale=1 --config.starts=cagrad``.
-"""
-
-import dataclasses
 import functools
-import math
 import pathlib
 import time
-from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from tqdm import tqdm
 
 import mtopt
-from experiments import calls, toy_report
-from experiments.arrays import read_arrays, write_arrays
-from experiments.config import Optimizer, make_optimizer
-from experiments.ending import conclude
-from experiments.toy_report import Trajectories
 from mtopt.data import toy
-from mtopt.errors import UserError, expect_one_of
+from mtopt.errors import UserError
+from mtopt.training.loop import Callback, train
+from mtopt.training.program import Program
+
+from ..common.building import parse_methods
+from ..common.experiment import Job
+from ..common.progress import ProgressBar
+from ..common.report import write_report
+from ..common.run_folder import folder_name, read_arrays, write_arrays
+from . import report
+from .config import Config
+from .report import Trajectories
 
 
-@dataclasses.dataclass
-class Config:
-    """Methods on the toy problem.
-
-    Attributes:
-      methods: the methods, as ``name(option=value)`` of :data:`mtopt.METHODS`.
-      optimizer: what follows the method in the chain.
-      scale: of the first loss, above 0: 0.1 as Nash-MTL, 1 as CAGrad.
-      starts: whose starting points, ``nash_mtl`` (five) or ``cagrad`` (three).
-      steps: optimizer steps from every start.
-      log_every: steps between the points that are kept.
-    """
-
-    methods: tuple[str, ...]
-    optimizer: Optimizer = dataclasses.field(default_factory=Optimizer)
-    scale: float = 0.1
-    starts: str = "nash_mtl"
-    steps: int = 50_000
-    log_every: int = 100
-
-
-def get_config() -> Config:
-    """The methods that the papers draw, and what came after them.
-
-    MGDA in two forms: the second combines the gradients that it scaled to unit length.
-    Applied to the original ones, the weights of two such gradients are 1/2 each: equal
-    weighting. FAMO is told the least losses, as in its paper.
-    """
-    return Config(
-        methods=(
-            "equal_weighting",
-            "mgda",
-            "mgda(normalize='l2', apply_to='normalized')",
-            "pcgrad",
-            "cagrad(c=0.4)",
-            "imtl_g",
-            "nash_mtl",
-            "aligned_mtl",
-            "fairgrad",
-            "conflict_free",
-            "upgrad",
-            "famo(gamma=0, min_losses=(-2.1, -21))",
-        )
-    )
-
-
-def prepare(
-    config: Config, experiment: str, data_dir: pathlib.Path | None
-) -> Callable[[pathlib.Path], None]:
+def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> Job:
     """Checks and builds all that the runs need, without touching a file.
 
     Args:
@@ -93,20 +42,11 @@ def prepare(
       UserError: for anything in the configuration that can't be run.
     """
     del data_dir
-    if not config.methods:
-        raise UserError("methods is empty: expected one at least")
-    if len(set(config.methods)) < len(config.methods):
-        raise UserError(f"methods has an entry twice: {config.methods}")
-    if not 0 < config.scale < math.inf:
-        raise UserError(f"scale is {config.scale}: expected a positive number")
-    expect_one_of("starts", config.starts, tuple(toy.STARTS))
-    for field in ("steps", "log_every"):
-        if getattr(config, field) < 1:
-            raise UserError(f"{field} is {getattr(config, field)}: expected 1 or more")
-    optimizer = make_optimizer(config.optimizer, config.steps)
+    config.check()
+    optimizer = config.optimizer.build(config.steps)
     chains = {
-        text: mtopt.chain(calls.build_method(text, 2), optimizer)
-        for text in config.methods
+        text: mtopt.chain(method.build(len(toy.NAMES)), optimizer)
+        for text, method in parse_methods(config.methods).items()
     }
 
     def job(folder: pathlib.Path) -> None:
@@ -115,62 +55,94 @@ def prepare(
         points = read_arrays(path)
         for text, tx in chains.items():
             if text not in points:
-                points[text] = _run(text, tx, config)
+                points[text] = trajectories(text, tx, config, folder)
                 write_arrays(path, points)
             end = points[text][:, -1]
-            count = int(toy_report.on_front(end).sum())
+            count = int(report.on_front(end).sum())
             print(f"{text}: {count} of {len(end)} starts end on the front", flush=True)
         ordered = {text: points[text] for text in chains}
         result = Trajectories(experiment, config.scale, config.steps, ordered)
-        conclude(
+        write_report(
             folder,
-            toy_report.table(result),
-            toy_report.summary(result),
-            {"toy.png": functools.partial(toy_report.picture, result)},
+            report.table(result),
+            report.summary(result),
+            {"toy.png": functools.partial(report.picture, result)},
             started,
         )
 
     return job
 
 
-def _run(text: str, tx: optax.GradientTransformation, config: Config) -> np.ndarray:
+def trajectories(
+    text: str,
+    tx: optax.GradientTransformationExtraArgs,
+    config: Config,
+    folder: pathlib.Path,
+) -> np.ndarray:
     """The points ``[N, T, 2]`` of one method, from all N starts at once.
 
-    In float64, since the walls of the valley magnify rounding.
+    In float64, since the walls of the valley magnify rounding. What a run that was
+    stopped left in the folder is taken up.
     """
     starts = toy.STARTS[config.starts]
-    points = [np.array(starts)]
-    bar = tqdm(total=config.steps, desc=text, unit="step", disable=None, leave=False)
-    with jax.enable_x64(True), bar:
-        step = mtopt.make_train_step(toy.toy_tasks(config.scale), tx)
-        batch = toy.toy_batch()
+    names = [f"{text} from {start}" for start in starts]
+    count = 1 + -(-config.steps // config.log_every)
 
-        def start(point):
+    def first(state: mtopt.TrainState) -> jax.Array:
+        return jnp.zeros((len(starts), count, 2)).at[:, 0].set(state.params["shared"])
+
+    def follow(step: int, state: mtopt.TrainState, points: jax.Array, _: object):
+        found = state.params["shared"]
+        _check_finite(np.asarray(found), names, step)
+        return points.at[:, -(-step // config.log_every)].set(found)
+
+    bar = ProgressBar(text, config.steps, toy.NAMES)
+    with jax.enable_x64(True), bar:
+        batch = toy.toy_batch()
+        _, points = train(
+            _program(tx, config),
+            lambda start: iter(lambda: batch, None),
+            config.loop_options,
+            folder / folder_name(text),
+            tasks=toy.NAMES,
+            seeds=range(len(starts)),
+            names=names,
+            init_carry=first,
+            callback=Callback(config.log_every, follow),
+            progress=bar.update,
+        )
+        return np.asarray(points)
+
+
+def _program(tx: optax.GradientTransformationExtraArgs, config: Config) -> Program:
+    """A model a start: the point is all that tells one from another."""
+    train_step = mtopt.make_train_step(toy.toy_tasks(config.scale), tx)
+
+    def init(keys: jax.Array) -> mtopt.TrainState:
+        del keys
+
+        def start(point: jax.Array) -> mtopt.TrainState:
             params = toy.toy_params(point)
             return mtopt.TrainState.create(params, tx, jax.random.key(0))
 
-        def advance(state, steps):
-            return jax.lax.fori_loop(0, steps, lambda _, s: step(s, batch)[0], state)
+        return jax.vmap(start)(jnp.array(toy.STARTS[config.starts]))
 
-        advance = jax.jit(jax.vmap(advance, in_axes=(0, None)), donate_argnums=0)
-        state = jax.vmap(start)(jnp.array(starts))
-        for done in range(0, config.steps, config.log_every):
-            steps = min(config.log_every, config.steps - done)
-            state = advance(state, steps)
-            points.append(_checked(state.params["shared"], starts, text, done + steps))
-            bar.update(steps)
-    return np.stack(points, axis=1)
+    def step(state: mtopt.TrainState, batch: mtopt.Batch):
+        state, metrics = train_step(state, batch)
+        return state, metrics["losses"]
+
+    def predict(params: Any, model_state: object, x: object):
+        del model_state, x
+        return params["shared"]
+
+    step = jax.jit(jax.vmap(step, in_axes=(0, None)), donate_argnums=0)
+    return Program(init, step, predict, (len(toy.STARTS[config.starts]),))
 
 
-def _checked(
-    points: jax.Array, starts: Sequence[tuple[float, float]], text: str, step: int
-) -> np.ndarray:
-    """The points as numbers; raises where one is none."""
-    found = np.asarray(points)
-    for start, point in zip(starts, found, strict=True):
+def _check_finite(points: np.ndarray, names: list[str], step: int) -> None:
+    for name, point in zip(names, points, strict=True):
         if not np.isfinite(point).all():
             raise UserError(
-                f"{text} from {start} is at {tuple(point.tolist())} by step {step}: "
-                "lower the learning rate, or clip the gradient"
+                f"{name} is at {tuple(point.tolist())} at step {step}: lower the "
+                "learning rate, or clip the gradient"
             )
-    return found

@@ -1,11 +1,13 @@
 """Names with options, and compositions of methods, as the flags spell them."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import mtopt
-from experiments import calls
+from mtopt.grammar import CallText, MethodText, every_method
 from mtopt.transforms import normalize_rows
 from mtopt.wrappers import log_losses, smoothed_weights, weights_every
 
@@ -57,8 +59,7 @@ def one_update(tx):
     ],
 )
 def test_a_text_builds_what_python_builds(text, expected):
-    calls.check_method(text)
-    built = one_update(calls.build_method(text, 2))
+    built = one_update(mtopt.method(text, 2))
     np.testing.assert_array_equal(built, one_update(expected()))
 
 
@@ -95,7 +96,7 @@ def test_a_text_builds_what_python_builds(text, expected):
 )
 def test_what_cannot_be_a_method_is_named_without_the_number_of_tasks(text, message):
     with pytest.raises(mtopt.UserError, match=message):
-        calls.check_method(text)
+        MethodText.parse(text)
 
 
 @pytest.mark.parametrize(
@@ -110,16 +111,42 @@ def test_what_cannot_be_a_method_is_named_without_the_number_of_tasks(text, mess
     ],
 )
 def test_a_value_that_an_option_cannot_have_is_named(text, message):
-    calls.check_method(text)
+    parsed = MethodText.parse(text)
     with pytest.raises(mtopt.UserError, match=message):
-        calls.build_method(text, 2)
+        parsed.build(2)
+
+
+def test_what_a_run_knows_is_no_option_of_the_text():
+    with pytest.raises(mtopt.UserError, match="needs steps_per_epoch"):
+        MethodText.parse("improvable_gap_balancing")
+    text = MethodText.parse("improvable_gap_balancing", ("steps_per_epoch",))
+    assert text.build(2, steps_per_epoch=3).init(jnp.zeros(3)) is not None
+    # Those that don't ask for it don't get it; the text's own value comes first.
+    assert mtopt.method("mgda", 2, steps_per_epoch=3)
+    with pytest.raises(mtopt.UserError, match="steps_per_epoch is 0"):
+        mtopt.method(
+            "improvable_gap_balancing(steps_per_epoch=0)", 2, steps_per_epoch=3
+        )
+    assert "improvable_gap_balancing" in every_method("steps_per_epoch")
+    assert "improvable_gap_balancing" not in every_method()
+
+
+def test_a_text_is_read_once_into_a_value():
+    text = MethodText.parse("normalize_rows + mgda")
+    assert len({text, MethodText.parse("normalize_rows + mgda")}) == 1
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        text.text = "pcgrad"  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_models_are_calls_that_do_not_compose():
     def sized(shape, *, hidden=(4,)):
         return shape, hidden
 
-    assert calls.build("model", "sized(hidden=(8,))", {"sized": sized}, 3) == (3, (8,))
+    def parse(text):
+        return CallText.parse("model", text, {"sized": sized}, arguments=1)
+
+    assert parse("sized(hidden=(8,))").build(3) == (3, (8,))
+    assert parse("sized(hidden=(8,))").build(3, hidden=(1,)) == (3, (1,))
     for text in ("sized(sized)", "sized + sized"):
         with pytest.raises(mtopt.UserError, match="cannot read the model"):
-            calls.check("model", text, {"sized": sized}, 3)
+            parse(text)
