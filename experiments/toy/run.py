@@ -1,6 +1,8 @@
 """Runs methods on the toy problem, from all starting points at once."""
 
 import functools
+import itertools
+import math
 import pathlib
 import time
 from typing import Any
@@ -101,7 +103,7 @@ def trajectories(
         batch = toy.toy_batch()
         _, points = train(
             _program(tx, config),
-            lambda start: iter(lambda: batch, None),
+            lambda start: itertools.repeat(batch),
             config.loop_options,
             folder / folder_name(text),
             tasks=toy.NAMES,
@@ -117,6 +119,8 @@ def trajectories(
 def _program(tx: optax.GradientTransformationExtraArgs, config: Config) -> Program:
     """A model a start: the point is all that tells one from another."""
     train_step = mtopt.make_train_step(toy.toy_tasks(config.scale), tx)
+    # A step takes less time than a call: as many at once as what is written allows.
+    steps = math.gcd(config.steps, config.log_every, config.checkpoint_every)
 
     def init(keys: jax.Array) -> mtopt.TrainState:
         del keys
@@ -128,15 +132,18 @@ def _program(tx: optax.GradientTransformationExtraArgs, config: Config) -> Progr
         return jax.vmap(start)(jnp.array(toy.STARTS[config.starts]))
 
     def step(state: mtopt.TrainState, batch: mtopt.Batch):
-        state, metrics = train_step(state, batch)
-        return state, metrics["losses"]
+        def once(_: jax.Array, carry: tuple[mtopt.TrainState, jax.Array]):
+            state, metrics = train_step(carry[0], batch)
+            return state, metrics["losses"]
+
+        return jax.lax.fori_loop(0, steps, once, (state, jnp.zeros(len(toy.NAMES))))
 
     def predict(params: Any, model_state: object, x: object):
         del model_state, x
         return params["shared"]
 
     step = jax.jit(jax.vmap(step, in_axes=(0, None)), donate_argnums=0)
-    return Program(init, step, predict, (len(toy.STARTS[config.starts]),))
+    return Program(init, step, predict, (len(toy.STARTS[config.starts]),), steps)
 
 
 def _check_finite(points: np.ndarray, names: list[str], step: int) -> None:

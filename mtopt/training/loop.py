@@ -96,7 +96,8 @@ def train(
     for bit.
 
     Args:
-      program: what to run; see :func:`mtopt.training.program.shared_program`.
+      program: what to run; see :func:`mtopt.training.program.shared_program`. All
+        numbers of steps are multiples of its ``steps_per_call``.
       batches: ``steps done -> iterator`` over the batches ``[S, ...]`` that follow.
       options: how long.
       folder: where the files go.
@@ -132,7 +133,8 @@ def train(
         ) as writer:
             coming = batches(start)
             clock = _Clock(start)
-            for step in range(start + 1, options.steps + 1):
+            stride = program.steps_per_call
+            for step in range(start + stride, options.steps + 1, stride):
                 batch = next(coming)
                 recorded = options.due(step, options.log_every)
                 measured = {}
@@ -140,7 +142,7 @@ def train(
                     with clock.paused(state):
                         measured = jax.device_get(measure(state, batch))
                 state, losses = program.step(state, batch)
-                if step == start + 1:
+                if step == start + stride:
                     jax.block_until_ready(losses)
                     clock = _Clock(step)  # compiling is not training
                 if recorded:
