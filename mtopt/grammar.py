@@ -94,7 +94,12 @@ class MethodText:
         Raises:
           UserError: for a value that an option can't have.
         """
-        return _build_stages(self.stages, num_tasks, known)
+        *transforms, last = self.stages
+        aggregator = _build_aggregator(last, num_tasks, known)
+        if not transforms:
+            return aggregator
+        before = [TRANSFORMS[s.name](num_tasks, **s.options) for s in transforms]
+        return chain(*before, aggregator)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,7 +180,7 @@ class _Call:
 
 
 def _check_stages(stages: tuple[_Call, ...], known: tuple[str, ...]) -> None:
-    """Transformations, then an aggregator; the same again in a wrapper."""
+    """Transformations, then an aggregator."""
     *transforms, last = stages
     for stage in transforms:
         if stage.name in METHODS or stage.name in WRAPPERS:
@@ -190,17 +195,28 @@ def _check_stages(stages: tuple[_Call, ...], known: tuple[str, ...]) -> None:
             f"{last.name!r} transforms task gradients, and nothing sums them: write "
             f'"{last.name} + mgda", or another method after it'
         )
-    if last.name in WRAPPERS:
-        _check_options("wrapper", last, WRAPPERS, 1)
-        if not last.inner:
-            raise UserError(
-                f'{last.name!r} wraps a method: write "{last.name}(mgda)", or another '
-                "method in it"
-            )
-        return _check_stages(last.inner, known)
-    _check_options("method", last, {**METHODS, **WRAPPERS}, 1, known)
-    _expect_nothing_in(last)
-    return None
+    _check_aggregator(last, known)
+
+
+def _check_aggregator(call: _Call, known: tuple[str, ...]) -> None:
+    """A method, or a wrapper around an aggregator."""
+    if call.name not in WRAPPERS:
+        _check_options("method", call, {**METHODS, **WRAPPERS}, 1, known)
+        return _expect_nothing_in(call)
+    _check_options("wrapper", call, WRAPPERS, 1)
+    if not call.inner or call.inner[0].name in TRANSFORMS:
+        names = " + ".join(stage.name for stage in call.inner[:-1])
+        before = f"{names} + " if names else ""
+        inside = call.inner[-1].name if names else "mgda"
+        raise UserError(
+            f'{call.name!r} wraps a method alone: write "{before}{call.name}({inside})"'
+        )
+    if len(call.inner) > 1:
+        raise UserError(
+            f"{call.name!r} wraps one method alone, not "
+            f"{' + '.join(stage.name for stage in call.inner)}"
+        )
+    return _check_aggregator(call.inner[0], known)
 
 
 def _expect_nothing_in(stage: _Call) -> None:
@@ -211,21 +227,15 @@ def _expect_nothing_in(stage: _Call) -> None:
         )
 
 
-def _build_stages(
-    stages: tuple[_Call, ...], num_tasks: int, known: Mapping[str, Any]
+def _build_aggregator(
+    call: _Call, num_tasks: int, known: Mapping[str, Any]
 ) -> optax.GradientTransformationExtraArgs:
-    *transforms, last = stages
-    if last.name in WRAPPERS:
-        inner = _build_stages(last.inner, num_tasks, known)
-        aggregator = WRAPPERS[last.name](inner, **last.options)
-    else:
-        function = METHODS[last.name]
-        given = {name: known[name] for name in _required(function)[1:] if name in known}
-        aggregator = function(num_tasks, **{**given, **last.options})
-    if not transforms:
-        return aggregator
-    before = [TRANSFORMS[s.name](num_tasks, **s.options) for s in transforms]
-    return chain(*before, aggregator)
+    if call.name in WRAPPERS:
+        inner = _build_aggregator(call.inner[0], num_tasks, known)
+        return WRAPPERS[call.name](inner, **call.options)
+    function = METHODS[call.name]
+    given = {name: known[name] for name in _required(function)[1:] if name in known}
+    return function(num_tasks, **{**given, **call.options})
 
 
 def _check_options(

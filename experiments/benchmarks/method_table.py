@@ -200,9 +200,21 @@ def _sequence(name: str) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """The last direction of three updates, for a stack of ``[3, n, K, D]`` rows."""
     tx = make(name, K)
     params = mtopt.linear_problem(jnp.zeros((K, D)), jnp.ones(K))[1]
-    update = jax.jit(jax.vmap(functools.partial(mtopt.linear_update, tx)))
 
-    def run(jacobians, losses):
+    @jax.jit
+    @jax.vmap
+    def update(
+        state: optax.OptState, jacobian: jax.Array, losses: jax.Array
+    ) -> tuple[jax.Array, optax.OptState]:
+        problem, params = mtopt.linear_problem(jacobian, losses)
+        # Methods that look at the losses after the step are told one of length 0.01.
+        seen = problem.evaluate(params).replace(
+            after=lambda updates: jax.tree.map(lambda leaf: -0.01 * leaf, updates)
+        )
+        updates, state = tx.update(seen.gradients, state, params, evaluation=seen)
+        return updates["shared"], state
+
+    def run(jacobians: np.ndarray, losses: np.ndarray) -> np.ndarray:
         state = jax.tree.map(lambda leaf: jnp.stack([leaf] * SAMPLES), tx.init(params))
         for rows, own_losses in zip(jacobians, losses, strict=True):
             direction, state = update(state, jnp.asarray(rows), jnp.asarray(own_losses))

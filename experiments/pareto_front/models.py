@@ -50,9 +50,9 @@ def by_preference(
       loss: ``(losses, preference, present) -> scalar``; its gradient is the weights.
     """
 
-    def weigh(memory, *, losses, problem, present, **_):
-        preference = problem.batch.x["preference"][0]
-        return jax.grad(loss)(losses, preference, present), memory
+    def weigh(memory: Any, seen: mtopt.Evaluation) -> tuple[Float[Array, " K"], Any]:
+        preference = seen.problem.batch.x["preference"][0]
+        return jax.grad(loss)(seen.losses, preference, seen.present), memory
 
     return mtopt.weighting(num_tasks, weigh, heads="weighted")
 

@@ -135,9 +135,7 @@ def fit(
     tested = []
 
     def test(best, write):
-        scores = evaluate(
-            program, best.params, best.model_state, dataset, dataset.test
-        )
+        scores = evaluate(program, best.params, best.model_state, dataset, dataset.test)
         _record_scores(write, "test", options.steps, seeds, dataset, scores)
         tested.append(scores)
 

@@ -220,7 +220,9 @@ def _check_finite(
         )
 
 
-def _numbers_per_task(state: TrainState, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+def _numbers_per_task(
+    state: TrainState, shape: tuple[int, ...]
+) -> dict[str, np.ndarray]:
     """The numbers of :data:`PER_TASK` that there are."""
     found = {
         name: optax.tree.get(getattr(state, place), name, default=None)

@@ -1,0 +1,325 @@
+"""The Pareto front of one model: what it trains, its files, its order, its errors."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import mtopt
+from experiments import pareto_front
+from experiments.common.config import Optimizer, from_dict, to_dict
+from experiments.pareto_front import models, scalarizations, training
+from experiments.pareto_front import run as front_run
+from experiments.pareto_front.report import hypervolume, order
+from experiments.pareto_front.run import FIXED
+from mtopt.data.dataset import ArraySplit
+from mtopt.errors import UserError
+from mtopt.models import MODELS
+
+FILES = ["front.png", "fronts.npz", "results.json", "table.txt"]
+FOLDERS = [
+    "cosmos",
+    "equal_weighting",
+    "fixed-weightings",
+    "linear",
+    "mgda",
+    "smooth_tchebycheff",
+]
+TINY = "multi_digits(num_train=512, num_valid=16, num_test=256)"
+
+
+def small(**changes):
+    config = dataclasses.replace(
+        pareto_front.get_config(),
+        data=TINY,
+        model="mlp(hidden=(8,))",
+        seeds=(0, 1),
+        steps=300,
+        batch_size=64,
+        preferences=5,
+        fixed_every=2,
+        optimizer=Optimizer(learning_rate=1e-2),
+    )
+    return dataclasses.replace(config, **changes)
+
+
+def run(config, folder):
+    pareto_front.prepare(config, "pareto_front", None)(folder)
+    with np.load(folder / "fronts.npz") as file:
+        return dict(file)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("front")
+    return folder, run(small(), folder)
+
+
+def model(names=("left", "right")):
+    return MODELS["mlp"]((3,), names=names, kind="regression", outputs=1, hidden=(4,))
+
+
+def batch(seed=0):
+    rng = np.random.default_rng(seed)
+    x, y = rng.normal(size=(6, 3)), rng.normal(size=(2, 6))
+    return mtopt.Batch(
+        jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.float32), np.ones((2, 6), bool)
+    )
+
+
+def test_a_run_leaves_fronts_results_a_table_and_a_picture(finished):
+    folder, measured = finished
+    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES + FOLDERS)
+    assert (folder / "front.png").read_bytes().startswith(b"\x89PNG")
+    points = {name: scores.shape for name, scores in measured.items()}
+    traced = dict.fromkeys(("linear", "smooth_tchebycheff", "cosmos"), (2, 5, 2, 2))
+    single = dict.fromkeys(("equal_weighting", "mgda"), (2, 1, 2, 2))
+    assert points == traced | {FIXED: (2, 3, 2, 2)} | single
+    families = json.loads((folder / "results.json").read_text())["families"]
+    for name, family in families.items():
+        losses, accuracy = measured[name][..., 0], measured[name][..., 1]
+        np.testing.assert_array_equal(family["loss"], losses)
+        np.testing.assert_array_equal(family["accuracy"], accuracy)
+        assert family["hypervolume"] == [hypervolume(seed, 2.0) for seed in losses]
+    # Single points have no order; K encoders and one set of heads make a front.
+    assert families["mgda"]["order"] == [None, None]
+    own, heads = 100 * 8 + 8, 2 * (8 * 10 + 10)
+    assert families["linear"]["parameters"] == 2 * own + heads
+    assert families[FIXED]["parameters"] == 3 * (own + heads)
+    rows = (folder / "table.txt").read_text().splitlines()
+    named = [row[2:].split("  ")[0] for row in rows if row.startswith("  ")]
+    assert [name for name in named if name.strip()] == [*points]
+    assert max(map(len, rows)) <= 100
+
+
+def test_the_losses_follow_the_preference(finished):
+    _, measured = finished
+    front = models.preferences_inside(5)
+    for seed in range(2):
+        found = {
+            name: order(front, measured[name][seed, ..., 0])
+            for name in ("linear", "smooth_tchebycheff", "cosmos")
+        }
+        assert found["linear"] < -0.8
+        assert found["smooth_tchebycheff"] < -0.8
+        assert found["cosmos"] > 0.8  # losses along the preference: more is more
+
+
+def test_an_equal_fixed_weighting_is_equal_weighting(finished):
+    _, measured = finished
+    middle, equal = measured[FIXED][:, 1], measured["equal_weighting"][:, 0]
+    # The same start, batches and weights; vmap over three models rounds otherwise.
+    np.testing.assert_allclose(middle[..., 0], equal[..., 0], rtol=1e-3)
+
+
+def test_finished_parts_are_read_again_and_the_others_run(tmp_path, monkeypatch):
+    quick = {"steps": 3, "seeds": (0,), "scalarizations": ("linear",)}
+    before = run(small(methods=(), **quick), tmp_path)
+    ran = []
+    original = training.train_and_test
+    monkeypatch.setattr(
+        front_run,
+        "train_and_test",
+        lambda text, *rest: ran.append(text) or original(text, *rest),
+    )
+    after = run(small(methods=("mgda",), **quick), tmp_path)
+    assert ran == ["mgda"]
+    for name, scores in before.items():
+        np.testing.assert_array_equal(after[name], scores)
+
+
+def test_a_run_stopped_in_the_middle_goes_on_to_the_same_front(tmp_path, monkeypatch):
+    config = small(
+        methods=(),
+        scalarizations=("linear",),
+        steps=12,
+        log_every=3,
+        checkpoint_every=5,
+    )
+    for name in ("whole", "cut"):
+        (tmp_path / name).mkdir()
+    whole = run(config, tmp_path / "whole")
+    update = training.ProgressBar.update
+
+    def stop(bar, step, losses):
+        update(bar, step, losses)
+        if step == 9:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.ProgressBar, "update", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(config, tmp_path / "cut")
+    assert not (tmp_path / "cut" / "fronts.npz").exists()
+    # It had stored the fifth step, and takes the others with the same preferences.
+    begins = []
+    batches = ArraySplit.batches
+
+    def counted(*args, start=0, **options):
+        begins.append(start)
+        return batches(*args, start=start, **options)
+
+    monkeypatch.setattr(ArraySplit, "batches", counted)
+    cut = run(config, tmp_path / "cut")
+    assert begins == [5, 0]
+    assert list(cut) == list(whole)
+    for name, scores in whole.items():
+        np.testing.assert_array_equal(cut[name], scores)
+
+
+@pytest.mark.parametrize("preference", [(0.5, 0.5), (0.9, 0.1)])
+def test_a_step_descends_the_scalarisation_at_the_preference(preference):
+    own = models.conditioned(model())
+    params, _ = own.init(jax.random.key(0))
+    tx = mtopt.chain(
+        models.by_preference(2, scalarizations.cosmos(penalty=3.0).loss),
+        optax.sgd(0.1),
+    )
+    preference = jnp.array(preference)
+    given = models.with_preference(batch(), preference)
+    state = mtopt.TrainState.create(params, tx, jax.random.key(1))
+    after, _ = mtopt.make_train_step(own.tasks, tx)(state, given)
+
+    def scalarised(params):
+        losses = own.tasks.problem(given, jax.random.key(1)).losses(params)
+        cosine = preference @ losses / jnp.linalg.norm(preference)
+        return preference @ losses - 3.0 * cosine / jnp.linalg.norm(losses)
+
+    expected = jax.tree.map(
+        lambda p, g: p - 0.1 * g, params, jax.jit(jax.grad(scalarised))(params)
+    )
+    for new, want in zip(
+        jax.tree.leaves(after.params), jax.tree.leaves(expected), strict=True
+    ):
+        np.testing.assert_allclose(new, want, rtol=1e-5, atol=1e-6)
+
+
+def test_a_preference_for_one_task_is_that_tasks_encoder():
+    plain, mixed = model(), models.conditioned(model())
+    params, model_state = mixed.init(jax.random.key(0))
+    for k, preference in enumerate(jnp.eye(2)):
+        x = models.with_preference(batch(), preference).x
+        own = jax.tree.map(lambda leaf, k=k: leaf[k], params["shared"])
+        expected = plain.predict({**params, "shared": own}, model_state, batch().x)
+        np.testing.assert_allclose(
+            mixed.predict(params, model_state, x), expected, rtol=1e-6
+        )
+    first, second = jax.tree.leaves(params["shared"])[0]
+    assert not np.allclose(first, second)
+
+
+def test_every_step_and_seed_draws_a_preference_of_its_own():
+    front = models.preferences_inside(3)[None]
+    weigh = models.by_preference(2, scalarizations.linear().loss)
+    group = training.ModelGroup(models.conditioned(model()), weigh, front)
+    tx = mtopt.chain(group.method, optax.sgd(0.0))
+    program = training.make_program(group, tx, alpha=1.2, num_seeds=2)
+    state = program.init(jax.vmap(jax.random.key)(jnp.arange(2, dtype=jnp.uint32)))
+    both = jax.tree.map(lambda *leaves: jnp.stack(leaves), batch(0), batch(1))
+    seen = []
+    for _ in range(3):
+        state, _ = program.step(state, both)
+        # The weights of a weighted sum are the preference.
+        seen.append(np.asarray(optax.tree.get(state.opt_state, "weights")))
+    drawn = np.stack(seen).reshape(6, 2)
+    assert len(np.unique(drawn[:, 0])) == 6
+    np.testing.assert_allclose(drawn.sum(axis=1), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"scalarizations": ()}, "scalarizations is (): expected 1 or more entries"),
+        ({"scalarizations": ("cosmo",)}, "did you mean 'cosmos'?"),
+        ({"scalarizations": ("cosmos(penalty=-1)",)}, "penalty is -1"),
+        ({"scalarizations": ("smooth_tchebycheff(mu=0)",)}, "mu is 0"),
+        ({"scalarizations": ("linear", "linear")}, "expected no entry twice"),
+        ({"methods": ("mdga",)}, "did you mean 'mgda'?"),
+        ({"methods": ("mgda", "mgda")}, "expected no entry twice"),
+        ({"seeds": ()}, "seeds is ()"),
+        ({"seeds": (-1,)}, "seeds is -1: expected 0 or more"),
+        ({"steps": 0}, "steps is 0: expected 1 or more"),
+        ({"preferences": 2}, "preferences is 2: expected 3 or more"),
+        ({"fixed_every": 0}, "fixed_every is 0"),
+        ({"alpha": 0.0}, "alpha is 0.0: expected a number above 0"),
+        ({"reference": float("nan")}, "reference is nan"),
+        ({"data": "multi_digit"}, "no data set 'multi_digit': did you mean"),
+        ({"model": "mlp(hidden=())"}, "hidden is ()"),
+        ({"optimizer": Optimizer(learning_rate=0.0)}, "learning_rate is 0.0"),
+    ],
+)
+def test_misuse_is_one_line_before_anything_runs(change, message):
+    with pytest.raises(UserError) as caught:
+        pareto_front.prepare(small(**change), "pareto_front", None)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({"tasks": ("a", "b", "c")}, "3 tasks on shared inputs"),
+        ({"x_axis": 0}, "2 tasks on inputs of their own"),
+    ],
+)
+def test_a_front_that_is_no_curve_is_refused(change, found, monkeypatch):
+    dataset = dataclasses.replace(front_run.load_dataset(TINY, None), **change)
+    monkeypatch.setattr(front_run, "load_dataset", lambda *_: dataset)
+    with pytest.raises(UserError, match=f"^multi_digits has {found}: expected two"):
+        pareto_front.prepare(small(), "pareto_front", None)
+
+
+def test_losses_that_leave_the_numbers_say_what_to_change(tmp_path):
+    hot = Optimizer(name="sgd", learning_rate=1e30)
+    config = small(optimizer=hot, steps=20, scalarizations=("linear",))
+    with pytest.raises(
+        UserError, match=r"the loss of task 'left' is .*\(linear, seed 0\): lower"
+    ):
+        run(config, tmp_path)
+
+
+def test_the_configuration_survives_its_json():
+    config = pareto_front.get_config()
+    stored = json.loads(json.dumps(to_dict(config)))
+    assert from_dict(pareto_front.get_config(), stored) == config
+
+
+@pytest.mark.parametrize(
+    ("points", "area"),
+    [
+        ([[0.5, 0.5]], 2.25),
+        ([[0.5, 0.5], [0.6, 0.6], [0.5, 0.5]], 2.25),  # dominated and repeated
+        ([[0.0, 1.0], [1.0, 0.0]], 3.0),
+        ([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]], 3.25),
+        ([[0.1, 2.0], [3.0, 0.1]], 0.0),  # outside
+        ([[0.1, float("nan")]], 0.0),
+    ],
+)
+def test_hypervolume_of_known_fronts(points, area):
+    assert hypervolume(np.array(points), 2.0) == pytest.approx(area, abs=1e-12)
+
+
+def test_hypervolume_is_the_share_of_a_square_that_is_dominated():
+    rng = np.random.default_rng(0)
+    points, throws = rng.uniform(0, 2, (6, 2)), rng.uniform(0, 2, (200_000, 2))
+    hit = (points[None] <= throws[:, None]).all(axis=2).any(axis=1).mean()
+    # Four standard deviations of 200,000 throws.
+    assert hypervolume(points, 2.0) == pytest.approx(4 * hit, abs=0.018)
+
+
+def test_order_is_of_ranks_and_undefined_for_a_point():
+    front = models.preferences_inside(9)
+    assert order(front, np.exp(-9 * front)) == -1
+    assert order(front, front) == 1
+    assert np.isnan(order(front[:1], front[:1]))
+    assert np.isnan(order(front, np.ones((9, 2))))
+
+
+def test_preferences_are_inside_and_the_fixed_ones_are_among_them():
+    front = models.preferences_inside(19)
+    np.testing.assert_allclose(front.sum(axis=1), 1, rtol=1e-6)
+    np.testing.assert_allclose(front[::3, 0], np.arange(0.05, 1, 0.15), rtol=1e-6)

@@ -1,0 +1,104 @@
+"""The experiment pareto_gnn: it runs, resumes, and says what is wrong in one line."""
+
+import dataclasses
+import json
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+
+import mtopt
+from experiments import pareto_gnn
+from experiments.pareto_gnn.config import Evaluation
+from mtopt.training.writer import read_records
+
+
+def tiny(**changed):
+    config = pareto_gnn.get_config()
+    small = {
+        "data": "stochastic_blocks(nodes=60, classes=2, words=20)",
+        "methods": ("mgda(normalize='l2')",),
+        "pretexts": ("feature_reconstruction", "node_graph_information"),
+        "alone": False,
+        "encoder": "gcn(hidden=(6,))",
+        "seeds": (0,),
+        "steps": 6,
+        "log_every": 2,
+        "checkpoint_every": 3,
+        "evaluation": Evaluation(splits=1, exponents=(0,), parts=3),
+    }
+    return dataclasses.replace(config, **{**small, **changed})
+
+
+def told(path):
+    """The records of a run, without its speed."""
+    records = read_records(path)
+    return [{k: v for k, v in r.items() if k != "steps_per_second"} for r in records]
+
+
+def test_it_ends_with_a_table_and_resumes_to_the_same_numbers(tmp_path, capsys):
+    job = pareto_gnn.prepare(tiny(), "pareto_gnn", None)
+    (tmp_path / "whole").mkdir()
+    job(tmp_path / "whole")
+    results = json.loads((tmp_path / "whole" / "results.json").read_text())
+    assert list(results["scores"]) == [
+        "raw features",
+        "untrained encoder",
+        "mgda(normalize='l2')",
+    ]
+    assert np.isfinite(results["scores"]["mgda(normalize='l2')"]).all()
+    assert "classification" in capsys.readouterr().out
+    assert (tmp_path / "whole" / "pretexts.png").stat().st_size > 10_000
+    place = pathlib.Path("mgda-normalize-l2", "seed-0", "whole", "metrics.jsonl")
+    records = told(tmp_path / "whole" / place)
+    assert [record["step"] for record in records] == [2, 4, 6]
+    for record in records:
+        cosines = np.array(list(record["cosine"].values()))
+        np.testing.assert_allclose(np.diag(cosines), 1, rtol=1e-5)
+        # Two unit gradients always weigh the same.
+        weights = list(record["weights"].values())
+        np.testing.assert_allclose(weights, 0.5, atol=1e-4)
+
+    # As if it had been killed after the fourth step, with a checkpoint of the third.
+    stopped = tmp_path / "whole" / place.parent
+    shutil.rmtree(stopped / "checkpoints" / "6")
+    (tmp_path / "whole" / "scores.npz").unlink()
+    job(tmp_path / "whole")
+    assert json.loads((tmp_path / "whole" / "results.json").read_text()) == results
+    assert told(tmp_path / "whole" / place) == records
+
+
+def test_the_published_settings_can_be_written_down():
+    config = tiny(
+        pretexts=(
+            "decorrelation(sample='saint(nodes=40)')",
+            "node_subgraph_contrast(sample='ego(seeds=8, hops=3, nodes=40)', hidden=4)",
+        )
+    )
+    pareto_gnn.prepare(config, "pareto_gnn", None)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"pretexts": ("contrst",)}, "no pretext 'contrst'"),
+        ({"methods": ("mgda", "mgda")}, "methods is .* expected no entry twice"),
+        ({"methods": ()}, "nothing to train"),
+        ({"pretexts": ()}, "pretexts is .* expected 1 or more entries"),
+        ({"pretexts": ("decorrelation", "decorrelation()")}, "none of them twice"),
+        ({"pretexts": ("decorrelation(sample='sain(nodes=9)')",)}, "no sampler 'sain'"),
+        ({"encoder": "gcn(hidden=())"}, "hidden"),
+        ({"seeds": (-1,)}, "seeds is"),
+        ({"evaluation": Evaluation(parts=99)}, "parts is 99"),
+        ({"evaluation": Evaluation(folds=0)}, "evaluation.folds is 0"),
+        ({"steps": 0}, "steps is 0: expected 1 or more"),
+        ({"data": "graph_npz(path='nowhere.npz')"}, "no file nowhere.npz"),
+        ({"pretexts": ("node_subgraph_contrast(temperature=0)",)}, "temperature"),
+        ({"methods": ("mgda(space='representation')",)}, "cannot train pretext tasks"),
+    ],
+)
+def test_bad_input_is_one_line(changed, message):
+    with pytest.raises(mtopt.UserError, match=message) as caught:
+        pareto_gnn.prepare(tiny(**changed), "pareto_gnn", None)
+    assert "\n" not in str(caught.value)

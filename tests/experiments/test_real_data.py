@@ -1,0 +1,142 @@
+"""Real data is learned: short runs of the experiments, on the user's data folder."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+import mtopt
+from experiments.common.config import Optimizer
+from experiments.common.experiment import find_experiment
+from experiments.common.run_folder import folder_name
+from experiments.configurations.rep_mtl_multi_mnist import METHODS
+
+
+def train_all(name, data_dir, folder, **changes):
+    """An experiment with one seed, into the folder."""
+    found = find_experiment(name)
+    config = dataclasses.replace(found.get_config(), **({"seeds": (0,)} | changes))
+    found.prepare(config, name, data_dir)(folder)
+
+
+def train(name, data_dir, folder, **changes):
+    """One seed of equal weighting; returns the test metrics and their names."""
+    fixed = {"methods": ("equal_weighting",), "single_task": False}
+    train_all(name, data_dir, folder, **(fixed | changes))
+    return json.loads((folder / "equal_weighting/seed-0/result.json").read_text())
+
+
+def read_losses(folder, method):
+    """The training losses of a method at every step, one seed."""
+    (path,) = folder.glob(f"{folder_name(method)}/*/metrics.jsonl")
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    return [list(r["loss"].values()) for r in records if r["split"] == "train"]
+
+
+def mean(values):
+    defined = [value for value in values if value is not None]
+    return sum(defined) / len(defined)
+
+
+def test_school_139_disjoint_tasks(data_dir, tmp_path):
+    result = train("school", data_dir, tmp_path, steps=300)
+    assert len(result["tasks"]) == 139
+    rmse = result["pooled_test"][0][result["metrics"].index("rmse")]
+    assert rmse < 10.6
+
+
+def test_tox21_with_its_missing_labels(data_dir, tmp_path):
+    result = train("tox21", data_dir, tmp_path, steps=100)
+    assert len(result["tasks"]) == 12
+    auc = mean([task[result["metrics"].index("auc")] for task in result["test"][0]])
+    assert auc > 0.75
+
+
+@pytest.mark.parametrize(
+    ("name", "tasks", "metric", "worst", "best"),
+    [
+        ("landmine", 29, "auc", 0.70, 1.0),
+        ("sarcos", 7, "r2", 0.85, 1.0),
+        ("census_income", 3, "auc", 0.90, 1.0),
+        ("qm8", 12, "r2", 0.5, 1.0),
+    ],
+)
+def test_tabular_and_molecule_sets(
+    name, tasks, metric, worst, best, data_dir, tmp_path
+):
+    result = train(name, data_dir, tmp_path, steps=300, eval_every=100)
+    assert len(result["tasks"]) == tasks
+    values = [task[result["metrics"].index(metric)] for task in result["test"][0]]
+    assert worst < mean(values) <= best
+
+
+def test_toxcast_617_tasks_run_as_one_stacked_computation(data_dir, tmp_path):
+    changes = {"steps": 60, "eval_every": 60, "model": "mlp(hidden=(64,))"}
+    result = train("toxcast", data_dir, tmp_path, **changes)
+    assert len(result["tasks"]) > 600
+    auc = [task[result["metrics"].index("auc")] for task in result["test"][0]]
+    assert mean(auc) > 0.55
+
+
+@pytest.mark.slow
+def test_multi_mnist_at_the_paper_protocol(data_dir, tmp_path):
+    result = train("multi_mnist", data_dir, tmp_path, steps=600)
+    accuracy = [task[0] for task in result["test"][0]]
+    assert mean(accuracy) > 0.93
+
+
+def test_reviews_reach_logistic_regression(data_dir, tmp_path):
+    result = train("rep_mtl_reviews", data_dir, tmp_path)
+    assert len(result["tasks"]) == 16
+    accuracy = result["pooled_test"][0][result["metrics"].index("accuracy")]
+    assert accuracy > 0.835
+
+
+def test_cifar100_is_learned_by_all_20_tasks(data_dir, tmp_path):
+    # An MLP: a ResNet takes a minute to compile. It starts slower than BatchNorm does.
+    changes = {"model": "mlp(hidden=(128,))", "steps": 120, "eval_every": 60}
+    optimizer = Optimizer(learning_rate=5e-4, schedule="cosine")
+    result = train(
+        "rep_mtl_cifar100", data_dir, tmp_path, optimizer=optimizer, **changes
+    )
+    accuracy = [task[0] for task in result["test"][0]]
+    assert len(accuracy) == 20
+    # Chance is 0.2, and ten standard errors less; 300 steps reach 0.33.
+    assert mean(accuracy) > 0.28
+
+
+@pytest.mark.parametrize("num_tasks", [2, 16, 20])
+def test_rep_mtl_experiments_name_methods_that_build(num_tasks):
+    for text in METHODS:
+        mtopt.method(text, num_tasks)
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("rep_mtl_multi_mnist", "multi_mnist(num_train=64, num_valid=8, num_test=8)"),
+        ("rep_mtl_cifar100", None),
+        ("rep_mtl_reviews", "npz(path='fdu_mtl_reviews/data.npz', max_features=20)"),
+    ],
+)
+def test_a_rep_mtl_experiment_runs_with_its_control(name, data, data_dir, tmp_path):
+    _, logs, *_, both, control = METHODS
+    changes = {
+        "steps": 3,
+        "eval_every": 3,
+        "log_every": 1,
+        "batch_size": 8,
+        "model": "mlp(hidden=(8,))",
+    }
+    if data is not None:
+        changes["data"] = data
+    methods = (logs, both, control)
+    train_all(name, data_dir, tmp_path, methods=methods, single_task=False, **changes)
+    results = json.loads((tmp_path / "results.json").read_text())["test"]
+    assert set(results) == set(methods)
+    losses = {text: read_losses(tmp_path, text) for text in methods}
+    assert all(np.isfinite(found).all() for found in losses.values())
+    # A detached saliency has no gradient: the same run, to rounding.
+    np.testing.assert_allclose(losses[control], losses[logs], rtol=1e-5)
+    assert not np.allclose(losses[both], losses[logs], rtol=1e-4)

@@ -1,0 +1,252 @@
+"""The table has the right numbers in the right cells; the pictures show the methods."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+from matplotlib import image
+
+from experiments.common import pictures
+from experiments.common.results import Comparison, MethodResult
+from experiments.common.table import table
+from mtopt.errors import UserError
+
+NAN = float("nan")
+
+
+def result(name, values, steps=12, seeds=2):
+    """Metrics [K, M], a little apart over the seeds, and curves that end there."""
+    values = np.asarray(values, float)
+    offsets = np.linspace(-0.01, 0.01, seeds) if seeds > 1 else np.zeros(1)
+    metrics = values + offsets[:, None, None]
+    rise = 1 - np.exp(-np.arange(1, steps + 1) / 3)
+    curves = {
+        "step": 10 * np.arange(1, steps + 1),
+        "validation": metrics[:, None, :, 0] * rise[:, None],
+    }
+    return MethodResult(name, metrics, curves)
+
+
+def planted(tasks=2):
+    """Single task at 0.8; 'up' gains 10 % on every task, 'down' loses 5 %."""
+    names = ("left", "right") if tasks == 2 else tuple(f"t{k}" for k in range(tasks))
+    single = np.linspace(0.78, 0.82, tasks)[:, None]
+    return Comparison(
+        "planted",
+        names,
+        ("accuracy",),
+        (True,),
+        result("single task", single),
+        [result("up", 1.1 * single), result("down", 0.95 * single)],
+    )
+
+
+def cells(text, name):
+    """The cells of a method, over all pages of the table, split at two spaces."""
+    rows = [line for line in text.splitlines() if line.startswith(name + " ")]
+    assert rows, f"no row {name!r} in\n{text}"
+    return [c for row in rows for c in row[len(name) :].strip().split("  ") if c]
+
+
+def heads(text):
+    """The words of the head lines: those above a rule."""
+    lines = text.splitlines()
+    return " ".join(a for a, b in itertools.pairwise(lines) if b[:2] == "--")
+
+
+def test_planted_numbers_stand_in_their_cells():
+    text = table(planted())
+    assert text.splitlines()[0] == (
+        "planted: test accuracy (higher is better), mean ± standard deviation over "
+        "2 seeds"
+    )
+    spread = "0.014"  # of -0.01 and 0.01
+    assert [c.strip() for c in cells(text, "single task")] == [
+        *(f"{m} ± {spread}" for m in ("0.780", "0.820", "0.800")),
+        *"–––",
+    ]
+    assert [c.strip() for c in cells(text, "up")] == [
+        *(f"{m} ± {spread}" for m in ("0.858", "0.902", "0.880")),
+        *("-10.00", "+10.00", "1.00"),
+    ]
+    assert [c.strip() for c in cells(text, "down")][3:] == ["+5.00", "-5.00", "2.00"]
+    squeezed = " ".join(heads(text).split())
+    assert squeezed == "left right mean of tasks Δm% ↓ Δp% ↑ rank ↓"
+
+
+def test_relative_changes_weigh_metrics_or_tasks_and_know_directions():
+    # Task a: an error from 10 to 8 (+20 %) and an R2 from 0.5 to 0.6 (+20 %).
+    # Task b: the error undefined for the method, R2 from 0.5 to 0.4 (-20 %).
+    # Task c: both unchanged. By metrics: (20 + 20 - 20 + 0 + 0) / 5; by tasks 0.
+    single = MethodResult("single task", np.array([[[10, 0.5]] * 3]), {})
+    ours = np.array([[[8.0, 0.6], [NAN, 0.4], [10.0, 0.5]]])
+    comparison = Comparison(
+        "regression",
+        ("a", "b", "c"),
+        ("rmse", "r2"),
+        (False, True),
+        single,
+        [MethodResult("ours", ours, {})],
+    )
+    text = table(comparison)
+    assert "test rmse (lower is better), 1 seed" in text
+    found = [c.strip() for c in cells(text, "ours")]
+    assert found == ["8.000", "–", "10.00", "–", "-4.00†", "+0.00†", "1.00"]
+    assert "†: without the metrics that are undefined for this method." in text
+    assert "–: undefined; ranks last." in text
+
+
+def test_undefined_seeds_methods_and_baselines():
+    comparison = planted()
+    up, down = comparison.methods
+    up.metrics[0] = NAN  # one of two seeds
+    down.metrics[:] = NAN
+    comparison.baseline.metrics[:, 1] = 0
+    text = table(comparison)
+    found = [c.strip() for c in cells(text, "up")]
+    # Against 0.78 alone: the other baseline is 0.
+    assert found[:3] == ["0.868 ± 0.000*", "0.912 ± 0.000*", "0.890 ± 0.000*"]
+    gain = f"{100 * (1.1 * 0.78 + 0.01) / 0.78 - 100:.2f}"
+    assert found[3:] == [f"-{gain}", f"+{gain}", "1.00"]
+    assert [c.strip() for c in cells(text, "down")] == [*"–––––", "2.00"]
+    assert "*: without the seeds that are undefined." in text
+    assert "Of these, 1 undefined or 0 for single task: not in Δm%, Δp%." in text
+
+
+def test_a_task_nobody_measured_leaves_the_other_means_alone():
+    comparison = planted(tasks=12)
+    for row in comparison.results:
+        row.metrics[:, 3] = NAN
+    text = table(comparison)
+    rest = np.delete(np.linspace(0.78, 0.82, 12), 3).mean()
+    assert cells(text, "single task")[2].strip() == f"{rest:.3f} ± 0.014"
+    comparison.methods[0].metrics[:, 5] = NAN  # only this one has no comparable mean
+    text = table(comparison)
+    assert [c.strip() for c in cells(text, "up")[:3]] == list("–––")
+    assert cells(text, "single task")[2].strip() == f"{rest:.3f} ± 0.014"
+
+
+def test_many_tasks_are_summed_up():
+    text = table(planted(tasks=12))
+    assert (
+        " ".join(heads(text).split())[:38] == "lowest task highest task mean of tasks"
+    )
+    found = [c.strip() for c in cells(text, "up")]
+    assert found == ["0.858", "0.902", "0.880 ± 0.014", "-10.00", "+10.00", "1.00"]
+
+
+def test_no_change_is_not_minus_nothing():
+    single = planted().baseline
+    same = dataclasses.replace(single, name="same")
+    text = table(dataclasses.replace(planted(), methods=[same]))
+    assert [c.strip() for c in cells(text, "same")][-3:] == ["+0.00", "+0.00", "1.00"]
+
+
+def test_without_single_task_runs_there_is_no_relative_change():
+    comparison = dataclasses.replace(planted(), baseline=None)
+    text = table(comparison)
+    assert "Δ" not in text
+    assert "single" not in text
+    assert [c.strip() for c in cells(text, "up")][-1] == "1.00"
+
+
+@pytest.mark.parametrize("tasks", [1, 2, 3, 4, 5, 6, 7, 12])
+def test_every_line_fits_the_terminal(tasks):
+    comparison = planted(tasks)
+    comparison.methods.append(result("uncertainty_weighting", np.full((tasks, 1), 0.5)))
+    text = table(comparison)
+    assert max(map(len, text.splitlines())) <= 100
+    shown = tasks if tasks <= 6 else 2
+    assert len(cells(text, "up")) == shown + 4
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.934, "0.934"),
+        (0.0125, "0.0125"),
+        (10.234, "10.23"),
+        (3.14159, "3.142"),
+        (123.45, "123.5"),
+        (54321.0, "54321"),
+        (2.5e7, "2.5e+07"),
+    ],
+)
+def test_numbers_have_sensible_digits(value, shown):
+    only = MethodResult("only", np.full((1, 1, 1), value), {})
+    comparison = Comparison("x", ("a",), ("m",), (True,), None, [only])
+    assert cells(table(comparison), "only")[0] == shown
+
+
+def colours(path):
+    """The colours of a picture, as 0xRRGGBB, after checking that it is one."""
+    assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    pixels = (255 * image.imread(path)[..., :3]).round().astype(int)
+    assert min(pixels.shape[:2]) > 300
+    return np.unique(pixels @ [65536, 256, 1])
+
+
+def has(found, colour):
+    return int(colour[1:], 16) in found
+
+
+@pytest.mark.parametrize("tasks", [2, 12])
+@pytest.mark.parametrize("draw", [pictures.scatter, pictures.curves])
+def test_pictures_show_every_method_in_its_colour(tmp_path, draw, tasks):
+    path = tmp_path / "picture.png"
+    draw(planted(tasks), path)
+    found = colours(path)
+    assert has(found, pictures.SINGLE_TASK)
+    assert has(found, pictures.COLOURS[0])
+    assert has(found, pictures.COLOURS[1])
+    assert not has(found, pictures.COLOURS[2])
+
+
+@pytest.mark.parametrize("tasks", [2, 12])
+@pytest.mark.parametrize("draw", [pictures.scatter, pictures.curves])
+def test_pictures_survive_what_is_undefined(tmp_path, draw, tasks):
+    comparison = planted(tasks)
+    up, down = comparison.methods
+    up.metrics[0], down.metrics[:] = NAN, np.inf
+    up.curves["validation"][:, 6:], down.curves["validation"][:] = NAN, np.inf
+    comparison.methods.append(MethodResult("no steps", up.metrics + 0.01, {}))
+    draw(comparison, tmp_path / "some.png")
+    assert has(colours(tmp_path / "some.png"), pictures.COLOURS[0])
+    for row in comparison.results:
+        row.metrics[:] = NAN
+        row.curves.clear()
+    draw(comparison, tmp_path / "none.png")
+    assert (tmp_path / "none.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("higher", [True, False])
+def test_of_many_methods_the_best_have_colours_and_the_others_are_grey(higher):
+    values = [np.full((1, 3, 2), float(score)) for score in range(20)]
+    values[3][:] = NAN
+    drawn = [(result(str(i), np.ones((2, 1))), pictures.style_of(i)) for i in range(20)]
+    styled = pictures._foremost(drawn, values, higher)
+    coloured = [r.name for r, style in styled if style["color"] != pictures.OTHERS]
+    best = range(8, 20) if higher else [i for i in range(13) if i != 3]
+    assert coloured == [str(i) for i in best]
+    assert pictures._foremost(drawn[:12], values[:12], higher) == drawn[:12]
+
+
+def test_learning_curves_keep_their_ends_in_view():
+    rise = 0.9 - 0.8 * np.exp(-np.arange(50) / 4)
+    low, high = pictures._limits([rise[None], 0.98 * rise[None], np.full((1, 50), 0.3)])
+    assert low < 0.3  # a method that ends far below the others is shown
+    assert high > rise[-1]
+    low, _ = pictures._limits([rise[None], 0.98 * rise[None]])
+    assert rise[0] < low < 0.85  # the first steps are not
+
+
+def test_wrong_shapes_are_user_errors():
+    good = planted()
+    with pytest.raises(UserError, match=r"'bad' have shape \(2, 3, 1\); expected"):
+        dataclasses.replace(good, methods=[result("bad", np.ones((3, 1)))])
+    with pytest.raises(UserError, match="higher_is_better has 2 entries"):
+        dataclasses.replace(good, higher_is_better=(True, False))
+    good.baseline.curves["validation"] = np.zeros((2, 12, 3))
+    with pytest.raises(UserError, match=r"curves of 'single task' have shape"):
+        dataclasses.replace(good)

@@ -1,0 +1,363 @@
+"""Runs: learning, choosing on validation, stopping and going on."""
+
+import dataclasses
+import json
+import shutil
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import mtopt
+from mtopt.data.dataset import ArraySplit, Dataset
+from mtopt.models import MODELS
+from mtopt.training import tensorboard
+from mtopt.training.checkpoint import Checkpoints
+from mtopt.training.conflicts import gradient_conflicts
+from mtopt.training.fit import FitOptions, fit, read_result
+from mtopt.training.loop import LoopOptions, read_per_task, train
+from mtopt.training.program import separate_program, shared_program
+from mtopt.training.writer import MetricWriter, read_records
+
+SCHEDULE = FitOptions(
+    steps=40, batch_size=16, eval_every=10, log_every=5, checkpoint_every=10
+)
+
+
+def dataset(x_axis, kind="classification", num_samples=64, noise=0.0):
+    """Three tasks that a linear model can learn."""
+    rng = np.random.default_rng(0)
+    names = ("a", "b", "c")
+
+    def split(size):
+        lead = (size,) if x_axis is None else (3, size)
+        x = rng.normal(size=(*lead, 6)).astype("float32")
+        shifts = np.arange(3)
+        columns = x[..., :3].T if x_axis is None else x[shifts, :, shifts]
+        y = columns + noise * rng.normal(size=columns.shape)
+        if kind == "classification":
+            y = (y > 0).astype("int32")
+        mask = rng.random((3, size)) < 0.9
+        return ArraySplit(mtopt.Batch(x, y.astype(y.dtype), mask), x_axis)
+
+    scale = {}
+    if kind == "regression":
+        scale = {"target_mean": np.zeros(3), "target_std": np.array([1.0, 2.0, 3.0])}
+    outputs = 2 if kind == "classification" else 1
+    splits = (split(num_samples), split(32), split(32))
+    return Dataset("planted", names, kind, outputs, x_axis, *splits, **scale)
+
+
+def mlp(data, names, dropout=0.0):
+    return MODELS["mlp"](
+        (6,),
+        names=names,
+        kind=data.kind,
+        outputs=data.outputs,
+        x_axis=data.x_axis,
+        dtype=jnp.float32,
+        hidden=(16,),
+        dropout=dropout,
+    )
+
+
+def program(data, num_seeds, method="mgda", separate=False, dropout=0.0):
+    names = ("task",) if separate else data.tasks
+    model = mlp(data, names, dropout)
+    tx = optax.chain(mtopt.METHODS[method](len(names)), optax.adamw(1e-2))
+    if separate:
+        return separate_program(model, tx, data.tasks, num_seeds)
+    return shared_program(model, tx, num_seeds)
+
+
+@pytest.mark.parametrize("x_axis", [None, 0])
+@pytest.mark.parametrize("kind", ["classification", "regression"])
+@pytest.mark.parametrize("separate", [False, True])
+def test_a_run_learns_and_leaves_its_files(tmp_path, x_axis, kind, separate):
+    data = dataset(x_axis, kind)
+    schedule = dataclasses.replace(
+        SCHEDULE,
+        steps=200,
+        batch_size=32,
+        eval_every=50,
+        log_every=10,
+        checkpoint_every=100,
+    )
+    built = program(data, 2, "equal_weighting", separate)
+    result = fit(built, data, schedule, tmp_path, seeds=(0, 1))
+    primary = result.test.metrics[..., 0]
+    assert primary.shape == (2, 3)
+    if kind == "classification":
+        assert primary.min() > 0.85
+    else:
+        assert (primary / [[1, 2, 3]]).max() < 0.5
+    stored = read_result(tmp_path)
+    np.testing.assert_allclose(stored["test"], result.test.metrics)
+    assert stored["step"].tolist() == [50, 100, 150, 200]
+    assert stored["validation"].shape == (2, 4, 3)
+    records = read_records(tmp_path / "metrics.jsonl")
+    losses = [r["loss"]["a"] for r in records if r["split"] == "train"]
+    assert len(losses) == 2 * 20
+    assert losses[-1] < 0.5 * losses[0]
+
+
+@pytest.mark.parametrize("separate", [False, True])
+@pytest.mark.parametrize("stop", [10, 23, 30])
+def test_a_resumed_run_equals_an_unbroken_one_bit_for_bit(tmp_path, stop, separate):
+    data = dataset(None, noise=1.0)
+
+    def run(folder, progress=lambda step, losses: None):
+        built = program(data, 2, separate=separate, dropout=0.2)
+        return fit(built, data, SCHEDULE, folder, seeds=(3, 4), progress=progress)
+
+    def interrupt(step, losses):
+        if step >= stop:
+            raise KeyboardInterrupt
+
+    unbroken = run(tmp_path / "unbroken")
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "broken", interrupt)
+    assert read_result(tmp_path / "broken") is None
+    resumed = run(tmp_path / "broken")
+    for one, other in zip(
+        jax.tree.leaves((unbroken.state, unbroken.best)),
+        jax.tree.leaves((resumed.state, resumed.best)),
+        strict=True,
+    ):
+        if jax.dtypes.issubdtype(one.dtype, jax.dtypes.prng_key):
+            one, other = jax.random.key_data(one), jax.random.key_data(other)
+        np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
+
+    def records(folder):
+        return [
+            {k: v for k, v in record.items() if k != "steps_per_second"}
+            for record in read_records(tmp_path / folder / "metrics.jsonl")
+        ]
+
+    assert records("unbroken") == records("broken")
+
+
+def test_a_run_cut_off_before_its_result_tests_once_in_its_records(tmp_path):
+    data = dataset(None)
+    built = program(data, 2)
+    fit(built, data, SCHEDULE, tmp_path, seeds=(0, 1))
+    before = (tmp_path / "metrics.jsonl").read_text()
+    (tmp_path / "result.json").unlink()
+    fit(built, data, SCHEDULE, tmp_path, seeds=(0, 1))
+    assert (tmp_path / "metrics.jsonl").read_text() == before
+
+
+def test_a_checkpoint_cut_short_is_passed_over_or_named(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, {"w": jnp.zeros(3)})
+        checkpoints.save(2, {"w": jnp.ones(3)})
+    for file in (tmp_path / "2").rglob("*"):
+        if (
+            file.is_file()
+            and file.stat().st_size
+            and "metadata" not in file.name.lower()
+        ):
+            file.write_bytes(b"")
+    with Checkpoints(tmp_path) as checkpoints:
+        step = checkpoints.latest
+        with pytest.raises(mtopt.UserError, match="cannot read checkpoint"):
+            checkpoints.load(step, {"w": jnp.zeros(3)})
+    shutil.rmtree(tmp_path / "2")
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.latest == 1
+        np.testing.assert_array_equal(
+            checkpoints.load(1, {"w": jnp.ones(3)})["w"], jnp.zeros(3)
+        )
+
+
+def test_numbers_of_64_bits_come_back_whole(tmp_path):
+    with jax.enable_x64(True):
+        tree = {"w": jnp.arange(3.0) / 3, "step": jnp.array(2**40)}
+        with Checkpoints(tmp_path) as checkpoints:
+            checkpoints.save(1, tree)
+            stored = checkpoints.load(1, jax.tree.map(jnp.zeros_like, tree))
+    for one, other in zip(*map(jax.tree.leaves, (tree, stored)), strict=True):
+        assert isinstance(other, jax.Array)
+        assert other.dtype == one.dtype
+        np.testing.assert_array_equal(other, one)
+
+
+def test_a_checkpoint_of_another_model_is_named(tmp_path):
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, {"w": jnp.zeros(3)})
+    other = {"w": jnp.zeros((2, 2)), "v": jnp.zeros(1)}
+    with (
+        Checkpoints(tmp_path) as checkpoints,
+        pytest.raises(mtopt.UserError, match="another model"),
+    ):
+        checkpoints.load(1, other)
+
+
+def test_the_model_is_chosen_on_validation_not_at_the_end(tmp_path):
+    data = dataset(None, noise=3.0, num_samples=16)
+    schedule = dataclasses.replace(SCHEDULE, steps=400, eval_every=20)
+    result = fit(program(data, 2), data, schedule, tmp_path, seeds=(0, 1))
+    curves = read_result(tmp_path)
+    mean = curves["validation"].mean(axis=2)
+    best = curves["step"][mean.argmax(axis=1)]
+    assert result.best.step.tolist() == best.tolist()
+    np.testing.assert_allclose(result.best.score, mean.max(axis=1), rtol=1e-6)
+
+
+def test_single_task_models_are_chosen_task_by_task(tmp_path):
+    data = dataset(None, noise=3.0, num_samples=16)
+    schedule = dataclasses.replace(SCHEDULE, steps=200, eval_every=20)
+    built = program(data, 2, "equal_weighting", separate=True)
+    result = fit(built, data, schedule, tmp_path, seeds=(0, 1))
+    curves = read_result(tmp_path)
+    best = curves["step"][curves["validation"].argmax(axis=1)]
+    assert result.best.step.tolist() == best.tolist()
+
+
+def test_single_task_models_know_nothing_of_each_other(tmp_path):
+    """The model of task a is the same whatever the labels of b and c are."""
+    plain = dataset(None)
+    samples = plain.train.samples
+    other = mtopt.Batch(
+        samples.x, samples.y.at[1:].set(1 - samples.y[1:]), samples.mask
+    )
+    changed = Dataset(
+        "changed",
+        plain.tasks,
+        plain.kind,
+        2,
+        None,
+        ArraySplit(other, None),
+        plain.valid,
+        plain.test,
+    )
+    runs = [
+        fit(
+            program(data, 1, "equal_weighting", separate=True),
+            data,
+            SCHEDULE,
+            tmp_path / data.name,
+            seeds=(0,),
+        )
+        for data in (plain, changed)
+    ]
+    first, second = ([x[0, 0] for x in jax.tree.leaves(r.state.params)] for r in runs)
+    for one, two in zip(first, second, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_seeds_as_one_program_equal_seeds_one_by_one(tmp_path):
+    data = dataset(None)
+    both = fit(program(data, 2), data, SCHEDULE, tmp_path / "both", seeds=(0, 1))
+    for s in (0, 1):
+        alone = fit(program(data, 1), data, SCHEDULE, tmp_path / str(s), seeds=(s,))
+        jax.tree.map(
+            lambda a, b, s=s: np.testing.assert_allclose(
+                a[s], b[0], rtol=1e-3, atol=1e-4
+            ),
+            both.state.params,
+            alone.state.params,
+        )
+
+
+def test_a_loss_that_is_no_longer_finite_stops_the_run_with_its_name(tmp_path):
+    data = dataset(None, "regression")
+    samples = data.train.samples
+    spoilt = mtopt.Batch(samples.x, samples.y.at[1].set(jnp.inf), samples.mask)
+    data = Dataset(
+        "spoilt",
+        data.tasks,
+        "regression",
+        1,
+        None,
+        ArraySplit(spoilt, None),
+        data.valid,
+        data.test,
+        data.target_mean,
+        data.target_std,
+    )
+    every_step = dataclasses.replace(SCHEDULE, steps=5, log_every=1)
+    with pytest.raises(mtopt.UserError, match="loss of task 'b' is inf at step 1 "):
+        fit(program(data, 1), data, every_step, tmp_path, seeds=(0,))
+
+
+def test_records_keep_what_is_whole_and_drop_half_a_line(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    with MetricWriter(path) as writer:
+        writer.write({"step": 1, "value": np.float32("nan"), "array": np.arange(2)})
+    with path.open("a") as file:
+        file.write('{"step": 2, "va')
+    assert read_records(path) == [{"step": 1, "value": None, "array": [0, 1]}]
+    with MetricWriter(path, resume_from=5) as writer:
+        writer.write({"step": 2})
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [
+        1,
+        2,
+    ]
+
+
+@pytest.mark.parametrize("field", ["steps", "batch_size", "eval_every"])
+def test_a_schedule_without_steps_is_an_error(field):
+    values = {"steps": 1, "batch_size": 1, "eval_every": 1, "log_every": 1}
+    with pytest.raises(mtopt.UserError, match=f"{field} is 0"):
+        FitOptions(**(values | {"checkpoint_every": 1, field: 0}))
+
+
+def test_what_is_measured_stands_in_the_records_and_changes_nothing(tmp_path):
+    data = dataset(None)
+    model = mlp(data, data.tasks)
+    built = shared_program(
+        model, mtopt.chain(mtopt.normalize_rows(3), mtopt.mgda(3), optax.sgd(0.1)), 2
+    )
+
+    def run(folder, measure):
+        return train(
+            built,
+            lambda start: data.train.batches(16, seeds=(0, 1), start=start),
+            LoopOptions(steps=6, log_every=2, checkpoint_every=6),
+            tmp_path / folder,
+            tasks=data.tasks,
+            seeds=(0, 1),
+            measure=measure,
+        )[0]
+
+    states = run("plain", None), run("measured", gradient_conflicts(model.tasks))
+    for one, other in zip(*(jax.tree.leaves(s.params) for s in states), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert not read_per_task(tmp_path / "plain", "cosine")["values"].size
+    found = {
+        name: read_per_task(tmp_path / "measured", name)
+        for name in ("norm", "cosine", "weights")
+    }
+    assert found["cosine"]["step"].tolist() == [2, 4, 6]
+    # The direction is the shortest sum of unit gradients: it gains alike for all tasks
+    # that weigh. Its weights belong to the cosines of the very same step.
+    cosines, weights = found["cosine"]["values"], found["weights"]["values"]
+    np.testing.assert_allclose(np.diagonal(cosines, axis1=2, axis2=3), 1, rtol=1e-5)
+    gains = np.einsum("stij,stj->sti", cosines, weights)
+    slack = gains - np.einsum("sti,sti->st", gains, weights)[..., None]
+    assert slack.min() > -1e-4
+    np.testing.assert_allclose(weights * slack, 0, atol=1e-4)
+    assert found["norm"]["values"].shape == (2, 3, 3)
+    assert (found["norm"]["values"] > 0).all()
+
+
+def test_tensorboard_gets_what_the_json_lines_get(tmp_path):
+    data = dataset(None)
+    built = program(data, 2)
+    fit(built, data, SCHEDULE, tmp_path, seeds=(0, 1), tensorboard=True)
+    for seed in (0, 1):
+        events = list((tmp_path / f"tensorboard/seed-{seed}").glob("events*"))
+        assert len(events) == 1
+        content = b"".join(file.read_bytes() for file in events)
+        for tag in (b"train/loss/a", b"valid/accuracy/b", b"test/pooled_accuracy"):
+            assert tag in content
+
+
+def test_tensorboard_without_its_package_is_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    with pytest.raises(mtopt.UserError, match="pip install"):
+        tensorboard.require()

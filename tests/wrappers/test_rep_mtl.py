@@ -1,0 +1,142 @@
+"""Rep-MTL: saliency penalties beside the losses, as one gradient of a total loss."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import mtopt
+from tests.helpers.rep_mtl import (
+    base_by_hand,
+    difference,
+    directions,
+    equal,
+    one_number,
+    penalty_by_hand,
+    saliency_penalties,
+    setting,
+)
+from tests.helpers.saliency import in_groups
+from tests.helpers.trees import assert_trees_close
+
+WRITTEN_OUT = {
+    "mean": (saliency_penalties(equal()), {}, {}),
+    "sum, mean anchor": (
+        saliency_penalties(equal(reduction="sum"), anchor="mean"),
+        {"reduction": "sum"},
+        {"anchor": "mean"},
+    ),
+    "logs of all": (
+        mtopt.log_losses(saliency_penalties(equal())),
+        {"logs": True},
+        {"logs": True},
+    ),
+    "logs of the sum alone": (
+        saliency_penalties(mtopt.log_losses(equal())),
+        {"logs": True},
+        {},
+    ),
+    "logs of the saliency alone": (
+        saliency_penalties(equal(), saliency="log_losses"),
+        {},
+        {"logs": True},
+    ),
+    "logs, and of the saliency": (
+        saliency_penalties(mtopt.log_losses(equal()), saliency="log_losses"),
+        {"logs": True},
+        {"logs": True},
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "ways"),
+    [
+        ("shared", list(WRITTEN_OUT)),
+        ("disjoint", ["mean", "logs of all"]),
+        ("spatial", ["sum, mean anchor"]),
+        ("absent", ["mean", "logs of all"]),
+    ],
+)
+def test_the_direction_is_the_gradient_of_the_total_loss(kind, ways):
+    """Differentiated end to end, for shared parameters and heads."""
+    with jax.enable_x64(True):
+        tasks, params, batch = setting(kind)
+        txs = [WRITTEN_OUT[way][0] for way in ways]
+        found = directions(txs, tasks, params, batch)
+
+        def total(params, of_base, of_penalty):
+            base = base_by_hand(tasks, batch, params, **of_base)
+            return base + penalty_by_hand(tasks, batch, params, **of_penalty)
+
+        @jax.jit
+        def gradients(params):
+            return [jax.grad(total)(params, *WRITTEN_OUT[way][1:]) for way in ways]
+
+        expected = gradients(params)
+        for way, own, other in zip(ways, found, expected, strict=True):
+            assert_trees_close(own, other, rtol=1e-8, atol=1e-12, err_msg=way)
+
+
+def test_every_option_has_its_own_term():
+    """TSR and CSA alone add up to both; the second anchor is another penalty."""
+    with jax.enable_x64(True):
+        tasks, params, batch = setting("shared")
+        base, tsr, csa, both, mean = directions(
+            [
+                equal(),
+                mtopt.rep_mtl(equal(), tsr=0.7, csa=0),
+                mtopt.rep_mtl(equal(), tsr=0, csa=1.3),
+                mtopt.rep_mtl(equal(), tsr=0.7, csa=1.3),
+                mtopt.rep_mtl(equal(), tsr=0.7, csa=1.3, anchor="mean"),
+            ],
+            tasks,
+            params,
+            batch,
+        )
+        alone = jax.tree.map(jnp.add, difference(tsr, base), difference(csa, base))
+        assert_trees_close(difference(both, base), alone, rtol=1e-9, atol=1e-12)
+        assert not np.allclose(both["shared"]["first"], mean["shared"]["first"])
+
+
+def test_groups_of_tasks_are_penalised_as_one():
+    with jax.enable_x64(True):
+        tasks, params, batch = setting("spatial")
+        groups, own, pieces = in_groups(tasks, params, batch)
+        tx = saliency_penalties(mtopt.mgda(3))
+        (whole,) = directions([tx], tasks, params, batch)
+        (found,) = directions([tx], groups, own, pieces)
+        assert_trees_close(found["shared"], whole["shared"], rtol=1e-9, atol=1e-12)
+        by_name = {k: v for part in found["tasks"] for k, v in part.by_name().items()}
+        for name, head in whole["tasks"].by_name().items():
+            assert_trees_close(by_name[name], head, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tsr": -1}, "tsr is -1"),
+        ({"csa": -0.1}, "csa is -0.1"),
+        ({"temperature": 0}, "temperature is 0"),
+        ({"anchor": "sample"}, "anchor is 'sample'"),
+        ({"saliency": "logs"}, "saliency is 'logs'"),
+    ],
+)
+def test_options_out_of_range_are_named(options, message):
+    with pytest.raises(mtopt.UserError, match=message):
+        mtopt.rep_mtl(equal(), **options)
+
+
+def test_a_batch_of_one_has_nothing_to_align():
+    tasks, params, batch = one_number()
+    with pytest.raises(mtopt.UserError, match="a batch of two at least"):
+        directions([mtopt.rep_mtl(mtopt.equal_weighting(2))], tasks, params, batch)
+
+
+def test_groups_without_a_common_representation_are_an_error():
+    tasks, params, batch = setting("shared", jnp.float32)
+    groups, own, pieces = in_groups(tasks, params, batch)
+    apart = mtopt.TaskGroups(groups.groups, shared_inputs=False)
+    doubled = mtopt.Batch((pieces.x, pieces.x), pieces.y, pieces.mask)
+    with pytest.raises(mtopt.UserError, match="no representation in common"):
+        directions([mtopt.rep_mtl(equal())], apart, own, doubled)
