@@ -1,5 +1,6 @@
-"""The command line: ``python -m experiments.main --experiment=NAME --method=NAME``.
+"""Runs an experiment: checks, trains, tests, and ends with a table and pictures.
 
+``python -m experiments.main --experiment=NAME --method=NAME``, or ``mtopt run``.
 Without a flag it runs the main job, ``multi_digits``. Every field of an experiment's
 configuration can be set: ``--config.optimizer.learning_rate=3e-4``. ``--list`` prints
 what there is to name.
