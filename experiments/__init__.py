@@ -1,26 +1,7 @@
-"""Runs of mtopt from the command line: one file an experiment, one runner."""
+"""Programs that train, compare, analyse and time: what stands behind ``mtopt``.
 
-EXPERIMENTS = (
-    "census_income",
-    "flat_regions",
-    "landmine",
-    "multi_digits",
-    "multi_fashion",
-    "multi_fashion_mnist",
-    "multi_mnist",
-    "npz",
-    "outlier_tasks",
-    "pareto_front",
-    "pareto_gnn",
-    "qm8",
-    "rep_mtl_cifar100",
-    "rep_mtl_multi_mnist",
-    "rep_mtl_reviews",
-    "robust_boosting_real",
-    "robust_boosting_synthetic",
-    "sarcos",
-    "school",
-    "tox21",
-    "toxcast",
-    "toy",
-)
+``main`` runs an experiment: a configuration of the comparison of methods
+(``configurations``), or a project with a folder of its own. ``common`` is what they
+share, ``benchmarks`` time and tabulate the library, and ``console`` is the command
+``mtopt``. No project imports another one.
+"""

@@ -1,23 +1,24 @@
-"""The command line: ``python -m experiments.main --experiment=NAME --method=NAME``.
+"""Runs an experiment: checks, trains, tests, and ends with a table and pictures.
 
+``python -m experiments.main --experiment=NAME --method=NAME``, or ``mtopt run``.
 Without a flag it runs the main job, ``multi_digits``. Every field of an experiment's
-configuration can be set: ``--config.optimizer.learning_rate=3e-4``.
+configuration can be set: ``--config.optimizer.learning_rate=3e-4``. ``--list`` prints
+what there is to name.
 """
 
 import datetime
-import importlib
-import json
-import os
 import pathlib
 import sys
 from typing import Any
 
-from absl import app, flags
+from absl import flags
 from ml_collections import config_flags
 
-from experiments import EXPERIMENTS
-from experiments.cli import command
 from mtopt.errors import UserError, nearest
+
+from .common.command import command, data_dir, one_line_errors, start
+from .common.experiment import EXPERIMENTS, find_experiment
+from .common.stored_run import StoredRun, read_run, write_run
 
 flags.DEFINE_string(
     "experiment", "multi_digits", f"What to run: {', '.join(EXPERIMENTS)}."
@@ -35,11 +36,10 @@ flags.DEFINE_string(
 flags.DEFINE_string(
     "resume", None, "Continue the run in this folder, bit for bit where it stopped."
 )
-flags.DEFINE_string(
-    "data_dir",
-    os.environ.get("MTOPT_DATA_DIR"),
-    "Your folder of data sets; default: the variable MTOPT_DATA_DIR.",
+flags.DEFINE_bool(
+    "list", False, "Print experiments, methods, data sets and models, and stop."
 )
+flags.declare_key_flag("data_dir")
 FLAGS = flags.FLAGS
 
 
@@ -47,9 +47,17 @@ FLAGS = flags.FLAGS
 def main(argv: list[str]) -> None:
     """Checks everything, then makes the folder, then runs."""
     del argv
-    folder, name, config, data_dir = _requested()
-    job = experiment(name).prepare(config, name, data_dir)
-    _announce(folder, name, config, data_dir)
+    if FLAGS.list:
+        from .catalogue import catalogue
+
+        print(catalogue())
+        return
+    folder, run = _requested()
+    job = find_experiment(run.experiment).prepare(
+        run.config, run.experiment, run.data_dir
+    )
+    write_run(folder, run)
+    print(f"{run.experiment}: writing to {folder}", flush=True)
     try:
         job(folder)
     except KeyboardInterrupt:
@@ -57,21 +65,12 @@ def main(argv: list[str]) -> None:
         sys.exit(130)
 
 
-def experiment(name: str) -> Any:
-    """The module of an experiment: ``get_config()`` and ``prepare(...)``.
-
-    Raises:
-      UserError: for an unknown name.
-    """
-    if name not in EXPERIMENTS:
-        raise UserError(f"no experiment {name!r}: {nearest(name, EXPERIMENTS)}")
-    return importlib.import_module(f"experiments.{name}")
-
-
-def _requested() -> tuple[pathlib.Path, str, Any, pathlib.Path | None]:
-    """The folder, the experiment, its configuration and the data folder."""
+def _requested() -> tuple[pathlib.Path, StoredRun]:
+    """The folder, and what to run there."""
     if FLAGS.resume is not None:
-        return _stored(pathlib.Path(FLAGS.resume))
+        folder = pathlib.Path(FLAGS.resume)
+        _check_alone(folder)
+        return folder, read_run(folder)
     config = FLAGS.config
     if FLAGS.method:
         config.methods = _methods(FLAGS.method)
@@ -82,24 +81,20 @@ def _requested() -> tuple[pathlib.Path, str, Any, pathlib.Path | None]:
             f"{folder} exists already: name another --out, or continue that run with "
             f"--resume={folder}"
         )
-    data_dir = pathlib.Path(FLAGS.data_dir).absolute() if FLAGS.data_dir else None
-    if data_dir is not None and not data_dir.is_dir():
-        raise UserError(f"no folder {data_dir}: check --data_dir or MTOPT_DATA_DIR")
-    return folder, FLAGS.experiment, config, data_dir
+    return folder, StoredRun(FLAGS.experiment, config, data_dir())
 
 
 def _methods(texts: list[str]) -> tuple[str, ...]:
     """The methods asked for, ``all`` spelled out."""
-    from experiments import calls
+    from mtopt.grammar import every_method
 
-    everything = calls.every_method("steps_per_epoch") if "all" in texts else ()
+    everything = every_method("steps_per_epoch") if "all" in texts else ()
     named = [text for text in texts if text != "all" and text not in everything]
     return (*everything, *named)
 
 
-def _stored(folder: pathlib.Path) -> tuple[pathlib.Path, str, Any, pathlib.Path | None]:
-    from experiments.config import from_dict
-
+def _check_alone(folder: pathlib.Path) -> None:
+    """Raises where ``--resume`` stands beside flags that the folder answers."""
     set_flags = [
         name for name in ("experiment", "method", "out") if FLAGS[name].present
     ] + [arg for arg in sys.argv[1:] if arg.startswith("--config.")]
@@ -108,52 +103,18 @@ def _stored(folder: pathlib.Path) -> tuple[pathlib.Path, str, Any, pathlib.Path 
             f"--resume takes everything from {folder / 'config.json'}: drop "
             f"{', '.join(set_flags)}"
         )
-    try:
-        stored = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        name, values, data_dir = (
-            stored["experiment"],
-            stored["config"],
-            stored["data_dir"],
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(
-            f"no run to continue in {folder}: {type(error).__name__} on config.json"
-        ) from error
-    config = from_dict(experiment(name).get_config(), values)
-    return folder, name, config, pathlib.Path(data_dir) if data_dir else None
 
 
-def _announce(
-    folder: pathlib.Path, name: str, config: Any, data_dir: pathlib.Path | None
-) -> None:
-    from experiments.config import to_dict
-    from experiments.provenance import provenance
-    from mtopt.training.writer import write_json
-
-    folder.mkdir(parents=True, exist_ok=True)
-    stored = {
-        "experiment": name,
-        "data_dir": None if data_dir is None else str(data_dir),
-        "config": to_dict(config),
-    }
-    write_json(folder / "config.json", stored)
-    write_json(folder / "versions.json", provenance())
-    print(f"{name}: writing to {folder}", flush=True)
-
-
+@one_line_errors
 def parse_flags(argv: list[str]) -> list[str]:
     """Parses the flags; which fields ``--config`` has depends on ``--experiment``."""
     early = flags.FlagValues()
     flags.DEFINE_string("experiment", "multi_digits", "", flag_values=early)
-    try:
-        early(argv, known_only=True)
-        config = experiment(str(early["experiment"].value)).get_config()
-        _check_fields(config, argv)
-        config_flags.DEFINE_config_dataclass("config", config, "The configuration.")
-        return FLAGS(argv)
-    except (UserError, flags.Error) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
+    early(argv, known_only=True)
+    config = find_experiment(str(early["experiment"].value)).get_config()
+    _check_fields(config, argv)
+    config_flags.DEFINE_config_dataclass("config", config, "The configuration.")
+    return FLAGS(argv)
 
 
 def _check_fields(config: Any, argv: list[str]) -> None:
@@ -173,4 +134,4 @@ def _check_fields(config: Any, argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=parse_flags)
+    start(main, parse_flags)

@@ -10,6 +10,7 @@ from mtopt.batch import masked_mean as masked_mean
 from mtopt.chain import chain as chain
 from mtopt.errors import UserError as UserError
 from mtopt.evaluation import Evaluation as Evaluation
+from mtopt.grammar import method as method
 from mtopt.linalg import combine as combine
 from mtopt.linalg import gramian as gramian
 from mtopt.linear_problem import linear_problem as linear_problem

@@ -4,6 +4,8 @@ import pathlib
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from mtopt.errors import UserError
@@ -61,11 +63,9 @@ class Checkpoints:
         Raises:
           UserError: where the checkpoint is damaged, or holds another model or method.
         """
-        shapes = jax.tree.map(
-            lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), like
-        )
         try:
-            return self._checkpointer.load(step, shapes)
+            stored = self._checkpointer.load(step, jax.tree.map(_abstract, like))
+            return jax.tree.map(jnp.asarray, stored)
         except Exception as error:
             reason = str(error).strip().splitlines()
             raise UserError(
@@ -73,3 +73,14 @@ class Checkpoints:
                 f"({reason[0] if reason else type(error).__name__}): it is damaged or "
                 "of another model or method; move it away to use the one before"
             ) from error
+
+
+def _abstract(leaf: jax.Array) -> Any:
+    """What orbax is to make of a leaf: an array like this one, where it stands.
+
+    Numbers of 64 bits are read as NumPy arrays: orbax's threads do not know of
+    ``jax.enable_x64``, and would halve them.
+    """
+    if jnp.issubdtype(leaf.dtype, jnp.number) and leaf.dtype.itemsize == 8:
+        return np.zeros(leaf.shape, leaf.dtype)
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)

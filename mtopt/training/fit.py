@@ -16,9 +16,9 @@ from mtopt.step import TrainState
 from mtopt.training.checkpoint import Checkpoints
 from mtopt.training.evaluate import Scores, evaluate
 from mtopt.training.loop import (
-    Look,
+    Callback,
+    LoopOptions,
     Progress,
-    Schedule,
     Write,
     resume,
     train,
@@ -28,8 +28,8 @@ from mtopt.training.writer import read_records, write_json
 
 
 @dataclasses.dataclass(frozen=True)
-class FitSchedule(Schedule):
-    """A :class:`mtopt.training.loop.Schedule` of training on a data set.
+class FitOptions(LoopOptions):
+    """The :class:`mtopt.training.loop.LoopOptions` of training on a data set.
 
     Args:
       steps: optimizer steps in all.
@@ -48,7 +48,7 @@ class FitSchedule(Schedule):
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Chosen:
+class BestModel:
     """The best model so far on validation data, per seed (and task, if separate)."""
 
     score: Any
@@ -57,13 +57,13 @@ class Chosen:
     model_state: Any
 
     @classmethod
-    def first(cls, state: TrainState) -> "Chosen":
+    def first(cls, state: TrainState) -> "BestModel":
         """The first models, which any score replaces; copies, as steps donate."""
         models = jnp.shape(state.step)
         nothing = jax.tree.map(jnp.copy, (state.step, state.params, state.model_state))
         return cls(jnp.full(models, -jnp.inf, jnp.float32), *nothing)
 
-    def update(self, score: Any, state: TrainState) -> "Chosen":
+    def update(self, score: Any, state: TrainState) -> "BestModel":
         """Replaces the models whose validation score is higher than before."""
         better = score > self.score
 
@@ -73,7 +73,7 @@ class Chosen:
 
         fresh = (state.step, state.params, state.model_state)
         kept = (self.step, self.params, self.model_state)
-        return Chosen(
+        return BestModel(
             jnp.where(better, score, self.score), *jax.tree.map(pick, fresh, kept)
         )
 
@@ -84,19 +84,19 @@ class Fit:
 
     Attributes:
       state: the state after the last step.
-      chosen: the model of the step that was best on validation data.
+      best: the model of the step that was best on validation data.
       test: its scores on the test split.
     """
 
     state: TrainState
-    chosen: Chosen
+    best: BestModel
     test: Scores
 
 
 def fit(
     program: Program,
     dataset: Dataset,
-    schedule: FitSchedule,
+    options: FitOptions,
     folder: pathlib.Path,
     *,
     seeds: Sequence[int],
@@ -112,7 +112,7 @@ def fit(
       program: what to run; see :func:`mtopt.training.program.shared_program` and
         :func:`mtopt.training.program.separate_program`.
       dataset: what on.
-      schedule: how long.
+      options: how long.
       folder: where the files go.
       seeds: one seed per model; it decides the initial parameters, the order of the
         samples and the noise in the step.
@@ -123,35 +123,33 @@ def fit(
     Raises:
       UserError: where a loss is no longer finite, or a checkpoint does not fit.
     """
-    update = jax.jit(Chosen.update, donate_argnums=0)
+    update = jax.jit(BestModel.update, donate_argnums=0)
 
-    def validate(step, state, chosen, write):
+    def validate(step, state, best, write):
         scores = evaluate(
             program, state.params, state.model_state, dataset, dataset.valid
         )
         _record_scores(write, "valid", step, seeds, dataset, scores)
-        return update(chosen, _score(scores, program), state)
+        return update(best, _score(scores, program), state)
 
     tested = []
 
-    def test(chosen, write):
-        scores = evaluate(
-            program, chosen.params, chosen.model_state, dataset, dataset.test
-        )
-        _record_scores(write, "test", schedule.steps, seeds, dataset, scores)
+    def test(best, write):
+        scores = evaluate(program, best.params, best.model_state, dataset, dataset.test)
+        _record_scores(write, "test", options.steps, seeds, dataset, scores)
         tested.append(scores)
 
-    state, chosen = train(
+    state, best = train(
         program,
         lambda start: dataset.train.batches(
-            schedule.batch_size, seeds=seeds, start=start
+            options.batch_size, seeds=seeds, start=start
         ),
-        schedule,
+        options,
         folder,
         tasks=dataset.tasks,
         seeds=seeds,
-        kept=Chosen.first,
-        look=Look(schedule.eval_every, validate),
+        init_carry=BestModel.first,
+        callback=Callback(options.eval_every, validate),
         finish=test,
         tensorboard=tensorboard,
         progress=progress,
@@ -165,10 +163,10 @@ def fit(
             "metrics": [metric.name for metric in METRICS[dataset.kind]],
             "test": scores.metrics,
             "pooled_test": scores.pooled,
-            "chosen_step": np.asarray(chosen.step),
+            "chosen_step": np.asarray(best.step),
         },
     )
-    return Fit(state, chosen, scores)
+    return Fit(state, best, scores)
 
 
 def read_result(folder: pathlib.Path) -> dict[str, np.ndarray] | None:
@@ -198,7 +196,7 @@ def read_result(folder: pathlib.Path) -> dict[str, np.ndarray] | None:
 
 def restore(
     program: Program, seeds: Sequence[int], checkpoints: Checkpoints
-) -> tuple[TrainState, Chosen]:
+) -> tuple[TrainState, BestModel]:
     """The state of a run and its model of choice: its last ones, or the first.
 
     Args:
@@ -209,7 +207,7 @@ def restore(
     Raises:
       UserError: where the last one does not fit the program.
     """
-    return resume(program, seeds, checkpoints, Chosen.first)
+    return resume(program, seeds, checkpoints, BestModel.first)
 
 
 def _score(scores: Scores, program: Program) -> jax.Array:

@@ -33,7 +33,7 @@ PER_TASK = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Schedule:
+class LoopOptions:
     """How long to train, and how often to write.
 
     Args:
@@ -59,13 +59,13 @@ class Schedule:
         return step % every == 0 or step == self.steps
 
 
-class Look(NamedTuple):
-    """What a run does now and then beside training, such as validation.
+class Callback(NamedTuple):
+    """What a run does every so many steps beside training, such as validation.
 
     Attributes:
-      every: steps between two looks; the last step is always one.
-      function: ``(step, state, kept, write) -> kept``: what it makes of the state, to
-        be kept with it in the checkpoints; ``write`` appends a metric record.
+      every: steps between two calls; the last step always has one.
+      function: ``(step, state, carry, write) -> carry``: what it makes of the state,
+        stored with it in the checkpoints; ``write`` appends a metric record.
     """
 
     every: int
@@ -75,13 +75,14 @@ class Look(NamedTuple):
 def train(
     program: Program,
     batches: Callable[[int], Iterator[Batch]],
-    schedule: Schedule,
+    options: LoopOptions,
     folder: pathlib.Path,
     *,
     tasks: Sequence[str],
     seeds: Sequence[int],
-    kept: Callable[[TrainState], Any] = lambda state: (),
-    look: Look | None = None,
+    names: Sequence[str] | None = None,
+    init_carry: Callable[[TrainState], Any] = lambda state: (),
+    callback: Callback | None = None,
     finish: Callable[[Any, Write], None] | None = None,
     measure: Callable[[TrainState, Batch], Mapping[str, jax.Array]] | None = None,
     tensorboard: bool = False,
@@ -95,16 +96,19 @@ def train(
     for bit.
 
     Args:
-      program: what to run; see :func:`mtopt.training.program.shared_program`.
+      program: what to run; see :func:`mtopt.training.program.shared_program`. All
+        numbers of steps are multiples of its ``steps_per_call``.
       batches: ``steps done -> iterator`` over the batches ``[S, ...]`` that follow.
-      schedule: how long.
+      options: how long.
       folder: where the files go.
       tasks: the names of the K tasks, sorted.
       seeds: one seed per model; it decides the initial parameters and the noise in the
         step.
-      kept: ``state -> tree``: what to keep with the first state; nothing unless given.
-      look: what happens beside training.
-      finish: ``(kept, write)``: what happens after it, the records still open.
+      names: of the S models, for errors; ``seed 0`` and so on unless given.
+      init_carry: ``state -> tree``: the carry that belongs to the first state; nothing
+        unless given.
+      callback: what happens beside training.
+      finish: ``(carry, write)``: what happens after it, the records still open.
       measure: ``(state, batch) -> {name: [S, K, ...]}`` before a step whose record is
         due: more numbers of the tasks to write into it.
       tensorboard: also write the records as TensorBoard events.
@@ -112,14 +116,15 @@ def train(
         record; before the first step, with losses that are NaN.
 
     Returns:
-      The state after the last step, and what is kept with it.
+      The state after the last step, and the carry.
 
     Raises:
       UserError: where a loss is no longer finite, or a checkpoint does not fit.
     """
+    names = names or [f"seed {seed}" for seed in seeds]
     folder.mkdir(parents=True, exist_ok=True)
     with Checkpoints(folder / "checkpoints") as checkpoints:
-        state, saved = resume(program, seeds, checkpoints, kept)
+        state, carry = resume(program, seeds, checkpoints, init_carry)
         start = int(np.ravel(state.step)[0])
         progress(start, np.full(len(tasks), np.nan))
         mirror = TensorBoard(folder) if tensorboard else None
@@ -128,32 +133,34 @@ def train(
         ) as writer:
             coming = batches(start)
             clock = _Clock(start)
-            for step in range(start + 1, schedule.steps + 1):
+            stride = program.steps_per_call
+            for step in range(start + stride, options.steps + 1, stride):
                 batch = next(coming)
-                recorded = schedule.due(step, schedule.log_every)
+                recorded = options.due(step, options.log_every)
                 measured = {}
                 if measure is not None and recorded:
                     with clock.paused(state):
                         measured = jax.device_get(measure(state, batch))
                 state, losses = program.step(state, batch)
-                if step == start + 1:
+                if step == start + stride:
                     jax.block_until_ready(losses)
                     clock = _Clock(step)  # compiling is not training
                 if recorded:
-                    losses = _checked(np.asarray(losses), step, tasks, seeds)
-                    numbers = measured | _found(state, losses.shape)
+                    losses = np.asarray(losses)
+                    _check_finite(losses, step, tasks, names)
+                    numbers = measured | _numbers_per_task(state, losses.shape)
                     rate = clock.rate(step)
                     _record(writer.write, step, seeds, tasks, losses, rate, numbers)
                     progress(step, losses.mean(axis=0))
-                if look is not None and schedule.due(step, look.every):
+                if callback is not None and options.due(step, callback.every):
                     with clock.paused(state):
-                        saved = look.function(step, state, saved, writer.write)
-                if schedule.due(step, schedule.checkpoint_every):
+                        carry = callback.function(step, state, carry, writer.write)
+                if options.due(step, options.checkpoint_every):
                     with clock.paused(state):
-                        checkpoints.save(step, (state, saved))
+                        checkpoints.save(step, (state, carry))
             if finish is not None:
-                finish(saved, writer.write)
-    return state, saved
+                finish(carry, writer.write)
+    return state, carry
 
 
 def read_per_task(folder: pathlib.Path, name: str) -> dict[str, np.ndarray]:
@@ -182,37 +189,40 @@ def resume(
     program: Program,
     seeds: Sequence[int],
     checkpoints: Checkpoints,
-    kept: Callable[[TrainState], Any],
+    init_carry: Callable[[TrainState], Any],
 ) -> tuple[TrainState, Any]:
-    """The state of a run and what is kept with it: its last ones, or the first.
+    """The state of a run and its carry: the last ones, or the first.
 
     Args:
       program: what runs.
       seeds: one per model.
       checkpoints: those of the run, which may be none.
-      kept: what :func:`train` was given.
+      init_carry: what :func:`train` was given.
 
     Raises:
       UserError: where the last one does not fit the program.
     """
     state = program.init(jax.vmap(jax.random.key)(jnp.array(seeds, jnp.uint32)))
-    first = state, kept(state)
+    first = state, init_carry(state)
     if checkpoints.latest is None:
         return first
     return checkpoints.load(checkpoints.latest, first)
 
 
-def _checked(losses: np.ndarray, step: int, tasks: Sequence[str], seeds: Sequence[int]):
+def _check_finite(
+    losses: np.ndarray, step: int, tasks: Sequence[str], names: Sequence[str]
+) -> None:
     if not np.isfinite(losses).all():
-        seed, task = np.argwhere(~np.isfinite(losses))[0]
+        model, task = np.argwhere(~np.isfinite(losses))[0]
         raise UserError(
-            f"the loss of task {tasks[task]!r} is {losses[seed, task]} at step {step} "
-            f"(seed {seeds[seed]}): lower the learning rate, or clip the gradient"
+            f"the loss of task {tasks[task]!r} is {losses[model, task]} at step {step} "
+            f"({names[model]}): lower the learning rate, or clip the gradient"
         )
-    return losses
 
 
-def _found(state: TrainState, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+def _numbers_per_task(
+    state: TrainState, shape: tuple[int, ...]
+) -> dict[str, np.ndarray]:
     """The numbers of :data:`PER_TASK` that there are."""
     found = {
         name: optax.tree.get(getattr(state, place), name, default=None)
@@ -225,7 +235,15 @@ def _found(state: TrainState, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
     }
 
 
-def _record(write: Write, step, seeds, tasks, losses, rate, numbers):
+def _record(
+    write: Write,
+    step: int,
+    seeds: Sequence[int],
+    tasks: Sequence[str],
+    losses: np.ndarray,
+    rate: float | None,
+    numbers: Mapping[str, np.ndarray],
+) -> None:
     for s, seed in enumerate(seeds):
         record = {"step": step, "seed": seed, "split": "train"}
         for name, values in {"loss": losses, **numbers}.items():

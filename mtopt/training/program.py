@@ -45,12 +45,14 @@ class Program(NamedTuple):
         for all seeds.
       models: ``(S,)`` if the tasks share a model, ``(S, K)`` if each has its own: the
         leading axes of every leaf of the state.
+      steps_per_call: optimizer steps that one call of ``step`` takes, on one batch.
     """
 
     init: Callable[[jax.Array], TrainState]
     step: Callable[[TrainState, Batch], tuple[TrainState, jax.Array]]
     predict: Callable[[Any, Any, Any], jax.Array]
     models: tuple[int, ...]
+    steps_per_call: int = 1
 
 
 def shared_program(

@@ -8,7 +8,8 @@ def test_importing_mtopt_is_as_light_as_jax_and_optax():
     code = (
         "import sys, mtopt\n"
         "heavy = {'flax', 'tensorflow_datasets', 'tensorflow', 'torch', 'grain',"
-        " 'orbax', 'sklearn', 'matplotlib', 'absl.flags'} & set(sys.modules)\n"
+        " 'orbax', 'sklearn', 'matplotlib', 'ml_collections',"
+        " 'absl.flags'} & set(sys.modules)\n"
         "import jax, optax\n"
         "print(sorted(heavy))"
     )

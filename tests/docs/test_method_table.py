@@ -3,7 +3,7 @@
 import pytest
 
 import mtopt
-from experiments import method_table
+from experiments.benchmarks import method_table
 from tests.helpers.methods import every_method, over
 
 # What papers prove, or others measured (each of these is also tested elsewhere on

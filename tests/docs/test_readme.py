@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 import mtopt
-from experiments import EXPERIMENTS
+from experiments.common.experiment import EXPERIMENTS
 from tests.helpers.repository import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")

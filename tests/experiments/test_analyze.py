@@ -13,14 +13,19 @@ from absl.testing import flagsaver
 from flax import nnx
 
 import mtopt
-from experiments import analysis_pictures, analyze, built, runner
-from experiments.analysis_pictures import Analysis, Measured
-from experiments.config import Config, make_optimizer, to_dict
+from experiments import toy
+from experiments.analysis import __main__ as program
+from experiments.analysis import pictures, run
+from experiments.analysis.config import AnalysisConfig
+from experiments.analysis.measure import evaluation_tasks
+from experiments.analysis.report import Analysis, Measured, table
+from experiments.common import building, runner
+from experiments.common.config import Config
+from experiments.common.stored_run import StoredRun, write_run
 from mtopt import analysis
 from mtopt.errors import UserError
 from mtopt.models import functional
 from mtopt.models.layers import BatchNorm
-from mtopt.training.writer import write_json
 
 # Compiled: as it is used, and ten times faster to test.
 sharpness = jax.jit(
@@ -47,7 +52,7 @@ def test_evaluation_has_the_losses_of_predictions(x_axis):
         jnp.asarray(rng.integers(0, 3, (2, 6))),
         jnp.asarray(rng.random((2, 6)) < 0.7),
     )
-    tasks = analyze.evaluation(model, "classification")
+    tasks = evaluation_tasks(model, "classification")
     problem = tasks.problem(batch, jax.random.key(1), state)
     logits = jax.nn.log_softmax(model.predict(params, state, batch.x))
     own = -np.take_along_axis(logits, np.asarray(batch.y)[..., None], 2)[..., 0]
@@ -63,7 +68,7 @@ METHODS = ("equal_weighting", "flat_regions(mgda, rho=0.1)")
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def finished(tmp_path_factory):
     """A finished run of two methods and two seeds."""
     folder = tmp_path_factory.mktemp("run")
     config = Config(
@@ -78,12 +83,7 @@ def run(tmp_path_factory):
         checkpoint_every=3,
         single_task=False,
     )
-    stored = {
-        "experiment": "multi_digits",
-        "data_dir": None,
-        "config": to_dict(config),
-    }
-    write_json(folder / "config.json", stored)
+    write_run(folder, StoredRun("multi_digits", config, None))
     runner.prepare(config, "multi_digits", None)(folder)
     return folder
 
@@ -99,13 +99,13 @@ def digests(folder):
 def command(**options):
     """Runs the command in this process, with the flags set."""
     with flagsaver.flagsaver(**{"points": 4, "samples": 64, **options}):
-        analyze.main(["analyze"])
+        program.main(["analyze"])
 
 
-def test_the_command_measures_every_method_and_touches_nothing_else(run, capsys):
-    before = digests(run)
-    command(run=str(run), rho=0.05)
-    after = digests(run)
+def test_the_command_measures_every_method_and_touches_nothing_else(finished, capsys):
+    before = digests(finished)
+    command(run=str(finished), rho=0.05)
+    after = digests(finished)
     new = {"analysis.json", "landscape.png", "slice.png", "alphas.png"}
     assert {str(path) for path in after.keys() - before.keys()} == new
     assert {path: after[path] for path in before} == before
@@ -113,7 +113,7 @@ def test_the_command_measures_every_method_and_touches_nothing_else(run, capsys)
     assert all(method in out for method in METHODS)
     assert "mean ± standard deviation over 2 seeds" in out
     assert max(map(len, out.split("picture")[0].splitlines())) <= 100
-    found = json.loads((run / "analysis.json").read_text())
+    found = json.loads((finished / "analysis.json").read_text())
     assert list(found["methods"]) == list(METHODS)
     for method in found["methods"].values():
         assert np.shape(method["test_loss"]) == np.shape(method["sharpness"]) == (2, 2)
@@ -127,40 +127,41 @@ def test_the_command_measures_every_method_and_touches_nothing_else(run, capsys)
     ]
 
 
-def test_what_is_measured_is_the_model_after_the_last_step(run):
+def test_what_is_measured_is_the_model_after_the_last_step(finished):
     """Against the evaluation of a model rebuilt by hand."""
-    found = analyze.analyze(
-        run, rho=0.05, adaptive=True, points=3, samples=10**6, seed=1
-    )
+    config = AnalysisConfig(rho=0.05, adaptive=True, points=3, samples=10**6, seed=1)
+    found = run.analyze(finished, config)
     ours = found.methods[0]
     # On all samples the middle of the line and of the plane is the test loss.
     np.testing.assert_allclose(ours.lines[:, 1], ours.loss, rtol=1e-4)
     np.testing.assert_allclose(ours.surface[1, 1], ours.loss[0], rtol=1e-4)
     np.testing.assert_allclose(ours.surface[:, 1], ours.lines[0], rtol=1e-5)
     assert np.abs(ours.loss[0] - ours.loss[1]).max() > 1e-3
-    _, config, _ = analyze._stored(run)
-    dataset = built.load(config.data, None)
-    model = built.make_model(config, dataset, dataset.tasks)
+    config = run.read_comparison(finished).config
+    dataset = building.load_dataset(config.data, None)
+    model = building.make_model(config.model, dataset, dataset.tasks)
     first = config.methods[0]
+    methods = building.parse_compared_methods(config)
     tx = mtopt.chain(
-        built.make_aggregators(config, dataset)[first],
-        make_optimizer(config.optimizer, config.steps),
+        building.make_aggregators(methods, dataset, config.batch_size)[first],
+        config.optimizer.build(config.steps),
     )
-    pairs = analyze._restored(model, tx, analyze._places(run, first, config))
+    places = run.checkpoints_of(finished, first, config)
+    pairs = run.restore_models(model, tx, places)
     batch = next(dataset.test.in_order(10**6))
     logits = jax.nn.log_softmax(model.predict(*pairs[1], batch.x))
     own = -np.take_along_axis(logits, np.asarray(batch.y)[..., None], 2)[..., 0]
     np.testing.assert_allclose(own.mean(axis=1), ours.loss[1], rtol=1e-5)
 
 
-def test_a_run_per_seed_has_a_folder_each(run):
-    _, config, _ = analyze._stored(run)
+def test_a_run_per_seed_has_a_folder_each(finished):
+    config = run.read_comparison(finished).config
     apart = dataclasses.replace(config, stack_seeds=False)
     with pytest.raises(UserError, match="seed-0 has no finished checkpoint"):
-        analyze._places(run, METHODS[0], apart)
+        run.checkpoints_of(finished, METHODS[0], apart)
 
 
-OPTIONS = {"rho": 0.05, "adaptive": False, "points": 3, "samples": 32, "seed": 0}
+OPTIONS = AnalysisConfig(points=3, samples=32)
 
 
 @pytest.mark.parametrize(
@@ -168,11 +169,11 @@ OPTIONS = {"rho": 0.05, "adaptive": False, "points": 3, "samples": 32, "seed": 0
     [
         ({}, "no --run: expected --run=FOLDER"),
         ({"run": "nowhere"}, "no run in nowhere: FileNotFoundError"),
-        ({"run": "nowhere", "rho": -1.0}, "--rho is -1.0: expected"),
+        ({"run": "nowhere", "rho": -1.0}, "--rho is -1.0: expected 0 or more"),
         ({"run": "nowhere", "rho": float("nan")}, "--rho is nan: expected"),
-        ({"run": "nowhere", "points": 2}, "--points is 2: expected at least 3"),
-        ({"run": "nowhere", "samples": 0}, "--samples is 0: expected at least 1"),
-        ({"run": "nowhere", "seed": -1}, "--seed is -1: expected at least 0"),
+        ({"run": "nowhere", "points": 2}, "--points is 2: expected 3 or more"),
+        ({"run": "nowhere", "samples": 0}, "--samples is 0: expected 1 or more"),
+        ({"run": "nowhere", "seed": -1}, "--seed is -1: expected 0 or more"),
     ],
 )
 def test_flags_are_checked_in_one_line(options, message, capsys):
@@ -191,10 +192,6 @@ def test_flags_are_checked_in_one_line(options, message, capsys):
         ("[]", "no run in .*: TypeError"),
         ('{"experiment": "toy"}', "no run in .*: KeyError"),
         (
-            '{"experiment": "toy", "config": {}, "data_dir": null}',
-            "is a run of toy: expected one that compares methods",
-        ),
-        (
             '{"experiment": "toyy", "config": {}, "data_dir": null}',
             "no experiment 'toyy'",
         ),
@@ -207,19 +204,25 @@ def test_flags_are_checked_in_one_line(options, message, capsys):
 def test_a_folder_that_is_no_run_is_an_error(tmp_path, content, message):
     (tmp_path / "config.json").write_text(content)
     with pytest.raises(UserError, match=message):
-        analyze.analyze(tmp_path, **OPTIONS)
+        run.analyze(tmp_path, OPTIONS)
 
 
-def test_a_run_that_is_not_finished_is_an_error(run, tmp_path):
-    shutil.copytree(run, tmp_path / "run")
+def test_a_run_of_another_kind_is_an_error(tmp_path):
+    write_run(tmp_path, StoredRun("toy", toy.get_config(), None))
+    with pytest.raises(UserError, match="is a run of toy: expected one that compares"):
+        run.analyze(tmp_path, OPTIONS)
+
+
+def test_a_run_that_is_not_finished_is_an_error(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "run")
     (method,) = (tmp_path / "run").glob("equal_weighting/seed-0-1")
     shutil.rmtree(method / "checkpoints")
     with pytest.raises(UserError, match="--resume="):
-        analyze.analyze(tmp_path / "run", **OPTIONS)
+        run.analyze(tmp_path / "run", OPTIONS)
     assert not (method / "checkpoints").exists()
     (method / "checkpoints").mkdir()
     with pytest.raises(UserError, match="no checkpoint in"):
-        analyze.analyze(tmp_path / "run", **OPTIONS)
+        run.analyze(tmp_path / "run", OPTIONS)
 
 
 @pytest.mark.parametrize(
@@ -248,8 +251,8 @@ def test_pictures_and_table_of_any_number_of_tasks_and_layers(
     offsets = np.linspace(-1, 1, 5)
     found = Analysis("demo", tasks, 9, 0.05, True, 64, offsets, methods)
     for name in ("landscape", "slices", "alphas"):
-        getattr(analysis_pictures, name)(found, tmp_path / f"{name}.png")
+        getattr(pictures, name)(found, tmp_path / f"{name}.png")
         assert (tmp_path / f"{name}.png").stat().st_size > 10_000
-    text = analyze.table(found)
+    text = table(found)
     assert max(map(len, text.splitlines())) <= 100
     assert ("–" in text) == (num_tasks != 4)

@@ -10,7 +10,7 @@ import pytest
 from absl.testing import flagsaver
 
 import mtopt
-from experiments import benchmark, benchmark_step
+from experiments.benchmarks import solvers, step
 
 TOY = {
     "inputs": 5,
@@ -27,19 +27,19 @@ TOY = {
 
 @pytest.fixture(autouse=True)
 def toy_size(monkeypatch):
-    monkeypatch.setattr(benchmark_step, "ROUND_SECONDS", 1e-4)
+    monkeypatch.setattr(step, "ROUND_SECONDS", 1e-4)
     with flagsaver.flagsaver(**TOY):
         yield
 
 
 @pytest.mark.parametrize("x_axis", [None, 0])
 def test_the_plain_step_makes_the_update_of_equal_weighting(x_axis):
-    tasks, params, batch = benchmark_step.make_problem(3, x_axis)
+    tasks, params, batch = step.make_problem(3, x_axis)
     # Plain SGD, whose update is the gradient; Adam's forgets its size.
     optimizer = optax.sgd(0.1)
     plain = jax.tree.map(np.copy, (params, optimizer.init(params)))
-    (plain_params, _), loss = benchmark_step.plain_step(optimizer, x_axis)(plain, batch)
-    tx = optax.chain(mtopt.equal_weighting(3), optimizer)
+    (plain_params, _), loss = step.plain_step(optimizer, x_axis)(plain, batch)
+    tx = mtopt.chain(mtopt.equal_weighting(3), optimizer)
     state = mtopt.TrainState.create(params, tx, jax.random.key(0))
     state, metrics = mtopt.make_train_step(tasks, tx)(state, batch)
     np.testing.assert_allclose(metrics["losses"].mean(), loss, rtol=1e-5)
@@ -53,7 +53,7 @@ def test_the_plain_step_makes_the_update_of_equal_weighting(x_axis):
 
 
 def test_it_prints_a_line_for_every_step_and_solve(capsys):
-    benchmark_step.main(["benchmark_step"])
+    step.main(["step"])
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     steps = [line[:3] for line in lines if line and line[0] in ("shared", "disjoint")]
     assert steps == [
@@ -71,7 +71,7 @@ def test_it_prints_a_line_for_every_step_and_solve(capsys):
 
 
 def test_every_cost_is_a_positive_number():
-    costs = benchmark_step.measure_steps(2, None, ("equal_weighting", "mgda"))
+    costs = step.measure_steps(2, None, ("equal_weighting", "mgda"))
     assert list(costs) == ["jax.grad", "equal_weighting", "mgda"]
     assert all(np.isfinite(cost).all() and min(cost) > 0 for cost in costs.values())
     assert costs["mgda"].flops > costs["equal_weighting"].flops
@@ -79,11 +79,11 @@ def test_every_cost_is_a_positive_number():
 
 def test_solvers_are_timed_without_torchjd(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.setattr(benchmark, "ROUND_SECONDS", 1e-4)
-    few = {name: benchmark.METHODS[name] for name in ("mgda", "upgrad")}
-    monkeypatch.setattr(benchmark, "METHODS", few)
+    monkeypatch.setattr(solvers, "ROUND_SECONDS", 1e-4)
+    few = {name: solvers.METHODS[name] for name in ("mgda", "upgrad")}
+    monkeypatch.setattr(solvers, "METHODS", few)
     with flagsaver.flagsaver(tasks=["2"], solve_rounds=1):
-        benchmark.main(["benchmark", "solvers"])
+        solvers.main(["solvers"])
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     timed = [line for line in lines if line and line[0] in few]
     assert [line[:2] for line in timed] == [["mgda", "2"], ["upgrad", "2"]]
@@ -91,10 +91,10 @@ def test_solvers_are_timed_without_torchjd(monkeypatch, capsys):
     assert all(float(line[i]) > 0 for line in timed for i in (2, 5, 6, 7))
 
 
-@pytest.mark.parametrize("name", sorted(benchmark.METHODS))
+@pytest.mark.parametrize("name", sorted(solvers.METHODS))
 def test_every_rule_weighs(name):
-    gramian = jnp.asarray(benchmark.problems(3)["random"])
-    weights = benchmark.looped(benchmark.METHODS[name].ours, 2)(gramian)
+    gramian = jnp.asarray(solvers.problems(3)["random"])
+    weights = solvers.looped(solvers.METHODS[name].ours, 2)(gramian)
     assert weights.shape == (3,)
     assert bool(jnp.all(jnp.isfinite(weights)))
 
@@ -102,20 +102,19 @@ def test_every_rule_weighs(name):
 @pytest.mark.parametrize(
     ("argv", "tasks", "message"),
     [
-        (["benchmark"], ["2"], "expected the name of one benchmark"),
-        (["benchmark", "solver"], ["2"], "expected the name of one benchmark"),
-        (["benchmark", "solvers"], ["two"], "--tasks has 'two'"),
+        (["solvers", "mgda"], ["2"], "cannot read 'mgda': flags start with --"),
+        (["solvers"], ["two"], "--tasks has 'two'"),
     ],
 )
 def test_what_it_cannot_run_is_told(argv, tasks, message, capsys):
     with flagsaver.flagsaver(tasks=tasks), pytest.raises(SystemExit) as stop:
-        benchmark.main(argv)
+        solvers.main(argv)
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
 
 
 def test_excess_is_that_of_the_exact_optimum():
-    gramian = benchmark.problems(2)["random"]
-    assert benchmark.excess(gramian, np.array([1.0, 0.0])) > 1e-3
+    gramian = solvers.problems(2)["random"]
+    assert solvers.excess(gramian, np.array([1.0, 0.0])) > 1e-3
     ours = mtopt.solvers.min_norm_weights(jnp.asarray(gramian))
-    assert benchmark.excess(gramian, np.asarray(ours)) < 1e-7
+    assert solvers.excess(gramian, np.asarray(ours)) < 1e-7

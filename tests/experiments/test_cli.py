@@ -138,7 +138,7 @@ MISUSE = [
     (["--config.model=mlp(hiden=(3,))"], "did you mean 'hidden'?"),
     (["--experiment=school"], "school"),
     (["--experiment=school", "--data_dir=nowhere"], "no folder"),
-    (["--resume=nowhere"], "no run to continue in nowhere"),
+    (["--resume=nowhere"], "no run in nowhere"),
     (["mgda"], "cannot read 'mgda': flags start with --"),
     (["--out=taken"], "taken exists already"),
 ]

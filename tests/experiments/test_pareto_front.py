@@ -11,13 +11,24 @@ import pytest
 
 import mtopt
 from experiments import pareto_front
-from experiments.config import Optimizer, from_dict, to_dict
-from experiments.pareto_front import FIXED
-from experiments.pareto_front_report import hypervolume, order
+from experiments.common.config import Optimizer, from_dict, to_dict
+from experiments.pareto_front import models, scalarizations, training
+from experiments.pareto_front import run as front_run
+from experiments.pareto_front.report import hypervolume, order
+from experiments.pareto_front.run import FIXED
+from mtopt.data.dataset import ArraySplit
 from mtopt.errors import UserError
 from mtopt.models import MODELS
 
 FILES = ["front.png", "fronts.npz", "results.json", "table.txt"]
+FOLDERS = [
+    "cosmos",
+    "equal_weighting",
+    "fixed-weightings",
+    "linear",
+    "mgda",
+    "smooth_tchebycheff",
+]
 TINY = "multi_digits(num_train=512, num_valid=16, num_test=256)"
 
 
@@ -62,7 +73,7 @@ def batch(seed=0):
 
 def test_a_run_leaves_fronts_results_a_table_and_a_picture(finished):
     folder, measured = finished
-    assert sorted(path.name for path in folder.iterdir()) == FILES
+    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES + FOLDERS)
     assert (folder / "front.png").read_bytes().startswith(b"\x89PNG")
     points = {name: scores.shape for name, scores in measured.items()}
     traced = dict.fromkeys(("linear", "smooth_tchebycheff", "cosmos"), (2, 5, 2, 2))
@@ -87,7 +98,7 @@ def test_a_run_leaves_fronts_results_a_table_and_a_picture(finished):
 
 def test_the_losses_follow_the_preference(finished):
     _, measured = finished
-    front = pareto_front.preferences_inside(5)
+    front = models.preferences_inside(5)
     for seed in range(2):
         found = {
             name: order(front, measured[name][seed, ..., 0])
@@ -109,10 +120,10 @@ def test_finished_parts_are_read_again_and_the_others_run(tmp_path, monkeypatch)
     quick = {"steps": 3, "seeds": (0,), "scalarizations": ("linear",)}
     before = run(small(methods=(), **quick), tmp_path)
     ran = []
-    original = pareto_front._run
+    original = training.train_and_test
     monkeypatch.setattr(
-        pareto_front,
-        "_run",
+        front_run,
+        "train_and_test",
         lambda text, *rest: ran.append(text) or original(text, *rest),
     )
     after = run(small(methods=("mgda",), **quick), tmp_path)
@@ -121,16 +132,55 @@ def test_finished_parts_are_read_again_and_the_others_run(tmp_path, monkeypatch)
         np.testing.assert_array_equal(after[name], scores)
 
 
+def test_a_run_stopped_in_the_middle_goes_on_to_the_same_front(tmp_path, monkeypatch):
+    config = small(
+        methods=(),
+        scalarizations=("linear",),
+        steps=12,
+        log_every=3,
+        checkpoint_every=5,
+    )
+    for name in ("whole", "cut"):
+        (tmp_path / name).mkdir()
+    whole = run(config, tmp_path / "whole")
+    update = training.ProgressBar.update
+
+    def stop(bar, step, losses):
+        update(bar, step, losses)
+        if step == 9:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.ProgressBar, "update", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(config, tmp_path / "cut")
+    assert not (tmp_path / "cut" / "fronts.npz").exists()
+    # It had stored the fifth step, and takes the others with the same preferences.
+    begins = []
+    batches = ArraySplit.batches
+
+    def counted(*args, start=0, **options):
+        begins.append(start)
+        return batches(*args, start=start, **options)
+
+    monkeypatch.setattr(ArraySplit, "batches", counted)
+    cut = run(config, tmp_path / "cut")
+    assert begins == [5, 0]
+    assert list(cut) == list(whole)
+    for name, scores in whole.items():
+        np.testing.assert_array_equal(cut[name], scores)
+
+
 @pytest.mark.parametrize("preference", [(0.5, 0.5), (0.9, 0.1)])
 def test_a_step_descends_the_scalarisation_at_the_preference(preference):
-    own = pareto_front.conditioned(model())
+    own = models.conditioned(model())
     params, _ = own.init(jax.random.key(0))
     tx = mtopt.chain(
-        pareto_front.by_preference(2, pareto_front.cosmos(penalty=3.0).loss),
+        models.by_preference(2, scalarizations.cosmos(penalty=3.0).loss),
         optax.sgd(0.1),
     )
     preference = jnp.array(preference)
-    given = pareto_front.with_preference(batch(), preference)
+    given = models.with_preference(batch(), preference)
     state = mtopt.TrainState.create(params, tx, jax.random.key(1))
     after, _ = mtopt.make_train_step(own.tasks, tx)(state, given)
 
@@ -149,10 +199,10 @@ def test_a_step_descends_the_scalarisation_at_the_preference(preference):
 
 
 def test_a_preference_for_one_task_is_that_tasks_encoder():
-    plain, mixed = model(), pareto_front.conditioned(model())
+    plain, mixed = model(), models.conditioned(model())
     params, model_state = mixed.init(jax.random.key(0))
     for k, preference in enumerate(jnp.eye(2)):
-        x = pareto_front.with_preference(batch(), preference).x
+        x = models.with_preference(batch(), preference).x
         own = jax.tree.map(lambda leaf, k=k: leaf[k], params["shared"])
         expected = plain.predict({**params, "shared": own}, model_state, batch().x)
         np.testing.assert_allclose(
@@ -163,16 +213,16 @@ def test_a_preference_for_one_task_is_that_tasks_encoder():
 
 
 def test_every_step_and_seed_draws_a_preference_of_its_own():
-    front = pareto_front.preferences_inside(3)[None]
-    weigh = pareto_front.by_preference(2, pareto_front.linear().loss)
-    part = pareto_front.Part(pareto_front.conditioned(model()), weigh, front)
-    tx = mtopt.chain(part.method, optax.sgd(0.0))
-    state = pareto_front._start(part, tx, (0, 1))
-    advance = pareto_front._step(part, tx, alpha=1.2)
+    front = models.preferences_inside(3)[None]
+    weigh = models.by_preference(2, scalarizations.linear().loss)
+    group = training.ModelGroup(models.conditioned(model()), weigh, front)
+    tx = mtopt.chain(group.method, optax.sgd(0.0))
+    program = training.make_program(group, tx, alpha=1.2, num_seeds=2)
+    state = program.init(jax.vmap(jax.random.key)(jnp.arange(2, dtype=jnp.uint32)))
     both = jax.tree.map(lambda *leaves: jnp.stack(leaves), batch(0), batch(1))
     seen = []
     for _ in range(3):
-        state, _ = advance(state, both, jnp.asarray(front[:, 0]))
+        state, _ = program.step(state, both)
         # The weights of a weighted sum are the preference.
         seen.append(np.asarray(optax.tree.get(state.opt_state, "weights")))
     drawn = np.stack(seen).reshape(6, 2)
@@ -183,19 +233,19 @@ def test_every_step_and_seed_draws_a_preference_of_its_own():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"scalarizations": ()}, "scalarizations is (): expected one entry at least"),
+        ({"scalarizations": ()}, "scalarizations is (): expected 1 or more entries"),
         ({"scalarizations": ("cosmo",)}, "did you mean 'cosmos'?"),
         ({"scalarizations": ("cosmos(penalty=-1)",)}, "penalty is -1"),
         ({"scalarizations": ("smooth_tchebycheff(mu=0)",)}, "mu is 0"),
-        ({"scalarizations": ("linear", "linear")}, "has an entry twice"),
+        ({"scalarizations": ("linear", "linear")}, "expected no entry twice"),
         ({"methods": ("mdga",)}, "did you mean 'mgda'?"),
-        ({"methods": ("mgda", "mgda")}, "methods has an entry twice"),
+        ({"methods": ("mgda", "mgda")}, "expected no entry twice"),
         ({"seeds": ()}, "seeds is ()"),
-        ({"seeds": (-1,)}, "none below 0"),
+        ({"seeds": (-1,)}, "seeds is -1: expected 0 or more"),
         ({"steps": 0}, "steps is 0: expected 1 or more"),
         ({"preferences": 2}, "preferences is 2: expected 3 or more"),
         ({"fixed_every": 0}, "fixed_every is 0"),
-        ({"alpha": 0.0}, "alpha is 0.0: expected a positive number"),
+        ({"alpha": 0.0}, "alpha is 0.0: expected a number above 0"),
         ({"reference": float("nan")}, "reference is nan"),
         ({"data": "multi_digit"}, "no data set 'multi_digit': did you mean"),
         ({"model": "mlp(hidden=())"}, "hidden is ()"),
@@ -217,8 +267,8 @@ def test_misuse_is_one_line_before_anything_runs(change, message):
     ],
 )
 def test_a_front_that_is_no_curve_is_refused(change, found, monkeypatch):
-    dataset = dataclasses.replace(pareto_front.load(TINY, None), **change)
-    monkeypatch.setattr(pareto_front, "load", lambda *_: dataset)
+    dataset = dataclasses.replace(front_run.load_dataset(TINY, None), **change)
+    monkeypatch.setattr(front_run, "load_dataset", lambda *_: dataset)
     with pytest.raises(UserError, match=f"^multi_digits has {found}: expected two"):
         pareto_front.prepare(small(), "pareto_front", None)
 
@@ -227,7 +277,7 @@ def test_losses_that_leave_the_numbers_say_what_to_change(tmp_path):
     hot = Optimizer(name="sgd", learning_rate=1e30)
     config = small(optimizer=hot, steps=20, scalarizations=("linear",))
     with pytest.raises(
-        UserError, match=r"^linear: the loss of task 'left' is .* lower"
+        UserError, match=r"the loss of task 'left' is .*\(linear, seed 0\): lower"
     ):
         run(config, tmp_path)
 
@@ -262,7 +312,7 @@ def test_hypervolume_is_the_share_of_a_square_that_is_dominated():
 
 
 def test_order_is_of_ranks_and_undefined_for_a_point():
-    front = pareto_front.preferences_inside(9)
+    front = models.preferences_inside(9)
     assert order(front, np.exp(-9 * front)) == -1
     assert order(front, front) == 1
     assert np.isnan(order(front[:1], front[:1]))
@@ -270,6 +320,6 @@ def test_order_is_of_ranks_and_undefined_for_a_point():
 
 
 def test_preferences_are_inside_and_the_fixed_ones_are_among_them():
-    front = pareto_front.preferences_inside(19)
+    front = models.preferences_inside(19)
     np.testing.assert_allclose(front.sum(axis=1), 1, rtol=1e-6)
     np.testing.assert_allclose(front[::3, 0], np.arange(0.05, 1, 0.15), rtol=1e-6)

@@ -1,23 +1,23 @@
 """Real data is learned: short runs of the experiments, on the user's data folder."""
 
 import dataclasses
-import importlib
 import json
 
 import numpy as np
 import pytest
 
-from experiments import calls
-from experiments.config import Optimizer
-from experiments.rep_mtl_multi_mnist import METHODS
-from experiments.runner import slug
+import mtopt
+from experiments.common.config import Optimizer
+from experiments.common.experiment import find_experiment
+from experiments.common.run_folder import folder_name
+from experiments.configurations.rep_mtl_multi_mnist import METHODS
 
 
 def train_all(name, data_dir, folder, **changes):
     """An experiment with one seed, into the folder."""
-    module = importlib.import_module(f"experiments.{name}")
-    config = dataclasses.replace(module.get_config(), **({"seeds": (0,)} | changes))
-    module.prepare(config, name, data_dir)(folder)
+    found = find_experiment(name)
+    config = dataclasses.replace(found.get_config(), **({"seeds": (0,)} | changes))
+    found.prepare(config, name, data_dir)(folder)
 
 
 def train(name, data_dir, folder, **changes):
@@ -29,7 +29,7 @@ def train(name, data_dir, folder, **changes):
 
 def read_losses(folder, method):
     """The training losses of a method at every step, one seed."""
-    (path,) = folder.glob(f"{slug(method)}/*/metrics.jsonl")
+    (path,) = folder.glob(f"{folder_name(method)}/*/metrics.jsonl")
     records = [json.loads(line) for line in path.read_text().splitlines()]
     return [list(r["loss"].values()) for r in records if r["split"] == "train"]
 
@@ -109,7 +109,7 @@ def test_cifar100_is_learned_by_all_20_tasks(data_dir, tmp_path):
 @pytest.mark.parametrize("num_tasks", [2, 16, 20])
 def test_rep_mtl_experiments_name_methods_that_build(num_tasks):
     for text in METHODS:
-        calls.build_method(text, num_tasks)
+        mtopt.method(text, num_tasks)
 
 
 @pytest.mark.parametrize(

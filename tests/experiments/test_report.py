@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from matplotlib import image
 
-from experiments import pictures
-from experiments.comparison import Comparison, MethodResult
-from experiments.table import table
+from experiments.common import pictures
+from experiments.common.results import Comparison, MethodResult
+from experiments.common.table import table
 from mtopt.errors import UserError
 
 NAN = float("nan")

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 from scipy.stats import friedmanchisquare
 
-from experiments import boosting_learners as learners
-from experiments import boosting_report as report
-from experiments import robust_boosting_real as real
-from experiments import robust_boosting_synthetic as synthetic
-from experiments.config import from_dict, to_dict
+from experiments.common.config import from_dict, to_dict
+from experiments.robust_boosting import learners, real, report, synthetic
+from experiments.robust_boosting.real.published import SOURCES
+from experiments.robust_boosting.synthetic.run import COUNTS
 from mtopt import boosting
-from mtopt.data.tables.boosting_scenarios import Rows
+from mtopt.data.tables.boosting_scenarios import Rows, scenario
 from mtopt.errors import UserError
 from mtopt.metrics.ranks import Ranking, critical_difference, ranking
 
@@ -90,8 +89,8 @@ def test_planted_outliers_are_found_and_told(synthetic_run):
 def test_the_scores_are_those_of_the_stored_predictions(synthetic_run):
     folder, results = synthetic_run
     with np.load(folder / "predictions.npz") as stored:
-        said = stored[f"{QUICK[1]}/said"]
-    draws = [synthetic.scenario(4, seed).test for seed in (0, 1)]
+        said = stored[f"{QUICK[1]}/predictions"]
+    draws = [scenario(4, seed).test for seed in (0, 1)]
     for repeat, draw in enumerate(draws):
         rows = draw.task >= 8
         apart = said[repeat, rows].astype(float) - draw.targets[rows]
@@ -151,7 +150,7 @@ def test_published_settings_give_the_published_score(name, data_dir, tmp_path):
     folder = tmp_path / "run"
     results = run(real, folder, data_dir, data=(name,), methods=(method,), seeds=(0,))
     entry = results["data"][name]["learners"][method]
-    measure = report.MEASURES[real.SOURCES[name].kind].names[0]
+    measure = report.MEASURES[SOURCES[name].kind].names[0]
     assert entry[measure][0] == pytest.approx(entry["published"], rel=0.02)
 
 
@@ -205,7 +204,7 @@ def test_a_search_takes_the_setting_that_predicts_best_what_is_held_out(tmp_path
         best = int(cost.argmin())
         assert found.counts[repeat].tolist() == [0, 0, tried[best]]
         said = stages(np.ones(60, np.float32))[best]
-        np.testing.assert_allclose(found.said[repeat], said, atol=1e-5)
+        np.testing.assert_allclose(found.predictions[repeat], said, atol=1e-5)
     assert len({*found.counts[:, 2]}) == 2  # or the test would show nothing
 
 
@@ -229,7 +228,7 @@ def test_a_shorter_last_block_is_a_stage_of_a_longer_one():
 
 
 def test_grids_are_the_papers():
-    built = learners.build(tuple(learners.LEARNERS), synthetic.COUNTS, 50)
+    built = learners.build(tuple(learners.LEARNERS), COUNTS, 50)
     sizes = {name: len(learners.fits(one.grid)) for name, one in built.items()}
     assert sizes == {
         "r_mtgb": 12,
@@ -242,7 +241,7 @@ def test_grids_are_the_papers():
     assert len({*tried}) == 48
     ((_, pooled),) = learners.fits(built["pooling"].grid)
     assert pooled == {(20, 0, 0): 19, (30, 0, 0): 29, (50, 0, 0): 49}
-    (given,) = learners.build(("r_mtgb(num_shared=7)",), synthetic.COUNTS, 50).values()
+    (given,) = learners.build(("r_mtgb(num_shared=7)",), COUNTS, 50).values()
     assert given.grid[0] == (7,)
     assert given.counts == (7, 50, 0)
 
@@ -263,8 +262,8 @@ def test_folds_are_fifths_of_every_task():
         (synthetic, {"kind": "ranking"}, "kind is 'ranking'"),
         (synthetic, {"repeats": 0}, "repeats is 0: expected 1 or more"),
         (synthetic, {"learning_rate": 0.0}, "learning_rate is 0.0"),
-        (synthetic, {"methods": ()}, "methods is (): expected one learner"),
-        (synthetic, {"methods": ("stl", "stl")}, "expected every learner once"),
+        (synthetic, {"methods": ()}, "methods is (): expected 1 or more entries"),
+        (synthetic, {"methods": ("stl", "stl")}, "expected no entry twice"),
         (synthetic, {"methods": ("r_mtbg",)}, "did you mean 'r_mtgb'"),
         (synthetic, {"methods": ("stl(num_shared=3)",)}, "no option 'num_shared'"),
         (synthetic, {"methods": ("stl(num_task_specific=0)",)}, "no block has"),
@@ -283,9 +282,9 @@ def test_misuse_is_one_line_before_anything_runs(module, changes, message):
     [
         ({}, "has no NAME/data.npz: expected one of school, computer"),
         ({"data": ("school",)}, "school/data.npz: expected an .npz file"),
-        ({"data": ("scool",)}, "no data set 'scool': did you mean 'school'?"),
-        ({"data": ()}, "data is (): expected names"),
-        ({"seeds": ()}, "seeds is (): expected one at least"),
+        ({"data": ("scool",)}, "data is 'scool': did you mean 'school'?"),
+        ({"data": ()}, "data is (): expected 1 or more entries"),
+        ({"seeds": ()}, "seeds is (): expected 1 or more entries"),
         ({"learning_rate": -1.0}, "learning_rate is -1.0"),
     ],
 )

@@ -7,13 +7,17 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import toy, toy_report
-from experiments.config import Optimizer, from_dict, to_dict
+from experiments import toy
+from experiments.common.config import Optimizer, from_dict, to_dict
+from experiments.toy import config as toy_config
+from experiments.toy import report
+from experiments.toy import run as toy_run
 from mtopt.data.toy import STARTS, pareto_front
 from mtopt.errors import UserError
 
 INITS = STARTS["nash_mtl"]
 FILES = ["results.json", "table.txt", "toy.png", "trajectories.npz"]
+FOLDERS = ["equal_weighting", "mgda"]
 
 
 def trajectories(folder):
@@ -22,7 +26,9 @@ def trajectories(folder):
 
 
 def small(**changes):
-    config = toy.Config(("equal_weighting", "mgda"), steps=25, log_every=10)
+    config = toy_config.Config(
+        methods=("equal_weighting", "mgda"), steps=25, log_every=10
+    )
     return dataclasses.replace(config, **changes)
 
 
@@ -32,7 +38,7 @@ def run(config, folder):
 
 def test_a_run_leaves_trajectories_results_a_table_and_a_picture(tmp_path, capsys):
     run(small(), tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == FILES
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(FILES + FOLDERS)
     assert (tmp_path / "toy.png").read_bytes().startswith(b"\x89PNG")
     stored = trajectories(tmp_path)
     results = json.loads((tmp_path / "results.json").read_text())
@@ -59,13 +65,38 @@ def test_finished_methods_are_read_again_and_the_others_run(tmp_path, monkeypatc
     run(small(methods=("mgda",)), tmp_path)
     before = trajectories(tmp_path)["mgda"]
     ran = []
-    original = toy._run
+    original = toy_run.trajectories
     monkeypatch.setattr(
-        toy, "_run", lambda text, *rest: ran.append(text) or original(text, *rest)
+        toy_run,
+        "trajectories",
+        lambda text, *rest: ran.append(text) or original(text, *rest),
     )
     run(small(), tmp_path)
     assert ran == ["equal_weighting"]
     np.testing.assert_array_equal(trajectories(tmp_path)["mgda"], before)
+
+
+def test_a_run_stopped_in_the_middle_goes_on_to_the_same_points(tmp_path, monkeypatch):
+    config = small(methods=("mgda",), checkpoint_every=10)
+    for name in ("whole", "cut"):
+        (tmp_path / name).mkdir()
+    run(config, tmp_path / "whole")
+    original = toy_run._check_finite
+
+    def stop(points, names, step):
+        original(points, names, step)
+        if step == 20:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(toy_run, "_check_finite", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(config, tmp_path / "cut")
+    assert not (tmp_path / "cut" / "trajectories.npz").exists()
+    run(config, tmp_path / "cut")
+    one, other = (trajectories(tmp_path / name)["mgda"] for name in ("whole", "cut"))
+    np.testing.assert_array_equal(one, other)
+    assert (np.abs(np.diff(one, axis=1)).max(axis=(0, 2)) > 0).all()
 
 
 def test_the_scale_of_the_first_loss_decides_where_its_gradient_leads(tmp_path):
@@ -84,13 +115,13 @@ def test_the_scale_of_the_first_loss_decides_where_its_gradient_leads(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"scale": 0.0}, "scale is 0.0: expected a positive number"),
+        ({"scale": 0.0}, "scale is 0.0: expected a number above 0"),
         ({"scale": float("nan")}, "scale is nan"),
         ({"scale": float("inf")}, "scale is inf"),
         ({"steps": 0}, "steps is 0: expected 1 or more"),
         ({"log_every": 0}, "log_every is 0"),
-        ({"methods": ()}, "methods is empty"),
-        ({"methods": ("mgda", "mgda")}, "methods has an entry twice"),
+        ({"methods": ()}, "methods is (): expected 1 or more entries"),
+        ({"methods": ("mgda", "mgda")}, "expected no entry twice"),
         ({"methods": ("mdga",)}, "did you mean 'mgda'?"),
         ({"methods": ("single_task(task=2)",)}, "task is 2"),
         ({"optimizer": Optimizer(learning_rate=0.0)}, "learning_rate is 0.0"),
@@ -105,7 +136,7 @@ def test_misuse_is_one_line_before_anything_runs(change, message):
 
 def test_a_step_that_leaves_the_plane_says_what_to_change(tmp_path):
     hot = Optimizer(name="sgd", learning_rate=1e300)
-    with pytest.raises(UserError, match=r"^equal_weighting from \(-8.5, 7.5\) is at"):
+    with pytest.raises(UserError, match=r"\(equal_weighting from \(-8.5, 7.5\)\)"):
         run(small(optimizer=hot), tmp_path)
 
 
@@ -117,16 +148,16 @@ def test_the_configuration_survives_its_json():
 
 def test_on_the_front_means_near_one_of_its_points():
     front, _ = pareto_front(7)
-    assert toy_report.on_front(front).all()
-    assert not toy_report.on_front(front + np.array([0.0, 0.06])).any()
+    assert report.on_front(front).all()
+    assert not report.on_front(front + np.array([0.0, 0.06])).any()
     beyond = front[[0, -1]] + np.array([[-0.06, 0.0], [0.06, 0.0]])
-    assert not toy_report.on_front(beyond).any()
+    assert not report.on_front(beyond).any()
 
 
 def test_losses_of_the_table_are_those_of_the_problem():
     points = np.array([[0.0, -8.0], [7.0, -8.0]])
     with jax.enable_x64(True):
-        scaled, full = (toy_report.losses(points, scale) for scale in (0.1, 1.0))
+        scaled, full = (report.losses(points, scale) for scale in (0.1, 1.0))
     np.testing.assert_allclose(scaled[:, 0], 0.1 * full[:, 0], rtol=1e-12)
     np.testing.assert_allclose(scaled[:, 1], full[:, 1], rtol=1e-12)
     # In the middle of the lower half-plane both quadratics are the same.
@@ -136,8 +167,8 @@ def test_losses_of_the_table_are_those_of_the_problem():
 def test_more_methods_than_panels_in_a_row_are_drawn(tmp_path):
     points = np.array(INITS)[:, None].repeat(2, axis=1)
     many = {f"method {i}": points + 0.1 * i for i in range(4)}
-    result = toy_report.Trajectories("toy", 0.1, 1, many)
-    toy_report.picture(result, tmp_path / "toy.png")
+    result = report.Trajectories("toy", 0.1, 1, many)
+    report.picture(result, tmp_path / "toy.png")
     assert (tmp_path / "toy.png").stat().st_size > 10_000
-    lines = toy_report.table(result).splitlines()
+    lines = report.table(result).splitlines()
     assert [line for line in lines if line.startswith("method")] == list(many)

@@ -17,12 +17,12 @@ from mtopt.models import MODELS
 from mtopt.training import tensorboard
 from mtopt.training.checkpoint import Checkpoints
 from mtopt.training.conflicts import gradient_conflicts
-from mtopt.training.fit import FitSchedule, fit, read_result
-from mtopt.training.loop import Schedule, read_per_task, train
+from mtopt.training.fit import FitOptions, fit, read_result
+from mtopt.training.loop import LoopOptions, read_per_task, train
 from mtopt.training.program import separate_program, shared_program
 from mtopt.training.writer import MetricWriter, read_records
 
-SCHEDULE = FitSchedule(
+SCHEDULE = FitOptions(
     steps=40, batch_size=16, eval_every=10, log_every=5, checkpoint_every=10
 )
 
@@ -123,8 +123,8 @@ def test_a_resumed_run_equals_an_unbroken_one_bit_for_bit(tmp_path, stop, separa
     assert read_result(tmp_path / "broken") is None
     resumed = run(tmp_path / "broken")
     for one, other in zip(
-        jax.tree.leaves((unbroken.state, unbroken.chosen)),
-        jax.tree.leaves((resumed.state, resumed.chosen)),
+        jax.tree.leaves((unbroken.state, unbroken.best)),
+        jax.tree.leaves((resumed.state, resumed.best)),
         strict=True,
     ):
         if jax.dtypes.issubdtype(one.dtype, jax.dtypes.prng_key):
@@ -173,6 +173,18 @@ def test_a_checkpoint_cut_short_is_passed_over_or_named(tmp_path):
         )
 
 
+def test_numbers_of_64_bits_come_back_whole(tmp_path):
+    with jax.enable_x64(True):
+        tree = {"w": jnp.arange(3.0) / 3, "step": jnp.array(2**40)}
+        with Checkpoints(tmp_path) as checkpoints:
+            checkpoints.save(1, tree)
+            stored = checkpoints.load(1, jax.tree.map(jnp.zeros_like, tree))
+    for one, other in zip(*map(jax.tree.leaves, (tree, stored)), strict=True):
+        assert isinstance(other, jax.Array)
+        assert other.dtype == one.dtype
+        np.testing.assert_array_equal(other, one)
+
+
 def test_a_checkpoint_of_another_model_is_named(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(1, {"w": jnp.zeros(3)})
@@ -191,8 +203,8 @@ def test_the_model_is_chosen_on_validation_not_at_the_end(tmp_path):
     curves = read_result(tmp_path)
     mean = curves["validation"].mean(axis=2)
     best = curves["step"][mean.argmax(axis=1)]
-    assert result.chosen.step.tolist() == best.tolist()
-    np.testing.assert_allclose(result.chosen.score, mean.max(axis=1), rtol=1e-6)
+    assert result.best.step.tolist() == best.tolist()
+    np.testing.assert_allclose(result.best.score, mean.max(axis=1), rtol=1e-6)
 
 
 def test_single_task_models_are_chosen_task_by_task(tmp_path):
@@ -202,7 +214,7 @@ def test_single_task_models_are_chosen_task_by_task(tmp_path):
     result = fit(built, data, schedule, tmp_path, seeds=(0, 1))
     curves = read_result(tmp_path)
     best = curves["step"][curves["validation"].argmax(axis=1)]
-    assert result.chosen.step.tolist() == best.tolist()
+    assert result.best.step.tolist() == best.tolist()
 
 
 def test_single_task_models_know_nothing_of_each_other(tmp_path):
@@ -291,7 +303,7 @@ def test_records_keep_what_is_whole_and_drop_half_a_line(tmp_path):
 def test_a_schedule_without_steps_is_an_error(field):
     values = {"steps": 1, "batch_size": 1, "eval_every": 1, "log_every": 1}
     with pytest.raises(mtopt.UserError, match=f"{field} is 0"):
-        FitSchedule(**(values | {"checkpoint_every": 1, field: 0}))
+        FitOptions(**(values | {"checkpoint_every": 1, field: 0}))
 
 
 def test_what_is_measured_stands_in_the_records_and_changes_nothing(tmp_path):
@@ -305,7 +317,7 @@ def test_what_is_measured_stands_in_the_records_and_changes_nothing(tmp_path):
         return train(
             built,
             lambda start: data.train.batches(16, seeds=(0, 1), start=start),
-            Schedule(steps=6, log_every=2, checkpoint_every=6),
+            LoopOptions(steps=6, log_every=2, checkpoint_every=6),
             tmp_path / folder,
             tasks=data.tasks,
             seeds=(0, 1),

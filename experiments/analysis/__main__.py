@@ -1,0 +1,57 @@
+"""What trained models are like: sharpness, conflicts and spectra of a finished run."""
+
+import pathlib
+
+from absl import flags
+
+from mtopt.errors import UserError
+from mtopt.training.writer import write_json
+
+from ..common.command import DATA_DIR, command, start
+from . import pictures
+from .config import AnalysisConfig
+from .report import summary, table
+from .run import analyze
+
+flags.DEFINE_string("run", None, "The folder of a finished run.")
+flags.DEFINE_float("rho", 0.05, "The radius of the ball that sharpness is measured in.")
+flags.DEFINE_bool("adaptive", False, "Measure parameters in units of their own size.")
+flags.DEFINE_integer("points", 21, "Points along each axis of the loss landscape.")
+flags.DEFINE_integer("samples", 1024, "Test samples for sharpness and landscape.")
+flags.DEFINE_integer("seed", 0, "Of the directions and the choice of samples.")
+flags.declare_key_flag("data_dir")
+FLAGS = flags.FLAGS
+
+PICTURES = {
+    "landscape.png": pictures.landscape,
+    "slice.png": pictures.slices,
+    "alphas.png": pictures.alphas,
+}
+
+
+@command
+def main(argv: list[str]) -> None:
+    """Checks everything, then measures, then writes."""
+    del argv
+    if FLAGS.run is None:
+        raise UserError(
+            "no --run: expected --run=FOLDER, the folder of a finished run, whose "
+            "experiment and methods are stored in it"
+        )
+    config = AnalysisConfig(
+        FLAGS.rho, FLAGS.adaptive, FLAGS.points, FLAGS.samples, FLAGS.seed
+    )
+    folder = pathlib.Path(FLAGS.run)
+    own_data = pathlib.Path(FLAGS.data_dir) if DATA_DIR.present else None
+    found = analyze(folder, config, own_data)
+    write_json(folder / "analysis.json", summary(found))
+    for name, draw in PICTURES.items():
+        draw(found, folder / name)
+    print(f"\n{table(found)}\n")
+    for name in PICTURES:
+        print(f"picture  {folder / name}")
+    print(f"numbers  {folder / 'analysis.json'}")
+
+
+if __name__ == "__main__":
+    start(main)

@@ -1,0 +1,131 @@
+"""Measures trained models: loss, sharpness, conflicts, planes and spectra."""
+
+import functools
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import mtopt
+from mtopt import analysis
+from mtopt.data.dataset import Dataset
+from mtopt.models import Model
+from mtopt.models.heads import per_sample_loss
+
+from .config import AnalysisConfig
+from .report import CONFLICT_BATCHES, Measured
+
+
+def evaluation_tasks(model: Model, kind: str) -> mtopt.Tasks:
+    """The tasks of a model in evaluation form: running statistics, no dropout.
+
+    Args:
+      model: the model.
+      kind: of its labels, an entry of :data:`mtopt.models.heads.LOSSES`.
+    """
+    x_axis = model.tasks.x_axis
+
+    def encode(shared, x, key, model_state):
+        del key
+        return (shared, x, model_state), model_state
+
+    def head_loss(head, inputs, targets, mask, key):
+        del key
+        shared, x, model_state = inputs
+        own, x_own = jax.tree.map(lambda leaf: leaf[None], (head, x))
+        params = {"shared": shared, "tasks": mtopt.PerTask(own, ("task",))}
+        outputs = model.predict(params, model_state, x if x_axis is None else x_own)
+        return mtopt.masked_mean(per_sample_loss(outputs[0], targets, kind), mask)
+
+    return mtopt.Tasks(
+        model.tasks.names, encode, head_loss, x_axis=x_axis, stateful=True
+    )
+
+
+def make_measure(
+    config: AnalysisConfig,
+    batch_size: int,
+    dataset: Dataset,
+    model: Model,
+    sample: mtopt.Batch,
+    offsets: jax.Array,
+) -> Callable[[str, list[tuple[Any, Any]]], Measured]:
+    """The function that measures a method from its models, parameters and states.
+
+    Args:
+      config: how.
+      batch_size: of the batches in which gradients conflict.
+      dataset: on which test data.
+      model: what was trained.
+      sample: for sharpness and landscape.
+      offsets: along the axes of the plane.
+    """
+    tasks = evaluation_tasks(model, dataset.kind)
+    first_key, second_key, unused = jax.random.split(jax.random.key(config.seed), 3)
+
+    def problem(batch, model_state):
+        return tasks.problem(batch, unused, model_state)
+
+    @jax.jit
+    def losses(params, model_state, batch):
+        return problem(batch, model_state).losses(params)
+
+    @jax.jit
+    def cosines(params, model_state, batch):
+        _, grads = problem(batch, model_state).losses_and_grads(params)
+        return analysis.cosines(grads["shared"])
+
+    @jax.jit
+    def rise(params, model_state):
+        return analysis.sharpness(
+            problem(sample, model_state),
+            params,
+            rho=config.rho,
+            adaptive=config.adaptive,
+            passes="map",
+        )
+
+    @jax.jit
+    def surface(params, model_state, betas):
+        directions = (
+            analysis.filter_normalized_direction(first_key, params),
+            analysis.filter_normalized_direction(second_key, params),
+        )
+        own = problem(sample, model_state)
+        return analysis.plane(own.losses, params, directions, offsets, betas)
+
+    def test_loss(pair):
+        total = count = np.zeros(len(dataset.tasks))
+        for batch in dataset.test.in_order(1024):
+            labels = np.asarray(batch.mask).sum(axis=1)
+            total = total + np.asarray(losses(*pair, batch), float) * labels
+            count = count + labels
+        return total / np.where(count, count, np.nan)
+
+    def conflict(pair):
+        drawn = dataset.test.batches(batch_size, seeds=(config.seed,))
+        batches = [
+            jax.tree.map(lambda leaf: leaf[0], batch)
+            for batch in itertools.islice(drawn, CONFLICT_BATCHES)
+        ]
+        every = jnp.stack([cosines(*pair, batch) for batch in batches])
+        return float(analysis.conflict_share(every))
+
+    def measure(text, pairs):
+        layers = [analysis.layer_alphas(params) for params, _ in pairs]
+        line = functools.partial(surface, betas=jnp.zeros(1))
+        return Measured(
+            name=text,
+            loss=np.stack([test_loss(pair) for pair in pairs]),
+            sharpness=np.stack([np.asarray(rise(*pair)) for pair in pairs]),
+            conflict=np.array([conflict(pair) for pair in pairs]),
+            layers=tuple(row.name for row in layers[0]),
+            alphas=np.array([[row.alpha for row in rows] for rows in layers]),
+            lines=np.stack([np.asarray(line(*pair))[:, 0] for pair in pairs]),
+            surface=np.asarray(surface(*pairs[0], betas=offsets)),
+        )
+
+    return measure

@@ -1,0 +1,1 @@
+"""What the library costs, and the table of its methods."""

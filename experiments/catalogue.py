@@ -1,0 +1,74 @@
+"""All that the command line can name: a line for each, with its options."""
+
+import ast
+import inspect
+import pathlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from .common.experiment import CONFIGURATIONS, EXPERIMENTS, PROJECTS, ROOT
+
+
+def catalogue() -> str:
+    """Experiments, methods, transformations, wrappers, data sets and models.
+
+    Example:
+      >>> lines = catalogue().splitlines()
+      >>> [line for line in lines if not line.startswith(" ") and line]
+      ['experiments', 'methods', 'transformations', 'wrappers', 'data sets', 'models']
+    """
+    from mtopt.data import DATASETS
+    from mtopt.methods import METHODS
+    from mtopt.models import MODELS
+    from mtopt.transforms import TRANSFORMS
+    from mtopt.wrappers import WRAPPERS
+
+    sections = {
+        "experiments": {name: _experiment_summary(name) for name in EXPERIMENTS},
+        "methods": _calls(METHODS),
+        "transformations": _calls(TRANSFORMS),
+        "wrappers": _calls(WRAPPERS),
+        "data sets": _calls(DATASETS),
+        "models": _calls(MODELS),
+    }
+    lines = []
+    for title, entries in sections.items():
+        lines += [title, *(f"  {call}  {what}" for call, what in entries.items()), ""]
+    return "\n".join(lines).rstrip()
+
+
+def summary_of(path: pathlib.Path) -> str:
+    """The first line of a file's docstring, read without importing it."""
+    doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    return (doc or "").split("\n")[0]
+
+
+def _experiment_summary(name: str) -> str:
+    if name in CONFIGURATIONS:
+        return summary_of(ROOT / "configurations" / f"{name}.py")
+    return summary_of(ROOT.joinpath(*PROJECTS[name].split("."), "__init__.py"))
+
+
+def _calls(registry: Mapping[str, Callable[..., Any]]) -> dict[str, str]:
+    """``name(option=default)`` of every entry, and what it is."""
+    return {
+        f"{name}({', '.join(_options(function))})": (
+            inspect.getdoc(function) or ""
+        ).split("\n")[0]
+        for name, function in registry.items()
+    }
+
+
+def _options(function: Callable[..., Any]) -> Iterator[str]:
+    """The options a text can set: keyword-only ones, and a path."""
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind is not parameter.KEYWORD_ONLY and name != "path":
+            continue
+        if name in GIVEN:
+            continue
+        default = parameter.default
+        yield name if default is parameter.empty else f"{name}={default!r}"
+
+
+GIVEN = ("names", "kind", "outputs", "x_axis", "dtype")
+"""Options of a model that the data set answers."""

@@ -1,0 +1,1 @@
+"""What experiments share: configuration, building, running, tables and pictures."""

@@ -1,0 +1,115 @@
+"""What a configuration names, built: its data set, its model, its methods."""
+
+import inspect
+import pathlib
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from mtopt.data import DATASETS
+from mtopt.data.dataset import Dataset
+from mtopt.errors import UserError
+from mtopt.grammar import CallText, MethodText, Registry
+from mtopt.models import MODELS, Model
+
+from .config import Config
+
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+
+def load_dataset(
+    text: str, data_dir: pathlib.Path | None, registry: Registry = DATASETS
+) -> Any:
+    """The data set that ``text`` names, with files looked up in ``data_dir``.
+
+    Args:
+      text: as ``name(option=value)``.
+      data_dir: the user's folder of data sets.
+      registry: name to loader.
+
+    Raises:
+      UserError: for an unknown data set, or one that can't be read.
+    """
+    call = CallText.parse("data set", text, registry)
+    places = {}
+    if "folder" in inspect.signature(call.function).parameters and data_dir:
+        places["folder"] = data_dir / call.options.get("folder", "")
+    if "path" in call.options:
+        places["path"] = (data_dir or pathlib.Path()) / call.options["path"]
+        if not places["path"].exists():
+            raise UserError(
+                f"no file {places['path']}: expected it in --data_dir (or the variable "
+                f"MTOPT_DATA_DIR), which is {data_dir or 'not set'}"
+            )
+    return call.build(**places)
+
+
+def make_model(
+    text: str, dataset: Dataset, names: tuple[str, ...], dtype: str = "float32"
+) -> Model:
+    """The model that ``text`` names, for some tasks of the data set.
+
+    Args:
+      text: as ``name(option=value)``.
+      dataset: whose inputs and labels it is for.
+      names: of the tasks.
+      dtype: of its arithmetic, a key of :data:`DTYPES`.
+
+    Raises:
+      UserError: for an unknown model, or one that does not fit the data.
+    """
+    first = next(dataset.train.in_order(1))
+    shape = np.shape(first.x)[1 if dataset.x_axis is None else 2 :]
+    of_the_data: dict[str, Any] = {
+        "names": names,
+        "kind": dataset.kind,
+        "outputs": dataset.outputs,
+        "x_axis": dataset.x_axis,
+        "dtype": DTYPES[dtype],
+    }
+    call = CallText.parse("model", text, MODELS, arguments=1, given=(*of_the_data,))
+    return call.build(shape, **of_the_data)
+
+
+def parse_methods(
+    texts: tuple[str, ...], known: tuple[str, ...] = ()
+) -> dict[str, MethodText]:
+    """Text to method, all read and checked; see :meth:`mtopt.grammar.MethodText.parse`.
+
+    Raises:
+      UserError: for the first text that can't be a method.
+    """
+    return {text: MethodText.parse(text, known) for text in texts}
+
+
+def parse_compared_methods(config: Config) -> dict[str, MethodText]:
+    """The methods of a comparison, whose runs know how many steps make an epoch.
+
+    Raises:
+      UserError: for the first text that can't be a method.
+    """
+    return parse_methods(config.methods, ("steps_per_epoch",))
+
+
+def make_aggregators(
+    methods: dict[str, MethodText], dataset: Dataset, batch_size: int
+) -> dict[str, optax.GradientTransformationExtraArgs]:
+    """The methods of :func:`parse_compared_methods` for the tasks of a data set.
+
+    Raises:
+      UserError: for a value that an option can't have.
+    """
+    num_tasks = len(dataset.tasks)
+    samples = batch_size * (1 if dataset.x_axis is None else num_tasks)
+    epoch = max(1, round(dataset.train.size / samples))
+    return {
+        text: method.build(num_tasks, steps_per_epoch=epoch)
+        for text, method in methods.items()
+    }
+
+
+def seed_stacks(seeds: tuple[int, ...], stack_seeds: bool) -> list[tuple[int, ...]]:
+    """The seeds that run as one program, stack by stack."""
+    return [seeds] if stack_seeds else [(seed,) for seed in seeds]

@@ -1,0 +1,80 @@
+"""What an experiment is, and where to find the one that a name means."""
+
+import dataclasses
+import importlib
+import pathlib
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
+
+from mtopt.errors import UserError, nearest
+
+ROOT = pathlib.Path(__file__).parent.parent
+PACKAGE = __name__.rsplit(".", 2)[0]
+
+Job = Callable[[pathlib.Path], None]
+"""Called with the folder of a run: does what is not finished there yet."""
+
+
+@runtime_checkable
+class Experiment(Protocol):
+    """What the command line asks of an experiment; a project's package is one."""
+
+    @property
+    def get_config(self) -> Callable[[], Any]:
+        """``() -> configuration``, every field of which the command line can set."""
+        ...
+
+    @property
+    def prepare(self) -> Callable[[Any, str, pathlib.Path | None], Job]:
+        """``(configuration, name, data_dir) -> job``.
+
+        It checks and builds all that the job needs without touching a file, and raises
+        :class:`mtopt.UserError` for anything that can't be run.
+        """
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class ConfiguredComparison:
+    """An experiment that is a configuration alone, run by ``common.runner``."""
+
+    get_config: Callable[[], Any]
+    prepare: Callable[[Any, str, pathlib.Path | None], Job]
+
+
+CONFIGURATIONS = tuple(
+    sorted(
+        path.stem
+        for path in (ROOT / "configurations").glob("*.py")
+        if path.stem != "__init__"
+    )
+)
+PROJECTS = {
+    "outlier_tasks": "outlier_tasks",
+    "pareto_front": "pareto_front",
+    "pareto_gnn": "pareto_gnn",
+    "robust_boosting_real": "robust_boosting.real",
+    "robust_boosting_synthetic": "robust_boosting.synthetic",
+    "toy": "toy",
+}
+"""Name to the package that is the experiment."""
+
+EXPERIMENTS = tuple(sorted((*CONFIGURATIONS, *PROJECTS)))
+"""The names of all experiments."""
+
+
+def find_experiment(name: str) -> Experiment:
+    """The experiment of a name, imported.
+
+    Raises:
+      UserError: for an unknown name.
+    """
+    if name in PROJECTS:
+        package: Any = importlib.import_module(f"{PACKAGE}.{PROJECTS[name]}")
+        return package
+    if name not in CONFIGURATIONS:
+        raise UserError(f"no experiment {name!r}: {nearest(name, EXPERIMENTS)}")
+    from .runner import prepare
+
+    module = importlib.import_module(f"{PACKAGE}.configurations.{name}")
+    return ConfiguredComparison(module.get_config, prepare)

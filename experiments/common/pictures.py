@@ -1,0 +1,322 @@
+"""A comparison of methods as two pictures: test results, learning curves."""
+
+import dataclasses
+import itertools
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from mtopt import metrics
+
+from .results import (
+    Comparison,
+    MethodResult,
+    seed_count,
+    tasks_measured,
+    title,
+)
+
+MAX_TASK_PANELS = 4
+MAX_COLOURED = 12  # methods that can be told apart by colour and marker
+
+# Okabe and Ito's palette for colour-blind readers, without its yellow, which is too
+# light for lines; black and grey are left to the single-task models.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKERS = ("o", "s", "D", "^", "v", "<", ">")
+LINES = ("-", "-.", ":")  # the second and third time round the colours
+SINGLE_TASK = "#555555"
+OTHERS = "#cccccc"
+INK = "#222222"
+
+Style = dict[str, Any]  # keyword arguments of matplotlib
+
+
+def scatter(comparison: Comparison, path: str | os.PathLike[str]) -> None:
+    """Draws the primary test metric of every method, against the single-task models.
+
+    Two tasks and up to 12 methods: one against the other, each seed a dot, the mean a
+    large marker with its standard deviation. Else: one line a method, each task a dot
+    (its mean over seeds), the mean of tasks a large marker with its standard deviation.
+    Dashed lines are the means of the single-task models.
+
+    Args:
+      comparison: the results; what is nan or infinite is not drawn.
+      path: the PNG file to write.
+    """
+    few = len(comparison.methods) <= MAX_COLOURED
+    draw = _plane if few and len(comparison.task_names) == 2 else _strips
+    save(draw(comparison), path)
+
+
+def curves(comparison: Comparison, path: str | os.PathLike[str]) -> None:
+    """Draws the primary validation metric against the training step.
+
+    One panel a task, or a single one with the mean of tasks where there are more than
+    4. Lines are means over seeds, shades reach from the lowest to the highest seed. Of
+    more than 12 methods, those that end best have colours and names, the others are
+    grey.
+
+    Args:
+      comparison: the results; methods without curves are left out, as are points that
+        are nan or infinite.
+      path: the PNG file to write.
+    """
+    names = [*comparison.task_names]
+    drawn = [(r, s) for r, s in _styled(comparison) if r.curves]
+    values = [_finite(result.curves["validation"]) for result, _ in drawn]
+    if len(names) > MAX_TASK_PANELS:
+        names = [f"mean of {len(names)} tasks"]
+        values = [
+            v[..., tasks_measured(values)].mean(-1, keepdims=True) for v in values
+        ]
+    drawn = _foremost(drawn, values, comparison.higher_is_better[0])
+    rows = 2 if len(names) == 4 else 1
+    columns = len(names) // rows
+    figure = Figure(figsize=(2 + 4 * columns, 0.6 + 3.2 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, sharex=True, squeeze=False).ravel()
+    for k, (panel, name) in enumerate(zip(panels, names, strict=True)):
+        for (result, style), value in zip(drawn, values, strict=True):
+            _curve(panel, result.curves["step"], value[..., k], style)
+        tidy(panel)
+        panel.set_ylim(_limits([value[..., k] for value in values]))
+        panel.set_title(name, loc="left", fontsize=10, color=INK)
+        if k >= len(names) - columns:
+            panel.set_xlabel("step")
+        if k % columns == 0:
+            panel.set_ylabel(f"validation {comparison.metric_names[0]}")
+    what = f"validation {comparison.metric_names[0]}, mean and range over"
+    _head_and_legend(
+        figure, f"{comparison.experiment}: {what} {seed_count(comparison)}", drawn
+    )
+    save(figure, path)
+
+
+def _plane(comparison: Comparison) -> Figure:
+    """Two tasks: one against the other."""
+    figure = Figure(figsize=(7.2, 4.8), layout="constrained")
+    axes = figure.subplots()
+    for result, style in _styled(comparison):
+        seeds = _finite(result.metrics[..., 0])
+        (x, y), (dx, dy) = metrics.mean_and_spread(seeds, axis=0)
+        if result is comparison.baseline:
+            axes.axvline(x, **_line(style))
+            axes.axhline(y, **_line(style))
+            continue
+        axes.plot(*seeds.T, **_dots(style))
+        axes.errorbar(x, y, xerr=dx, yerr=dy, **_mean(style))
+    tidy(axes)
+    axes.margins(0.12)
+    axes.locator_params(axis="x", nbins=5)  # accuracies have long tick labels
+    metric = comparison.metric_names[0]
+    first, second = comparison.task_names
+    axes.set(xlabel=f"{first}: test {metric}", ylabel=f"{second}: test {metric}")
+    _better(axes, comparison.higher_is_better[0], diagonal=True)
+    _head_and_legend(figure, title(comparison), _styled(comparison))
+    return figure
+
+
+def _strips(comparison: Comparison) -> Figure:
+    """Any number of tasks: one line a method."""
+    styled = _styled(comparison)
+    primary = [_finite(result.metrics[..., 0]) for result, _ in styled]
+    measured = tasks_measured(primary)
+    figure = Figure(figsize=(7.2, 1.2 + 0.42 * len(styled)), layout="constrained")
+    axes = figure.subplots()
+    for row, ((result, style), seeds) in enumerate(zip(styled, primary, strict=True)):
+        tasks, _ = metrics.mean_and_spread(seeds, axis=0)
+        mean, spread = metrics.mean_and_spread(seeds[:, measured].mean(1), axis=0)
+        # Multiples of the golden ratio: even, and neighbours far apart.
+        offsets = (np.arange(len(tasks)) * 0.618 % 1 - 0.5) * 0.5
+        axes.plot(tasks, row + offsets, **_dots(style))
+        axes.errorbar(mean, row, xerr=spread, **_mean(style))
+        if result is comparison.baseline:
+            axes.axvline(float(mean), **_line(style))
+    tidy(axes)
+    make_room(figure, [result.name for result, _ in styled])
+    axes.grid(visible=False, axis="y")
+    axes.set_yticks(range(len(styled)), [result.name for result, _ in styled])
+    axes.set_ylim(len(styled) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel(f"test {comparison.metric_names[0]}, one dot a task")
+    _better(axes, comparison.higher_is_better[0], diagonal=False)
+    _head_and_legend(figure, title(comparison), [])
+    return figure
+
+
+def _styled(comparison: Comparison) -> list[tuple[MethodResult, Style]]:
+    """Every row with its colour and marker; the same in all pictures."""
+    styles = [style_of(i) for i in range(len(comparison.methods))]
+    if comparison.baseline is not None:
+        styles.insert(0, {"color": SINGLE_TASK, "marker": "", "linestyle": "--"})
+    return list(zip(comparison.results, styles, strict=True))
+
+
+def style_of(i: int) -> Style:
+    """The colour and marker of the i-th method."""
+    return {
+        "color": COLOURS[i % len(COLOURS)],
+        "marker": MARKERS[i % len(MARKERS)],
+        "linestyle": LINES[i // len(COLOURS) % len(LINES)],
+    }
+
+
+def _foremost(
+    drawn: list[tuple[MethodResult, Style]], values: list[np.ndarray], higher: bool
+) -> list[tuple[MethodResult, Style]]:
+    """The same rows, methods that do not end among the best ones in grey."""
+    sign = 1 if higher else -1
+
+    def score(value):
+        last = value[:, -1]
+        return -np.inf if np.isnan(last).all() else sign * float(np.nanmean(last))
+
+    ends = np.array([score(value) for value in values])
+    best = set(np.argsort(ends)[::-1][:MAX_COLOURED].tolist())
+    styles = itertools.count()
+
+    def restyled(i, style):
+        if style["color"] == SINGLE_TASK:
+            return style
+        if i not in best:
+            return {"color": OTHERS, "marker": "", "linestyle": "-", "zorder": 1}
+        return style_of(next(styles))
+
+    if len(drawn) <= MAX_COLOURED:
+        return drawn
+    return [(result, restyled(i, style)) for i, (result, style) in enumerate(drawn)]
+
+
+def _curve(axes: Axes, step: np.ndarray, seeds: np.ndarray, style: Style) -> None:
+    """A line of means with its marker at the last point, and a shade over the seeds."""
+    mean, _ = metrics.mean_and_spread(seeds, axis=0)
+    lowest, highest = np.fmin.reduce(seeds), np.fmax.reduce(seeds)
+    axes.fill_between(step, lowest, highest, color=style["color"], alpha=0.15, lw=0)
+    axes.plot(step, mean, lw=1.6, ms=5, markevery=[len(step) - 1], **style)
+
+
+def _limits(values: list[np.ndarray]) -> tuple[float, float] | None:
+    """The range to show of learning curves, without the first steps that flatten it.
+
+    It reaches 1.5 interquartile ranges beyond the quartiles, as a box plot does, and to
+    wherever a curve ends. None, for the default, where nothing can be drawn.
+    """
+    means = [metrics.mean_and_spread(seeds, axis=0)[0] for seeds in values]
+    ends = [mean[~np.isnan(mean)][-1] for mean in means if not np.isnan(mean).all()]
+    if not ends:
+        return None
+    every = np.concatenate([seeds[~np.isnan(seeds)] for seeds in values])
+    first, third = np.quantile(every, (0.25, 0.75))
+    reach = 1.5 * (third - first)
+    low = min(max(every.min(), first - reach), *ends)
+    high = max(min(every.max(), third + reach), *ends)
+    margin = 0.05 * (high - low) or 0.05
+    return float(low - margin), float(high + margin)
+
+
+def _dots(style: Style) -> Style:
+    """Single seeds or tasks: small and pale."""
+    return {
+        "linestyle": "",
+        "marker": "o",
+        "ms": 4,
+        "mew": 0,
+        "alpha": 0.45,
+        "color": style["color"],
+    }
+
+
+def _mean(style: Style) -> Style:
+    """A mean: large, with error bars."""
+    return {
+        "marker": style["marker"] or "o",
+        "color": style["color"],
+        "ms": 9,
+        "mec": "white",
+        "mew": 1,
+        "elinewidth": 1.4,
+        "capsize": 0,
+        "zorder": 3,
+    }
+
+
+def _line(style: Style) -> Style:
+    """The single-task models: a dashed line behind everything."""
+    return {"color": style["color"], "linestyle": "--", "lw": 1.2, "zorder": 1}
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    """Infinite numbers as nan, which is not drawn."""
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def make_room(figure: Figure, names: Sequence[str], usual: int = 24) -> None:
+    """Widens a figure by what its longest name takes beyond ``usual`` letters."""
+    longest = max(map(len, names))
+    inches = 0.075 * max(0, longest - usual)
+    figure.set_figwidth(figure.get_figwidth() + inches)
+
+
+def head(figure: Figure, title: str) -> None:
+    """The title, to the left."""
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10.5, color=INK)
+
+
+def save(figure: Figure, path: str | os.PathLike[str]) -> None:
+    """Writes a figure as a PNG file, cut to what is drawn."""
+    figure.savefig(path, format="png", dpi=150, bbox_inches="tight")
+
+
+def tidy(axes: Axes) -> None:
+    """Less ink: no box, a pale grid behind the data."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color("#999999")
+    axes.grid(visible=True, color="#E6E6E6", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors="#555555", labelcolor=INK, labelsize=9)
+
+
+def _better(axes: Axes, higher: bool, *, diagonal: bool) -> None:
+    """An arrow above the right end of the axes, towards the better values."""
+    tail, tip = ((0.96, 1.02), (0.995, 1.07)) if diagonal else ((0.93, 1.04), (1, 1.04))
+    axes.annotate(
+        "",
+        xy=tip if higher else tail,
+        xytext=tail if higher else tip,
+        xycoords="axes fraction",
+        arrowprops={"arrowstyle": "->", "color": "#777777", "lw": 1.4},
+    )
+    axes.text(
+        tail[0] - 0.01,
+        1.045 if diagonal else 1.04,
+        "better",
+        transform=axes.transAxes,
+        ha="right",
+        va="center",
+        fontsize=9,
+        color="#777777",
+    )
+
+
+def _head_and_legend(
+    figure: Figure, title: str, entries: list[tuple[MethodResult, Style]]
+) -> None:
+    """The title and, to the right of the axes, the legend; grey rows share a line."""
+    head(figure, title)
+    grey = [entry for entry in entries if entry[1]["color"] == OTHERS]
+    entries = [entry for entry in entries if entry[1]["color"] != OTHERS]
+    if grey:
+        others = dataclasses.replace(grey[0][0], name=f"{len(grey)} others")
+        entries.append((others, grey[0][1]))
+    if entries:
+        make_room(figure, [result.name for result, _ in entries])
+        handles = [
+            Line2D([], [], lw=1.6, label=r.name, **style) for r, style in entries
+        ]
+        figure.legend(
+            handles=handles, loc="outside right center", frameon=False, fontsize=9
+        )

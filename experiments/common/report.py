@@ -1,0 +1,35 @@
+"""The report a run ends with: its table, its results, its pictures."""
+
+import pathlib
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mtopt.training.writer import write_json, write_text
+
+
+def write_report(
+    folder: pathlib.Path,
+    table: str,
+    results: dict[str, Any],
+    pictures: Mapping[str, Callable[[pathlib.Path], None]],
+    started: float,
+) -> None:
+    """Writes and prints the table, draws the pictures, and says where they are.
+
+    Args:
+      folder: of the run.
+      table: the text, without a final newline.
+      results: what ``results.json`` holds.
+      pictures: file name to what draws it there, in the order of the report.
+      started: when the run did, in seconds of ``time.time``.
+    """
+    write_text(folder / "table.txt", table + "\n")
+    write_json(folder / "results.json", results)
+    for name, draw in pictures.items():
+        draw(folder / name)
+    print(f"\n{table}\n")
+    print(f"finished in {time.time() - started:.0f} s")
+    for name in pictures:
+        print(f"picture  {folder / name}")
+    print(f"folder   {folder}")

@@ -1,0 +1,100 @@
+"""What a comparison of methods holds: plain arrays, no run folder, no model."""
+
+import dataclasses
+
+import numpy as np
+
+from mtopt.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class MethodResult:
+    """What one method reached, over all its seeds; nan where it has no number.
+
+    Attributes:
+      name: the name in the table and the legends.
+      metrics: test metrics ``[seeds, K, M]``; the first of the M is the primary one.
+      curves: ``"step"``, ``[T]``, and ``"validation"``, the primary metric on
+        validation data, ``[seeds, T, K]``. Empty for a method that has no steps.
+    """
+
+    name: str
+    metrics: np.ndarray
+    curves: dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Methods trained on the same K tasks and measured by the same M metrics.
+
+    Attributes:
+      experiment: the name of the experiment, for titles.
+      task_names: the K tasks in the order of the arrays.
+      metric_names: the M metrics, the primary one first.
+      higher_is_better: the direction of each of the M metrics.
+      baseline: the single-task runs, one model a task; None if there are none.
+      methods: the methods, in the order of the table and of the colours.
+    """
+
+    experiment: str
+    task_names: tuple[str, ...]
+    metric_names: tuple[str, ...]
+    higher_is_better: tuple[bool, ...]
+    baseline: MethodResult | None
+    methods: list[MethodResult]
+
+    def __post_init__(self) -> None:
+        tasks, number = len(self.task_names), len(self.metric_names)
+        if len(self.higher_is_better) != number:
+            raise UserError(
+                f"higher_is_better has {len(self.higher_is_better)} entries for "
+                f"{number} metrics; give one bool per metric"
+            )
+        for result in self.results:
+            shape = result.metrics.shape
+            if len(shape) != 3 or shape[1:] != (tasks, number) or not shape[0]:
+                raise UserError(
+                    f"metrics of {result.name!r} have shape {shape}; "
+                    f"expected [seeds, {tasks} tasks, {number} metrics]"
+                )
+            if not result.curves:
+                continue
+            steps = len(result.curves["step"])
+            shape = result.curves["validation"].shape
+            if len(shape) != 3 or shape[1:] != (steps, tasks) or not shape[0]:
+                raise UserError(
+                    f"validation curves of {result.name!r} have shape {shape}; "
+                    f"expected [seeds, {steps} steps, {tasks} tasks]"
+                )
+
+    @property
+    def results(self) -> list[MethodResult]:
+        """The rows of the table: the single-task models, then the methods."""
+        return [*([self.baseline] if self.baseline else []), *self.methods]
+
+
+def title(comparison: Comparison) -> str:
+    """What is shown: experiment, metric, direction, seeds."""
+    direction = "higher" if comparison.higher_is_better[0] else "lower"
+    metric = f"test {comparison.metric_names[0]} ({direction} is better)"
+    seeds = seed_count(comparison)
+    spread = "" if seeds == "1 seed" else "mean ± standard deviation over "
+    return f"{comparison.experiment}: {metric}, {spread}{seeds}"
+
+
+def seed_count(comparison: Comparison) -> str:
+    """How many seeds the rows have, such as ``3 seeds`` or ``1 to 3 seeds``."""
+    numbers = [len(result.metrics) for result in comparison.results]
+    bounds = sorted({min(numbers), max(numbers)})
+    return " to ".join(map(str, bounds)) + (" seed" if bounds == [1] else " seeds")
+
+
+def tasks_measured(rows: list[np.ndarray]) -> np.ndarray:
+    """Which tasks, the last axis, a mean of tasks is over.
+
+    A task that no row has a number for is left out. One that only some rows lack is
+    not: their means would not be comparable, and are nan.
+    """
+    tasks = [~np.isnan(row).all(axis=tuple(range(row.ndim - 1))) for row in rows]
+    some = np.any(tasks, axis=0)
+    return some if some.any() else ~some

@@ -1,0 +1,169 @@
+"""Runs a comparison: every method and seed trained, tested, tabled and drawn."""
+
+import functools
+import pathlib
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+import mtopt
+from mtopt.data.dataset import Dataset
+from mtopt.metrics import METRICS
+from mtopt.training import tensorboard
+from mtopt.training.fit import FitOptions, fit, read_result
+from mtopt.training.program import Program, separate_program, shared_program
+
+from . import pictures
+from .building import (
+    load_dataset,
+    make_aggregators,
+    make_model,
+    parse_compared_methods,
+    seed_stacks,
+)
+from .config import Config
+from .experiment import Job
+from .progress import ProgressBar, seeds_label
+from .report import write_report
+from .results import Comparison, MethodResult
+from .run_folder import run_folder
+from .table import table
+
+SINGLE_TASK = "single-task models"
+
+
+def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> Job:
+    """Checks and builds all that a comparison needs, without touching a file.
+
+    Args:
+      config: what to run.
+      experiment: its name, for titles.
+      data_dir: the user's folder of data sets, for data that reads files.
+
+    Returns:
+      The job: called with a folder, it trains what is not finished there yet and
+      leaves metrics, checkpoints, the table and the pictures in it.
+
+    Raises:
+      UserError: for anything in the configuration or the data that can't be run.
+    """
+    train = prepare_training(config, experiment, data_dir)
+
+    def job(folder: pathlib.Path) -> None:
+        started = time.time()
+        comparison = train(folder)
+        write_report(
+            folder,
+            table(comparison),
+            {
+                "tasks": list(comparison.task_names),
+                "metrics": list(comparison.metric_names),
+                "test": {result.name: result.metrics for result in comparison.results},
+            },
+            {
+                "test.png": functools.partial(pictures.scatter, comparison),
+                "curves.png": functools.partial(pictures.curves, comparison),
+            },
+            started,
+        )
+
+    return job
+
+
+def prepare_training(
+    config: Config, experiment: str, data_dir: pathlib.Path | None
+) -> Callable[[pathlib.Path], Comparison]:
+    """As :func:`prepare`; what it returns trains and gives back the comparison."""
+    config.check()
+    if config.tensorboard:
+        tensorboard.require()
+    options = FitOptions(
+        steps=config.steps,
+        log_every=config.log_every,
+        checkpoint_every=config.checkpoint_every,
+        batch_size=config.batch_size,
+        eval_every=config.eval_every,
+    )
+    optimizer = config.optimizer.build(config.steps)
+    methods = parse_compared_methods(config)
+    dataset = load_dataset(config.data, data_dir)
+    aggregators = make_aggregators(methods, dataset, config.batch_size)
+    shared = make_model(config.model, dataset, dataset.tasks, config.dtype)
+    separate = make_model(config.model, dataset, ("task",), config.dtype)
+
+    def program(text: str, num_seeds: int) -> Program:
+        if text == SINGLE_TASK:
+            tx = mtopt.chain(mtopt.equal_weighting(1), optimizer)
+            return separate_program(separate, tx, dataset.tasks, num_seeds)
+        tx = mtopt.chain(aggregators[text], optimizer)
+        return shared_program(shared, tx, num_seeds)
+
+    runs = [SINGLE_TASK] if config.single_task else []
+    runs += list(config.methods)
+    stacks = seed_stacks(config.seeds, config.stack_seeds)
+
+    def train(folder: pathlib.Path) -> Comparison:
+        results = {
+            text: _train(
+                text, program, dataset, options, stacks, folder, config.tensorboard
+            )
+            for text in runs
+        }
+        return Comparison(
+            experiment=experiment,
+            task_names=dataset.tasks,
+            metric_names=tuple(metric.name for metric in METRICS[dataset.kind]),
+            higher_is_better=tuple(m.higher_is_better for m in METRICS[dataset.kind]),
+            baseline=results.get(SINGLE_TASK),
+            methods=[results[text] for text in config.methods],
+        )
+
+    return train
+
+
+def _train(
+    text: str,
+    make_program: Callable[[str, int], Program],
+    dataset: Dataset,
+    options: FitOptions,
+    stacks: Sequence[tuple[int, ...]],
+    folder: pathlib.Path,
+    events: bool,
+) -> MethodResult:
+    """One method, all seeds: what is finished is read, what is not is trained."""
+    program = None
+    parts = []
+    for seeds in stacks:
+        place = run_folder(folder, text, seeds)
+        if read_result(place) is None:
+            program = program or make_program(text, len(seeds))
+            label = seeds_label(text, seeds)
+            with ProgressBar(label, options.steps, dataset.tasks) as bar:
+                fit(
+                    program,
+                    dataset,
+                    options,
+                    place,
+                    seeds=seeds,
+                    tensorboard=events,
+                    progress=bar.update,
+                )
+        parts.append(read_result(place))
+    result = {
+        key: np.concatenate([part[key] for part in parts])
+        for key in ("test", "pooled", "validation")
+    }
+    _print_pooled(text, result, dataset)
+    curves = {"step": parts[0]["step"], "validation": result["validation"]}
+    return MethodResult(text, result["test"], curves)
+
+
+def _print_pooled(text: str, result: dict[str, np.ndarray], dataset: Dataset) -> None:
+    metrics = METRICS[dataset.kind]
+    pooled = result["pooled"].mean(axis=0)
+    numbers = ", ".join(
+        f"{metric.name} {value:.4g}"
+        for metric, value in zip(metrics, pooled, strict=True)
+    )
+    print(f"{text}: test over all samples of all tasks: {numbers}", flush=True)

@@ -1,0 +1,58 @@
+"""What a run's folder says of the run: its experiment, configuration and data."""
+
+import json
+import pathlib
+from typing import Any, NamedTuple
+
+from mtopt.errors import UserError
+from mtopt.training.writer import write_json
+
+from .config import from_dict, to_dict
+from .experiment import find_experiment
+from .provenance import provenance
+
+
+class StoredRun(NamedTuple):
+    """What was run.
+
+    Attributes:
+      experiment: its name.
+      config: its resolved configuration.
+      data_dir: the folder of data sets, if there was one.
+    """
+
+    experiment: str
+    config: Any
+    data_dir: pathlib.Path | None
+
+
+def write_run(folder: pathlib.Path, run: StoredRun) -> None:
+    """Makes the folder with ``config.json`` and ``versions.json``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stored = {
+        "experiment": run.experiment,
+        "data_dir": None if run.data_dir is None else str(run.data_dir),
+        "config": to_dict(run.config),
+    }
+    write_json(folder / "config.json", stored)
+    write_json(folder / "versions.json", provenance())
+
+
+def read_run(folder: pathlib.Path) -> StoredRun:
+    """What the folder is a run of.
+
+    Raises:
+      UserError: for a folder that is no run, or one of another version.
+    """
+    try:
+        stored = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        name, values, data_dir = (
+            stored[key] for key in ("experiment", "config", "data_dir")
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"no run in {folder}: {type(error).__name__} on config.json; expected the "
+            "folder that a run wrote to"
+        ) from error
+    config = from_dict(find_experiment(name).get_config(), values)
+    return StoredRun(name, config, pathlib.Path(data_dir) if data_dir else None)

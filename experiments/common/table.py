@@ -1,0 +1,228 @@
+"""A comparison of methods as the table that a run prints last."""
+
+import math
+import textwrap
+from collections.abc import Sequence
+
+import numpy as np
+
+from mtopt import metrics
+
+from .results import (
+    Comparison,
+    MethodResult,
+    tasks_measured,
+    title,
+)
+
+WIDTH = 100  # columns of the terminal
+MAX_TASK_COLUMNS = 6
+UNDEFINED = "–"
+
+
+def table(comparison: Comparison) -> str:
+    """The comparison as text, one row a method, for a terminal of 100 columns.
+
+    Columns: the primary metric of every task (of the mean, the lowest and the highest
+    task where there are more than 6), its mean over tasks, and against the single-task
+    models the two published relative changes and the mean rank. Columns that do not
+    fit side by side follow below, under their own head.
+
+    Args:
+      comparison: the results. A seed that is nan is left out of its cell, which a star
+        marks; a number that is not defined at all shows as a dash.
+
+    Returns:
+      The table and a legend, without a trailing newline.
+
+    Example:
+      >>> import numpy as np
+      >>> single = MethodResult("single task", np.full((1, 2, 1), 0.8), {})
+      >>> ours = MethodResult("ours", np.array([[[0.9], [0.82]]]), {})
+      >>> results = Comparison(
+      ...     "demo", ("left", "right"), ("accuracy",), (True,), single, [ours]
+      ... )
+      >>> print(table(results))  # doctest: +ELLIPSIS
+      demo: test accuracy (higher is better), 1 seed
+      <BLANKLINE>
+                    left  right  mean of tasks  Δm% ↓  Δp% ↑  rank ↓
+      --------------------------------------------------------------
+      single task  0.800  0.800          0.800      –      –       –
+      ours         0.900  0.820          0.860  -7.50  +7.50    1.00
+      <BLANKLINE>
+      Δm%: mean relative change ...
+    """
+    tasks, mean, starred = _task_columns(comparison)
+    names = ["", *(result.name for result in comparison.results)]
+    lines = [title(comparison), ""]
+    for columns in pages(names, tasks, [mean, *_summary_columns(comparison)]):
+        lines += [*align(columns), ""]
+    return "\n".join(lines + _legend(comparison, starred))
+
+
+def _task_columns(comparison: Comparison) -> tuple[list[list[str]], list[str], bool]:
+    """The primary metric: columns of tasks, that of their mean, any lost seed."""
+    primary = [result.metrics[..., 0] for result in comparison.results]
+    measured = tasks_measured(primary)
+    means = [values[:, measured].mean(1) for values in primary]
+    if len(comparison.task_names) <= MAX_TASK_COLUMNS:
+        tasks = {
+            name: [values[:, k] for values in primary]
+            for k, name in enumerate(comparison.task_names)
+        }
+    else:
+        seed_means = [metrics.mean_and_spread(v, axis=0)[0] for v in primary]
+        seed_means = [values[measured] for values in seed_means]
+        tasks = {
+            "lowest task": [values.min(keepdims=True) for values in seed_means],
+            "highest task": [values.max(keepdims=True) for values in seed_means],
+        }
+    starred = any(_lost_some(v) for column in [means, *tasks.values()] for v in column)
+    columns = [[name, *cells(values)] for name, values in tasks.items()]
+    return columns, ["mean of tasks", *cells(means)], starred
+
+
+def _lost_some(seeds: np.ndarray) -> bool:
+    """Whether some seeds, but not all, are undefined."""
+    return bool(np.isnan(seeds).any() and not np.isnan(seeds).all())
+
+
+def cells(column: list[np.ndarray], decimals: int | None = None) -> list[str]:
+    """Seeds of one metric as ``mean ± spread``, with the same decimals in all rows."""
+    pairs = [metrics.mean_and_spread(seeds, axis=0) for seeds in column]
+    if decimals is None:
+        decimals = _decimals([float(mean) for mean, _ in pairs])
+    texts = []
+    for seeds, (mean, spread) in zip(column, pairs, strict=True):
+        text = _number(float(mean), decimals)
+        if len(seeds) > 1 and text != UNDEFINED:
+            text += f" ± {_number(float(spread), decimals)}"
+        texts.append(text + "*" * _lost_some(seeds))
+    if any(text.endswith("*") for text in texts):
+        texts = [text if text.endswith("*") else text + " " for text in texts]
+    return texts
+
+
+def _decimals(values: Sequence[float]) -> int:
+    """Enough decimals for four digits of a typical value, three below 1 (0.934)."""
+    sizes = [abs(v) for v in values if math.isfinite(v) and v != 0]
+    if not sizes:
+        return 3
+    exponent = math.floor(math.log10(float(np.median(sizes))))
+    return min(max(3 - exponent if exponent >= 0 else 2 - exponent, 0), 6)
+
+
+def _number(value: float, decimals: int, sign: str = "") -> str:
+    """A fixed-point number; exponents from a million on, a dash for nan."""
+    if math.isnan(value):
+        return UNDEFINED
+    if abs(value) >= 1e6:
+        return f"{value:{sign}.1e}"
+    return f"{round(value, decimals) + 0.0:{sign}.{decimals}f}"  # + 0.0: no -0.00
+
+
+def _summary_columns(comparison: Comparison) -> list[list[str]]:
+    """The columns that compare with the single-task models and among the methods."""
+    rows = [_flat_means(result) for result in comparison.methods]
+    tasks, number = len(comparison.task_names), len(comparison.metric_names)
+    higher = np.tile(comparison.higher_is_better, tasks)
+    task_of_metric = np.repeat(np.arange(tasks), number).tolist()
+    ranks = metrics.mean_rank(rows, higher) if rows else []
+    rank = ["rank ↓", *(_number(rank, 2) for rank in ranks)]
+    if comparison.baseline is None:
+        return [rank]
+    single = _comparable(comparison.baseline)
+    delta_m = [metrics.delta_m_per_metric(row, single, higher) for row in rows]
+    delta_p = [
+        metrics.delta_p_per_task(row, single, higher, task_of_metric) for row in rows
+    ]
+    marks = ["†" * _lacks_some(row, single) for row in rows]
+    return [
+        ["Δm% ↓", UNDEFINED, *_signed(delta_m, marks)],
+        ["Δp% ↑", UNDEFINED, *_signed(delta_p, marks)],
+        [rank[0], UNDEFINED, *rank[1:]],
+    ]
+
+
+def _signed(deltas: list[float], marks: list[str]) -> list[str]:
+    """Changes in percent with their sign, and a mark where metrics were left out."""
+    width = max(map(len, marks), default=0)
+    return [
+        _number(delta, 2, "+") + mark.ljust(width)
+        for delta, mark in zip(deltas, marks, strict=True)
+    ]
+
+
+def _lacks_some(row: np.ndarray, single: np.ndarray) -> bool:
+    """Whether a method lacks some, not all, of the metrics it is compared by."""
+    lacks = np.isnan(row[~np.isnan(single)])
+    return bool(lacks.any() and not lacks.all())
+
+
+def _flat_means(result: MethodResult) -> np.ndarray:
+    """The K*M metrics of a method, averaged over its seeds."""
+    return metrics.mean_and_spread(result.metrics, axis=0)[0].ravel()
+
+
+def _comparable(baseline: MethodResult) -> np.ndarray:
+    """Its means; nan for one that is 0, which has no relative change."""
+    means = _flat_means(baseline)
+    return np.where(means == 0, np.nan, means)
+
+
+def pages(
+    names: list[str], tasks: list[list[str]], summary: list[list[str]]
+) -> list[list[list[str]]]:
+    """Columns side by side as far as they fit; the summary stays in one piece."""
+    found = [[names]]
+    for columns in [*([task] for task in tasks), summary]:
+        if len(align(found[-1] + columns)[1]) > WIDTH and len(found[-1]) > 1:
+            found.append([names])
+        found[-1] += columns
+    return found
+
+
+def align(columns: list[list[str]]) -> list[str]:
+    """Lines of text: names to the left, numbers to the right, a rule under the head."""
+    widths = [max(map(len, column)) for column in columns]
+    rows = [
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in zip(*columns, strict=True)
+    ]
+    return [rows[0], "-" * (sum(widths) + 2 * len(widths) - 2), *rows[1:]]
+
+
+def _legend(comparison: Comparison, starred: bool) -> list[str]:
+    """What the columns mean, and what was left out of them."""
+    number = len(comparison.task_names) * len(comparison.metric_names)
+    over = f"{number} metrics" if number > 1 else "1 metric"
+    over += f" ({', '.join(comparison.metric_names)} of each task)"
+    rows = [_flat_means(result) for result in comparison.methods]
+    entries = []
+    if comparison.baseline is not None:
+        entries += [
+            f"Δm%: mean relative change to single task over {over}, signed so that "
+            "worse is above 0; lower is better.",
+            "Δp%: mean relative gain over single task, within each task and then over "
+            "tasks; higher is better.",
+        ]
+        single = _comparable(comparison.baseline)
+        if left_out := np.isnan(single).sum():
+            entries.append(
+                f"Of these, {left_out} undefined or 0 for single task: not in Δm%, Δp%."
+            )
+        if any(_lacks_some(row, single) for row in rows):
+            entries.append("†: without the metrics that are undefined for this method.")
+    entries.append(f"rank: mean rank among the methods over {over}; 1 is best.")
+    if starred:
+        entries.append("*: without the seeds that are undefined.")
+    if any(np.isnan(row).any() for row in rows):
+        entries.append(f"{UNDEFINED}: undefined; ranks last.")
+    return [
+        line
+        for entry in entries
+        for line in textwrap.wrap(entry, WIDTH, subsequent_indent="     ")
+    ]

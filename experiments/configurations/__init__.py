@@ -1,0 +1,1 @@
+"""Comparisons of methods on one data set: a file each, with ``get_config`` alone."""

@@ -1,0 +1,23 @@
+"""Your own arrays: any ``.npz`` file in the format of :func:`mtopt.data.npz`.
+
+``python -m experiments.main --experiment=npz
+--config.data="npz(path='mine.npz')"``. A relative path is looked up in ``--data_dir``
+where that is set.
+"""
+
+from ..common.config import Config, Optimizer
+
+
+def get_config() -> Config:
+    """An MLP on tabular data; the other npz experiments start from it."""
+    return Config(
+        data="npz",
+        model="mlp(hidden=(128, 64))",
+        methods=("equal_weighting", "mgda"),
+        optimizer=Optimizer(learning_rate=1e-3, schedule="cosine", weight_decay=1e-4),
+        steps=2000,
+        batch_size=256,
+        eval_every=200,
+        log_every=50,
+        checkpoint_every=1000,
+    )

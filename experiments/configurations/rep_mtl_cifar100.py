@@ -1,0 +1,50 @@
+r"""Rep-MTL on CIFAR-100 as 20 tasks, each with images and five classes of its own.
+
+``python -m experiments.main --experiment=rep_mtl_cifar100 --data_dir=DIR``, where DIR
+holds ``cifar100/cifar100_sub.npz`` as :func:`mtopt.data.cifar100` reads it: a narrow
+ResNet-18, five epochs of 20 x 16 images a step, three seeds, five to six minutes on two
+cores, a third of them compiling. On a GPU, 200 epochs of 9,000 images::
+
+  --config.model=resnet18 --config.steps=5600 --config.eval_every=140
+  --config.optimizer.learning_rate=1e-4 --config.optimizer.weight_decay=1e-5
+
+The methods, and the scale of their penalties, are those of ``rep_mtl_multi_mnist``. The
+tasks share no image: samples are paired by their place in the batch, as the equations
+would have it, where the paper is silent.
+
+=================== ======== ======== =========== =================
+gain, %             EW       DB-MTL   both        data set
+=================== ======== ======== =========== =================
+published           -0.61    +1.05    +1.31       Office-31
+published           -0.92    +0.17    +0.41       Office-Home
+=================== ======== ======== =========== =================
+
+These are the paper's sets of disjoint images (pretrained networks, Wang et al., 2025,
+arXiv 2507.21049). Ours is accuracy on CIFAR-100, of which it has no number: single-task
+models .371 ± .023, equal weighting .314 ± .008, of log-losses .313 ± .023; TSR
+.301 ± .007, CSA .318 ± .014, both .301 ± .010, detached .327 ± .012: no gain.
+"""
+
+import dataclasses
+
+from ..common.config import Config
+from . import multi_mnist
+from .rep_mtl_multi_mnist import METHODS
+
+
+def get_config() -> Config:
+    """A ResNet-18 of width 4 with the ImageNet stem, which two cores can train."""
+    config = multi_mnist.get_config()
+    return dataclasses.replace(
+        config,
+        data="cifar100(path='cifar100/cifar100_sub.npz')",
+        model="resnet18(stem='imagenet', width=4)",
+        methods=METHODS,
+        optimizer=dataclasses.replace(config.optimizer, learning_rate=5e-3),
+        seeds=(0, 1, 2),
+        steps=140,
+        batch_size=16,
+        eval_every=70,
+        log_every=20,
+        checkpoint_every=140,
+    )

@@ -1,0 +1,23 @@
+"""School: the exam scores of 15,362 pupils, one regression task per school (139).
+
+``python -m experiments.main --experiment=school --data_dir=DIR``, where DIR holds
+``school/data.npz`` in the format of :func:`mtopt.data.npz`.
+"""
+
+import dataclasses
+
+from ..common.config import Config, Optimizer
+from . import npz
+
+
+def get_config() -> Config:
+    """A small MLP; every step sees 16 pupils of every school."""
+    return dataclasses.replace(
+        npz.get_config(),
+        data="npz(path='school/data.npz')",
+        model="mlp(hidden=(64, 32))",
+        batch_size=16,
+        steps=1000,
+        eval_every=50,
+        optimizer=Optimizer(learning_rate=1e-3, schedule="cosine", weight_decay=1e-2),
+    )

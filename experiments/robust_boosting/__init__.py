@@ -1,0 +1,1 @@
+"""R-MTGB beside other boosted learners, on its synthetic tasks and on real tables."""
