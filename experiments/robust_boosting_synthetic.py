@@ -44,7 +44,7 @@ scenario                            r_mtgb  mtgb   stl    pooling  task_as_featu
 
 In 1 there is nothing to find: the percent by which ``r_mtgb`` beats ``pooling`` is that
 of steps of half the size, and ``pooling`` at half the rate is better still
-(``tests/test_boosting_blocks.py``). In 2 two ensembles can't stand for ten functions,
+(``tests/boosting``). In 2 two ensembles can't stand for ten functions,
 and these settings have no block 3 that could; ``stl`` is best in all draws.
 
 Ranks are of tasks: each task of each repeat is a case. Those of one repeat share

@@ -19,12 +19,14 @@ import jax
 import pytest
 from absl import flags
 
+from tests.helpers.repository import ROOT
+
 # grain and tfds read absl flags, and under pytest nobody parses them.
 flags.FLAGS.mark_as_parsed()
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update(
     "jax_compilation_cache_dir",
-    str(pathlib.Path(__file__).parent.parent / ".jax_cache"),
+    str(ROOT / ".jax_cache"),
 )
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 

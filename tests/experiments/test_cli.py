@@ -1,0 +1,186 @@
+"""The command line as a user meets it: a process of its own, its output, its files."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from absl.testing import flagsaver
+
+from experiments import main
+from mtopt.training.checkpoint import Checkpoints
+from tests.helpers.repository import ROOT
+
+SMALL = [
+    "--config.data=multi_digits(num_train=256, num_valid=64, num_test=64)",
+    "--config.model=mlp(hidden=(16,))",
+    "--config.steps=60",
+    "--config.batch_size=32",
+    "--config.eval_every=20",
+    "--config.log_every=10",
+    "--config.checkpoint_every=20",
+    "--config.seeds=(0, 1)",
+]
+
+
+def command(*flags):
+    return [sys.executable, "-m", "experiments.main", *flags]
+
+
+def environment(tmp_path):
+    kept = {k: v for k, v in os.environ.items() if k != "MTOPT_DATA_DIR"}
+    return kept | {
+        "PYTHONPATH": str(ROOT),
+        "JAX_PLATFORMS": "cpu",
+        "MTOPT_CACHE": str(tmp_path / "cache"),
+    }
+
+
+def run(tmp_path, *flags, **extra):
+    return subprocess.run(
+        command(*flags),
+        cwd=tmp_path,
+        env=environment(tmp_path) | extra,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_comparison_ends_with_a_table_pictures_and_the_folder(tmp_path):
+    result = run(
+        tmp_path, *SMALL, "--out=here", "--config.optimizer.learning_rate=0.01"
+    )
+    assert result.returncode == 0, result.stderr
+    folder = tmp_path / "here"
+    assert result.stdout.rstrip().splitlines()[-1].split() == ["folder", "here"]
+    for word in ("equal_weighting", "mgda", "single-task", "Δm%", "Δp%"):
+        assert word in result.stdout
+    for picture in ("test.png", "curves.png"):
+        assert (folder / picture).read_bytes().startswith(b"\x89PNG")
+    config = json.loads((folder / "config.json").read_text())
+    assert config["config"]["optimizer"]["learning_rate"] == 0.01
+    versions = json.loads((folder / "versions.json").read_text())
+    assert versions["packages"]["jax"] == jax.__version__
+    lines = (folder / "mgda/seed-0-1/metrics.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    assert {r["split"] for r in records} == {"train", "valid", "test"}
+    weights = records[0]["weights"]
+    assert abs(weights["left"] + weights["right"] - 1) < 1e-5
+
+
+def run_here(tmp_path, monkeypatch, *flags):
+    """In this process, where all that a command imports is there already."""
+    argv = ["main", *flags]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", argv)
+    with flagsaver.flagsaver(data_dir=None):
+        main.main(main.parse_flags(argv))
+
+
+def test_a_killed_run_goes_on_where_it_was_and_ends_the_same(
+    tmp_path, monkeypatch, capsys
+):
+    flags = [
+        *SMALL,
+        "--config.steps=600",
+        "--method=mgda",
+        "--config.single_task=false",
+    ]
+    whole = run(tmp_path, *flags, "--out=whole")
+    assert whole.returncode == 0, whole.stderr
+    process = subprocess.Popen(
+        command(*flags, "--out=cut"), cwd=tmp_path, env=environment(tmp_path)
+    )
+    checkpoints = tmp_path / "cut/mgda/seed-0-1/checkpoints"
+    deadline = time.time() + 120
+    while not any(checkpoints.glob("[0-9]*")) and time.time() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "cut/mgda/seed-0-1/result.json").exists()
+    again = run(tmp_path, "--resume=cut")
+    assert again.returncode == 0, again.stderr
+    one, other = (
+        json.loads((tmp_path / name / "mgda/seed-0-1/result.json").read_text())
+        for name in ("whole", "cut")
+    )
+    assert one == other
+    trees = []
+    for name in ("whole", "cut"):
+        with Checkpoints(tmp_path / name / "mgda/seed-0-1/checkpoints") as stored:
+            assert stored.latest == 600
+            arrays = sorted(
+                (p.relative_to(tmp_path / name), p.read_bytes())
+                for p in (tmp_path / name / "mgda").rglob("600/**/_METADATA")
+            )
+            trees.append(arrays)
+    assert trees[0] == trees[1]
+    run_here(tmp_path, monkeypatch, "--resume=cut")
+    assert "mgda" in capsys.readouterr().out
+
+
+MISUSE = [
+    (["--experiment=multi_digit"], "no experiment 'multi_digit': did you mean"),
+    (["--method=mdga"], "no method 'mdga': did you mean 'mgda'?"),
+    (["--metod=mgda"], "Unknown command line flag 'metod'. Did you mean: method"),
+    (["--config.optimizer.learning_rat=1"], "learning_rat"),
+    (["--config.steps=many"], "many"),
+    (["--config.optimizer.learning_rate=-1"], "learning_rate is -1"),
+    (["--config.optimizer.name=adan"], "did you mean 'adam'?"),
+    (["--config.data=multi_digts"], "did you mean 'multi_digits'"),
+    (["--config.model=mlp(hiden=(3,))"], "did you mean 'hidden'?"),
+    (["--experiment=school"], "school"),
+    (["--experiment=school", "--data_dir=nowhere"], "no folder"),
+    (["--resume=nowhere"], "no run to continue in nowhere"),
+    (["mgda"], "cannot read 'mgda': flags start with --"),
+    (["--out=taken"], "taken exists already"),
+]
+
+
+def check_misuse(folder, message, status, out, err):
+    assert status in (1, 2)
+    lines = err.strip().splitlines()
+    assert len(lines) == 1, err
+    assert message in lines[0]
+    assert "Traceback" not in out + err
+    found = sorted(p.name for p in folder.rglob("*") if p.is_file())
+    assert found == ["mine.txt"]
+
+
+@pytest.fixture
+def taken(tmp_path):
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "mine.txt").write_text("precious")
+    return tmp_path
+
+
+@pytest.mark.parametrize(("flags", "message"), MISUSE)
+def test_misuse_is_one_clear_line_and_touches_nothing(
+    taken, flags, message, monkeypatch, capfd
+):
+    with pytest.raises(SystemExit) as stop:
+        run_here(taken, monkeypatch, *flags)
+    check_misuse(taken, message, stop.value.code, *capfd.readouterr())
+
+
+@pytest.mark.parametrize(("flags", "message"), [MISUSE[2], MISUSE[-1]])
+def test_misuse_ends_a_process_with_one_clear_line(taken, flags, message):
+    """Found while flags are parsed, and after."""
+    result = run(taken, *flags)
+    check_misuse(taken, message, result.returncode, result.stdout, result.stderr)
+
+
+def test_the_parameters_of_a_checkpoint_can_be_read_back(tmp_path):
+    folder = tmp_path / "checkpoints"
+    with Checkpoints(folder) as checkpoints:
+        checkpoints.save(3, {"w": jnp.arange(4.0)})
+    with Checkpoints(folder) as checkpoints:
+        tree = checkpoints.load(3, {"w": jnp.zeros(4)})
+    np.testing.assert_array_equal(tree["w"], np.arange(4.0))

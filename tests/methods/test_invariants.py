@@ -1,0 +1,303 @@
+"""What every method must hold, over one list: a new method joins with one row.
+
+To keep forty methods affordable, the tests of a method share compiled functions: one
+program updates K = 4 tasks of 6 parameters, whatever is asked of it.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import mtopt
+from mtopt.training.checkpoint import Checkpoints
+from tests.helpers import problems
+from tests.helpers.methods import (
+    MEAN_LIKE,
+    NON_CONFLICTING,
+    OF_EVERY_KIND,
+    OPTIONS,
+    OWN_ROWS,
+    RANDOM,
+    TASK_BOUND,
+    D,
+    K,
+    Method,
+    assert_close,
+    assert_finite,
+    every_method,
+    make,
+    method,
+    over,
+    rows,
+    update,
+    weights_of,
+)
+
+
+def test_the_lists_name_methods():
+    known = mtopt.METHODS.keys()
+    lists = (TASK_BOUND, RANDOM, NON_CONFLICTING, MEAN_LIKE, OWN_ROWS, OF_EVERY_KIND)
+    for listed in (OPTIONS.keys(), *lists):
+        assert listed <= known
+
+
+@every_method
+@pytest.mark.parametrize(
+    "dtype", [pytest.param("bfloat16", marks=pytest.mark.slow), "float64"]
+)
+def test_dtypes_survive(name, dtype):
+    with jax.enable_x64(dtype == "float64"):
+        low = Method(name, dtype=dtype)
+        direction, state = low(np.asarray(rows(K, D)))
+        assert direction.dtype == dtype
+        wide = "float64" if dtype == "float64" else "float32"
+        assert weights_of(state).dtype == wide
+        assert_finite(state)
+    if dtype == "float64" and name not in RANDOM:
+        single, _ = method(name)(rows(K, D))
+        np.testing.assert_allclose(single, direction, rtol=2e-3, atol=2e-4)
+
+
+@every_method
+def test_jitted_and_vmapped_agree(name):
+    """Eager updates too, in test_families.py: operation by operation they are slow."""
+    stack = jnp.stack([rows(K, D, seed) for seed in range(3)])
+    own = method(name)
+    losses, present, ones = jnp.arange(1.0, K + 1), jnp.ones(K, bool), jnp.ones(K)
+    jitted = [own(jacobian) for jacobian in stack]
+    over_seeds = jax.vmap(functools.partial(update, own.tx), (0, 0, None, None, None))
+    states = jax.tree.map(lambda leaf: jnp.stack([leaf] * 3), own.init)
+    vmapped, states = jax.jit(over_seeds)(states, stack, losses, present, ones)
+    expected = jax.tree.map(lambda *leaves: jnp.stack(leaves), *jitted)
+    assert_close((vmapped, states), expected)
+
+
+@every_method
+def test_one_task_descends_its_own_gradient(name):
+    jacobian = np.asarray(rows(1, D))
+    direction, _ = method(name, 1)(jacobian)
+    cosine = jacobian[0] @ direction
+    cosine /= np.linalg.norm(jacobian[0]) * np.linalg.norm(direction)
+    assert cosine > 1 - 1e-5
+    if name in MEAN_LIKE:
+        np.testing.assert_allclose(direction, jacobian[0], rtol=1e-4)
+
+
+@over(MEAN_LIKE)
+def test_identical_tasks_give_that_gradient(name):
+    jacobian = jnp.tile(rows(1, D), (K, 1))
+    direction, _ = method(name)(jacobian, jnp.ones(K))
+    np.testing.assert_allclose(direction, jacobian[0], rtol=1e-4)
+
+
+@over(set(mtopt.METHODS) - TASK_BOUND - RANDOM)
+def test_the_order_of_tasks_does_not_matter(name):
+    order = np.array([2, 0, 3, 1])
+    losses = jnp.arange(1.0, K + 1)
+    straight = permuted = None
+    for seed in range(3):
+        jacobian = rows(K, D, seed)
+        direction, straight = method(name)(jacobian, losses, state=straight)
+        again, permuted = method(name)(jacobian[order], losses[order], state=permuted)
+        np.testing.assert_allclose(again, direction, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(
+            weights_of(permuted), weights_of(straight)[order], rtol=1e-3, atol=1e-4
+        )
+
+
+@over(NON_CONFLICTING)
+def test_the_direction_conflicts_with_no_task(name):
+    for seed in range(10):
+        jacobian = np.asarray(rows(K, D, seed)) - 0.3
+        direction, _ = method(name)(jacobian)
+        cosines = jacobian @ direction / np.linalg.norm(jacobian, axis=1)
+        assert cosines.min() >= -1e-4 * np.linalg.norm(direction)
+
+
+@every_method
+def test_scales_keep_it_finite(name):
+    for scale in (1e-10, 1e-5, 1e3, 1e10, 1e15):
+        jacobian = rows(K, D) * jnp.float32(scale)
+        for losses in (jnp.arange(1.0, K + 1), scale * jnp.arange(1.0, K + 1)):
+            assert_finite(method(name)(jacobian, losses))
+    decades = rows(K, D) * jnp.array([[1e-6], [1e-3], [1.0], [1e4]])
+    assert_finite(method(name)(decades))
+
+
+DEGENERATE = {
+    "all zero": np.zeros((K, D)),
+    "one zero row": [[1, 2, 0, 1, 0, 0], [0] * D, [3, -1, 0, 0, 1, 1], [1] * D],
+    "duplicates": [[1] * D, [1] * D, [1] * D, [2, 1, 0, 0, 1, 1]],
+    "stationary": [[1] * D, [1] * D, [-1] * D, [-1] * D],
+    "opposite": [[1] * D, [-1] * D, [1, 0, 0, 0, 0, 0], [-1, 0, 0, 0, 0, 0]],
+}
+
+
+@every_method
+def test_degenerate_rows_and_losses_keep_it_finite(name):
+    for jacobian in DEGENERATE.values():
+        state = None
+        for losses in (jnp.ones(K), jnp.zeros(K), jnp.array([0.0, 1e-8, 1.0, 1e6])):
+            direction, state = method(name)(jacobian, losses, state=state)
+            assert_finite((direction, state))
+
+
+@every_method
+def test_an_absent_task_takes_no_part(name):
+    jacobian = rows(K, D).at[2].set(0.0)
+    losses = jnp.arange(1.0, K + 1)
+    present = np.array([True, True, False, True])
+    state = other = None
+    for step in range(3):
+        direction, state = method(name)(jacobian, losses, present, state=state)
+        assert weights_of(state)[2] == 0
+        assert_finite((direction, state))
+        moved = jacobian.at[2].set(100.0 + step)
+        again, other = method(name)(
+            moved, losses.at[2].set(50.0 + step), present, state=other
+        )
+        np.testing.assert_allclose(again, direction, rtol=1e-4, atol=1e-5)
+    assert np.linalg.norm(direction) > 0.01
+
+
+@every_method
+def test_a_task_that_returns_does_not_shock(name):
+    """After two batches without it, the next step is like that of a run with it."""
+    jacobian, losses = rows(K, D), jnp.arange(1.0, K + 1)
+    steady = gone = None
+    for step in range(4):
+        present = np.array([True, True, step in (0, 3), True])
+        expected, steady = method(name)(jacobian, losses, state=steady)
+        direction, gone = method(name)(jacobian, losses, present, state=gone)
+        assert_finite((direction, gone))
+    ratio = np.linalg.norm(direction) / np.linalg.norm(expected)
+    assert 1 / 3 < ratio < 3
+
+
+@every_method
+def test_nobody_present_gives_no_direction(name):
+    nobody = np.zeros(K, bool)
+    direction, state = method(name)(np.zeros((K, D)), present=nobody)
+    assert not direction.any()
+    assert_finite(state)
+    direction, state = method(name)(rows(K, D), state=state)
+    assert_finite((direction, state))
+
+
+@every_method
+def test_task_weights_multiply_the_solution(name):
+    jacobian = rows(K, D)
+    plain, state = method(name)(jacobian)
+    parts = []
+    for k in range(K):
+        part, after = method(name)(jacobian, task_weights=np.eye(K)[k])
+        np.testing.assert_array_equal(weights_of(after), weights_of(state))
+        parts.append(part)
+    np.testing.assert_allclose(sum(parts), plain, rtol=1e-4, atol=1e-5)
+
+
+@over(set(mtopt.METHODS) - OWN_ROWS)
+def test_rows_that_a_transformation_changed_are_what_counts(name):
+    """A scalarizer must not pull weights back past a SAM that stands before it."""
+    jacobian = rows(K, D)
+
+    def doubled(updates, state, params, **extra):
+        updates = {**updates, "shared": 2 * updates["shared"]}
+        return method(name).tx.update(updates, state, params, **extra)
+
+    tx = optax.GradientTransformationExtraArgs(method(name).tx.init, doubled)
+    one_step = jax.jit(functools.partial(mtopt.linear_update, tx))
+    direction, state = one_step(method(name).init, jacobian, jnp.arange(1.0, K + 1))
+    expected = weights_of(state) @ (2 * jacobian)
+    np.testing.assert_allclose(direction, expected, rtol=1e-3, atol=1e-4)
+
+
+@every_method
+def test_the_head_rule_is_an_option(name):
+    """Heads move along their gradient (here 1), or along w times it."""
+    losses = jnp.arange(1.0, K + 1)
+
+    def heads_moved(heads):
+        tx = make(name, K, heads=heads)
+
+        def update(updates, state, params, **extra):
+            ones = jax.tree.map(jnp.ones_like, updates["tasks"])
+            out, state = tx.update({**updates, "tasks": ones}, state, params, **extra)
+            return {"shared": out["tasks"].values[:, 0], "tasks": None}, state
+
+        wrapped = optax.GradientTransformationExtraArgs(tx.init, update)
+        return mtopt.linear_update(wrapped, method(name).init, rows(K, D), losses)
+
+    (plain, _), (weighted, state) = jax.jit(
+        lambda: (heads_moved("plain"), heads_moved("weighted"))
+    )()
+    # DB-MTL's heads descend the logarithms of the losses.
+    gradient = 1 / losses if name == "db_mtl" else jnp.ones(K)
+    np.testing.assert_allclose(plain, gradient, rtol=1e-5)
+    np.testing.assert_allclose(weighted, weights_of(state) * gradient, rtol=1e-5)
+
+
+@over(mtopt.METHODS, slow=mtopt.METHODS.keys() - OF_EVERY_KIND)
+def test_it_trains_in_one_program_and_resumes_bit_for_bit(name, tmp_path):
+    tasks, params, batch = problems.classification(3, 36, 5, (16,), 2, None)
+    batch = mtopt.Batch(batch.x, (batch.x[:, :3].T > 0).astype(int), batch.mask)
+    tx = mtopt.chain(make(name, 3), optax.adam(1e-2))
+    state = mtopt.TrainState.create(params, tx, jax.random.key(0))
+    assert not any(
+        leaf.weak_type for leaf in jax.tree.leaves(state) if hasattr(leaf, "weak_type")
+    )
+    step = mtopt.make_train_step(tasks, tx)
+    for _ in range(150):
+        state, _ = step(state, batch)
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, state)
+    first = None
+    for _ in range(50):
+        state, metrics = step(state, batch)
+        first = metrics["losses"] if first is None else first
+    assert metrics["losses"][0] < 0.3
+    assert step._cache_size() == 1
+    with Checkpoints(tmp_path) as checkpoints:
+        restored = checkpoints.load(1, state)
+    _, metrics = step(restored, batch)
+    np.testing.assert_array_equal(metrics["losses"], first)
+    assert jax.tree.structure(state.params) == jax.tree.structure(params)
+
+
+@over(["equal_weighting", "mgda", "db_mtl", "famo", "modo"])
+def test_a_learning_rate_of_zero_moves_nothing(name):
+    tasks, params, batch = problems.classification(3, 6, 5, (7,), 4, None)
+    before = jax.tree.map(np.asarray, params)
+    tx = mtopt.chain(make(name, 3), optax.sgd(0.0))
+    state = mtopt.TrainState.create(params, tx, jax.random.key(0))
+    state, _ = mtopt.make_train_step(tasks, tx)(state, batch)
+    jax.tree.map(np.testing.assert_array_equal, state.params, before)
+
+
+@every_method
+def test_plain_arrays_work_or_say_what_is_missing(name):
+    tx = make(name, K)
+    losses, missing = jnp.ones(K), ""
+    try:
+        direction, _ = tx.update(
+            rows(K, D), tx.init(jnp.zeros(D)), jnp.zeros(D), losses=losses, new=object()
+        )
+        assert direction.shape == (D,)
+    except (TypeError, mtopt.UserError) as error:
+        missing = str(error)
+    assert not missing or "problem" in missing or "mtopt.chain" in missing
+
+
+@every_method
+def test_rows_without_the_task_axis_are_an_error(name):
+    def first_row(updates, state, params, **extra):
+        updates = {**updates, "shared": updates["shared"][0]}
+        return method(name).tx.update(updates, state, params, **extra)
+
+    tx = optax.GradientTransformationExtraArgs(method(name).tx.init, first_row)
+    with pytest.raises(mtopt.UserError, match="expected rows of 4 tasks"):
+        mtopt.linear_update(tx, method(name).init, rows(K, D), jnp.ones(K))

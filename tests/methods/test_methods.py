@@ -1,0 +1,231 @@
+"""What each first method promises beyond the invariants."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import mtopt
+from tests.helpers import problems
+
+GOLDEN = jnp.array([[-4.0, 1.0, 1.0], [6.0, 1.0, 1.0]])
+
+
+def solve(tx, jacobian, **extra):
+    params = jnp.zeros(jacobian.shape[1:])
+    return tx.update(jacobian, tx.init(params), params, **extra)
+
+
+def test_golden_values():
+    direction, _ = solve(mtopt.equal_weighting(2), GOLDEN)
+    np.testing.assert_allclose(direction, [1, 1, 1])
+    direction, _ = solve(mtopt.equal_weighting(2, reduction="sum"), GOLDEN)
+    np.testing.assert_allclose(direction, [2, 2, 2])
+    direction, _ = solve(mtopt.fixed_weighting(2, weights=(1, 2)), GOLDEN)
+    np.testing.assert_allclose(direction, [8, 3, 3])
+    direction, state = solve(mtopt.mgda(2), GOLDEN)
+    np.testing.assert_allclose(direction, [0, 1, 1], atol=1e-5)
+    np.testing.assert_allclose(state.weights, [0.6, 0.4], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("jacobian", "weights"),
+    [
+        ([[1, 0], [0, 1]], [0.5, 0.5]),
+        ([[1, 0], [2, 0]], [1, 0]),
+        (np.diag([1, 2, 3]), [0.734694, 0.183673, 0.081633]),
+        ([[3, 4], [-4, 3]], [0.5, 0.5]),
+        ([[0.9, 0.4], [-0.4, 0.6]], [0.369942, 0.630058]),
+    ],
+)
+def test_mgda_of_the_fixtures(jacobian, weights):
+    _, state = solve(mtopt.mgda(len(jacobian)), jnp.array(jacobian, jnp.float32))
+    np.testing.assert_allclose(state.weights, weights, atol=1e-5)
+
+
+def test_two_unit_gradients_are_weighed_alike():
+    _, state = solve(mtopt.mgda(2, normalize="l2"), GOLDEN)
+    np.testing.assert_allclose(state.weights, [0.5, 0.5], atol=1e-6)
+    rows = jnp.diag(jnp.array([1.0, 2.0, 3.0]))
+    _, state = solve(mtopt.mgda(3, normalize="l2"), rows)
+    np.testing.assert_allclose(state.weights, [1 / 3] * 3, atol=1e-6)
+
+
+@pytest.mark.parametrize("normalize", ["none", "l2", "loss", "loss+"])
+@pytest.mark.parametrize("apply_to", ["original", "normalized"])
+def test_normalisations_solve_on_scaled_rows(normalize, apply_to):
+    rng = np.random.default_rng(0)
+    rows = jnp.asarray(rng.normal(size=(4, 7)), jnp.float32)
+    losses = jnp.array([0.5, 2.0, 3.0, 0.1])
+    norms = jnp.linalg.norm(rows, axis=1)
+    scale = {
+        "none": jnp.ones(4),
+        "l2": norms,
+        "loss": losses,
+        "loss+": losses * norms,
+    }[normalize]
+    scaled = rows / scale[:, None]
+    weights = mtopt.solvers.min_norm_weights(scaled @ scaled.T)
+    expected = weights @ (rows if apply_to == "original" else scaled)
+    tx = mtopt.mgda(4, normalize=normalize, apply_to=apply_to)
+    direction, _ = solve(tx, rows, losses=losses)
+    np.testing.assert_allclose(direction, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_what_a_normalisation_needs_is_named():
+    with pytest.raises(TypeError, match="'losses'"):
+        solve(mtopt.mgda(2, normalize="loss"), GOLDEN)
+    with pytest.raises(TypeError, match="'problem'"):
+        solve(mtopt.mgda(2, space="representation"), GOLDEN)
+
+
+def test_a_duplicated_task_changes_nothing():
+    rng = np.random.default_rng(1)
+    rows = jnp.asarray(rng.normal(size=(3, 5)), jnp.float32)
+    once, _ = solve(mtopt.mgda(3), rows)
+    twice, _ = solve(mtopt.mgda(4), jnp.concatenate([rows, rows[:1]]))
+    np.testing.assert_allclose(once, twice, atol=1e-5)
+
+
+def test_a_task_at_rest_stops_mgda_and_an_absent_one_does_not():
+    rows = jnp.array([[1.0, 2.0], [0.0, 0.0], [3.0, -1.0]])
+    direction, state = solve(mtopt.mgda(3), rows)
+    np.testing.assert_array_equal(direction, 0)
+    assert state.weights.tolist() == [0, 1, 0]
+    present = jnp.array([True, False, True])
+    direction, _ = solve(mtopt.mgda(3), rows, present=present)
+    alone, _ = solve(mtopt.mgda(2), rows[jnp.array([0, 2])])
+    np.testing.assert_allclose(direction, alone, atol=1e-6)
+    assert np.linalg.norm(direction) > 1
+
+
+def test_the_upper_bound_weighs_by_the_representation():
+    tasks, params, batch = problems.classification(3, 16, 5, (7,), 4, None)
+    problem = tasks.problem(batch, jax.random.key(0))
+    tx = mtopt.mgda(3, space="representation")
+
+    @jax.jit
+    def answers(params):
+        _, grads = problem.losses_and_grads(params)
+        updates, state = tx.update(
+            grads,
+            tx.init(params),
+            params,
+            rows=grads["shared"],
+            problem=problem,
+            pullback=functools.partial(problem.pullback, params),
+        )
+        products = problem.representation_gramian(params)
+        return grads, updates, state, mtopt.solvers.min_norm_weights(products)
+
+    grads, updates, state, expected = answers(params)
+    np.testing.assert_allclose(state.weights, expected, atol=1e-5)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
+        updates["shared"],
+        mtopt.combine(state.weights, grads["shared"]),
+    )
+
+
+@pytest.mark.parametrize("heads", ["weighted", "plain"])
+def test_the_head_rule(heads):
+    tasks, params, batch = problems.classification(3, 16, 5, (7,), 4, None)
+    problem = tasks.problem(batch, jax.random.key(0))
+    _, grads = problem.losses_and_grads(params)
+    tx = mtopt.mgda(3, heads=heads)
+    updates, state = tx.update(grads, tx.init(params), params)
+    scale = state.weights if heads == "weighted" else jnp.ones(3)
+    jax.tree.map(
+        lambda update, grad: np.testing.assert_allclose(
+            update, grad * scale.reshape(-1, *(1,) * (grad.ndim - 1)), rtol=1e-5
+        ),
+        updates["tasks"].values,
+        grads["tasks"].values,
+    )
+
+
+def test_equal_weighting_divides_by_the_tasks_that_are_there():
+    present = jnp.array([True, False, True])
+    rows = jnp.array([[2.0], [0.0], [4.0]])
+    direction, _ = solve(mtopt.equal_weighting(3), rows, present=present)
+    np.testing.assert_allclose(direction, [3.0])
+
+
+def test_single_task_trains_one_head_and_leaves_the_others():
+    tasks, params, batch = problems.classification(3, 16, 5, (7,), 4, None)
+    tx = optax.chain(mtopt.single_task(3, task=1), optax.sgd(0.1))
+    state = mtopt.TrainState.create(params, tx, jax.random.key(0))
+    state, _ = mtopt.make_train_step(tasks, tx)(state, batch)
+    for k, name in enumerate(tasks.names):
+        moved = np.abs(state.params["tasks"][name]["w"] - params["tasks"][name]["w"])
+        assert (moved.max() > 0) == (k == 1)
+
+
+def test_hyperparameters_can_be_injected_and_optimizers_wrapped():
+    tasks, params, batch = problems.classification(3, 16, 5, (7,), 4, None)
+    plain = optax.chain(mtopt.mgda(3), optax.adam(0.01))
+    injected = optax.chain(
+        mtopt.mgda(3), optax.inject_hyperparams(optax.adam)(learning_rate=0.01)
+    )
+    named = optax.named_chain(("method", mtopt.mgda(3)), ("adam", optax.adam(0.01)))
+    results = []
+    for tx in (plain, injected, named):
+        state = mtopt.TrainState.create(params, tx, jax.random.key(0))
+        step = mtopt.make_train_step(tasks, tx)
+        for _ in range(3):
+            state, _ = step(state, batch)
+        results.append(state.params)
+        assert optax.tree.get(state.opt_state, "weights").shape == (3,)
+    # An injected learning rate is a traced number, which XLA rounds differently.
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
+    jax.tree.map(close, results[0], results[1])
+    jax.tree.map(np.testing.assert_array_equal, results[0], results[2])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: mtopt.mgda(0), "num_tasks is 0"),
+        (lambda: mtopt.mgda(2, heads="none"), "heads is 'none'"),
+        (lambda: mtopt.mgda(2, space="features"), "space is 'features'"),
+        (lambda: mtopt.equal_weighting(2, reduction="max"), "reduction is 'max'"),
+    ],
+)
+def test_wrong_options_are_named(make, message):
+    with pytest.raises(mtopt.UserError, match=message):
+        make()
+
+
+def test_importing_mtopt_is_as_light_as_jax_and_optax():
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, mtopt\n"
+        "heavy = {'flax', 'tensorflow_datasets', 'tensorflow', 'torch', 'grain',"
+        " 'orbax', 'sklearn', 'matplotlib', 'absl.flags'} & set(sys.modules)\n"
+        "import jax, optax\n"
+        "print(sorted(heavy))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    alone = subprocess.run(
+        [sys.executable, "-c", code.replace(", mtopt", ", jax, optax")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout == alone.stdout
+
+
+def test_equal_weights_have_the_precision_of_the_rows():
+    """A third in float32 is not a third in float64."""
+    with jax.enable_x64(True):
+        rows = jnp.eye(3)
+        tx = mtopt.equal_weighting(3)
+        direction, _ = tx.update(rows, tx.init(rows[0]))
+        np.testing.assert_allclose(direction, 1 / 3, rtol=1e-15)

@@ -1,0 +1,283 @@
+"""ParetoGNN: the five pretext losses, and their training in the one step."""
+
+import dataclasses
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import mtopt
+from mtopt.data import graphs
+from mtopt.models.gcn import gcn
+from mtopt.pretext import PRETEXTS, pretext_model
+from mtopt.pretext.decorrelation import disagreement, standardised
+from mtopt.pretext.feature_reconstruction import _cosines, cubed_error
+from mtopt.pretext.node_graph_information import information_loss
+from mtopt.pretext.node_subgraph_contrast import contrast
+from mtopt.pretext.topology_reconstruction import _pairs
+from mtopt.pretext.two_views import TwoViews
+from tests.helpers.graphs import adjacency, random_graph
+
+KEY = jax.random.key(5)
+GRAPH, _ = random_graph(nodes=120, edges=400, columns=60)
+ENCODER = gcn(60, hidden=(16,))
+OPTIONS = {
+    "decorrelation": {"sample": graphs.saint(100)},
+    "node_subgraph_contrast": {
+        "sample": graphs.ego(30, hops=2, nodes=80),
+        "hidden": 32,
+    },
+    "topology_reconstruction": {"edges": 100, "hidden": 32},
+}
+PRETEXT = {
+    name: make(ENCODER, **OPTIONS.get(name, {})) for name, make in PRETEXTS.items()
+}
+NAMES = sorted(PRETEXT)
+TOGETHER = pretext_model(ENCODER, PRETEXT)
+MGDA = mtopt.mgda(5, normalize="l2")
+
+
+def compiled(function, *args):
+    """What a call costs and returns. All that it reads is an argument, keys too: the
+    compiler would take its time to work out what is constant."""
+    program = jax.jit(function).lower(*args).compile()
+    return program.cost_analysis()["flops"], program(*args)
+
+
+@functools.cache
+def start():
+    return jax.jit(TOGETHER.init)(jax.random.key(0))[0]
+
+
+@functools.cache
+def solved():
+    def step(params, graph, key):
+        problem = TOGETHER.tasks.problem(TOGETHER.batch(graph), key)
+        losses, grads = problem.losses_and_grads(params)
+        direction, state = MGDA.update(grads, MGDA.init(params), params)
+        return losses, grads, direction, state.weights
+
+    return compiled(step, start(), GRAPH, KEY)
+
+
+@functools.cache
+def alone(name):
+    """A task of its own: what its gradient costs, its loss and its gradient."""
+    model = pretext_model(ENCODER, {name: PRETEXT[name]})
+    params, _ = jax.jit(model.init)(jax.random.key(0))
+
+    def own(params, graph, key):
+        def loss(shared, head):
+            own = {"shared": shared, "tasks": (mtopt.PerTask(head, (name,)),)}
+            problem = model.tasks.problem(model.batch(graph), key)
+            return problem.losses(own)[0]
+
+        grad = jax.value_and_grad(loss, argnums=(0, 1))
+        return grad(params["shared"], params["tasks"][0].values)
+
+    return params, compiled(own, params, GRAPH, KEY)
+
+
+def everything(real):
+    return jnp.ones(real, bool)
+
+
+def test_contrast_of_equal_views_has_its_closed_form():
+    n, tau = 6, 0.4
+    found = contrast(3.0 * jnp.eye(n), jnp.eye(n), everything(n), tau)
+    expected = math.log(1 + 2 * (n - 1) * math.exp(-1 / tau))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_contrast_is_its_equation_in_float64():
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(size=(2, 7, 4))
+    first /= np.linalg.norm(first, axis=1, keepdims=True)
+    second /= np.linalg.norm(second, axis=1, keepdims=True)
+
+    def one_way(a, b):
+        own, other = np.exp(a @ a.T / 0.3), np.exp(a @ b.T / 0.3)
+        return -np.log(np.diag(other) / (own.sum(1) + other.sum(1) - np.exp(1 / 0.3)))
+
+    expected = (one_way(first, second) + one_way(second, first)).mean() / 2
+    with jax.enable_x64(True):
+        found = contrast(
+            jnp.asarray(2 * first), jnp.asarray(second), everything(7), 0.3
+        )
+    np.testing.assert_allclose(found, expected, rtol=1e-10)
+
+
+def test_contrast_survives_the_published_temperature():
+    views = jnp.tile(jnp.ones((1, 4)), (5, 1))
+    grad = jax.grad(lambda v: contrast(v, -views, everything(5), 0.01))(views)
+    assert jnp.isfinite(grad).all()
+
+
+def test_reconstruction_is_0_at_best_and_8_at_worst():
+    graph, dense = random_graph()
+    received = jnp.asarray(dense, jnp.float32)
+    for sign, expected in ((3.0, 0), (-0.5, 8)):
+        decode = {"kernel": sign * jnp.eye(9), "bias": jnp.zeros(9)}
+        found = cubed_error(_cosines(received, decode, graph), everything(14))
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_cosines_are_those_of_the_reconstruction_that_is_never_written_down():
+    graph, dense = random_graph()
+    rng = np.random.default_rng(1)
+    received, kernel = rng.normal(size=(14, 5)), rng.normal(size=(5, 9))
+    bias = rng.normal(size=9)
+    decoded = received @ kernel + bias
+    expected = (decoded * dense).sum(1) / np.sqrt(
+        (decoded**2).sum(1) * (dense**2).sum(1)
+    )
+    decode = {"kernel": kernel, "bias": bias}
+    decode = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), decode)
+    found = _cosines(jnp.asarray(received, jnp.float32), decode, graph)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_a_node_that_receives_nothing_has_no_gradient():
+    graph, _ = random_graph()
+    decode = {"kernel": jnp.ones((5, 9)), "bias": jnp.zeros(9)}
+
+    def loss(decode):
+        cosines = _cosines(jnp.zeros((14, 5)), decode, graph)
+        return cubed_error(cosines, everything(14))
+
+    value, grads = jax.value_and_grad(loss)(decode)
+    assert float(value) == 1
+    assert all(not leaf.any() for leaf in jax.tree.leaves(grads))
+
+
+def test_information_without_a_discriminator_is_two_coins():
+    h = jax.random.normal(KEY, (2, 6, 3))
+    found = information_loss(jnp.zeros((3, 3)), h[0], h[1], everything(6))
+    np.testing.assert_allclose(found, 2 * math.log(2), rtol=1e-6)
+
+
+def test_decorrelation_of_equal_white_views_is_what_the_unbiased_variance_leaves():
+    h = np.linalg.qr(np.random.default_rng(0).normal(size=(12, 4)))[0]
+    h = np.linalg.qr(h - h.mean(axis=0))[0]
+    n, d, strength = 12, 4, 1e-3
+    with jax.enable_x64(True):
+        z = standardised(jnp.asarray(5 * h), everything(n), 0)
+        found = disagreement(z, z, everything(n), strength)
+    np.testing.assert_allclose(found, strength * 2 * math.sqrt(d) / n, rtol=1e-9)
+
+
+def test_a_constant_column_does_not_end_the_run():
+    h = jnp.concatenate([jnp.ones((6, 1)), jax.random.normal(KEY, (6, 2))], axis=1)
+
+    def loss(h, epsilon):
+        z = standardised(h, everything(6), epsilon)
+        return disagreement(z, z, everything(6), 1e-3)
+
+    assert jnp.isfinite(jax.grad(loss)(h, 1e-5)).all()
+    assert not jnp.isfinite(jax.grad(loss)(h, 0.0)).all()  # as released
+
+
+@pytest.mark.parametrize(("columns", "rate"), [("independent", 0.3), ("union", 0.51)])
+def test_views_mask_columns_of_their_own_unless_asked_for_the_released_union(
+    columns, rate
+):
+    wide = graphs.Features.dense(jnp.ones((1, 3000)))
+    graph = graphs.Graph.of(wide, np.zeros((0, 2), int))
+    ends = ENCODER._replace(
+        apply=lambda params, graph: graph.features.left @ graph.features.right,
+        features=3000,
+    )
+    views = TwoViews(graphs.whole, 0.3, 0.3, columns)
+    found = views.encode(ends, {"encoder": None}, graph, KEY)
+    first, second = np.asarray(found["first"][0]), np.asarray(found["second"][0])
+    np.testing.assert_allclose(1 - first.mean(), rate, atol=0.04)
+    assert (first == second).all() == (columns == "union")
+
+
+def test_topology_draws_edges_of_the_graph_and_their_sources():
+    graph, _ = random_graph()
+    first, second, other, real = jax.jit(_pairs, static_argnums=2)(KEY, graph, 10_000)
+    ends = np.stack([first, second], axis=1)
+    assert (adjacency(graph)[ends[:, 0], ends[:, 1]] == 1).all()
+    drawn = {tuple(pair) for pair in np.sort(ends, axis=1).tolist()}
+    assert drawn == {tuple(pair) for pair in graph.edges.tolist()}
+    assert set(other.tolist()) <= set(range(14))
+    assert real.all()
+    assert (ends[:, 0] > ends[:, 1]).any()
+    assert (ends[:, 0] < ends[:, 1]).any()
+
+
+@pytest.mark.parametrize("k", range(5), ids=NAMES)
+def test_a_task_is_the_same_whatever_other_tasks_there_are(k):
+    _, (losses, grads, *_) = solved()
+    params, (_, (loss, (shared, head))) = alone(NAMES[k])
+    heads = params["tasks"], start()["tasks"][k : k + 1]
+    for left, right in zip(*map(jax.tree.leaves, heads), strict=True):
+        np.testing.assert_array_equal(left, right)
+    np.testing.assert_allclose(loss, losses[k], rtol=1e-5)
+    rows = jax.tree.map(lambda leaf: leaf[k], grads["shared"])
+    both = (
+        {"shared": shared, "head": head},
+        {"shared": rows, "head": grads["tasks"][k].values},
+    )
+    for left, right in zip(*map(jax.tree.leaves, both), strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-3, atol=1e-5)
+
+
+def test_a_step_costs_the_passes_of_its_five_tasks():
+    flops, _ = solved()
+    assert flops <= 1.05 * sum(alone(name)[1][0] for name in NAMES)
+
+
+def test_padding_changes_no_loss():
+    def losses(params, graph, key):
+        batch = TOGETHER.batch(graph)
+        return TOGETHER.tasks.problem(batch, key).losses(params)
+
+    padded = GRAPH.padded(nodes=131, edges=len(GRAPH.edge_mask) + 9)
+    _, found = compiled(losses, start(), padded, KEY)
+    np.testing.assert_allclose(found, solved()[1][0], rtol=2e-5)
+
+
+def test_a_run_compiles_once_and_lowers_the_losses():
+    tx = optax.chain(MGDA, optax.adamw(5e-3))
+    state = mtopt.TrainState.create(start(), tx, jax.random.key(1))
+    step = mtopt.make_train_step(TOGETHER.tasks, tx)
+    # Graphs of two sizes in one shape, as for the two encoders of the experiment.
+    smaller = dataclasses.replace(GRAPH, edge_mask=GRAPH.edge_mask.at[300:].set(False))
+    batches = [TOGETHER.batch(graph) for graph in (GRAPH, smaller)]
+    losses = []
+    for t in range(60):
+        state, metrics = step(state, batches[t % 2])
+        losses.append(metrics["losses"])
+    assert step._cache_size() == 1
+    before, after = np.mean(losses[:6], axis=0), np.mean(losses[-6:], axis=0)
+    assert (after < 0.98 * before).all()
+
+
+def test_mgda_weighs_normalised_rows_as_the_paper_does():
+    _, (_, grads, direction, weights) = solved()
+    rows = np.concatenate(
+        [np.reshape(leaf, (5, -1)) for leaf in jax.tree.leaves(grads["shared"])], 1
+    ).astype(float)
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    weights = np.asarray(weights, float)
+    shortest = weights @ unit
+    slack = unit @ shortest - shortest @ shortest
+    assert (slack >= -1e-4).all()
+    np.testing.assert_allclose(weights @ slack, 0, atol=1e-4)
+    np.testing.assert_allclose(weights.sum(), 1, rtol=1e-5)
+    applied = np.concatenate(
+        [np.ravel(leaf) for leaf in jax.tree.leaves(direction["shared"])]
+    )
+    np.testing.assert_allclose(applied, weights @ rows, rtol=1e-3, atol=1e-5)
+    # A head's gradient is that of the weighted loss: its own, times its weight.
+    for weight, own, kept in zip(
+        weights, grads["tasks"], direction["tasks"], strict=True
+    ):
+        for left, right in zip(*map(jax.tree.leaves, (own, kept)), strict=True):
+            np.testing.assert_allclose(right, weight * left, rtol=1e-4, atol=1e-7)

@@ -1,0 +1,59 @@
+"""Every aggregator trains with flat regions, with saliency penalties, with both."""
+
+import itertools
+
+import jax
+import optax
+import pytest
+
+import mtopt
+from tests.helpers import problems
+from tests.helpers.methods import assert_finite, make
+
+COMPILED = {"equal_weighting", "mgda", "famo", "gradnorm"}
+TASKS, PARAMS, BATCH = problems.classification(3, 6, 5, (7,), 4, None)
+
+
+def composition(name, f_mtl, rep_mtl):
+    aggregator = make(name, len(TASKS.names))
+    if f_mtl:
+        aggregator = mtopt.flat_regions(aggregator, rho=0.05)
+    return mtopt.rep_mtl(aggregator) if rep_mtl else aggregator
+
+
+def cases():
+    """By default both, for a few methods; compiling all 180 takes ten minutes."""
+    for name in sorted(mtopt.METHODS):
+        for f_mtl in (False, True):
+            for rep_mtl in (False, True):
+                parts = ["f_mtl"] * f_mtl + ["rep_mtl"] * rep_mtl
+                both = f_mtl and rep_mtl and name in COMPILED
+                marks = () if both else (pytest.mark.slow,)
+                label = "-".join([*parts, name])
+                yield pytest.param(name, f_mtl, rep_mtl, id=label, marks=marks)
+
+
+@pytest.mark.parametrize(("name", "f_mtl", "rep_mtl"), list(cases()))
+def test_it_takes_three_finite_steps(name, f_mtl, rep_mtl):
+    tx = mtopt.chain(composition(name, f_mtl, rep_mtl), optax.adam(1e-2))
+    state = mtopt.TrainState.create(PARAMS, tx, jax.random.key(0))
+    step = mtopt.make_train_step(TASKS, tx)
+    for _ in range(3):
+        state, metrics = step(state, BATCH)
+        assert_finite((metrics["losses"], state.params, state.opt_state))
+    assert step._cache_size() == 1
+    assert optax.tree.get(state.opt_state, "weights").shape == (3,)
+    moved = jax.tree.map(lambda new, old: abs(new - old).max(), state.params, PARAMS)
+    assert all(float(distance) > 1e-3 for distance in jax.tree.leaves(moved["shared"]))
+
+
+@pytest.mark.parametrize("name", sorted(mtopt.METHODS))
+def test_every_composition_is_a_step(name):
+    """Traced, not compiled: shapes and dtypes of the state stay what they were."""
+    for f_mtl, rep_mtl in itertools.product((False, True), repeat=2):
+        tx = mtopt.chain(composition(name, f_mtl, rep_mtl), optax.adam(1e-2))
+        state = mtopt.TrainState.create(PARAMS, tx, jax.random.key(0))
+        after, metrics = jax.eval_shape(mtopt.make_train_step(TASKS, tx), state, BATCH)
+        before = jax.eval_shape(lambda state=state: state)
+        assert after.opt_state == before.opt_state
+        assert metrics["losses"].shape == (3,)
