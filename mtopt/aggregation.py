@@ -1,17 +1,23 @@
-"""What every aggregator does around its own weights: check, weigh, combine."""
+"""Aggregators: per-task gradients in, one direction out, by a rule."""
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float
+from optax.experimental import aggregating
 
 from mtopt.errors import UserError, expect, expect_one_of
-from mtopt.linalg import combine, gramian, scale_rows, task_numbers
-from mtopt.per_task import PerTask
+from mtopt.evaluation import Evaluation, enter, split
+from mtopt.linalg import only_present, task_numbers
+from mtopt.rule import Memory, PenaltyGradient, Rule, Solution
+
+Gramian = Float[Array, "K K"]
+Weighed = tuple[Float[Array, " K"], Memory]  # weights, memory
+Reduced = tuple[Float[Array, " K"], Any, Memory]  # weights, rows, memory
+InitMemory = Callable[[Any], Memory]
 
 
 class WeightingState(NamedTuple):
@@ -20,31 +26,80 @@ class WeightingState(NamedTuple):
     Attributes:
       weights: the weights of the last update, ``[K]``, before ``task_weights``; read
         them anywhere with ``optax.tree.get(opt_state, "weights")``.
-      memory: what the method remembers between steps.
+      memory: what the rule remembers between steps.
     """
 
     weights: Float[Array, " K"]
-    memory: Any
+    memory: Memory
 
 
-Weigh = Callable[..., tuple[Float[Array, " K"], Any]]
-InitMemory = Callable[[Any], Any]
+class Aggregator(aggregating.Aggregator):
+    """An optax transformation from per-task gradients to one direction, by a rule.
 
+    It is optax's own type for such transformations, and stands in a chain between
+    transformations of rows and ordinary optax.
 
-def nothing(shared: Any) -> Any:
-    """The memory of a method that has none."""
-    del shared
-    return ()
+    Args:
+      rule: how it decides; wrappers read it, and make another aggregator of it.
+
+    Raises:
+      UserError: for fewer than one task, an unknown head rule, or, on update, for
+        gradients without the task axis or a misspelt keyword.
+
+    Example:
+      >>> import mtopt
+      >>> tx = mtopt.mgda(2)
+      >>> tx.rule.num_tasks, tx.rule.heads
+      (2, 'weighted')
+    """
+
+    rule: Rule
+
+    def __new__(cls, rule: Rule) -> "Aggregator":  # noqa: D102
+        expect(rule.num_tasks >= 1, "num_tasks", rule.num_tasks, "at least 1")
+        expect_one_of("heads", rule.heads, ("weighted", "plain"))
+
+        def init(params: Any) -> WeightingState:
+            shared, _ = split(params)
+            weights = task_numbers(shared, rule.num_tasks, 1 / rule.num_tasks)
+            return WeightingState(weights, rule.init(shared))
+
+        def update(
+            updates: Any,
+            state: WeightingState,
+            params: Any = None,
+            *,
+            evaluation: Evaluation | None = None,
+            **others: Any,
+        ) -> tuple[Any, WeightingState]:
+            seen = enter(rule.num_tasks, updates, params, evaluation, others)
+            weights, memory, gradients = rule.solve(state.memory, seen)
+            weights = jnp.where(seen.present, weights, 0).astype(state.weights.dtype)
+            direction = _direction(rule, weights, gradients, rule.penalty(seen))
+            if rule.after_step is not None:
+                if seen.after is None:
+                    raise UserError(
+                        "this method learns from the step that its chain makes: build "
+                        "the optimizer with mtopt.chain(...) in place of "
+                        "optax.chain(...), and hand update an evaluation"
+                    )
+                memory = rule.after_step(memory, seen, seen.after(direction))
+            return direction, WeightingState(weights, memory)
+
+        self = super().__new__(cls, init, update)
+        self.rule = rule
+        return self
 
 
 def weighting(
     num_tasks: int,
-    weigh: Weigh,
+    weigh: Callable[[Memory, Evaluation], Weighed],
     *,
     heads: str,
-    memory: InitMemory = nothing,
+    memory: InitMemory = lambda shared: (),
     from_rows: bool = False,
-) -> optax.GradientTransformationExtraArgs:
+    gradients: Callable[[Evaluation], Evaluation] = lambda evaluation: evaluation,
+) -> Aggregator:
     r"""An aggregator from a rule that gives every task a weight.
 
     .. math:: d = \sum_k w_k t_k g_k
@@ -55,54 +110,58 @@ def weighting(
 
     Args:
       num_tasks: K, at least 1.
-      weigh: ``(memory, *, rows, params, present, **extra) -> (weights, memory)``. It
-        names the extra arguments it needs (``losses``, ``problem``, ``key``)
-        keyword-only, so that a missing one is a ``TypeError`` with its name. The loss
-        of an absent task reads 1, so that its logarithm and inverse are finite.
+      weigh: ``(memory, evaluation) -> (weights, memory)``; see
+        :class:`mtopt.Evaluation` for all that it may read.
       heads: ``"weighted"``: a task's own parameters move along ``w_k t_k`` times their
         gradient, as when the weighted loss is differentiated; ``"plain"``: along their
         gradient alone.
       memory: shared parameters to the initial memory of the method.
       from_rows: True if ``weigh`` reads the rows, which then exist anyway and are
         summed; False pulls the weights back through the loss instead, in one backward
-        pass, where the step offers that and no transformation before this one has
-        changed the rows (``rows`` are those of the step: the very same arrays).
+        pass, where no transformation before this one has changed the rows.
+      gradients: from the evaluation to the one whose gradients are summed.
 
     Returns:
-      An optax transformation from per-task gradients to one direction. ``updates`` is
-      ``{"shared": rows, "tasks": head gradients}``, or any other tree of rows: then
-      all of it is shared. A wrapper may hand its update ``weights``, in place of the
-      method's own, or ``reweigh``, a function of them; ``head_rule``, in place of
-      ``heads``; and ``penalties``, gradients that are added to the direction: see
-      :class:`mtopt.wrappers.add_penalty.PenaltyGradient`.
+      The aggregator. ``updates`` is ``{"shared": rows, "tasks": head gradients}``, or
+      any other tree of rows: then all of it is shared.
 
     Raises:
-      UserError: for fewer than one task, an unknown head rule, or (on update) leaves
-        without the task axis.
+      UserError: as :class:`Aggregator`.
+
+    Example:
+      >>> import mtopt
+      >>> def by_loss(memory, evaluation):
+      ...     return evaluation.losses / evaluation.losses.sum(), memory
+      >>> tx = weighting(2, by_loss, heads="weighted")
+      >>> known = mtopt.Evaluation(losses=jnp.array([1., 3.]))
+      >>> direction, _ = tx.update(jnp.eye(2), tx.init(jnp.zeros(2)), evaluation=known)
+      >>> print(direction)
+      [0.25 0.75]
     """
 
-    def reduce(memory, *, rows, clean_rows, pullback, **extra):
-        weights, memory = weigh(memory, rows=rows, **extra)
-        pulled = None if from_rows else pullback
-        return weights, _sum_of_gradients(rows, clean_rows, pulled), memory
+    def solve(memory: Memory, evaluation: Evaluation) -> Solution:
+        weights, memory = weigh(memory, evaluation)
+        weights = jnp.where(evaluation.present, weights, 0)
+        summed = gradients(evaluation)
+        return Solution(weights, memory, summed.by_rows() if from_rows else summed)
 
-    return _aggregator(num_tasks, reduce, _sum_of_gradients, heads, memory)
+    return Aggregator(Rule(num_tasks, memory, solve, heads, gradients))
 
 
 def on_gramian(
     num_tasks: int,
-    weigh: Weigh,
+    weigh: Callable[[Memory, Gramian, Evaluation], Weighed],
     *,
     heads: str,
     space: str = "parameters",
-    memory: InitMemory = nothing,
-) -> optax.GradientTransformationExtraArgs:
+    memory: InitMemory = lambda shared: (),
+) -> Aggregator:
     """An aggregator from a rule on the Gramian of the gradients.
 
     Args:
       num_tasks: K, at least 1.
-      weigh: ``(memory, gramian, *, present, **extra) -> (weights, memory)``; the rows
-        and columns of absent tasks in ``gramian`` are zero.
+      weigh: ``(memory, gramian, evaluation) -> (weights, memory)``; the rows and
+        columns of absent tasks in ``gramian`` are zero.
       heads: see :func:`weighting`.
       space: where the gradients are taken: ``"parameters"``, or ``"representation"``,
         which costs K passes through the heads and one through the encoder. For
@@ -110,323 +169,155 @@ def on_gramian(
       memory: see :func:`weighting`.
 
     Returns:
-      An aggregator; in the space of the representation it needs ``problem``.
+      The aggregator; in the space of the representation it needs a problem.
 
     Raises:
-      UserError: for an unknown space, and as :func:`weighting`.
+      UserError: for an unknown space, and as :class:`Aggregator`.
     """
     expect_one_of("space", space, ("parameters", "representation"))
-
-    def of_parameters(memory, *, rows, present, **extra):
-        products = only_present(gramian(rows), present)
-        return weigh(memory, products, present=present, **extra)
-
-    def of_representation(memory, *, rows, params, present, problem, **extra):
-        del rows
-        products = only_present(problem.representation_gramian(params), present)
-        return weigh(memory, products, present=present, **extra)
-
     own = space == "parameters"
-    rule = of_parameters if own else of_representation
-    return weighting(num_tasks, rule, heads=heads, memory=memory, from_rows=own)
+
+    def weigh_products(memory: Memory, evaluation: Evaluation) -> Weighed:
+        if own:
+            products = evaluation.gramian()
+        else:
+            products = evaluation.problem.representation_gramian(evaluation.params)
+        products = only_present(products, evaluation.present)
+        return weigh(memory, products, evaluation)
+
+    return weighting(
+        num_tasks, weigh_products, heads=heads, memory=memory, from_rows=own
+    )
 
 
 def row_weighting(
     num_tasks: int,
-    reduce: Callable[..., tuple[Float[Array, " K"], Any, Any]],
+    reduce: Callable[[Memory, Evaluation], Reduced],
     *,
     heads: str,
-    memory: InitMemory = nothing,
-) -> optax.GradientTransformationExtraArgs:
+    memory: InitMemory = lambda shared: (),
+) -> Aggregator:
     r"""An aggregator that sums rows of its own making.
 
     .. math:: d = \sum_k w_k t_k r_k
 
     for methods whose direction is not in the span of this step's gradients: masked
-    coordinate by coordinate, averaged over steps, or taken on another batch.
+    coordinate by coordinate, or averaged over steps.
 
     Args:
       num_tasks: K, at least 1.
-      reduce: ``(memory, *, rows, params, present, **extra) -> (weights, rows,
-        memory)``: the weights w and the rows r, a tree like the ``rows`` it got. Those
-        of absent tasks come in as zeros.
+      reduce: ``(memory, evaluation) -> (weights, rows, memory)``: the weights w and
+        the rows r, a tree like ``evaluation.rows``; those of absent tasks are zeros.
       heads: see :func:`weighting`.
       memory: see :func:`weighting`.
 
     Returns:
-      An aggregator.
+      The aggregator.
 
     Raises:
-      UserError: as :func:`weighting`.
+      UserError: as :class:`Aggregator`.
     """
 
-    def made(memory, *, rows, present, clean_rows, pullback, **extra):
-        del clean_rows, pullback
-        weights, rows, memory = reduce(
-            memory, rows=where_present(present, rows, 0), present=present, **extra
-        )
-        return weights, functools.partial(combine, rows=rows), memory
+    def solve(memory: Memory, evaluation: Evaluation) -> Solution:
+        weights, rows, memory = reduce(memory, evaluation)
+        weights = jnp.where(evaluation.present, weights, 0)
+        return Solution(weights, memory, evaluation.replace(rows=rows, unchanged=False))
 
-    def no_sum(rows, clean_rows, pullback):
-        del rows, clean_rows, pullback
-        raise UserError(
-            "this aggregator sums rows that it makes in every step: weights from "
-            "outside, such as those of weights_every, cannot take the place of its own"
-        )
-
-    return _aggregator(num_tasks, made, no_sum, heads, memory)
+    return Aggregator(Rule(num_tasks, memory, solve, heads))
 
 
-def along_gradients_of(
-    aggregator: optax.GradientTransformationExtraArgs, part: Callable[[Any], Any]
-) -> optax.GradientTransformationExtraArgs:
-    """An aggregator that finds weights as before, and sums another batch's gradients.
+def gradients_of(
+    part: Callable[[Any], Any],
+) -> Callable[[Evaluation], Evaluation]:
+    """What :func:`weighting` sums for a method that descends another batch's gradients.
 
     Rows that a transformation made out of the step's are summed themselves.
 
     Args:
-      aggregator: one that weighs tasks without their rows; see :func:`weighting`.
       part: the problem of a step to the one whose gradients are summed, such as a part
         of its batch.
     """
 
-    def update(updates, state, params=None, **extra):
-        def pullback(weights, also=None):
-            problem = extra["problem"]
-            along = part(problem).pullback(params, weights)
+    def gradients(evaluation: Evaluation) -> Evaluation:
+        if not evaluation.unchanged:
+            return evaluation
+
+        def pullback(weights: Float[Array, " K"], also: Any) -> Any:
+            pulled = part(evaluation.problem).pullback(evaluation.params, weights)
             if also is None:
-                return along
-            pulled = problem.pull_representation(params, also)
-            return jax.tree.map(jnp.add, along, pulled)
+                return pulled
+            return evaluation.plus_representation(pulled, also)
 
-        own = with_pullback(extra, pullback, updates)
-        return aggregator.update(updates, state, params, **own)
+        return evaluation.replace(pullback=pullback)
 
-    return optax.GradientTransformationExtraArgs(aggregator.init, update)
+    return gradients
 
 
-def with_pullback(
-    extra: dict[str, Any], pullback: Callable[..., Any], updates: Any
-) -> dict[str, Any]:
-    """The extra arguments with another pull-back, to be used on unchanged rows.
+def rule_of(aggregator: optax.GradientTransformation, wrapper: str) -> Rule:
+    """The rule of what a wrapper stands around.
 
     Args:
-      extra: what an update got by keyword; without ``rows``, those of the step are
-        taken to be those of ``updates``.
-      pullback: weights to a tree like the shared parameters.
-      updates: what the update got.
+      aggregator: what the wrapper got.
+      wrapper: its name, for the error.
+
+    Raises:
+      UserError: for anything but an aggregator, such as a chain, whose other members a
+        wrapper would run in its own rhythm too.
     """
-    rows = extra.get("rows")
-    rows = split(updates)[0] if rows is None else rows
-    return {**extra, "pullback": pullback, "rows": rows}
+    if isinstance(aggregator, Aggregator):
+        return aggregator.rule
+    raise UserError(
+        f"{wrapper} got a {type(aggregator).__name__}: expected an aggregator alone, "
+        f"such as {wrapper}(mtopt.mgda(3)), with the rest of the chain around it"
+    )
 
 
-def _sum_of_gradients(rows, clean_rows, pullback):
-    """What sums the gradients by their weights: a pull-back of clean ones, if any."""
-    if pullback is not None and same_rows(rows, clean_rows):
-        return pullback
-    return functools.partial(combine, rows=rows)
+def replaceable(rule: Rule, wrapper: str, *, across_steps: bool) -> Rule:
+    """The rule, if another may find its weights.
 
+    Args:
+      rule: of what the wrapper stands around.
+      wrapper: its name, for the error.
+      across_steps: whether weights of one step are to multiply the rows of another.
 
-def _aggregator(num_tasks, reduce, sum_by, heads, memory):
-    """What all aggregators do.
-
-    ``reduce`` finds weights, and what sums by them; ``sum_by`` only the latter, for
-    weights that a wrapper hands in.
+    Raises:
+      UserError: for a rule with weights for more than one sum, or, across steps, with
+        rows that it makes anew in each.
     """
-    expect(num_tasks >= 1, "num_tasks", num_tasks, "at least 1")
-    expect_one_of("heads", heads, ("weighted", "plain"))
-
-    def init(params):
-        shared, _ = split(params)
-        return WeightingState(
-            task_numbers(shared, num_tasks, 1 / num_tasks), memory(shared)
+    if not rule.one_sum:
+        raise UserError(
+            f"{wrapper} replaces the weights of one sum, and flat_regions has two: "
+            f"write flat_regions({wrapper}(...)), not the other way round"
         )
-
-    def update(
-        updates,
-        state,
-        params=None,
-        *,
-        rows=None,
-        present=None,
-        task_weights=None,
-        weights=None,
-        reweigh=None,
-        head_rule=None,
-        penalties=(),
-        pullback=None,
-        **extra,
-    ):
-        clean_rows = rows
-        rows, head_grads = split(updates)
-        check_rows(rows, None if params is None else split(params)[0], num_tasks)
-        present = present_tasks(num_tasks, present, extra.get("problem"))
-        if "losses" in extra:
-            extra["losses"] = jnp.where(present, extra["losses"], 1)
-        if weights is None:
-            weights, weighted_sum, memory = reduce(
-                state.memory,
-                rows=rows,
-                params=params,
-                present=present,
-                clean_rows=clean_rows,
-                pullback=pullback,
-                **extra,
-            )
-        else:
-            weighted_sum, memory = sum_by(rows, clean_rows, pullback), state.memory
-        if reweigh is not None:
-            weights = reweigh(weights)
-        weights = jnp.where(present, weights, 0).astype(state.weights.dtype)
-        applied = weights if task_weights is None else weights * task_weights
-        if penalties and weighted_sum is pullback:  # one pass takes both back
-            direction = weighted_sum(applied, _representation_part(penalties))
-        else:
-            direction = weighted_sum(applied)
-            if penalties:
-                also = _representation_part(penalties)
-                pulled = extra["problem"].pull_representation(params, also)
-                direction = _total(direction, pulled)
-        if head_grads is not None:
-            if (head_rule or heads) == "weighted":
-                head_grads = scale_heads(head_grads, applied)
-            own = (penalty.heads for penalty in penalties or ())
-            direction = {"shared": direction, "tasks": _total(head_grads, *own)}
-        return direction, WeightingState(weights, memory)
-
-    return optax.GradientTransformationExtraArgs(init, update)
+    if across_steps and rule.gradients is None:
+        raise UserError(
+            f"{wrapper} got an aggregator whose sum belongs to the step that it solves "
+            "in (rows of its own making, or task weights): weights of another step "
+            "cannot take the place of its own"
+        )
+    return rule
 
 
-def _representation_part(penalties: tuple[Any, ...]) -> Any:
-    """The gradient of all penalties with respect to the representation."""
-    return _total(*(penalty.representation for penalty in penalties))
+def _direction(
+    rule: Rule,
+    weights: Float[Array, " K"],
+    gradients: Evaluation,
+    penalties: tuple[PenaltyGradient, ...],
+) -> Any:
+    """The weighted sum of the gradients, plus those of the penalties."""
+    also = _total(*(penalty.representation for penalty in penalties))
+    shared = gradients.weighted_gradient(weights, also)
+    if not gradients.knows("heads"):
+        return shared
+    heads = gradients.heads
+    if rule.heads == "weighted":
+        heads = gradients.weighted_heads(weights)
+    own = (penalty.heads for penalty in penalties)
+    return {"shared": shared, "tasks": _total(heads, *own)}
 
 
 def _total(*trees: Any) -> Any:
+    """The sum of trees, None where there are none."""
+    if not trees:
+        return None
     return jax.tree.map(lambda *leaves: sum(leaves[1:], leaves[0]), *trees)
-
-
-def same_rows(rows: Any, clean_rows: Any) -> bool:
-    """True if ``rows`` are ``clean_rows``, those of the step, array for array."""
-    if clean_rows is None:
-        return False
-    pairs = zip(jax.tree.leaves(rows), jax.tree.leaves(clean_rows), strict=True)
-    return all(row is clean for row, clean in pairs)
-
-
-def split(tree: Any) -> tuple[Any, Any]:
-    """The shared part and the tasks' part of ``{"shared": ..., "tasks": ...}``.
-
-    Any other tree is shared as a whole, and its tasks' part is None.
-    """
-    if isinstance(tree, dict) and tree.keys() == {"shared", "tasks"}:
-        return tree["shared"], tree["tasks"]
-    return tree, None
-
-
-def check_rows(rows: Any, shared: Any, num_tasks: int) -> None:
-    """Raises unless every leaf of ``rows`` is ``[K, *shape of its parameter]``.
-
-    Args:
-      rows: the per-task gradients that reached an aggregator.
-      shared: the shared parameters, or None where the caller gave none.
-      num_tasks: K.
-
-    Raises:
-      UserError: naming the leaf.
-    """
-    found = jax.tree_util.tree_leaves_with_path(rows)
-    expected = [None] * len(found) if shared is None else jax.tree.leaves(shared)
-    for (path, leaf), parameter in zip(found, expected, strict=True):
-        want = (
-            num_tasks,
-            *(jnp.shape(leaf)[1:] if parameter is None else parameter.shape),
-        )
-        if jnp.shape(leaf) != want:
-            where = jax.tree_util.keystr(path) or "the gradient"
-            raise UserError(
-                f"expected rows of {num_tasks} tasks, {where} of shape {want}: got "
-                f"{jnp.shape(leaf)}; an aggregator takes per-task gradients and "
-                "stands before every ordinary optax transformation in the chain"
-            )
-
-
-def scale_heads(head_grads: Any, weights: Float[Array, " K"]) -> Any:
-    """Each task's own gradient times its weight; groups find theirs by name."""
-
-    def is_heads(node):
-        return isinstance(node, PerTask)
-
-    groups = jax.tree.leaves(head_grads, is_leaf=is_heads)
-    names = sorted(name for group in groups for name in group.names)
-
-    def scale_group(group):
-        own = weights[jnp.array([names.index(name) for name in group.names])]
-        return scale_rows(own, group)
-
-    return jax.tree.map(scale_group, head_grads, is_leaf=is_heads)
-
-
-def present_tasks(num_tasks: int, present: Any, problem: Any) -> Bool[Array, " K"]:
-    """Which tasks take part: as told, else as the problem says, else all."""
-    if present is not None:
-        return present
-    return jnp.ones((num_tasks,), bool) if problem is None else problem.present
-
-
-def weights_of(state: Any) -> Float[Array, " K"]:
-    """The weights in the state of an aggregator, or of one that is wrapped.
-
-    Raises:
-      UserError: where there are none.
-    """
-    weights = optax.tree.get(state, "weights")
-    if weights is None:
-        raise UserError(
-            f"{type(state).__name__} holds no weights: expected the state of an "
-            "aggregator; wrappers take one, such as mtopt.mgda(3)"
-        )
-    return weights
-
-
-def only_present(
-    matrix: Float[Array, "K K"], present: Bool[Array, " K"]
-) -> Float[Array, "K K"]:
-    """The matrix with zeros in the rows and columns of absent tasks."""
-    return jnp.where(present[:, None] & present[None, :], matrix, 0)
-
-
-def where_present(present: Bool[Array, " K"], new: Any, old: Any) -> Any:
-    """``new`` for the present tasks, ``old`` for the others, leaf by leaf.
-
-    Args:
-      present: which tasks take part, ``[K]``.
-      new: a tree of leaves ``[K, ...]``.
-      old: a tree like it, or a number for all of it.
-    """
-
-    def choose(new_leaf, old_leaf):
-        mask = present.reshape(-1, *(1,) * (new_leaf.ndim - 1))
-        return jnp.where(mask, new_leaf, old_leaf)
-
-    if jax.tree.structure(old) != jax.tree.structure(new):
-        old = jax.tree.map(lambda leaf: jnp.asarray(old, leaf.dtype), new)
-    return jax.tree.map(choose, new, old)
-
-
-def no_updates(shared: Any) -> Int[Array, ""]:
-    """The memory of a method that counts its updates, before the first."""
-    del shared
-    return jnp.zeros((), jnp.int32)
-
-
-def own_key(key: Any, count: Any) -> Any:
-    """The randomness of a method in this step.
-
-    Args:
-      key: the one that the step hands to every method, or None.
-      count: the number of updates so far, which the method remembers: on plain arrays,
-        where no step hands out a key, it makes one.
-    """
-    return jax.random.fold_in(jax.random.key(0), count) if key is None else key

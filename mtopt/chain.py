@@ -4,17 +4,20 @@ from typing import Any
 
 import optax
 
+from mtopt.evaluation import Evaluation
+
 
 def chain(
     *transforms: optax.GradientTransformation,
 ) -> optax.GradientTransformationExtraArgs:
-    """Applies transformations one after another, as ``optax.chain`` does.
+    """Applies transformations one after another: rows in, one update out.
 
-    Every member also gets ``after``: a function from the update it is about to return
-    to the one that leaves the whole chain, learning rate, momentum and clipping
-    included. A method that adapts by what the step does to the losses, such as FAMO,
-    evaluates ``problem.losses(params + after(update))``. ``after`` changes no state;
-    the chain then computes the same once more, which ``jit`` merges.
+    It is ``optax.chain``, and hands every member an evaluation whose ``after`` is a
+    function from the update that the member makes to the one that leaves the whole
+    chain, learning rate, momentum and clipping included. A method that adapts by what
+    the step does to the losses, such as FAMO, evaluates ``problem.losses(params +
+    after(update))``. ``after`` changes no state; the chain then computes the same once
+    more, which ``jit`` merges.
 
     Args:
       *transforms: transformations of per-task gradients, one aggregator, then ordinary
@@ -34,20 +37,31 @@ def chain(
     """
     members = [optax.with_extra_args_support(transform) for transform in transforms]
 
-    def init(params):
+    def init(params: Any) -> tuple[Any, ...]:
         return tuple(member.init(params) for member in members)
 
-    def update(updates, state, params=None, *, after=lambda updates: updates, **extra):
+    def update(
+        updates: Any,
+        state: tuple[Any, ...],
+        params: Any = None,
+        *,
+        evaluation: Evaluation | None = None,
+        **extra: Any,
+    ) -> tuple[Any, tuple[Any, ...]]:
+        known = Evaluation() if evaluation is None else evaluation
+        after = known.after or (lambda updates: updates)
+
         def run(index: int, updates: Any) -> tuple[Any, tuple[Any, ...]]:
             """The updates of the members from this one on, and their new states."""
             if index == len(members):
                 return updates, ()
 
-            def rest(own_updates):
+            def rest(own_updates: Any) -> Any:
                 return after(run(index + 1, own_updates)[0])
 
+            seen = known.replace(after=rest)
             updates, first = members[index].update(
-                updates, state[index], params, after=rest, **extra
+                updates, state[index], params, evaluation=seen, **extra
             )
             updates, others = run(index + 1, updates)
             return updates, (first, *others)

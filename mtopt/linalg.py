@@ -193,6 +193,31 @@ def combine(weights: Float[Array, " K"], rows: Any) -> Any:
     return jax.tree.map(leaf_sum, rows)
 
 
+def where_present(present: Bool[Array, " K"], new: Any, old: Any) -> Any:
+    """``new`` for the present tasks, ``old`` for the others, leaf by leaf.
+
+    Args:
+      present: which tasks take part, ``[K]``.
+      new: a tree of leaves ``[K, ...]``.
+      old: a tree like it, or a number for all of it.
+    """
+
+    def choose(new_leaf, old_leaf):
+        mask = present.reshape(-1, *(1,) * (new_leaf.ndim - 1))
+        return jnp.where(mask, new_leaf, old_leaf)
+
+    if jax.tree.structure(old) != jax.tree.structure(new):
+        old = jax.tree.map(lambda leaf: jnp.asarray(old, leaf.dtype), new)
+    return jax.tree.map(choose, new, old)
+
+
+def only_present(
+    matrix: Float[Array, "K K"], present: Bool[Array, " K"]
+) -> Float[Array, "K K"]:
+    """The matrix with zeros in the rows and columns of absent tasks."""
+    return jnp.where(present[:, None] & present[None, :], matrix, 0)
+
+
 def divide_or_zero(
     numerator: Float[Array, "..."] | float, denominator: Float[Array, "..."]
 ) -> Float[Array, "..."]:

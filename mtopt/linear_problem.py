@@ -1,13 +1,9 @@
 """A problem from a Jacobian: every method on plain arrays."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from mtopt.aggregation import split
 from mtopt.batch import Batch, masked_mean
 from mtopt.per_task import PerTask
 from mtopt.problem import Params, StackedProblem
@@ -20,6 +16,7 @@ def linear_problem(
     jacobian: Float[Array, "K D"],
     losses: Float[Array, " K"],
     present: Bool[Array, " K"] | None = None,
+    key: PRNGKeyArray | None = None,
 ) -> tuple[StackedProblem, Params]:
     r"""Tasks whose losses are linear, with the given values and gradients.
 
@@ -34,16 +31,25 @@ def linear_problem(
       jacobian: the K gradients.
       losses: the K values.
       present: which tasks have labels; None for all.
+      key: the randomness of the step; None for always the same.
 
     Returns:
       The problem, and its parameters ``{"shared": zeros, "tasks": nothing}``.
 
     Example:
+      MoDo, which draws three parts of a batch, on a matrix:
+
+      >>> import mtopt
       >>> jacobian = jnp.array([[-4., 1., 1.], [6., 1., 1.]])
       >>> problem, params = linear_problem(jacobian, jnp.array([2., 3.]))
-      >>> losses, grads = problem.losses_and_grads(params)
-      >>> losses.tolist(), grads["shared"].tolist()
+      >>> seen = problem.evaluate(params)
+      >>> seen.losses.tolist(), seen.rows.tolist()
       ([2.0, 3.0], [[-4.0, 1.0, 1.0], [6.0, 1.0, 1.0]])
+      >>> tx = mtopt.modo(2)
+      >>> updates, _ = tx.update(
+      ...     seen.gradients, tx.init(params), params, evaluation=seen)
+      >>> print(updates["shared"].round(3))
+      [-4.  1.  1.]
     """
     num_tasks, size = jacobian.shape
     names = tuple(f"task_{k:04d}" for k in range(num_tasks))
@@ -64,61 +70,7 @@ def linear_problem(
         "tasks": PerTask(jnp.zeros((num_tasks, 1), jacobian.dtype), names),
     }
     tasks = Tasks(names, _encode, _head_loss)
-    return tasks.problem(batch, jax.random.key(0)), params
-
-
-def linear_update(
-    tx: optax.GradientTransformation,
-    state: optax.OptState,
-    jacobian: Float[Array, "K D"],
-    losses: Float[Array, " K"],
-    *,
-    present: Bool[Array, " K"] | None = None,
-    task_weights: Float[Array, " K"] | None = None,
-    key: PRNGKeyArray | None = None,
-) -> tuple[Float[Array, " D"], optax.OptState]:
-    """One update of any method on a Jacobian, with all that a step would hand it.
-
-    Methods that look at the losses after the step are told one of length 0.01.
-
-    Args:
-      tx: the method.
-      state: its state, at first ``tx.init(params)`` with those of
-        :func:`linear_problem`.
-      jacobian: the K gradients.
-      losses: the K losses.
-      present: which tasks have labels; None for all.
-      task_weights: what multiplies the method's weights; None for ones.
-      key: the randomness of the step; None for always the same.
-
-    Returns:
-      The direction, and the new state.
-
-    Example:
-      >>> import mtopt
-      >>> jacobian = jnp.array([[-4., 1., 1.], [6., 1., 1.]])
-      >>> losses = jnp.array([2., 3.])
-      >>> tx = mtopt.equal_weighting(2)
-      >>> state = tx.init(linear_problem(jacobian, losses)[1])
-      >>> direction, state = linear_update(tx, state, jacobian, losses)
-      >>> print(direction.round(3))
-      [1. 1. 1.]
-    """
-    problem, params = linear_problem(jacobian, losses, present)
-    updates, state = optax.with_extra_args_support(tx).update(
-        {"shared": jacobian, "tasks": jax.tree.map(jnp.zeros_like, params["tasks"])},
-        state,
-        params,
-        rows=jacobian,
-        losses=jnp.where(problem.present, losses, 0),
-        present=problem.present,
-        task_weights=task_weights,
-        pullback=functools.partial(problem.pullback, params),
-        problem=problem,
-        key=jax.random.key(0) if key is None else key,
-        after=lambda updates: jax.tree.map(lambda u: -0.01 * u, updates),
-    )
-    return split(updates)[0], state
+    return tasks.problem(batch, jax.random.key(0) if key is None else key), params
 
 
 def _encode(shared, x, key):

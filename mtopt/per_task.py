@@ -2,15 +2,16 @@
 
 import dataclasses
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Key, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray
 
 from mtopt.errors import UserError, nearest
+from mtopt.linalg import scale_rows, where_present
 
 
 def check_names(names: tuple[str, ...]) -> None:
@@ -92,6 +93,26 @@ class PerTask:
         return {name: self[name] for name in self.names}
 
 
+def scale_heads(heads: Any, scale: Float[Array, " K"]) -> Any:
+    """Every task's own gradient times a number of its own.
+
+    Args:
+      heads: a PerTask, or groups of them, which find their tasks by name.
+      scale: one factor per task, ``[K]``.
+    """
+    return _by_group(scale_rows, scale, heads)
+
+
+def hide_heads(present: Bool[Array, " K"], heads: Any) -> Any:
+    """The tasks' own gradients with zeros for absent tasks, whatever stood there.
+
+    Args:
+      present: which tasks take part, ``[K]``.
+      heads: as for :func:`scale_heads`.
+    """
+    return _by_group(lambda own, group: where_present(own, group, 0), present, heads)
+
+
 def task_keys(key: PRNGKeyArray, names: tuple[str, ...]) -> Key[Array, " K"]:
     """One key per task, from its name alone: ``fold_in(key, crc32(name_k))``.
 
@@ -111,6 +132,27 @@ def in_words(names: Any) -> str:
     if isinstance(names, tuple) and len(names) > 6:
         return f"({', '.join(map(repr, names[:5]))}, ... {len(names)} in all)"
     return str(names)
+
+
+def _by_group(function: Callable[[Any, Any], Any], numbers: Any, heads: Any) -> Any:
+    """``function(numbers of its tasks, group)`` for every group of heads."""
+
+    def is_group(node: Any) -> bool:
+        return isinstance(node, PerTask)
+
+    groups = filter(is_group, jax.tree.leaves(heads, is_leaf=is_group))
+    names = sorted(name for group in groups for name in group.names)
+
+    def apply(group: Any) -> Any:
+        if not is_group(group):
+            raise UserError(
+                f"the tasks' own gradients hold a {type(group).__name__}: expected a "
+                "mtopt.PerTask, or groups of them"
+            )
+        index = np.array([names.index(name) for name in group.names])
+        return function(numbers[index], group)
+
+    return jax.tree.map(apply, heads, is_leaf=is_group)
 
 
 def _signature(tree: Any) -> dict[str, tuple[int, ...]]:

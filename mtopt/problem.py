@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool, Float
 
 from mtopt.batch import Batch
 from mtopt.errors import UserError
+from mtopt.evaluation import Evaluation
 from mtopt.linalg import gramian, scale_rows
 from mtopt.passes import over_tasks
 from mtopt.per_task import PerTask, in_words, task_keys
@@ -33,12 +34,36 @@ class Problem(abc.ABC):
 
     names: tuple[str, ...]
     present: Bool[Array, " K"]
+    key: Any
+
+    def evaluate(self, params: Params) -> Evaluation:
+        """All that a method may read about a step that starts here.
+
+        Args:
+          params: where to evaluate, ``{"shared": ..., "tasks": ...}``.
+
+        Returns:
+          Losses and per-task gradients, and the way back: hand its ``gradients`` to an
+          optimizer as updates, and itself as the keyword ``evaluation``. What the
+          optimizer does not read, ``jit`` drops.
+        """
+        losses, gradients = self.losses_and_grads(params)
+        return Evaluation(
+            losses=losses,
+            rows=gradients["shared"],
+            heads=gradients["tasks"],
+            present=self.present,
+            key=jax.random.fold_in(self.key, 2),
+            params=params,
+            problem=self,
+            unchanged=True,
+        )
 
     @abc.abstractmethod
     def losses(
         self, params: Params, *, shared_axis: int | None = None
     ) -> Float[Array, " K"]:
-        """The loss of every task.
+        """The loss of every task; 0, with a gradient of 0, where a task is absent.
 
         Args:
           params: where to evaluate.
@@ -228,10 +253,10 @@ class StackedProblem(Problem):
         return self._encode(params["shared"])[0]
 
     def head_losses(self, params, representation):  # noqa: D102
-        return self._over_heads(self.tasks.head_loss, params, representation)
+        return self._over_heads(self._head_loss, params, representation)
 
     def representation_gradients(self, params, representation):  # noqa: D102
-        gradient = jax.grad(self.tasks.head_loss, argnums=1)
+        gradient = jax.grad(self._head_loss, argnums=1)
         return self._over_heads(gradient, params, representation)
 
     def pull_representation(self, params, gradient):  # noqa: D102
@@ -282,7 +307,17 @@ class StackedProblem(Problem):
 
     def _task_loss(self, shared, head, x, y, mask, encode_key, head_key):
         representation, _ = self._encode_one(shared, x, encode_key)
-        return self.tasks.head_loss(head, representation, y, mask, head_key)
+        return self._head_loss(head, representation, y, mask, head_key)
+
+    def _head_loss(self, head, representation, y, mask, key):
+        """The loss of one task, a constant 0 where no label is real.
+
+        A loss that divides by the count of its labels is NaN there, and so would be its
+        gradient behind any later mask: it gets labels (of 0) to be finite on first.
+        """
+        present = mask.any()
+        loss = self.tasks.head_loss(head, representation, y, mask | ~present, key)
+        return jnp.where(present, loss, jnp.zeros_like(loss))
 
     def _encode_one(self, shared, x, key):
         if self.tasks.stateful:
@@ -349,6 +384,10 @@ class GroupedProblem(Problem):
 
     parts: tuple[StackedProblem, ...]
     shared_inputs: bool
+
+    @property
+    def key(self):  # noqa: D102
+        return self.parts[0].key
 
     @property
     def names(self):  # noqa: D102

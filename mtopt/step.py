@@ -65,8 +65,8 @@ def make_train_step(
 
     Args:
       tasks: the model, as :class:`mtopt.Tasks` or :class:`mtopt.TaskGroups`.
-      tx: an optax chain: transformations of per-task gradients, one aggregator, then
-        ordinary optax, e.g. ``optax.chain(mtopt.mgda(3), optax.adamw(1e-3))``.
+      tx: the chain: transformations of per-task gradients, one aggregator, then
+        ordinary optax, e.g. ``mtopt.chain(mtopt.mgda(3), optax.adamw(1e-3))``.
 
     Returns:
       The step. It donates its state: keep using the one it returns. Metrics are
@@ -82,7 +82,7 @@ def make_train_step(
       >>> tasks = mtopt.Tasks(("a", "b"), encode, head_loss)
       >>> params = {"shared": 0.1 * jnp.ones((3, 4)),
       ...           "tasks": mtopt.PerTask(jnp.ones((2, 4)), tasks.names)}
-      >>> tx = optax.chain(mtopt.mgda(2), optax.sgd(0.05))
+      >>> tx = mtopt.chain(mtopt.mgda(2), optax.sgd(0.05))
       >>> state = mtopt.TrainState.create(params, tx, jax.random.key(0))
       >>> step = make_train_step(tasks, tx)
       >>> batch = mtopt.Batch.shared(
@@ -97,17 +97,9 @@ def make_train_step(
     def train_step(state, batch):
         key = jax.random.fold_in(state.key, state.step)
         problem = tasks.problem(batch, key, state.model_state)
-        losses, grads = problem.losses_and_grads(state.params)
+        evaluation = problem.evaluate(state.params)
         updates, opt_state = optax.with_extra_args_support(tx).update(
-            grads,
-            state.opt_state,
-            state.params,
-            rows=grads["shared"],
-            losses=losses,
-            present=problem.present,
-            pullback=functools.partial(problem.pullback, state.params),
-            problem=problem,
-            key=jax.random.fold_in(key, 2),
+            evaluation.gradients, state.opt_state, state.params, evaluation=evaluation
         )
         return TrainState(
             state.step + 1,
@@ -115,6 +107,6 @@ def make_train_step(
             opt_state,
             problem.next_model_state(state.params),
             state.key,
-        ), {"losses": losses, "present": problem.present}
+        ), {"losses": evaluation.losses, "present": evaluation.present}
 
     return train_step

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from mtopt.aggregation import scale_heads
+from mtopt.per_task import scale_heads
 from mtopt.errors import expect
 from mtopt.linalg import divide_or_zero, row_norms, scale_rows
 from mtopt.problem import Params, Problem

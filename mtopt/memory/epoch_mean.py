@@ -5,8 +5,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from mtopt.aggregation import where_present
-from mtopt.linalg import task_numbers
+from mtopt.linalg import task_numbers, where_present
 
 
 class EpochMean(NamedTuple):

@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float
 
-from mtopt.aggregation import where_present
-from mtopt.linalg import task_numbers
+from mtopt.linalg import task_numbers, where_present
 
 
 class Learned(NamedTuple):

@@ -1,19 +1,22 @@
 """Aligned-MTL: gradients made orthogonal and of one length."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax import lax
 from jaxtyping import Array, Float
 
-from mtopt.aggregation import on_gramian
+from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
 from mtopt.errors import expect, expect_one_of, expect_per_task
+from mtopt.evaluation import Evaluation
+from mtopt.method import method
 
 SCALES = ("min", "median", "rmse")
 
 
+@method(family="gramian")
 def aligned_mtl(
     num_tasks: int,
     *,
@@ -22,7 +25,7 @@ def aligned_mtl(
     smallest: float | None = None,
     space: str = "parameters",
     heads: str = "plain",
-) -> optax.GradientTransformationExtraArgs:
+) -> Aggregator:
     r"""Independent component alignment: brings all singular values to one.
 
     From the eigenvalues of the Gramian, without those that rounding cannot tell from 0:
@@ -81,7 +84,7 @@ def aligned_mtl(
     if preference is not None:
         array = expect_per_task("preference", preference, num_tasks, at_least=0)
 
-    def weigh(memory, gramian, **_):
+    def weigh(memory: Any, gramian: Gramian, evaluation: Evaluation) -> Weighed:
         p = jnp.asarray(array, gramian.dtype)
         weights = aligned_mtl_weights(gramian, p, scale=scale, smallest=smallest)
         return weights, memory

@@ -1,17 +1,20 @@
 """Auto-lambda: the weights that make the next step best for the primary tasks."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
-from mtopt.aggregation import weighting
+from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import expect
+from mtopt.evaluation import Evaluation
 from mtopt.memory import learned
+from mtopt.method import method
 
 
+@method(family="batches")
 def auto_lambda(
     num_tasks: int,
     *,
@@ -20,7 +23,7 @@ def auto_lambda(
     learning_rate: float = 1e-4,
     initial: float = 0.1,
     heads: str = "weighted",
-) -> optax.GradientTransformationExtraArgs:
+) -> Aggregator:
     r"""Learns the weights on a validation half, through one step on the other.
 
     .. math::
@@ -46,7 +49,7 @@ def auto_lambda(
         ``"plain"``: leaves a head its own gradient.
 
     Returns:
-      An aggregator. It needs ``problem`` with at least two samples, and a model that
+      An aggregator. It needs a problem with at least two samples, and a model that
       can be differentiated forward.
 
     Raises:
@@ -56,9 +59,10 @@ def auto_lambda(
       >>> import mtopt
       >>> jacobian = jnp.array([[2., 0.], [1., 1.], [-1., 0.]])
       >>> problem, params = mtopt.linear_problem(jacobian, jnp.ones(3))
-      >>> _, grads = problem.losses_and_grads(params)
+      >>> seen = problem.evaluate(params)
       >>> tx = auto_lambda(3, primary=(0,), learning_rate=0.01)
-      >>> _, state = jax.jit(tx.update)(grads, tx.init(params), params, problem=problem)
+      >>> _, state = jax.jit(tx.update)(
+      ...     seen.gradients, tx.init(params), params, evaluation=seen)
       >>> [round(float(weight), 3) for weight in state.weights]
       [0.11, 0.11, 0.09]
 
@@ -90,9 +94,9 @@ def auto_lambda(
     def start(shared):
         return learned.start(adam, num_tasks, initial, shared)
 
-    def weigh(memory, *, params, problem, **_):
-        weights = memory.values
-        train, validation = problem.split(2)
+    def weigh(memory: Any, evaluation: Evaluation) -> Weighed:
+        weights, params = memory.values, evaluation.params
+        train, validation = evaluation.problem.split(2)
 
         def primary_loss(params):
             return jnp.sum(jnp.where(is_primary, validation.losses(params), 0))

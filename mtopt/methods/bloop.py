@@ -1,14 +1,18 @@
 """Bloop: one main task, and of the others what does not touch it."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
-import optax
 
-from mtopt.aggregation import row_weighting
+from mtopt.aggregation import Aggregator, Reduced, row_weighting
 from mtopt.errors import expect, expect_one_of
+from mtopt.evaluation import Evaluation
 from mtopt.linalg import combine, cross_gramian, divide_or_zero, uniform_over, zero_rows
+from mtopt.method import method
 
 
+@method(family="gradients", traits=("mean-like", "task-bound"))
 def bloop(
     num_tasks: int,
     *,
@@ -18,7 +22,7 @@ def bloop(
     variant: str = "bloop",
     rescale: bool = False,
     heads: str = "weighted",
-) -> optax.GradientTransformationExtraArgs:
+) -> Aggregator:
     r"""Descends the main task, plus the part of the others orthogonal to it.
 
     .. math::
@@ -76,7 +80,8 @@ def bloop(
         average = jax.tree.map(lambda row: row[0], zero_rows(shared, 1))
         return average, jnp.zeros((), bool)
 
-    def reduce(memory, *, rows, present, **_):
+    def reduce(memory: Any, evaluation: Evaluation) -> Reduced:
+        rows, present = evaluation.rows, evaluation.present
         average, started = memory
         step = jnp.where(started, ema, 1) * present[main]
         average = jax.tree.map(

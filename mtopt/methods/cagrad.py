@@ -1,15 +1,18 @@
 """CAGrad: near the mean gradient, the direction best for the worst task."""
 
-import optax
+from typing import Any
 
-from mtopt.aggregation import on_gramian
+from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
 from mtopt.errors import expect, expect_one_of
+from mtopt.evaluation import Evaluation
 from mtopt.linalg import uniform_over
+from mtopt.method import method
 from mtopt.solvers import conflict_averse_weights
 
 RESCALINGS = ("none", "1+c^2", "1+c")
 
 
+@method(family="gramian")
 def cagrad(
     num_tasks: int,
     *,
@@ -17,7 +20,7 @@ def cagrad(
     rescale: str = "1+c^2",
     space: str = "parameters",
     heads: str = "plain",
-) -> optax.GradientTransformationExtraArgs:
+) -> Aggregator:
     r"""Conflict-averse descent: maximise the worst gain in a ball around the mean.
 
     .. math::
@@ -42,7 +45,7 @@ def cagrad(
         ``"weighted"`` scales it by the task's weight in d.
 
     Returns:
-      An aggregator. In the space of the representation it needs ``problem``.
+      An aggregator. In the space of the representation it needs a problem.
 
     Raises:
       UserError: for an unknown option or a c that is not above 0.
@@ -68,7 +71,8 @@ def cagrad(
     expect(c > 0, "c", c, "a number above 0 (c = 0 is equal_weighting)")
     expect_one_of("rescale", rescale, RESCALINGS)
 
-    def weigh(memory, gramian, *, present, **_):
+    def weigh(memory: Any, gramian: Gramian, evaluation: Evaluation) -> Weighed:
+        present = evaluation.present
         correction = conflict_averse_weights(gramian, c, present)
         weights = uniform_over(present).astype(gramian.dtype) + correction
         return weights / rescaling(rescale, c), memory

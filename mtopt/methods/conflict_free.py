@@ -1,25 +1,28 @@
 """ConFIG: the direction that has the same angle with every task's gradient."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax import lax
 from jaxtyping import Array, Float
 
-from mtopt.aggregation import on_gramian
+from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
 from mtopt.errors import expect_per_task
+from mtopt.evaluation import Evaluation
 from mtopt.linalg import divide_or_zero
+from mtopt.method import method
 
 
+@method(family="gramian", traits=("non-conflicting",))
 def conflict_free(
     num_tasks: int,
     *,
     preference: Sequence[float | int] | None = None,
     space: str = "parameters",
     heads: str = "plain",
-) -> optax.GradientTransformationExtraArgs:
+) -> Aggregator:
     r"""Conflict-free inverse gradients (ConFIG): one cosine with every gradient.
 
     With the unit gradients :math:`u_k = g_k / \|g_k\|` as rows of U and the preference
@@ -71,7 +74,7 @@ def conflict_free(
     if preference is not None:
         array = expect_per_task("preference", preference, num_tasks, above=0)
 
-    def weigh(memory, gramian, **_):
+    def weigh(memory: Any, gramian: Gramian, evaluation: Evaluation) -> Weighed:
         return conflict_free_weights(gramian, jnp.asarray(array, gramian.dtype)), memory
 
     return on_gramian(num_tasks, weigh, heads=heads, space=space)

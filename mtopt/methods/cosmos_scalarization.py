@@ -1,27 +1,30 @@
 """COSMOS: a weighted sum whose losses shall point along the preference."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Bool, Float
 
-from mtopt.aggregation import weighting
+from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import expect
+from mtopt.evaluation import Evaluation
+from mtopt.method import method
 from mtopt.methods.tchebycheff import preferred_share
 
 SMALLEST = 1e-8
 
 
+@method(family="losses", traits=("mean-like",))
 def cosmos_scalarization(
     num_tasks: int,
     *,
     penalty: float | int = 2.0,
     preference: Sequence[float | int] | None = None,
     heads: str = "weighted",
-) -> optax.GradientTransformationExtraArgs:
+) -> Aggregator:
     r"""Descends a weighted sum, less the cosine of losses and preference.
 
     .. math::
@@ -44,18 +47,20 @@ def cosmos_scalarization(
         ``"plain"`` leaves a head its own gradient.
 
     Returns:
-      An aggregator; it needs ``losses``. Losses with a norm below 1e-8 are taken to
+      An aggregator; it reads the losses. Losses with a norm below 1e-8 are taken to
       have that norm.
 
     Raises:
       UserError: for a negative penalty, or a preference that is not as above.
 
     Example:
+      >>> import mtopt
       >>> import jax.numpy as jnp
       >>> tx = cosmos_scalarization(2, penalty=1)
       >>> jacobian = jnp.array([[-4., 1., 1.], [6., 1., 1.]])
       >>> direction, state = tx.update(
-      ...     jacobian, tx.init(jnp.zeros(3)), losses=jnp.array([2., 1.]))
+      ...     jacobian, tx.init(jnp.zeros(3)),
+      ...     evaluation=mtopt.Evaluation(losses=jnp.array([2., 1.])))
       >>> [round(float(w), 2) for w in state.weights]
       [0.56, 0.37]
 
@@ -71,7 +76,8 @@ def cosmos_scalarization(
     expect(penalty >= 0, "penalty", penalty, "a number of at least 0")
     ray = preferred_share(preference, num_tasks)
 
-    def weigh(memory, *, losses, present, **_):
+    def weigh(memory: Any, evaluation: Evaluation) -> Weighed:
+        losses, present = evaluation.losses, evaluation.present
         return jax.grad(cosmos_loss)(losses, ray, penalty, present), memory
 
     return weighting(num_tasks, weigh, heads=heads)

@@ -1,19 +1,26 @@
 """DB-MTL: logarithms balance the losses, one common length the gradients."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
 
-from mtopt.aggregation import row_weighting, scale_heads, split, where_present
+from mtopt.aggregation import Aggregator, Reduced, row_weighting
 from mtopt.errors import expect
-from mtopt.linalg import row_norms, scale_rows, zero_rows
+from mtopt.evaluation import Evaluation
+from mtopt.linalg import row_norms, scale_rows, where_present, zero_rows
+from mtopt.method import method
+from mtopt.per_task import scale_heads
+from mtopt.rule import Solution
 
 EPSILON = 1e-8
 
 
+@method(family="gradients")
 def db_mtl(
     num_tasks: int, *, beta: float = 0.9, sigma: float = 0.0, heads: str = "plain"
-) -> optax.GradientTransformationExtraArgs:
+) -> Aggregator:
     r"""Dual balancing: gradients of log losses, averaged, stretched to the longest.
 
     .. math::
@@ -32,17 +39,19 @@ def db_mtl(
         the released code; ``"weighted"``: along the stretched one.
 
     Returns:
-      An aggregator. It needs ``losses``, which should be positive: one below zero
+      An aggregator. It reads the losses, which should be positive: one below zero
       counts as zero. Its memory is as large as the rows.
 
     Raises:
       UserError: for an option out of range.
 
     Example:
+      >>> import mtopt
       >>> tx = db_mtl(2, beta=0.)
       >>> jacobian = jnp.array([[3., 4.], [0., 50.]])
-      >>> losses = jnp.array([1., 10.])
-      >>> direction, _ = tx.update(jacobian, tx.init(jnp.zeros(2)), losses=losses)
+      >>> known = mtopt.Evaluation(losses=jnp.array([1., 10.]))
+      >>> direction, _ = tx.update(
+      ...     jacobian, tx.init(jnp.zeros(2)), evaluation=known)
       >>> print(direction.round(1))
       [3. 9.]
 
@@ -62,7 +71,8 @@ def db_mtl(
     def start(shared):
         return zero_rows(shared, num_tasks), jnp.zeros(num_tasks, jnp.int32)
 
-    def reduce(memory, *, rows, present, losses, **_):
+    def reduce(memory: Any, evaluation: Evaluation) -> Reduced:
+        rows, present, losses = evaluation.rows, evaluation.present, evaluation.losses
         averages, counts = memory
         counts = counts + present
         keep = beta / jnp.maximum(counts, 1).astype(float) ** sigma
@@ -76,14 +86,14 @@ def db_mtl(
         averaged = optax.tree.cast_like(averages, rows)
         return longest / (norms + EPSILON), averaged, (averages, counts)
 
-    tx = row_weighting(num_tasks, reduce, heads=heads, memory=start)
+    rule = row_weighting(num_tasks, reduce, heads=heads, memory=start).rule
 
-    def update(updates, state, params=None, **extra):
+    def solve(memory: Any, evaluation: Evaluation) -> Solution:
         """Heads too descend the logarithms."""
-        shared, own = split(updates)
-        if own is not None:
-            own = scale_heads(own, inverse(extra["losses"]))
-            updates = {"shared": shared, "tasks": own}
-        return tx.update(updates, state, params, **extra)
+        solution = rule.solve(memory, evaluation)
+        if not evaluation.knows("heads"):
+            return solution
+        own = scale_heads(evaluation.heads, inverse(evaluation.losses))
+        return solution._replace(gradients=solution.gradients.replace(heads=own))
 
-    return optax.GradientTransformationExtraArgs(tx.init, update)
+    return Aggregator(rule.replace(solve=solve))

@@ -1,25 +1,28 @@
 """DualProj: project the mean gradient so that it harms no task."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Bool, DTypeLike, Float
 
-from mtopt.aggregation import on_gramian
+from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
 from mtopt.errors import expect_per_task
+from mtopt.evaluation import Evaluation
 from mtopt.linalg import divide_or_zero, uniform_over
+from mtopt.method import method
 from mtopt.solvers import nonnegative_qp
 from mtopt.solvers.dense import correlation, matvec
 
 
+@method(family="gramian", traits=("mean-like", "non-conflicting"))
 def dualproj(
     num_tasks: int,
     *,
     preference: Sequence[float | int] | None = None,
     space: str = "parameters",
     heads: str = "plain",
-) -> optax.GradientTransformationExtraArgs:
+) -> Aggregator:
     r"""The mean gradient, projected on the directions that harm no task.
 
     .. math::
@@ -40,7 +43,7 @@ def dualproj(
         it by the task's weight in d.
 
     Returns:
-      An aggregator. In the space of the representation it needs ``problem``.
+      An aggregator. In the space of the representation it needs a problem.
 
     Raises:
       UserError: for an unknown option or an unusable preference.
@@ -64,7 +67,8 @@ def dualproj(
     """
     weigh_preference = preferred(num_tasks, preference)
 
-    def weigh(memory, gramian, *, present, **_):
+    def weigh(memory: Any, gramian: Gramian, evaluation: Evaluation) -> Weighed:
+        present = evaluation.present
         own = weigh_preference(present, gramian.dtype)
         return dualproj_weights(gramian, own, present), memory
 

@@ -1,16 +1,17 @@
 """Dynamic weight average: weigh a task by how slowly its loss falls."""
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float, Int
 
-from mtopt.aggregation import weighting, where_present
+from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import expect
-from mtopt.linalg import weight_dtype
+from mtopt.evaluation import Evaluation
+from mtopt.linalg import weight_dtype, where_present
+from mtopt.method import method
 
 SMALLEST = 1e-20
 
@@ -47,6 +48,7 @@ class Window(NamedTuple):
     count: Int[Array, " K"]
 
 
+@method(family="losses")
 def dynamic_weight_average(
     num_tasks: int,
     *,
@@ -54,7 +56,7 @@ def dynamic_weight_average(
     steps_per_epoch: int | None = None,
     temperature: float | int = 2.0,
     heads: str = "weighted",
-) -> optax.GradientTransformationExtraArgs:
+) -> Aggregator:
     r"""Weighs tasks by the ratio of their last two average losses (DWA).
 
     .. math::
@@ -77,18 +79,20 @@ def dynamic_weight_average(
         ``"plain"`` leaves a head its own gradient.
 
     Returns:
-      An aggregator. It needs ``losses``, which must not be negative. An average is
+      An aggregator. It reads the losses, which must not be negative. An average is
       over the losses that a task did show: steps and epochs without it do not count.
 
     Raises:
       UserError: for a number out of its range.
 
     Example:
+      >>> import mtopt
       >>> import jax.numpy as jnp
       >>> tx = dynamic_weight_average(2, steps_per_epoch=1)
       >>> rows, state = jnp.ones((2, 3)), tx.init(jnp.zeros(3))
       >>> for losses in ([4., 4.], [4., 1.], [4., 1.]):
-      ...     _, state = tx.update(rows, state, losses=jnp.array(losses))
+      ...     known = mtopt.Evaluation(losses=jnp.array(losses))
+      ...     _, state = tx.update(rows, state, evaluation=known)
       >>> [round(float(w), 3) for w in state.weights]
       [1.185, 0.815]
 
@@ -107,7 +111,8 @@ def dynamic_weight_average(
         expect(steps_per_epoch >= 1, "steps_per_epoch", steps_per_epoch, "at least 1")
         start, ratios = _no_epochs, functools.partial(_of_epochs, steps_per_epoch)
 
-    def weigh(memory, *, losses, present, **_):
+    def weigh(memory: Any, evaluation: Evaluation) -> Weighed:
+        losses, present = evaluation.losses, evaluation.present
         ratio, memory = ratios(memory, losses, present)
         shares = jax.nn.softmax(ratio / temperature, where=present)
         return present.sum() * shares, memory

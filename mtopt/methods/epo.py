@@ -4,14 +4,16 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Bool, Float
 
-from mtopt.aggregation import on_gramian
+from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
 from mtopt.errors import expect, expect_per_task
+from mtopt.evaluation import Evaluation
+from mtopt.method import method
 from mtopt.solvers.linear_program import maximise_on_simplex
 
 
+@method(family="preference")
 def epo(
     num_tasks: int,
     *,
@@ -19,7 +21,7 @@ def epo(
     tolerance: float | int = 1e-4,
     space: str = "parameters",
     heads: str = "weighted",
-) -> optax.GradientTransformationExtraArgs:
+) -> Aggregator:
     r"""Exact Pareto optimal search: the trade-off with :math:`r_1 L_1 = r_2 L_2 = ...`.
 
     With the preference r, how far the losses are from the ray is the non-uniformity
@@ -58,7 +60,7 @@ def epo(
         ``"plain"`` leaves a head its own gradient.
 
     Returns:
-      An aggregator. It needs ``losses``, which must not be negative: a negative loss
+      An aggregator. It reads the losses, which must not be negative: a negative loss
       counts as one of 0. The tasks of a batch are balanced among themselves.
 
     Raises:
@@ -66,10 +68,12 @@ def epo(
         below 0.
 
     Example:
+      >>> import mtopt
       >>> tx = epo(2, preference=(1, 1))
       >>> jacobian = jnp.array([[1., 0.], [0., 1.]])
       >>> direction, _ = tx.update(
-      ...     jacobian, tx.init(jnp.zeros(2)), losses=jnp.array([1., 3.]))
+      ...     jacobian, tx.init(jnp.zeros(2)),
+      ...     evaluation=mtopt.Evaluation(losses=jnp.array([1., 3.])))
       >>> print(abs(direction).round(2))
       [0. 2.]
 
@@ -91,7 +95,8 @@ def epo(
         ratios = expect_per_task("preference", preference, num_tasks, above=0)
     expect(tolerance >= 0, "tolerance", tolerance, "a number of at least 0")
 
-    def weigh(memory, gramian, *, losses, present, **_):
+    def weigh(memory: Any, gramian: Gramian, evaluation: Evaluation) -> Weighed:
+        losses, present = evaluation.losses, evaluation.present
         r = jnp.where(present, jnp.asarray(ratios, gramian.dtype), 0)
         r = r / _or_one(jnp.linalg.norm(r))
         weights = _weights(gramian, losses.astype(r.dtype), r, present, tolerance)

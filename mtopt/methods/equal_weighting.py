@@ -1,15 +1,18 @@
 """Equal weighting: descend the mean of the losses."""
 
-import optax
+from typing import Any
 
-from mtopt.aggregation import weighting
+from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import expect_one_of
+from mtopt.evaluation import Evaluation
 from mtopt.linalg import uniform_over
+from mtopt.method import method
 
 
+@method(family="baseline", traits=("mean-like",))
 def equal_weighting(
     num_tasks: int, *, reduction: str = "mean", heads: str = "weighted"
-) -> optax.GradientTransformationExtraArgs:
+) -> Aggregator:
     r"""Descends the mean (or sum) of the losses, the baseline of every comparison.
 
     .. math:: d = \frac{1}{|P|} \sum_{k \in P} g_k
@@ -46,7 +49,8 @@ def equal_weighting(
     """
     expect_one_of("reduction", reduction, ("mean", "sum"))
 
-    def weigh(memory, *, present, **_):
+    def weigh(memory: Any, evaluation: Evaluation) -> Weighed:
+        present = evaluation.present
         if reduction == "sum":
             return present.astype("float32"), memory
         return uniform_over(present), memory

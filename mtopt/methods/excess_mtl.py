@@ -1,22 +1,26 @@
 """ExcessMTL: more weight to the tasks that are furthest from their best loss."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
-import optax
 from jax.scipy.special import logsumexp
 
-from mtopt.aggregation import weighting, where_present
+from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import expect
-from mtopt.linalg import zero_rows
+from mtopt.evaluation import Evaluation
+from mtopt.linalg import where_present, zero_rows
+from mtopt.method import method
 
 
+@method(family="gradients")
 def excess_mtl(
     num_tasks: int,
     *,
     eta: float = 0.01,
     warmup: int = 1,
     heads: str = "weighted",
-) -> optax.GradientTransformationExtraArgs:
+) -> Aggregator:
     r"""Exponentiated weights on an estimate of how far a task is from its optimum.
 
     .. math::
@@ -69,7 +73,8 @@ def excess_mtl(
         zeros = _per_task_sum(squares)
         return squares, zeros, zeros, jnp.zeros(num_tasks, jnp.int32)
 
-    def weigh(memory, *, rows, present, **_):
+    def weigh(memory: Any, evaluation: Evaluation) -> Weighed:
+        rows, present = evaluation.rows, evaluation.present
         squares, log_weights, scale, seen = memory
         square = jax.tree.map(lambda s, g: jnp.square(g.astype(s.dtype)), squares, rows)
         squares = where_present(

@@ -1,14 +1,18 @@
 """FairGrad: alpha-fair gains of the tasks."""
 
+from typing import Any
+
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float
 
-from mtopt.aggregation import on_gramian
+from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
 from mtopt.errors import expect
+from mtopt.evaluation import Evaluation
+from mtopt.method import method
 from mtopt.solvers import bargaining_weights
 
 
+@method(family="gramian", traits=("non-conflicting",))
 def fairgrad(
     num_tasks: int,
     *,
@@ -17,7 +21,7 @@ def fairgrad(
     max_norm: float | None = None,
     space: str = "parameters",
     heads: str = "plain",
-) -> optax.GradientTransformationExtraArgs:
+) -> Aggregator:
     r"""Weights with :math:`(G w)_k = w_k^{-1/\alpha}`: alpha-fair resource allocation.
 
     .. math::
@@ -43,7 +47,7 @@ def fairgrad(
         ``"weighted"`` differentiates the weighted loss (LibMTL).
 
     Returns:
-      An aggregator. In the space of the representation it needs ``problem``.
+      An aggregator. In the space of the representation it needs a problem.
 
     Raises:
       UserError: for an unknown option, or a number that is not above 0.
@@ -69,7 +73,8 @@ def fairgrad(
     expect(scale > 0, "scale", scale, "a number above 0")
     expect(max_norm is None or max_norm > 0, "max_norm", max_norm, "a number above 0")
 
-    def weigh(memory, gramian, *, present, **_):
+    def weigh(memory: Any, gramian: Gramian, evaluation: Evaluation) -> Weighed:
+        present = evaluation.present
         weights = scale * bargaining_weights(gramian, present, alpha=alpha)
         return at_most(max_norm, weights, gramian), memory
 

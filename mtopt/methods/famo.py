@@ -2,20 +2,24 @@
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float
 
-from mtopt.aggregation import WeightingState, weighting
-from mtopt.errors import UserError, expect
+from mtopt.aggregation import Aggregator, Weighed, weighting
+from mtopt.errors import expect
+from mtopt.evaluation import Evaluation
 from mtopt.memory.learned import learn, start
+from mtopt.method import method
 from mtopt.methods.tchebycheff import zeros_or
 
 EPSILON = 1e-8
 
 
+@method(family="losses", traits=("mean-like",))
 def famo(
     num_tasks: int,
     *,
@@ -23,7 +27,7 @@ def famo(
     gamma: float | int = 1e-5,
     min_losses: Sequence[float | int] | None = None,
     heads: str = "weighted",
-) -> optax.GradientTransformationExtraArgs:
+) -> Aggregator:
     r"""Fast adaptive multitask optimization: even progress at the cost of one forward.
 
     .. math::
@@ -56,8 +60,8 @@ def famo(
         ``"plain"`` leaves a head its own gradient.
 
     Returns:
-      An aggregator, for ``mtopt.chain``. It needs ``losses``, ``problem`` and the
-      parameters; a loss below its b counts as b. An absent task leaves its logit as
+      An aggregator, for ``mtopt.chain``. It needs a problem; a loss
+      below its b counts as b. An absent task leaves its logit as
       it is, and z is over those present.
 
     Raises:
@@ -96,32 +100,23 @@ def famo(
     def above_floor(losses: Float[Array, " K"]) -> Float[Array, " K"]:
         return jnp.maximum(losses - floor, 0) + EPSILON
 
-    def weigh(logits, *, losses, present, **_):
+    def weigh(logits: Any, evaluation: Evaluation) -> Weighed:
+        losses, present = evaluation.losses, evaluation.present
         z = jax.nn.softmax(logits.values, where=present)
         rates = z / above_floor(losses)
         return rates / rates.sum(), logits
 
+    def learn_from(logits: Any, evaluation: Evaluation, step: Any) -> Any:
+        """The logits after the step, whose losses are taken on the same batch."""
+        params, present = evaluation.params, evaluation.present
+        moved = evaluation.problem.losses(optax.apply_updates(params, step))
+        before, after = above_floor(evaluation.losses), above_floor(moved)
+        slope = logit_slope(logits.values, jnp.log(before) - jnp.log(after), present)
+        return learn(adam, logits, slope, present)
+
     memory = functools.partial(start, adam, num_tasks, 0)
-    inner = weighting(num_tasks, weigh, heads=heads, memory=memory)
-
-    def advance(state, params, step, *, losses, problem, present=None, **_):
-        """The state with logits that know what the step did to the losses."""
-        present = problem.present if present is None else present
-        moved = problem.losses(optax.apply_updates(params, step))
-        progress = jnp.log(above_floor(losses)) - jnp.log(above_floor(moved))
-        slope = logit_slope(state.memory.values, progress, present)
-        return WeightingState(state.weights, learn(adam, state.memory, slope, present))
-
-    def update(updates, state, params=None, *, after=None, **extra):
-        if after is None:
-            raise UserError(
-                "famo must know the step that its chain makes: build the optimizer "
-                "with mtopt.chain(...) in place of optax.chain(...)"
-            )
-        direction, state = inner.update(updates, state, params, **extra)
-        return direction, advance(state, params, after(direction), **extra)
-
-    return optax.GradientTransformationExtraArgs(inner.init, update)
+    rule = weighting(num_tasks, weigh, heads=heads, memory=memory).rule
+    return Aggregator(rule.replace(after_step=learn_from))
 
 
 def logit_slope(

@@ -1,17 +1,24 @@
 """Fixed weighting: descend a weighted sum of the losses, the weights given."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax.numpy as jnp
-import optax
 
-from mtopt.aggregation import weighting
+from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import expect_per_task
+from mtopt.evaluation import Evaluation
+from mtopt.method import method
 
 
+@method(
+    family="baseline",
+    example=lambda num_tasks: {"weights": (1 / num_tasks,) * num_tasks},
+    traits=("mean-like",),
+)
 def fixed_weighting(
     num_tasks: int, *, weights: Sequence[float | int], heads: str = "weighted"
-) -> optax.GradientTransformationExtraArgs:
+) -> Aggregator:
     r"""Descends a sum of the losses with constant weights, tuned by hand or by grid.
 
     .. math:: d = \sum_k w_k g_k
@@ -47,7 +54,7 @@ def fixed_weighting(
     """
     array = expect_per_task("weights", weights, num_tasks, at_least=0)
 
-    def weigh(memory, **_):
+    def weigh(memory: Any, evaluation: Evaluation) -> Weighed:
         return jnp.asarray(array, "float32"), memory
 
     return weighting(num_tasks, weigh, heads=heads)

@@ -1,17 +1,19 @@
 """Geometric loss strategy: descend the geometric mean of the losses."""
 
-import jax.numpy as jnp
-import optax
+from typing import Any
 
-from mtopt.aggregation import weighting
+import jax.numpy as jnp
+
+from mtopt.aggregation import Aggregator, Weighed, weighting
+from mtopt.evaluation import Evaluation
 from mtopt.linalg import mean_over, uniform_over
+from mtopt.method import method
 
 SMALLEST = 1e-20
 
 
-def geometric_loss(
-    num_tasks: int, *, heads: str = "weighted"
-) -> optax.GradientTransformationExtraArgs:
+@method(family="losses", traits=("mean-like",))
+def geometric_loss(num_tasks: int, *, heads: str = "weighted") -> Aggregator:
     r"""Descends the geometric mean of the losses (GLS).
 
     .. math::
@@ -28,18 +30,20 @@ def geometric_loss(
         ``"plain"`` leaves a head its own gradient.
 
     Returns:
-      An aggregator. It needs ``losses``, which must not be negative: whatever is
+      An aggregator. It reads the losses, which must not be negative: whatever is
       below 1e-20 counts as 1e-20, so that a loss of 0 stays finite.
 
     Raises:
       UserError: for an unknown head rule.
 
     Example:
+      >>> import mtopt
       >>> import jax.numpy as jnp
       >>> tx = geometric_loss(2)
       >>> jacobian = jnp.array([[-4., 1., 1.], [6., 1., 1.]])
       >>> direction, state = tx.update(
-      ...     jacobian, tx.init(jnp.zeros(3)), losses=jnp.array([1., 4.]))
+      ...     jacobian, tx.init(jnp.zeros(3)),
+      ...     evaluation=mtopt.Evaluation(losses=jnp.array([1., 4.])))
       >>> [round(float(w), 3) for w in state.weights]
       [1.0, 0.25]
 
@@ -52,7 +56,8 @@ def geometric_loss(
       other than those its gradient implies. TorchJD raises on negative losses.
     """
 
-    def weigh(memory, *, losses, present, **_):
+    def weigh(memory: Any, evaluation: Evaluation) -> Weighed:
+        losses, present = evaluation.losses, evaluation.present
         logs = jnp.log(jnp.maximum(losses, SMALLEST))
         share = uniform_over(present).astype(logs.dtype)
         return share * jnp.exp(mean_over(present, logs) - logs), memory

@@ -1,26 +1,29 @@
 """GO4Align: tasks of similar risk form groups that share one weight."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Bool, Float
 
-from mtopt.aggregation import weighting, where_present
+from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import expect
-from mtopt.linalg import task_numbers
+from mtopt.evaluation import Evaluation
+from mtopt.linalg import task_numbers, where_present
+from mtopt.method import method
 
 SMALLEST = 1e-8
 
 
+@method(family="losses")
 def go4align(
     num_tasks: int,
     *,
     num_groups: int = 2,
     step_size: float | int = 1e-4,
     heads: str = "weighted",
-) -> optax.GradientTransformationExtraArgs:
+) -> Aggregator:
     r"""Groups the tasks by their risk in every step, and weighs the groups.
 
     .. math::
@@ -42,7 +45,7 @@ def go4align(
         ``"plain"`` leaves a head its own gradient.
 
     Returns:
-      An aggregator. It needs ``losses``, and divides by them: whatever is below 1e-8
+      An aggregator. It reads the losses, and divides by them: whatever is below 1e-8
       counts as 1e-8. The sums and p are over the tasks present in the batch; an
       absent one keeps its p, and those present share the rest.
 
@@ -50,11 +53,13 @@ def go4align(
       UserError: for a number out of its range, or an unknown head rule.
 
     Example:
+      >>> import mtopt
       >>> import jax.numpy as jnp
       >>> tx = go4align(3, num_groups=2, step_size=0)
       >>> rows = jnp.ones((3, 2))
       >>> _, state = tx.update(
-      ...     rows, tx.init(jnp.zeros(2)), losses=jnp.array([1., 1.2, 6.]))
+      ...     rows, tx.init(jnp.zeros(2)),
+      ...     evaluation=mtopt.Evaluation(losses=jnp.array([1., 1.2, 6.])))
       >>> [round(float(w), 3) for w in state.weights]
       [2.506, 2.506, 0.456]
 
@@ -70,7 +75,8 @@ def go4align(
     expect(num_groups >= 1, "num_groups", num_groups, "at least 1")
     expect(step_size >= 0, "step_size", step_size, "a number of at least 0")
 
-    def weigh(log_p, *, losses, present, **_):
+    def weigh(log_p: Any, evaluation: Evaluation) -> Weighed:
+        losses, present = evaluation.losses, evaluation.present
         losses = jnp.maximum(losses, SMALLEST).astype(log_p.dtype)
         share = jax.nn.logsumexp(log_p, where=present)
         moved = log_p - step_size * losses

@@ -1,19 +1,22 @@
 """GradCraft: norms brought together, then all conflicts of a task solved at once."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import lax
 from jaxtyping import Array, Float
 
-from mtopt.aggregation import on_gramian, where_present
+from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
 from mtopt.errors import expect
-from mtopt.linalg import divide_or_zero, task_numbers
+from mtopt.evaluation import Evaluation
+from mtopt.linalg import divide_or_zero, task_numbers, where_present
+from mtopt.method import method
 from mtopt.methods.conflict_free import correlation
 
 
+@method(family="gramian", traits=("mean-like",))
 def gradcraft(
     num_tasks: int,
     *,
@@ -22,7 +25,7 @@ def gradcraft(
     decay: float = 0.0,
     space: str = "parameters",
     heads: str = "weighted",
-) -> optax.GradientTransformationExtraArgs:
+) -> Aggregator:
     r"""Gradient crafting: balances magnitudes, then directions.
 
     With a running mean :math:`m_k` of the norms, every gradient comes closer to the
@@ -83,7 +86,8 @@ def gradcraft(
     expect(0 <= epsilon < 1, "epsilon", epsilon, "a number in [0, 1)")
     expect(0 <= decay < 1, "decay", decay, "a number in [0, 1)")
 
-    def weigh(memory, gramian, *, present, **_):
+    def weigh(memory: Any, gramian: Gramian, evaluation: Evaluation) -> Weighed:
+        present = evaluation.present
         sums, shares = memory
         norms = jnp.sqrt(jnp.diagonal(gramian)).astype(sums.dtype)
         new = decay * sums + (1 - decay) * norms, decay * shares + (1 - decay)

@@ -7,27 +7,25 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float
 
-from mtopt.aggregation import (
-    no_updates,
-    own_key,
-    row_weighting,
-    weighting,
-    with_pullback,
-)
+from mtopt.aggregation import Aggregator, Reduced, Weighed, row_weighting, weighting
 from mtopt.errors import expect, expect_one_of
+from mtopt.evaluation import Evaluation
 from mtopt.linalg import scale_rows
+from mtopt.memory.count import no_updates
+from mtopt.method import method
+from mtopt.rule import Solution
 
 
+@method(family="gradients", traits=("random",))
 def graddrop(
     num_tasks: int,
     *,
     leak: float | Sequence[float | int] = 0.0,
     space: str = "parameters",
     heads: str = "plain",
-) -> optax.GradientTransformationExtraArgs:
+) -> Aggregator:
     r"""Draws a sign for every coordinate and drops the gradients that oppose it.
 
     .. math::
@@ -52,7 +50,7 @@ def graddrop(
         as in the paper; ``"weighted"`` is the same here, unless task weights are set.
 
     Returns:
-      An aggregator. For the representation it needs ``problem``.
+      An aggregator. For the representation it needs a problem.
 
     Raises:
       UserError: for a leak outside 0 to 1 or of another length, an unknown option,
@@ -80,29 +78,29 @@ def graddrop(
     expect(bool(((leaks >= 0) & (leaks <= 1)).all()), "leak", leak, "0 to 1")
     leaks = jnp.broadcast_to(leaks, num_tasks)
 
-    def drop(count, *, rows, present, key=None, **_):
-        masked = _each_leaf(_mask, own_key(key, count), rows)
+    def drop(count: Any, evaluation: Evaluation) -> Reduced:
+        rows, present = evaluation.rows, evaluation.present
+        masked = _each_leaf(_mask, evaluation.random(count), rows)
         kept = jax.tree.map(partial(_leak_through, leaks), rows, masked)
         return present.astype(jnp.float32), kept, count + 1
 
     if space == "parameters":
         return row_weighting(num_tasks, drop, heads=heads, memory=no_updates)
 
-    def everyone(count, *, present, problem, **_):
-        del problem  # named here, so that an update without one says so
-        return present.astype(jnp.float32), count + 1
+    def everyone(count: Any, evaluation: Evaluation) -> Weighed:
+        return evaluation.present.astype(jnp.float32), count + 1
 
-    tx = weighting(num_tasks, everyone, heads=heads, memory=no_updates)
+    rule = weighting(num_tasks, everyone, heads=heads, memory=no_updates).rule
 
-    def update(updates, state, params=None, **extra):
+    def solve(count: Any, evaluation: Evaluation) -> Solution:
         """The masked gradients go back through the encoder together."""
+        problem, params = evaluation.problem, evaluation.params
 
-        def pullback(weights, also=None):
-            problem = extra["problem"]
+        def pullback(weights: Float[Array, " K"], also: Any) -> Any:
             z = problem.representation(params)
             gradients = problem.representation_gradients(params, z)
             signed = jax.tree.map(_signed, gradients, z)
-            masks = _each_leaf(_mask, own_key(extra.get("key"), state.memory), signed)
+            masks = _each_leaf(_mask, evaluation.random(count), signed)
             masks = jax.tree.map(lambda mask: mask[:, None], masks)
             kept = jax.tree.map(partial(_leak_through, leaks), gradients, masks)
             total = problem.sum_over_tasks(scale_rows(weights, kept))
@@ -110,10 +108,12 @@ def graddrop(
                 total = jax.tree.map(jnp.add, total, also)
             return problem.pull_representation(params, total)
 
-        own = with_pullback(extra, pullback, updates)
-        return tx.update(updates, state, params, **own)
+        solution = rule.solve(count, evaluation)
+        if not evaluation.unchanged:
+            return solution
+        return solution._replace(gradients=evaluation.replace(pullback=pullback))
 
-    return optax.GradientTransformationExtraArgs(tx.init, update)
+    return Aggregator(rule.replace(solve=solve, gradients=None))
 
 
 def _mask(key: Any, rows: Float[Array, "K ..."]) -> Any:

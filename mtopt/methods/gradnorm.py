@@ -1,18 +1,22 @@
 """GradNorm: learns weights that let every task train at its rate."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from mtopt.aggregation import on_gramian
+from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
 from mtopt.errors import expect, expect_one_of, expect_per_task
+from mtopt.evaluation import Evaluation
 from mtopt.linalg import mean_over
 from mtopt.memory import learned
+from mtopt.method import method
 
 
+@method(family="gradients")
 def gradnorm(
     num_tasks: int,
     *,
@@ -23,7 +27,7 @@ def gradnorm(
     parametrization: str = "weights",
     space: str = "parameters",
     heads: str = "weighted",
-) -> optax.GradientTransformationExtraArgs:
+) -> Aggregator:
     r"""Equalises gradient norms, the slower tasks' a little higher.
 
     .. math::
@@ -53,18 +57,20 @@ def gradnorm(
         ``"plain"`` leaves a head its own gradient.
 
     Returns:
-      An aggregator. It needs ``losses``, which should be positive (one below zero
-      counts as zero), and for the representation ``problem``.
+      An aggregator. It reads the losses, which should be positive (one below zero
+      counts as zero), and for the representation a problem.
 
     Raises:
       UserError: for an option out of range or of another length.
 
     Example:
+      >>> import mtopt
       >>> tx = gradnorm(2)
       >>> jacobian, losses = jnp.array([[1., 0.], [0., 4.]]), jnp.ones(2)
       >>> state = tx.init(jnp.zeros(2))
       >>> for _ in range(9):
-      ...     direction, state = tx.update(jacobian, state, losses=losses)
+      ...     direction, state = tx.update(
+      ...         jacobian, state, evaluation=mtopt.Evaluation(losses=losses))
       >>> [round(float(weight), 1) for weight in state.weights]
       [1.2, 0.8]
 
@@ -98,7 +104,8 @@ def gradnorm(
         seen = jnp.full((num_tasks,), warmup if given else 0, jnp.int32)
         return moved, jnp.asarray(initial, moved.values.dtype), seen
 
-    def weigh(memory, gramian, *, present, losses, **_):
+    def weigh(memory: Any, gramian: Gramian, evaluation: Evaluation) -> Weighed:
+        present, losses = evaluation.present, evaluation.losses
         moved, initial, seen = memory
         losses = jnp.maximum(losses, 0).astype(initial.dtype)
         observing = present & (seen < warmup)

@@ -1,17 +1,22 @@
 """GradVac: turn every pair of gradients towards the angle it usually has."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
-import optax
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from mtopt.aggregation import no_updates, on_gramian, own_key
+from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
 from mtopt.errors import expect, expect_one_of
+from mtopt.evaluation import Evaluation
 from mtopt.linalg import weight_dtype
+from mtopt.memory.count import no_updates
+from mtopt.method import method
 from mtopt.methods.pcgrad import ORDERS, visiting_orders
 
 
+@method(family="gramian", traits=("random",))
 def gradvac(
     num_tasks: int,
     *,
@@ -20,7 +25,7 @@ def gradvac(
     order: str = "per_task",
     space: str = "parameters",
     heads: str = "plain",
-) -> optax.GradientTransformationExtraArgs:
+) -> Aggregator:
     r"""Gradient Vaccine: PCGrad with a target for the cosine of every pair of tasks.
 
     Every task starts from :math:`\tilde g_i = g_i` and visits the other tasks j. Where
@@ -81,9 +86,10 @@ def gradvac(
     expect_one_of("targets", targets, ("all", "turned"))
     expect_one_of("order", order, ORDERS)
 
-    def weigh(memory, gramian, *, present, key=None, **_):
+    def weigh(memory: Any, gramian: Gramian, evaluation: Evaluation) -> Weighed:
+        present = evaluation.present
         target, count = memory
-        orders = visiting_orders(order, num_tasks, own_key(key, count))
+        orders = visiting_orders(order, num_tasks, evaluation.random(count))
         weights, cosines = gradvac_weights(gramian, target, orders)
         follows = present[:, None] & present[None, :]
         if targets == "turned":

@@ -1,16 +1,20 @@
 """IMGrad: CAGrad that weighs the mean against balance by how far MGDA is from it."""
 
+from typing import Any
+
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float
 
-from mtopt.aggregation import on_gramian
+from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
 from mtopt.errors import expect, expect_one_of
+from mtopt.evaluation import Evaluation
 from mtopt.linalg import uniform_over
+from mtopt.method import method
 from mtopt.methods.cagrad import RESCALINGS, rescaling
 from mtopt.solvers import conflict_averse_weights, min_norm_weights
 
 
+@method(family="gramian")
 def imgrad(
     num_tasks: int,
     *,
@@ -18,7 +22,7 @@ def imgrad(
     rescale: str = "1+c^2",
     space: str = "parameters",
     heads: str = "plain",
-) -> optax.GradientTransformationExtraArgs:
+) -> Aggregator:
     r"""Imbalance-sensitive CAGrad: its dual, re-weighted by a cosine.
 
     .. math::
@@ -43,7 +47,7 @@ def imgrad(
         ``"weighted"`` scales it by the task's weight in d.
 
     Returns:
-      An aggregator. In the space of the representation it needs ``problem``.
+      An aggregator. In the space of the representation it needs a problem.
 
     Raises:
       UserError: for an unknown option or a c that is not above 0.
@@ -68,7 +72,8 @@ def imgrad(
     expect(c > 0, "c", c, "a number above 0")
     expect_one_of("rescale", rescale, RESCALINGS)
 
-    def weigh(memory, gramian, *, present, **_):
+    def weigh(memory: Any, gramian: Gramian, evaluation: Evaluation) -> Weighed:
+        present = evaluation.present
         mean = uniform_over(present).astype(gramian.dtype)
         shortest = min_norm_weights(gramian, present)
         kappa = cosine(gramian, mean, shortest)

@@ -1,25 +1,28 @@
 """Improvable gap balancing: weigh log losses by what is left to improve."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 
-from mtopt.aggregation import weighting
+from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import expect
+from mtopt.evaluation import Evaluation
 from mtopt.memory import epoch_mean
+from mtopt.method import method
 
 EPSILON = 1e-20
 
 
+@method(family="losses", example=lambda num_tasks: {"steps_per_epoch": 1})
 def improvable_gap_balancing(
     num_tasks: int,
     *,
     steps_per_epoch: int,
     base_epoch: int = 1,
     heads: str = "weighted",
-) -> optax.GradientTransformationExtraArgs:
+) -> Aggregator:
     r"""Weighs log losses by the current loss over a base loss (IGBv1).
 
     .. math::
@@ -39,7 +42,7 @@ def improvable_gap_balancing(
         ``"plain"`` leaves a head its own gradient.
 
     Returns:
-      An aggregator. It needs ``losses``, which must not be negative: a negative loss
+      An aggregator. It reads the losses, which must not be negative: a negative loss
       is weighed like one of 0. A task that is absent from the base epoch takes its
       first loss after it as its base.
 
@@ -47,11 +50,13 @@ def improvable_gap_balancing(
       UserError: for a number out of its range, or an unknown head rule.
 
     Example:
+      >>> import mtopt
       >>> import jax.numpy as jnp
       >>> tx = improvable_gap_balancing(2, steps_per_epoch=1, base_epoch=0)
       >>> rows, state = jnp.ones((2, 3)), tx.init(jnp.zeros(3))
       >>> for losses in ([1., 2.], [1., 1.]):
-      ...     _, state = tx.update(rows, state, losses=jnp.array(losses))
+      ...     known = mtopt.Evaluation(losses=jnp.array(losses))
+      ...     _, state = tx.update(rows, state, evaluation=known)
       ...     print([round(float(w), 3) for w in state.weights])
       [1.0, 0.5]
       [1.245, 0.755]
@@ -67,7 +72,8 @@ def improvable_gap_balancing(
     expect(steps_per_epoch >= 1, "steps_per_epoch", steps_per_epoch, "at least 1")
     expect(base_epoch >= 0, "base_epoch", base_epoch, "at least 0")
 
-    def weigh(memory, *, losses, present, **_):
+    def weigh(memory: Any, evaluation: Evaluation) -> Weighed:
+        losses, present = evaluation.losses, evaluation.present
         losses = jnp.maximum(losses, 0)
         memory, after = epoch_mean.observe(
             memory, losses, present, epoch=base_epoch, steps_per_epoch=steps_per_epoch

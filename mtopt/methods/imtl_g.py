@@ -1,16 +1,20 @@
 """IMTL-G: weights that give d the same projection on every unit gradient."""
 
+from typing import Any
+
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float
 
-from mtopt.aggregation import on_gramian
+from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
+from mtopt.evaluation import Evaluation
+from mtopt.method import method
 from mtopt.methods.conflict_free import equal_projections
 
 
+@method(family="gramian", traits=("mean-like", "non-conflicting"))
 def imtl_g(
     num_tasks: int, *, space: str = "parameters", heads: str = "plain"
-) -> optax.GradientTransformationExtraArgs:
+) -> Aggregator:
     r"""Impartial multi-task learning, its gradient half: equal projections.
 
     With the unit gradients :math:`u_k = g_k / \|g_k\|`, the norms N and the cosines C,
@@ -70,7 +74,7 @@ def imtl_g(
       projections. A task whose gradient is zero is left out.
     """
 
-    def weigh(memory, gramian, **_):
+    def weigh(memory: Any, gramian: Gramian, evaluation: Evaluation) -> Weighed:
         return imtl_g_weights(gramian), memory
 
     return on_gramian(num_tasks, weigh, heads=heads, space=space)

@@ -1,22 +1,26 @@
 """IMTL-L: learn a scale for every loss that brings them all to 1."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from mtopt.aggregation import weighting
+from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import expect
+from mtopt.evaluation import Evaluation
 from mtopt.memory.learned import learn, start
+from mtopt.method import method
 
 SMALLEST = 1e-8
 
 
+@method(family="losses")
 def imtl_l(
     num_tasks: int, *, learning_rate: float | int = 0.025, heads: str = "weighted"
-) -> optax.GradientTransformationExtraArgs:
+) -> Aggregator:
     r"""Learns the scale of every loss (the loss balance of IMTL).
 
     .. math::
@@ -37,7 +41,7 @@ def imtl_l(
         ``"plain"`` leaves a head its own gradient.
 
     Returns:
-      An aggregator. It needs ``losses``; a loss below 1e-8 trains s as 1e-8 does, so
+      An aggregator. It reads the losses; a loss below 1e-8 trains s as 1e-8 does, so
       that s stays below 19 for losses of 0 and below. A task that is absent from a
       batch leaves its s as it is.
 
@@ -45,11 +49,13 @@ def imtl_l(
       UserError: for a learning rate that is not above 0, or an unknown head rule.
 
     Example:
+      >>> import mtopt
       >>> import jax.numpy as jnp
       >>> tx = imtl_l(2)
       >>> jacobian = jnp.array([[-4., 1., 1.], [6., 1., 1.]])
       >>> direction, state = tx.update(
-      ...     jacobian, tx.init(jnp.zeros(3)), losses=jnp.array([2., 0.1]))
+      ...     jacobian, tx.init(jnp.zeros(3)),
+      ...     evaluation=mtopt.Evaluation(losses=jnp.array([2., 0.1])))
       >>> [round(float(s), 3) for s in state.memory.values]
       [-0.025, 0.025]
 
@@ -64,7 +70,8 @@ def imtl_l(
     expect(learning_rate > 0, "learning_rate", learning_rate, "a number above 0")
     adam = optax.adam(learning_rate)
 
-    def weigh(memory, *, losses, present, **_):
+    def weigh(memory: Any, evaluation: Evaluation) -> Weighed:
+        losses, present = evaluation.losses, evaluation.present
         slope = jax.grad(objective, 1)(jnp.maximum(losses, SMALLEST), memory.values)
         weights = jax.grad(objective)(losses, memory.values)
         return weights, learn(adam, memory, slope, present)

@@ -1,13 +1,17 @@
 """Krum: follow the tasks whose gradients have the closest neighbours."""
 
+from typing import Any
+
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Bool, Float
 
-from mtopt.aggregation import on_gramian
+from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
 from mtopt.errors import expect, expect_one_of
+from mtopt.evaluation import Evaluation
+from mtopt.method import method
 
 
+@method(family="gramian", traits=("mean-like",))
 def krum(
     num_tasks: int,
     *,
@@ -16,7 +20,7 @@ def krum(
     distance: str = "squared",
     space: str = "parameters",
     heads: str = "plain",
-) -> optax.GradientTransformationExtraArgs:
+) -> Aggregator:
     r"""(Multi-)Krum: the mean of the gradients nearest to their neighbours.
 
     Each task is scored by how far its K - f - 2 nearest other gradients are, N(k), and
@@ -78,7 +82,8 @@ def krum(
     )
     expect_one_of("distance", distance, ("squared", "euclidean"))
 
-    def weigh(memory, gramian, *, present, **_):
+    def weigh(memory: Any, gramian: Gramian, evaluation: Evaluation) -> Weighed:
+        present = evaluation.present
         weights = krum_weights(
             gramian,
             present,

@@ -1,15 +1,17 @@
 """LDC-MTL: learn the weights of the losses, and hold the losses together."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float
 
-from mtopt.aggregation import weighting
+from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import expect, expect_one_of
+from mtopt.evaluation import Evaluation
 from mtopt.memory.learned import Learned, learn, start
+from mtopt.method import method
 
 NORMALIZATIONS = ("identity", "rescaled", "log")
 SMALLEST = 1e-20
@@ -29,6 +31,7 @@ class Memory(NamedTuple):
     seen: Bool[Array, " K"]
 
 
+@method(family="losses", traits=("mean-like", "task-bound"))
 def ldc(
     num_tasks: int,
     *,
@@ -37,7 +40,7 @@ def ldc(
     normalization: str = "rescaled",
     learning_rate: float | int = 0.025,
     heads: str = "weighted",
-) -> optax.GradientTransformationExtraArgs:
+) -> Aggregator:
     r"""Descends a learned weighting of the losses and the gaps between them.
 
     .. math::
@@ -68,7 +71,7 @@ def ldc(
         ``"plain"`` leaves a head its own gradient.
 
     Returns:
-      An aggregator. It needs ``losses``, positive ones for ``rescaled`` and ``log``.
+      An aggregator. It reads the losses, positive ones for ``rescaled`` and ``log``.
       A loss of 0 has the logarithm of 1e-20. Tasks that are absent from a batch are
       skipped: the gaps are between neighbours that are present, which share v; the
       logit of an absent task stays as it is.
@@ -77,11 +80,13 @@ def ldc(
       UserError: for an unknown option, or a number out of its range.
 
     Example:
+      >>> import mtopt
       >>> import jax.numpy as jnp
       >>> tx = ldc(2, penalty=0.1, tau="ones", normalization="identity")
       >>> jacobian = jnp.array([[-4., 1., 1.], [6., 1., 1.]])
       >>> direction, state = tx.update(
-      ...     jacobian, tx.init(jnp.zeros(3)), losses=jnp.array([2., 1.]))
+      ...     jacobian, tx.init(jnp.zeros(3)),
+      ...     evaluation=mtopt.Evaluation(losses=jnp.array([2., 1.])))
       >>> [round(float(w), 3) for w in state.weights]
       [0.6, 0.4]
 
@@ -107,7 +112,8 @@ def ldc(
         compared = weights * losses if tau == "weights" else losses
         return weights @ losses + penalty * gaps(compared, present)
 
-    def weigh(memory, *, losses, present, **_):
+    def weigh(memory: Any, evaluation: Evaluation) -> Weighed:
+        losses, present = evaluation.losses, evaluation.present
         losses = losses.astype(memory.first.dtype)
         if normalization == "log":
             losses = jnp.maximum(losses, 0)

@@ -1,16 +1,20 @@
 """MGDA: the shortest vector in the convex hull of the task gradients."""
 
-import jax.numpy as jnp
-import optax
+from typing import Any
 
-from mtopt.aggregation import on_gramian
+import jax.numpy as jnp
+
+from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
 from mtopt.errors import expect_one_of
+from mtopt.evaluation import Evaluation
 from mtopt.linalg import divide_or_zero
+from mtopt.method import method
 from mtopt.solvers import min_norm_weights
 
 NORMALIZATIONS = ("none", "l2", "loss", "loss+")
 
 
+@method(family="gramian", traits=("mean-like", "non-conflicting"))
 def mgda(
     num_tasks: int,
     *,
@@ -18,7 +22,7 @@ def mgda(
     space: str = "parameters",
     apply_to: str = "original",
     heads: str = "weighted",
-) -> optax.GradientTransformationExtraArgs:
+) -> Aggregator:
     r"""Multiple-gradient descent: the min-norm point of the hull of the gradients.
 
     .. math::
@@ -51,7 +55,7 @@ def mgda(
         ``"plain"`` leaves a head its own gradient (LibMTL).
 
     Returns:
-      An aggregator. It needs ``losses`` for ``loss`` and ``loss+``, and ``problem``
+      An aggregator. It reads the losses for ``loss`` and ``loss+``, and a problem
       for the representation.
 
     Raises:
@@ -79,17 +83,17 @@ def mgda(
     expect_one_of("normalize", normalize, NORMALIZATIONS)
     expect_one_of("apply_to", apply_to, ("original", "normalized"))
 
-    def weigh(memory, gramian, *, present, losses=None, **_):
+    def weigh(memory: Any, gramian: Gramian, evaluation: Evaluation) -> Weighed:
         norms = jnp.sqrt(jnp.diagonal(gramian))
         scale = jnp.ones_like(norms)
         if normalize in ("l2", "loss+"):
             scale = scale * norms
         if normalize in ("loss", "loss+"):
-            if losses is None:
-                raise TypeError("mgda.update() missing keyword argument: 'losses'")
-            scale = scale * jnp.abs(losses)
+            scale = scale * jnp.abs(evaluation.losses)
         inverse = divide_or_zero(1.0, scale)
-        weights = min_norm_weights(gramian * jnp.outer(inverse, inverse), present)
+        weights = min_norm_weights(
+            gramian * jnp.outer(inverse, inverse), evaluation.present
+        )
         return weights * (inverse if apply_to == "normalized" else 1), memory
 
     return on_gramian(num_tasks, weigh, heads=heads, space=space)

@@ -1,11 +1,14 @@
 """MoCo: MGDA on tracked gradients, by one projected step of the weights."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
 
-from mtopt.aggregation import row_weighting, where_present
+from mtopt.aggregation import Aggregator, Reduced, row_weighting
 from mtopt.errors import expect, expect_one_of
+from mtopt.evaluation import Evaluation
 from mtopt.linalg import (
     gramian,
     project_simplex,
@@ -13,10 +16,13 @@ from mtopt.linalg import (
     scale_rows,
     share_of,
     task_numbers,
+    where_present,
     zero_rows,
 )
+from mtopt.method import method
 
 
+@method(family="gradients")
 def moco(
     num_tasks: int,
     *,
@@ -27,7 +33,7 @@ def moco(
     rho: float = 0.0,
     variant: str = "paper",
     heads: str = "plain",
-) -> optax.GradientTransformationExtraArgs:
+) -> Aggregator:
     r"""Multi-objective gradient correction: tracks gradients, descends the weights.
 
     .. math::
@@ -54,7 +60,7 @@ def moco(
         ``"weighted"``: along lambda_k times that.
 
     Returns:
-      An aggregator; ``libmtl`` needs ``losses``. Its memory is as large as the rows.
+      An aggregator; ``libmtl`` reads the losses. Its memory is as large as the rows.
 
     Raises:
       UserError: for an option out of range.
@@ -90,13 +96,12 @@ def moco(
         counts = jnp.zeros(num_tasks, jnp.int32), jnp.zeros((), jnp.int32)
         return zero_rows(shared, num_tasks), weights, counts
 
-    def reduce(memory, *, rows, present, losses=None, **_):
+    def reduce(memory: Any, evaluation: Evaluation) -> Reduced:
+        rows, present = evaluation.rows, evaluation.present
         y, weights, (seen, step) = memory
         seen, step = seen + present, step + present.any()
         if variant == "libmtl":
-            if losses is None:
-                raise TypeError("moco.update() missing keyword argument: 'losses'")
-            rows_in = scale_rows(losses / (row_norms(rows) + 1e-8), rows)
+            rows_in = scale_rows(evaluation.losses / (row_norms(rows) + 1e-8), rows)
         else:
             rows_in = rows
         track = beta * jnp.maximum(seen, 1).astype(float) ** -beta_decay

@@ -1,17 +1,21 @@
 """MoDo: MGDA without the bias of a batch, by drawing two more."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
-import optax
 
-from mtopt.aggregation import along_gradients_of, split, weighting
+from mtopt.aggregation import Aggregator, Weighed, gradients_of, weighting
 from mtopt.errors import expect
+from mtopt.evaluation import Evaluation, split
 from mtopt.linalg import project_simplex, share_of, task_numbers
+from mtopt.method import method
 
 
+@method(family="batches", traits=("mean-like",))
 def modo(
     num_tasks: int, *, gamma: float = 0.1, rho: float = 0.1, heads: str = "plain"
-) -> optax.GradientTransformationExtraArgs:
+) -> Aggregator:
     r"""Multi-objective gradient with double sampling: one step of the weights a step.
 
     .. math::
@@ -33,7 +37,7 @@ def modo(
         (the mean of the three, as in LibMTL); ``"weighted"``: along lambda_k times it.
 
     Returns:
-      An aggregator. It needs ``problem`` with at least three samples, and a model that
+      An aggregator. It needs a problem with at least three samples, and a model that
       can be differentiated forward. It reads no rows: a transformation of them that
       stands before it has no effect.
 
@@ -44,9 +48,10 @@ def modo(
       >>> import mtopt
       >>> jacobian = jnp.array([[2., 0.], [0., 1.]])
       >>> problem, params = mtopt.linear_problem(jacobian, jnp.ones(2))
-      >>> _, grads = problem.losses_and_grads(params)
+      >>> seen = problem.evaluate(params)
       >>> tx = modo(2, rho=0.)
-      >>> _, state = jax.jit(tx.update)(grads, tx.init(params), params, problem=problem)
+      >>> _, state = jax.jit(tx.update)(
+      ...     seen.gradients, tx.init(params), params, evaluation=seen)
       >>> [round(float(weight), 3) for weight in state.weights]
       [0.425, 0.575]
 
@@ -65,8 +70,9 @@ def modo(
     def start(shared):
         return task_numbers(shared, num_tasks, 1 / num_tasks)
 
-    def weigh(weights, *, params, problem, **_):
-        first, second, third = problem.split(3)
+    def weigh(weights: Any, evaluation: Evaluation) -> Weighed:
+        first, second, third = evaluation.problem.split(3)
+        params = evaluation.params
         present = first.present & second.present & third.present
         shares, total = share_of(weights, present)
         along = second.pullback(params, shares)
@@ -79,5 +85,5 @@ def modo(
         shares = project_simplex(shares - gamma * (slope + rho * shares), present)
         return shares, jnp.where(present, total * shares, weights)
 
-    tx = weighting(num_tasks, weigh, heads=heads, memory=start)
-    return along_gradients_of(tx, lambda problem: problem.split(3)[2])
+    third = gradients_of(lambda problem: problem.split(3)[2])
+    return weighting(num_tasks, weigh, heads=heads, memory=start, gradients=third)

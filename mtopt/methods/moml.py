@@ -1,16 +1,20 @@
 """MOML: the weights that make the next step good for every task alike."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
-import optax
 
-from mtopt.aggregation import split, weighting
+from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import expect, expect_one_of
+from mtopt.evaluation import Evaluation, split
 from mtopt.linalg import cross_gramian, divide_or_zero, gramian, row_norms, scale_rows
 from mtopt.memory import learned
+from mtopt.method import method
 from mtopt.solvers import min_norm_weights
 
 
+@method(family="batches", traits=("mean-like",))
 def moml(
     num_tasks: int,
     *,
@@ -18,7 +22,7 @@ def moml(
     learning_rate: float = 1e-3,
     normalize: str = "l2",
     heads: str = "weighted",
-) -> optax.GradientTransformationExtraArgs:
+) -> Aggregator:
     r"""Multi-objective meta learning: validation losses after a step, kept apart.
 
     .. math::
@@ -46,7 +50,7 @@ def moml(
         ``"plain"``: leaves a head its own gradient.
 
     Returns:
-      An aggregator. It needs ``problem`` with at least two samples, and a model that
+      An aggregator. It needs a problem with at least two samples, and a model that
       can be differentiated forward.
 
     Raises:
@@ -56,9 +60,10 @@ def moml(
       >>> import mtopt
       >>> jacobian = jnp.array([[2., 0.], [1., 1.], [0., 0.5]])
       >>> problem, params = mtopt.linear_problem(jacobian, jnp.ones(3))
-      >>> _, grads = problem.losses_and_grads(params)
+      >>> seen = problem.evaluate(params)
       >>> tx = moml(3, learning_rate=0.1)
-      >>> _, state = jax.jit(tx.update)(grads, tx.init(params), params, problem=problem)
+      >>> _, state = jax.jit(tx.update)(
+      ...     seen.gradients, tx.init(params), params, evaluation=seen)
       >>> [round(float(weight), 2) for weight in state.weights]
       [0.35, 0.35, 0.29]
 
@@ -80,8 +85,10 @@ def moml(
     def start(shared):
         return learned.start(adam, num_tasks, 1 / num_tasks, shared)
 
-    def weigh(logits, *, params, present, problem, **_):
-        train, validation = problem.split(2)
+    def weigh(logits: Any, evaluation: Evaluation) -> Weighed:
+        present = evaluation.present
+        params = evaluation.params
+        train, validation = evaluation.problem.split(2)
         weights = _softmax(logits.values, present)
 
         ahead = train.look_ahead(params, weights, lookahead)

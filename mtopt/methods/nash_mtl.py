@@ -1,20 +1,23 @@
 """Nash-MTL: the tasks bargain for the direction, and every one gains alike."""
 
-import optax
+from typing import Any
 
-from mtopt.aggregation import on_gramian
+from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
 from mtopt.errors import expect
+from mtopt.evaluation import Evaluation
+from mtopt.method import method
 from mtopt.methods.fairgrad import at_most
 from mtopt.solvers import bargaining_weights
 
 
+@method(family="gramian", traits=("non-conflicting",))
 def nash_mtl(
     num_tasks: int,
     *,
     max_norm: float | None = 1.0,
     space: str = "parameters",
     heads: str = "weighted",
-) -> optax.GradientTransformationExtraArgs:
+) -> Aggregator:
     r"""The Nash bargaining solution: weights with :math:`G w = 1 / w`.
 
     .. math::
@@ -37,7 +40,7 @@ def nash_mtl(
         ``"plain"`` leaves a head its own gradient.
 
     Returns:
-      An aggregator. In the space of the representation it needs ``problem``.
+      An aggregator. In the space of the representation it needs a problem.
 
     Raises:
       UserError: for an unknown option or a ``max_norm`` that is not above 0.
@@ -63,7 +66,8 @@ def nash_mtl(
     """
     expect(max_norm is None or max_norm > 0, "max_norm", max_norm, "a number above 0")
 
-    def weigh(memory, gramian, *, present, **_):
+    def weigh(memory: Any, gramian: Gramian, evaluation: Evaluation) -> Weighed:
+        present = evaluation.present
         weights = bargaining_weights(gramian, present)
         return at_most(max_norm, weights, gramian), memory
 

@@ -1,14 +1,15 @@
 """Pareto MTL: descend within one of several regions of trade-offs."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Bool, Int
 
-from mtopt.aggregation import on_gramian
+from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
 from mtopt.errors import expect
+from mtopt.evaluation import Evaluation
+from mtopt.method import method
 from mtopt.solvers import min_norm_weights
 
 
@@ -24,6 +25,15 @@ class SearchState(NamedTuple):
     count: Int[Array, ""]
 
 
+@method(
+    family="preference",
+    example=lambda num_tasks: {
+        "preferences": tuple(map(tuple, np.eye(num_tasks))),
+        "index": 0,
+        "search_steps": 0,
+    },
+    traits=("task-bound",),
+)
 def pareto_mtl(
     num_tasks: int,
     *,
@@ -32,7 +42,7 @@ def pareto_mtl(
     search_steps: int = 938,
     space: str = "parameters",
     heads: str = "weighted",
-) -> optax.GradientTransformationExtraArgs:
+) -> Aggregator:
     r"""Pareto MTL: the front, cut into regions around preference rays.
 
     With unit preference vectors u_1, ..., u_N in the space of the losses, region i has
@@ -67,18 +77,20 @@ def pareto_mtl(
         ``"plain"`` leaves a head its own gradient.
 
     Returns:
-      An aggregator. It needs ``losses``. An absent task counts in no constraint.
+      An aggregator. It reads the losses. An absent task counts in no constraint.
 
     Raises:
       UserError: for preferences of another shape, negative or zero, or an index or
         number of steps out of range.
 
     Example:
+      >>> import mtopt
       >>> tx = pareto_mtl(2, preferences=((1, 0), (1, 1), (0, 1)), index=1)
       >>> state = tx.init(jnp.zeros(2))
       >>> for losses in ([1., 9.], [1., 2.]):  # outside of the region; in it
       ...     _, state = tx.update(
-      ...         jnp.array([[1., 0.], [0., 1.]]), state, losses=jnp.array(losses))
+      ...         jnp.array([[1., 0.], [0., 1.]]), state,
+      ...         evaluation=mtopt.Evaluation(losses=jnp.array(losses)))
       ...     print(state.weights.round(2))
       [-0.71  0.29]
       [1. 1.]
@@ -108,7 +120,8 @@ def pareto_mtl(
         del shared
         return SearchState(jnp.asarray(search_steps > 0), jnp.zeros((), jnp.int32))
 
-    def weigh(memory, gramian, *, losses, present, **_):
+    def weigh(memory: Any, gramian: Gramian, evaluation: Evaluation) -> Weighed:
+        losses, present = evaluation.losses, evaluation.present
         away = jnp.asarray(constraints, gramian.dtype) * present[None]
         losses = jnp.where(present, losses, 0).astype(gramian.dtype)
         violated = jnp.matmul(away, losses, precision="highest") > 0

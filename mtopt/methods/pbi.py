@@ -1,21 +1,24 @@
 """Penalty-based boundary intersection: go down a ray, and stay on it."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Bool, Float
 
-from mtopt.aggregation import weighting
+from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import expect
+from mtopt.evaluation import Evaluation
+from mtopt.method import method
 from mtopt.methods.tchebycheff import preferred_share, zeros_or
 
 SMOOTHING = 1e-12
 SMALLEST = 1e-20
 
 
+@method(family="losses")
 def pbi(
     num_tasks: int,
     *,
@@ -23,7 +26,7 @@ def pbi(
     preference: Sequence[float | int] | None = None,
     ideal: Sequence[float | int] | None = None,
     heads: str = "weighted",
-) -> optax.GradientTransformationExtraArgs:
+) -> Aggregator:
     r"""Descends along a ray of losses and punishes the distance from it (PBI).
 
     .. math::
@@ -47,18 +50,20 @@ def pbi(
         head its own gradient.
 
     Returns:
-      An aggregator; it needs ``losses``.
+      An aggregator; it reads the losses.
 
     Raises:
       UserError: for a negative theta, or a preference or ideal point that is not as
         above.
 
     Example:
+      >>> import mtopt
       >>> import jax.numpy as jnp
       >>> tx = pbi(2, theta=1)
       >>> jacobian = jnp.array([[-4., 1., 1.], [6., 1., 1.]])
       >>> direction, state = tx.update(
-      ...     jacobian, tx.init(jnp.zeros(3)), losses=jnp.array([2., 1.]))
+      ...     jacobian, tx.init(jnp.zeros(3)),
+      ...     evaluation=mtopt.Evaluation(losses=jnp.array([2., 1.])))
       >>> [abs(round(float(w), 3)) for w in state.weights]
       [1.414, 0.0]
 
@@ -75,7 +80,8 @@ def pbi(
     ray = preferred_share(preference, num_tasks)
     start = zeros_or("ideal", ideal, num_tasks)
 
-    def weigh(memory, *, losses, present, **_):
+    def weigh(memory: Any, evaluation: Evaluation) -> Weighed:
+        losses, present = evaluation.losses, evaluation.present
         return jax.grad(pbi_loss)(losses, ray, start, theta, present), memory
 
     return weighting(num_tasks, weigh, heads=heads)

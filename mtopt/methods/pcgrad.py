@@ -1,17 +1,22 @@
 """PCGrad: project every task's gradient off the gradients it conflicts with."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
-import optax
 from jax import lax
 from jaxtyping import Array, Float, Int, Key
 
-from mtopt.aggregation import no_updates, on_gramian, own_key
+from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
 from mtopt.errors import expect_one_of
+from mtopt.evaluation import Evaluation
+from mtopt.memory.count import no_updates
+from mtopt.method import method
 
 ORDERS = ("per_task", "shared", "fixed")
 
 
+@method(family="gramian", traits=("random",))
 def pcgrad(
     num_tasks: int,
     *,
@@ -19,7 +24,7 @@ def pcgrad(
     reduction: str = "sum",
     space: str = "parameters",
     heads: str = "plain",
-) -> optax.GradientTransformationExtraArgs:
+) -> Aggregator:
     r"""Gradient surgery: takes from each gradient what opposes another task's.
 
     Every task starts from :math:`\tilde g_i = g_i` and visits the other tasks j, one
@@ -73,8 +78,9 @@ def pcgrad(
     expect_one_of("order", order, ORDERS)
     expect_one_of("reduction", reduction, ("sum", "mean"))
 
-    def weigh(count, gramian, *, present, key=None, **_):
-        orders = visiting_orders(order, num_tasks, own_key(key, count))
+    def weigh(count: Any, gramian: Gramian, evaluation: Evaluation) -> Weighed:
+        present = evaluation.present
+        orders = visiting_orders(order, num_tasks, evaluation.random(count))
         weights = pcgrad_weights(gramian, orders)
         if reduction == "mean":
             weights = weights / jnp.maximum(present.sum(), 1)

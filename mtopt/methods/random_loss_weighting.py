@@ -1,12 +1,16 @@
 """Random loss weighting: draw new weights in every step."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Bool, Float
 
-from mtopt.aggregation import no_updates, own_key, weighting
+from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import expect_one_of
+from mtopt.evaluation import Evaluation
+from mtopt.memory.count import no_updates
+from mtopt.method import method
 
 DISTRIBUTIONS = (
     "normal",
@@ -18,9 +22,10 @@ DISTRIBUTIONS = (
 TRIES = 64
 
 
+@method(family="losses", traits=("mean-like", "random"))
 def random_loss_weighting(
     num_tasks: int, *, distribution: str = "normal", heads: str = "weighted"
-) -> optax.GradientTransformationExtraArgs:
+) -> Aggregator:
     r"""Weighs the losses at random, anew in every step (RLW).
 
     .. math::
@@ -46,10 +51,12 @@ def random_loss_weighting(
       UserError: for an unknown distribution or head rule.
 
     Example:
+      >>> import mtopt
       >>> import jax, jax.numpy as jnp
       >>> tx = random_loss_weighting(2, distribution="constrained_bernoulli")
       >>> jacobian = jnp.array([[-4., 1., 1.], [6., 1., 1.]])
-      >>> _, state = tx.update(jacobian, tx.init(jnp.zeros(3)), key=jax.random.key(0))
+      >>> known = mtopt.Evaluation(key=jax.random.key(0))
+      >>> _, state = tx.update(jacobian, tx.init(jnp.zeros(3)), evaluation=known)
       >>> sorted(state.weights.tolist())
       [0.0, 1.0]
 
@@ -62,8 +69,9 @@ def random_loss_weighting(
     """
     expect_one_of("distribution", distribution, DISTRIBUTIONS)
 
-    def weigh(count, *, present, key=None, **_):
-        return draw(own_key(key, count), present, distribution), count + 1
+    def weigh(count: Any, evaluation: Evaluation) -> Weighed:
+        present = evaluation.present
+        return draw(evaluation.random(count), present, distribution), count + 1
 
     return weighting(num_tasks, weigh, heads=heads, memory=no_updates)
 

@@ -1,15 +1,19 @@
 """Scale-invariant scalarization: descend the sum of the logarithms of the losses."""
 
+from typing import Any
+
 import jax.numpy as jnp
-import optax
 
-from mtopt.aggregation import weighting
+from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import expect
+from mtopt.evaluation import Evaluation
+from mtopt.method import method
 
 
+@method(family="losses")
 def scale_invariant(
     num_tasks: int, *, epsilon: float | int = 1e-8, heads: str = "weighted"
-) -> optax.GradientTransformationExtraArgs:
+) -> Aggregator:
     r"""Descends the sum of log losses, which the unit of no loss can change.
 
     .. math:: L = \sum_k \log(L_k + \epsilon), \qquad w_k = \frac{1}{L_k + \epsilon}
@@ -26,18 +30,20 @@ def scale_invariant(
         ``"plain"`` leaves a head its own gradient.
 
     Returns:
-      An aggregator. It needs ``losses``, which must not be negative: a negative loss
+      An aggregator. It reads the losses, which must not be negative: a negative loss
       is weighed like one of 0.
 
     Raises:
       UserError: for an epsilon that is not above 0, or an unknown head rule.
 
     Example:
+      >>> import mtopt
       >>> import jax.numpy as jnp
       >>> tx = scale_invariant(2)
       >>> jacobian = jnp.array([[-4., 1., 1.], [6., 1., 1.]])
       >>> direction, state = tx.update(
-      ...     jacobian, tx.init(jnp.zeros(3)), losses=jnp.array([2., 4.]))
+      ...     jacobian, tx.init(jnp.zeros(3)),
+      ...     evaluation=mtopt.Evaluation(losses=jnp.array([2., 4.])))
       >>> state.weights.tolist(), direction.tolist()
       ([0.5, 0.25], [-0.5, 0.75, 0.75])
 
@@ -50,7 +56,8 @@ def scale_invariant(
     """
     expect(epsilon > 0, "epsilon", epsilon, "a number above 0")
 
-    def weigh(memory, *, losses, **_):
+    def weigh(memory: Any, evaluation: Evaluation) -> Weighed:
+        losses = evaluation.losses
         return 1 / (jnp.maximum(losses, 0) + epsilon), memory
 
     return weighting(num_tasks, weigh, heads=heads)

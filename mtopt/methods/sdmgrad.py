@@ -1,24 +1,28 @@
 """SDMGrad: MGDA from independent batches, drawn towards a preferred direction."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Bool, Float
 
-from mtopt.aggregation import along_gradients_of, only_present, split, weighting
+from mtopt.aggregation import Aggregator, Weighed, gradients_of, weighting
 from mtopt.errors import expect, expect_per_task
+from mtopt.evaluation import Evaluation
 from mtopt.linalg import (
     cross_gramian,
     mean_over,
+    only_present,
     project_simplex,
     share_of,
     task_numbers,
 )
+from mtopt.method import method
 
 
+@method(family="batches", traits=("mean-like",))
 def sdmgrad(
     num_tasks: int,
     *,
@@ -28,7 +32,7 @@ def sdmgrad(
     momentum: float = 0.5,
     num_iterations: int = 20,
     heads: str = "plain",
-) -> optax.GradientTransformationExtraArgs:
+) -> Aggregator:
     r"""Stochastic direction-oriented MGDA: a preferred direction as regularisation.
 
     .. math::
@@ -55,7 +59,7 @@ def sdmgrad(
         (the released code); ``"weighted"``: along its weight times that.
 
     Returns:
-      An aggregator. It needs ``problem`` with at least three samples. It reads no
+      An aggregator. It needs a problem with at least three samples. It reads no
       rows: a transformation of them that stands before it has no effect.
 
     Raises:
@@ -65,10 +69,11 @@ def sdmgrad(
       >>> import mtopt
       >>> jacobian = jnp.array([[-4., 1., 1.], [6., 1., 1.]])
       >>> problem, params = mtopt.linear_problem(jacobian, jnp.ones(2))
-      >>> _, grads = problem.losses_and_grads(params)
+      >>> seen = problem.evaluate(params)
       >>> tx = sdmgrad(2, lam=0., learning_rate=0.5)
       >>> state, update = tx.init(params), jax.jit(tx.update)
-      >>> direction, _ = update(grads, state, params, problem=problem)
+      >>> direction, _ = update(
+      ...     seen.gradients, state, params, evaluation=seen)
       >>> print(abs(direction["shared"].round(2)))
       [0. 1. 1.]
 
@@ -95,11 +100,12 @@ def sdmgrad(
     def start(shared):
         return task_numbers(shared, num_tasks, 1 / num_tasks)
 
-    def weigh(weights, *, params, problem, **_):
-        first, second, third = problem.split(3)
+    def weigh(weights: Any, evaluation: Evaluation) -> Weighed:
+        first, second, third = evaluation.problem.split(3)
         present = first.present & second.present & third.present
         rows, others = (
-            split(part.losses_and_grads(params)[1])[0] for part in (first, second)
+            part.losses_and_grads(evaluation.params)[1]["shared"]
+            for part in (first, second)
         )
         cross = only_present(cross_gramian(rows, others), present)
         lengths = jnp.sqrt(jnp.maximum(jnp.diagonal(cross), 0) + 1e-4)
@@ -120,8 +126,8 @@ def sdmgrad(
         combined = (shares + lam * preferred) / (1 + lam)
         return combined, jnp.where(present, total * shares, weights)
 
-    tx = weighting(num_tasks, weigh, heads=heads, memory=start)
-    return along_gradients_of(tx, lambda problem: problem.split(3)[2])
+    third = gradients_of(lambda problem: problem.split(3)[2])
+    return weighting(num_tasks, weigh, heads=heads, memory=start, gradients=third)
 
 
 def sdmgrad_weights(

@@ -1,16 +1,22 @@
 """Single-task training: descend the loss of one task, ignore the others."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
-import optax
 
-from mtopt.aggregation import weighting
+from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import expect
+from mtopt.evaluation import Evaluation
+from mtopt.method import method
 
 
-def single_task(
-    num_tasks: int, *, task: int, heads: str = "weighted"
-) -> optax.GradientTransformationExtraArgs:
+@method(
+    family="baseline",
+    example=lambda num_tasks: {"task": 0},
+    traits=("mean-like", "task-bound"),
+)
+def single_task(num_tasks: int, *, task: int, heads: str = "weighted") -> Aggregator:
     """Descends one task's loss alone, with the shared parameters.
 
     .. math:: d = g_t
@@ -45,7 +51,7 @@ def single_task(
     """
     expect(0 <= task < num_tasks, "task", task, f"an index from 0 to {num_tasks - 1}")
 
-    def weigh(memory, **_):
+    def weigh(memory: Any, evaluation: Evaluation) -> Weighed:
         return jax.nn.one_hot(task, num_tasks, dtype=jnp.float32), memory
 
     return weighting(num_tasks, weigh, heads=heads)

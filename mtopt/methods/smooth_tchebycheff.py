@@ -1,17 +1,20 @@
 """Smooth Tchebycheff scalarization: descend a soft maximum of the losses."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
-import optax
 from jaxtyping import Array, Bool, Float
 
-from mtopt.aggregation import weighting
+from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import expect
+from mtopt.evaluation import Evaluation
+from mtopt.method import method
 from mtopt.methods.tchebycheff import preferred_share, zeros_or
 
 
+@method(family="losses")
 def smooth_tchebycheff(
     num_tasks: int,
     *,
@@ -19,7 +22,7 @@ def smooth_tchebycheff(
     preference: Sequence[float | int] | None = None,
     ideal: Sequence[float | int] | None = None,
     heads: str = "weighted",
-) -> optax.GradientTransformationExtraArgs:
+) -> Aggregator:
     r"""Descends a smooth bound of the Tchebycheff scalarization (STCH).
 
     .. math::
@@ -43,18 +46,20 @@ def smooth_tchebycheff(
         ``"plain"`` leaves a head its own gradient.
 
     Returns:
-      An aggregator; it needs ``losses``.
+      An aggregator; it reads the losses.
 
     Raises:
       UserError: for a mu that is not above 0, or a preference or ideal point that is
         not as above.
 
     Example:
+      >>> import mtopt
       >>> import jax.numpy as jnp
       >>> tx = smooth_tchebycheff(2, mu=0.5)
       >>> jacobian = jnp.array([[-4., 1., 1.], [6., 1., 1.]])
       >>> direction, state = tx.update(
-      ...     jacobian, tx.init(jnp.zeros(3)), losses=jnp.array([2., 1.]))
+      ...     jacobian, tx.init(jnp.zeros(3)),
+      ...     evaluation=mtopt.Evaluation(losses=jnp.array([2., 1.])))
       >>> [round(float(w), 3) for w in state.weights]
       [0.366, 0.134]
 
@@ -71,7 +76,8 @@ def smooth_tchebycheff(
     shares = preferred_share(preference, num_tasks)
     start = zeros_or("ideal", ideal, num_tasks)
 
-    def weigh(memory, *, losses, present, **_):
+    def weigh(memory: Any, evaluation: Evaluation) -> Weighed:
+        losses, present = evaluation.losses, evaluation.present
         weights = jax.grad(smooth_tchebycheff_loss)(losses, shares, start, mu, present)
         return weights, memory
 

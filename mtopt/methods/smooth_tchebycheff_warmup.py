@@ -1,19 +1,25 @@
 """Smooth Tchebycheff after a warm-up: a soft maximum of relative log losses."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Bool, Float
 
-from mtopt.aggregation import weighting
+from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import expect
+from mtopt.evaluation import Evaluation
 from mtopt.memory import epoch_mean
+from mtopt.method import method
 
 EPSILON = 1e-20
 
 
+@method(
+    family="losses",
+    example=lambda num_tasks: {"steps_per_epoch": 1, "warmup_epochs": 1},
+)
 def smooth_tchebycheff_warmup(
     num_tasks: int,
     *,
@@ -21,7 +27,7 @@ def smooth_tchebycheff_warmup(
     warmup_epochs: int = 4,
     mu: float | int = 1.0,
     heads: str = "weighted",
-) -> optax.GradientTransformationExtraArgs:
+) -> Aggregator:
     r"""Descends log losses first, then a soft maximum of them (STCH as released).
 
     .. math::
@@ -42,7 +48,7 @@ def smooth_tchebycheff_warmup(
         ``"plain"`` leaves a head its own gradient.
 
     Returns:
-      An aggregator. It needs ``losses``, which must not be negative: a negative loss
+      An aggregator. It reads the losses, which must not be negative: a negative loss
       is weighed like one of 0. A task that is absent from the averaged epoch takes
       its first loss after it as its mean.
 
@@ -50,11 +56,13 @@ def smooth_tchebycheff_warmup(
       UserError: for a number out of its range.
 
     Example:
+      >>> import mtopt
       >>> import jax.numpy as jnp
       >>> tx = smooth_tchebycheff_warmup(2, steps_per_epoch=1, warmup_epochs=0)
       >>> rows, state = jnp.ones((2, 3)), tx.init(jnp.zeros(3))
       >>> for losses in ([1., 2.], [1., 6.]):
-      ...     _, state = tx.update(rows, state, losses=jnp.array(losses))
+      ...     known = mtopt.Evaluation(losses=jnp.array(losses))
+      ...     _, state = tx.update(rows, state, evaluation=known)
       ...     print([round(float(w), 3) for w in state.weights])
       [1.0, 0.5]
       [0.5, 0.25]
@@ -73,7 +81,8 @@ def smooth_tchebycheff_warmup(
     expect(warmup_epochs >= 0, "warmup_epochs", warmup_epochs, "at least 0")
     expect(mu > 0, "mu", mu, "a number above 0")
 
-    def weigh(memory, *, losses, present, **_):
+    def weigh(memory: Any, evaluation: Evaluation) -> Weighed:
+        losses, present = evaluation.losses, evaluation.present
         losses = jnp.maximum(losses, EPSILON)
         memory, after = epoch_mean.observe(
             memory,

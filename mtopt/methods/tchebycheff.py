@@ -1,19 +1,22 @@
 """Tchebycheff scalarization: descend the worst weighted loss."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Bool, Float
 
-from mtopt.aggregation import weighting
+from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import expect_one_of, expect_per_task
+from mtopt.evaluation import Evaluation
+from mtopt.method import method
 
 FORMS = ("product", "quotient")
 
 
+@method(family="losses")
 def tchebycheff(
     num_tasks: int,
     *,
@@ -21,7 +24,7 @@ def tchebycheff(
     ideal: Sequence[float | int] | None = None,
     form: str = "product",
     heads: str = "weighted",
-) -> optax.GradientTransformationExtraArgs:
+) -> Aggregator:
     r"""Descends the largest weighted distance of a loss from its ideal (TCH).
 
     .. math::
@@ -43,18 +46,20 @@ def tchebycheff(
         head its own gradient.
 
     Returns:
-      An aggregator; it needs ``losses``.
+      An aggregator; it reads the losses.
 
     Raises:
       UserError: for a preference or ideal point that is not as above, or an unknown
         form.
 
     Example:
+      >>> import mtopt
       >>> import jax.numpy as jnp
       >>> tx = tchebycheff(2, preference=(1, 3))
       >>> jacobian = jnp.array([[-4., 1., 1.], [6., 1., 1.]])
       >>> direction, state = tx.update(
-      ...     jacobian, tx.init(jnp.zeros(3)), losses=jnp.array([2., 1.]))
+      ...     jacobian, tx.init(jnp.zeros(3)),
+      ...     evaluation=mtopt.Evaluation(losses=jnp.array([2., 1.])))
       >>> state.weights.tolist(), direction.tolist()
       ([0.0, 0.75], [4.5, 0.75, 0.75])
 
@@ -72,7 +77,8 @@ def tchebycheff(
     start = zeros_or("ideal", ideal, num_tasks)
     scale = shares if form == "product" else 1 / shares
 
-    def weigh(memory, *, losses, present, **_):
+    def weigh(memory: Any, evaluation: Evaluation) -> Weighed:
+        losses, present = evaluation.losses, evaluation.present
         return jax.grad(tchebycheff_loss)(losses, scale, start, present), memory
 
     return weighting(num_tasks, weigh, heads=heads)

@@ -1,16 +1,21 @@
 """Trimmed mean: in every coordinate, the average without the extremes."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
-import optax
 
-from mtopt.aggregation import row_weighting, where_present
+from mtopt.aggregation import Aggregator, Reduced, row_weighting
 from mtopt.errors import expect
+from mtopt.evaluation import Evaluation
+from mtopt.linalg import where_present
+from mtopt.method import method
 
 
+@method(family="gradients", traits=("mean-like",))
 def trimmed_mean(
     num_tasks: int, *, num_trimmed: int = 1, heads: str = "plain"
-) -> optax.GradientTransformationExtraArgs:
+) -> Aggregator:
     r"""Averages each coordinate without its b largest and b smallest task gradients.
 
     .. math::
@@ -53,7 +58,8 @@ def trimmed_mean(
     """
     expect(num_trimmed >= 0, "num_trimmed", num_trimmed, "an integer of at least 0")
 
-    def reduce(memory, *, rows, present, **_):
+    def reduce(memory: Any, evaluation: Evaluation) -> Reduced:
+        rows, present = evaluation.rows, evaluation.present
         count = present.sum()
         trimmed = jnp.minimum(num_trimmed, jnp.maximum(count - 1, 0) // 2)
 

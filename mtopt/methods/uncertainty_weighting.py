@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,14 +10,17 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
-from mtopt.aggregation import weighting
+from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import UserError, expect, expect_one_of
+from mtopt.evaluation import Evaluation
 from mtopt.memory.learned import learn, start
+from mtopt.method import method
 
 FACTORS = {"regression": 0.5, "classification": 1.0}
 SMALLEST = 1e-8
 
 
+@method(family="losses")
 def uncertainty_weighting(
     num_tasks: int,
     *,
@@ -24,7 +28,7 @@ def uncertainty_weighting(
     init: float | int = 0.0,
     learning_rate: float | int = 0.025,
     heads: str = "weighted",
-) -> optax.GradientTransformationExtraArgs:
+) -> Aggregator:
     r"""Learns the log-variance of every task's noise along with the model (UW).
 
     .. math::
@@ -49,7 +53,7 @@ def uncertainty_weighting(
         ``"plain"`` leaves a head its own gradient.
 
     Returns:
-      An aggregator. It needs ``losses``; a loss below 1e-8 trains s as 1e-8 does, so
+      An aggregator. It reads the losses; a loss below 1e-8 trains s as 1e-8 does, so
       that s stays above -19 for losses of 0 and below. A task that is absent from a
       batch leaves its s as it is.
 
@@ -58,11 +62,13 @@ def uncertainty_weighting(
         is not above 0.
 
     Example:
+      >>> import mtopt
       >>> import jax.numpy as jnp
       >>> tx = uncertainty_weighting(2, kinds=("classification", "regression"))
       >>> jacobian = jnp.array([[-4., 1., 1.], [6., 1., 1.]])
       >>> direction, state = tx.update(
-      ...     jacobian, tx.init(jnp.zeros(3)), losses=jnp.array([2., 0.1]))
+      ...     jacobian, tx.init(jnp.zeros(3)),
+      ...     evaluation=mtopt.Evaluation(losses=jnp.array([2., 0.1])))
       >>> [round(float(s), 3) for s in state.memory.values]
       [0.025, -0.025]
 
@@ -79,7 +85,8 @@ def uncertainty_weighting(
     expect(learning_rate > 0, "learning_rate", learning_rate, "a number above 0")
     adam = optax.adam(learning_rate)
 
-    def weigh(memory, *, losses, present, **_):
+    def weigh(memory: Any, evaluation: Evaluation) -> Weighed:
+        losses, present = evaluation.losses, evaluation.present
         s = memory.values
         weights = jax.grad(objective)(losses, s, factors)
         slope = jax.grad(objective, 1)(jnp.maximum(losses, SMALLEST), s, factors)

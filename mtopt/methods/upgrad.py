@@ -1,25 +1,28 @@
 """UPGrad: project every gradient so that it harms no task, then average."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Bool, Float
 
-from mtopt.aggregation import on_gramian
+from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
+from mtopt.evaluation import Evaluation
 from mtopt.linalg import divide_or_zero
+from mtopt.method import method
 from mtopt.methods.dualproj import preferred
 from mtopt.solvers import dual_cone_projections
 from mtopt.solvers.dense import correlation
 
 
+@method(family="gramian", traits=("mean-like", "non-conflicting"))
 def upgrad(
     num_tasks: int,
     *,
     preference: Sequence[float | int] | None = None,
     space: str = "parameters",
     heads: str = "plain",
-) -> optax.GradientTransformationExtraArgs:
+) -> Aggregator:
     r"""The mean of the gradients, each projected on the dual cone of all of them.
 
     .. math::
@@ -42,7 +45,7 @@ def upgrad(
         it by the task's weight in d.
 
     Returns:
-      An aggregator. In the space of the representation it needs ``problem``.
+      An aggregator. In the space of the representation it needs a problem.
 
     Raises:
       UserError: for an unknown option or an unusable preference.
@@ -65,7 +68,8 @@ def upgrad(
     """
     weigh_preference = preferred(num_tasks, preference)
 
-    def weigh(memory, gramian, *, present, **_):
+    def weigh(memory: Any, gramian: Gramian, evaluation: Evaluation) -> Weighed:
+        present = evaluation.present
         own = weigh_preference(present, gramian.dtype)
         return upgrad_weights(gramian, own, present), memory
 

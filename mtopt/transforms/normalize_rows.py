@@ -1,11 +1,15 @@
 """Task gradients of comparable length."""
 
+from typing import Any
+
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Float
 
-from mtopt.aggregation import check_rows, split
-from mtopt.errors import expect, expect_one_of
+from mtopt.errors import expect_one_of
+from mtopt.evaluation import Evaluation
 from mtopt.linalg import row_norms, scale_rows
+from mtopt.transforms.row_transformation import row_transformation
 
 
 def normalize_rows(
@@ -26,7 +30,7 @@ def normalize_rows(
 
     Returns:
       A transformation from rows to rows, to stand before an aggregator. A row of zeros,
-      and that of a task whose loss is 0, is left as it is. It needs ``losses`` for
+      and that of a task whose loss is 0, is left as it is. It reads the losses for
       ``loss`` and ``loss+``. The tasks' own parameters keep their gradients.
 
     Raises:
@@ -43,32 +47,19 @@ def normalize_rows(
       Sener and Koltun, Multi-Task Learning as Multi-Objective Optimization, 2018, arXiv
       1810.04650, whose code names these three.
     """
-    expect(num_tasks >= 1, "num_tasks", num_tasks, "at least 1")
     expect_one_of("by", by, ("l2", "loss", "loss+"))
 
-    def init(params):
-        del params
-        return optax.EmptyState()
-
-    def update(updates, state, params=None, *, losses=None, **extra):
-        del extra
-        rows, head_grads = split(updates)
-        check_rows(rows, None if params is None else split(params)[0], num_tasks)
+    def change(evaluation: Evaluation, state: Any) -> tuple[Evaluation, Any]:
+        rows = evaluation.rows
         if by in ("l2", "loss+"):
             rows = _divide(rows, row_norms(rows))
         if by in ("loss", "loss+"):
-            if losses is None:
-                raise TypeError(
-                    "normalize_rows.update() missing keyword argument: 'losses'"
-                )
-            rows = _divide(rows, jnp.abs(losses))
-        if head_grads is None:
-            return rows, state
-        return {"shared": rows, "tasks": head_grads}, state
+            rows = _divide(rows, jnp.abs(evaluation.losses))
+        return evaluation.replace(rows=rows), state
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return row_transformation(num_tasks, change)
 
 
-def _divide(rows, scale):
+def _divide(rows: Any, scale: Float[Array, " K"]) -> Any:
     """Every row over its scale, where there is one."""
     return scale_rows(1 / jnp.where(scale > 0, scale, 1), rows)

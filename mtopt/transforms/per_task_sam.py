@@ -1,14 +1,18 @@
 """The gradient of every task at the worst point near the current one."""
 
+from typing import Any
+
 import jax
 import optax
 from jaxtyping import Array, Float
 
-from mtopt.aggregation import check_rows, present_tasks, scale_heads, split
 from mtopt.errors import expect
+from mtopt.evaluation import Evaluation
 from mtopt.linalg import combine, uniform_over
+from mtopt.per_task import scale_heads
 from mtopt.problem import Params
 from mtopt.transforms.perturbed import Radius, check_ball, make_ball, sam_gradients
+from mtopt.transforms.row_transformation import row_transformation
 
 
 def per_task_sam(
@@ -49,7 +53,7 @@ def per_task_sam(
         another; see :func:`mtopt.passes.over_tasks`.
 
     Returns:
-      A transformation of rows; it needs ``problem`` and the parameters.
+      A transformation of rows; it needs a problem.
 
     Raises:
       UserError: for an option out of range, or rows without the task axis.
@@ -61,7 +65,7 @@ def per_task_sam(
       >>> tasks = mtopt.Tasks(("a", "b"), lambda shared, x, key: x @ shared, head_loss)
       >>> params = {"shared": 0.1 * jnp.ones((3, 4)),
       ...           "tasks": mtopt.PerTask(jnp.ones((2, 4)), tasks.names)}
-      >>> tx = optax.chain(per_task_sam(2, rho=0.05), mtopt.mgda(2), optax.sgd(0.05))
+      >>> tx = mtopt.chain(per_task_sam(2, rho=0.05), mtopt.mgda(2), optax.sgd(0.05))
       >>> state = mtopt.TrainState.create(params, tx, jax.random.key(0))
       >>> batch = mtopt.Batch.shared(
       ...     jnp.eye(3), {"a": jnp.ones(3), "b": jnp.array([1., 2., 3.])})
@@ -84,29 +88,20 @@ def per_task_sam(
       adds 0.01 to the sizes of the weights, F-MTL's code and this do not. SAMO
       estimates the task's own gradient from forward passes; here it is the row.
     """
-    expect(num_tasks >= 1, "num_tasks", num_tasks, "at least 1")
     expect(0 <= beta <= 1, "beta", beta, "a number from 0 to 1")
     ball = make_ball(rho, rho_shared, rho_task, adaptive, passes)
     check_ball(ball, num_tasks)
 
-    def init(params):
-        del params
-        return optax.EmptyState()
-
-    def update(updates, state, params=None, *, problem=None, present=None, **extra):
-        del extra
-        if problem is None or params is None:
-            raise TypeError("per_task_sam.update() missing 'params' or 'problem'")
-        check_rows(split(updates)[0], split(params)[0], num_tasks)
+    def change(evaluation: Evaluation, state: Any) -> tuple[Evaluation, Any]:
+        problem, params = evaluation.problem, evaluation.params
         if ball.is_point:
-            return updates, state
-        towards = updates
-        if beta < 1:
-            here = present_tasks(num_tasks, present, problem)
-            towards = _towards_mean(updates, beta, uniform_over(here))
-        return sam_gradients(problem, params, towards, ball)[1], state
+            return evaluation, state
+        shares = uniform_over(evaluation.present)
+        towards = _towards_mean(evaluation.gradients, beta, shares)
+        _, found = sam_gradients(problem, params, towards, ball)
+        return evaluation.replace(rows=found["shared"], heads=found["tasks"]), state
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return row_transformation(num_tasks, change)
 
 
 def _towards_mean(

@@ -9,11 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from mtopt.aggregation import scale_heads
 from mtopt.errors import expect, expect_one_of
 from mtopt.linalg import divide_or_zero, row_norms, scale_rows
 from mtopt.passes import PASSES
-from mtopt.per_task import PerTask
+from mtopt.per_task import PerTask, scale_heads
 from mtopt.problem import Params, Problem
 
 DEFAULT_RHO = 0.05

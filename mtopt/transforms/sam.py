@@ -1,12 +1,15 @@
 """Sharpness-aware minimisation of the mean loss, as one loss."""
 
+from typing import Any
+
 import jax
 import optax
 
-from mtopt.aggregation import check_rows, present_tasks, scale_heads, split
-from mtopt.errors import expect
+from mtopt.evaluation import Evaluation
 from mtopt.linalg import combine, uniform_over
+from mtopt.per_task import scale_heads
 from mtopt.transforms.perturbed import check_ball, make_ball, perturbations
+from mtopt.transforms.row_transformation import row_transformation
 
 
 def sam(
@@ -28,7 +31,7 @@ def sam(
       adaptive: measure every parameter in units of its size (ASAM).
 
     Returns:
-      A transformation of rows; it needs ``problem`` and the parameters.
+      A transformation of rows; it needs a problem.
 
     Raises:
       UserError: for an option out of range, or rows without the task axis.
@@ -40,7 +43,7 @@ def sam(
       >>> tasks = mtopt.Tasks(("a", "b"), lambda shared, x, key: x @ shared, head_loss)
       >>> params = {"shared": 0.1 * jnp.ones((3, 4)),
       ...           "tasks": mtopt.PerTask(jnp.ones((2, 4)), tasks.names)}
-      >>> tx = optax.chain(sam(2, rho=0.05), mtopt.equal_weighting(2), optax.sgd(0.05))
+      >>> tx = mtopt.chain(sam(2, rho=0.05), mtopt.equal_weighting(2), optax.sgd(0.05))
       >>> state = mtopt.TrainState.create(params, tx, jax.random.key(0))
       >>> batch = mtopt.Batch.shared(
       ...     jnp.eye(3), {"a": jnp.ones(3), "b": jnp.array([1., 2., 3.])})
@@ -56,30 +59,23 @@ def sam(
       Kwon et al., ASAM: Adaptive Sharpness-Aware Minimization for Scale-Invariant
       Learning of Deep Neural Networks, 2021, arXiv 2102.11600.
     """
-    expect(num_tasks >= 1, "num_tasks", num_tasks, "at least 1")
     ball = make_ball(rho, None, None, adaptive, "vmap")
     check_ball(ball, 1)
 
-    def init(params):
-        del params
-        return optax.EmptyState()
-
-    def update(updates, state, params=None, *, problem=None, present=None, **extra):
-        del extra
-        if problem is None or params is None:
-            raise TypeError("sam.update() missing 'params' or 'problem'")
-        check_rows(split(updates)[0], split(params)[0], num_tasks)
+    def change(evaluation: Evaluation, state: Any) -> tuple[Evaluation, Any]:
+        problem, params = evaluation.problem, evaluation.params
         if ball.is_point:
-            return updates, state
-        shares = uniform_over(present_tasks(num_tasks, present, problem))
+            return evaluation, state
+        shares = uniform_over(evaluation.present)
         mean = {
-            "shared": combine(shares, updates["shared"]),
-            "tasks": scale_heads(updates["tasks"], shares),
+            "shared": combine(shares, evaluation.rows),
+            "tasks": scale_heads(evaluation.heads, shares),
         }
         # One loss has one row, and all parameters are shared by it.
         row = {"shared": jax.tree.map(lambda leaf: leaf[None], mean), "tasks": ()}
         moved = perturbations({"shared": params, "tasks": ()}, row, ball)["shared"]
         worst = jax.tree.map(lambda p, m: p + m[0], params, moved)
-        return problem.losses_and_grads(worst)[1], state
+        _, found = problem.losses_and_grads(worst)
+        return evaluation.replace(rows=found["shared"], heads=found["tasks"]), state
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return row_transformation(num_tasks, change)

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int
 
-from mtopt.aggregation import check_rows, present_tasks, split, where_present
 from mtopt.errors import expect
-from mtopt.linalg import zero_rows
+from mtopt.evaluation import Evaluation, split
+from mtopt.linalg import where_present, zero_rows
+from mtopt.transforms.row_transformation import row_transformation
 
 
 class MomentumState(NamedTuple):
@@ -84,22 +85,20 @@ def task_momentum(
       they take part. Its ``SeparateMomentumOperator``, the variant with ``beta2``, does
       not run as released, and its authors advise against it.
     """
-    expect(num_tasks >= 1, "num_tasks", num_tasks, "at least 1")
     expect(0 <= beta < 1, "beta", beta, "a number from 0 to below 1")
     if beta2 is not None:
         expect(0 <= beta2 < 1, "beta2", beta2, "a number from 0 to below 1")
     expect(epsilon > 0, "epsilon", epsilon, "a number above 0")
 
-    def init(params):
-        first = zero_rows(split(params)[0], num_tasks)
+    def init(shared: Any) -> MomentumState:
+        first = zero_rows(shared, num_tasks)
         second = () if beta2 is None else jax.tree.map(jnp.zeros_like, first)
         return MomentumState(jnp.zeros((num_tasks,), jnp.int32), first, second)
 
-    def update(updates, state, params=None, *, present=None, problem=None, **extra):
-        del extra
-        present = present_tasks(num_tasks, present, problem)
-        rows, head_grads = split(updates)
-        check_rows(rows, None if params is None else split(params)[0], num_tasks)
+    def change(
+        evaluation: Evaluation, state: MomentumState
+    ) -> tuple[Evaluation, MomentumState]:
+        rows, present = evaluation.rows, evaluation.present
         counts = state.counts + present
 
         def mean(decay, values, old):
@@ -123,11 +122,9 @@ def task_momentum(
                 second,
             )
         moved = jax.tree.map(lambda new, row: new.astype(row.dtype), moved, rows)
-        if head_grads is not None:
-            moved = {"shared": moved, "tasks": head_grads}
-        return moved, MomentumState(counts, first, second)
+        return evaluation.replace(rows=moved), MomentumState(counts, first, second)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return row_transformation(num_tasks, change, init)
 
 
 class UndoneState(NamedTuple):

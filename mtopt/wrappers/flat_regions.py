@@ -1,47 +1,48 @@
 """F-MTL: what lowers the losses and what flattens them, aggregated apart."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Bool, Float
 
-from mtopt.aggregation import (
-    check_rows,
-    own_key,
-    present_tasks,
-    split,
-    weights_of,
-    where_present,
+from mtopt.aggregation import Aggregator, rule_of
+from mtopt.errors import expect, expect_one_of
+from mtopt.evaluation import Evaluation
+from mtopt.linalg import row_norms, task_numbers, where_present
+from mtopt.per_task import hide_heads
+from mtopt.rule import Rule, Solution
+from mtopt.transforms.perturbed import (
+    Ball,
+    Radius,
+    check_ball,
+    make_ball,
+    sam_gradients,
 )
-from mtopt.errors import UserError, expect_one_of
-from mtopt.linalg import row_norms
-from mtopt.transforms.perturbed import Radius, check_ball, make_ball, sam_gradients
-from mtopt.wrappers.wrapped import init_wrapped
 
 # A flat part below so many roundings of its gradient is nothing but their noise.
 ROUNDINGS = 100
 
 
-class FlatState(NamedTuple):
-    """State of :func:`flat_regions`.
+class Flat(NamedTuple):
+    """The memory of :func:`flat_regions`.
 
     Attributes:
-      aggregator: the state of the aggregator on the loss part (of the only solve over
+      inner: the memory of the rule in the solve of the loss part (the only solve over
         all tasks, in the variants that have one).
-      others: the leaves of its states in the other solves, so that the weights of the
-        first are the only ones that are found by name.
+      others: the leaves of its memories in the other solves, so that what the first
+        remembers is the only one that is found by name.
       flat_weights: the weights of the flat part, ``[K]``.
     """
 
-    aggregator: Any
+    inner: Any
     others: tuple[Any, ...]
     flat_weights: Float[Array, " K"]
 
 
 def flat_regions(
-    aggregator: optax.GradientTransformationExtraArgs,
+    aggregator: Aggregator,
     *,
     rho: Radius | None = None,
     rho_shared: Radius | None = None,
@@ -50,7 +51,7 @@ def flat_regions(
     variant: str = "split",
     heads: str = "plain",
     passes: str = "vmap",
-) -> optax.GradientTransformationExtraArgs:
+) -> Aggregator:
     r"""Leads every task to a flat region of its loss, through any aggregator (F-MTL).
 
     .. math::
@@ -85,13 +86,13 @@ def flat_regions(
         one after another; see :func:`mtopt.passes.over_tasks`.
 
     Returns:
-      An aggregator; it needs ``problem`` and the parameters. A step costs 1 + K forward
+      An aggregator; it needs a problem. A step costs 1 + K forward
       passes, 2K backward passes and two solves. Under ``log_losses`` the sharpness is
       that of the log-losses.
 
     Raises:
-      UserError: for an option out of range, where a chain is wrapped (on init), or
-        inside of a wrapper that holds or smooths weights (on update).
+      UserError: for an option out of range, or around a chain or another
+        flat_regions. A wrapper that holds or smooths weights belongs inside.
 
     Example:
       Both parts of the paper's two quadratics, at theta = (1, 4):
@@ -107,9 +108,10 @@ def flat_regions(
       >>> problem = tasks.problem(batch, jax.random.key(0))
       >>> params = {"shared": jnp.array([1., 4.]),
       ...           "tasks": mtopt.PerTask(jnp.zeros((2, 1)), tasks.names)}
-      >>> _, grads = problem.losses_and_grads(params)
+      >>> seen = problem.evaluate(params)
       >>> tx = flat_regions(mtopt.mgda(2), rho=0.5)
-      >>> direction, _ = tx.update(grads, tx.init(params), params, problem=problem)
+      >>> direction, _ = tx.update(
+      ...     seen.gradients, tx.init(params), params, evaluation=seen)
       >>> print(direction["shared"].round(4))
       [-0.4191  4.026 ]
 
@@ -128,194 +130,189 @@ def flat_regions(
     ball = make_ball(rho, rho_shared, rho_task, adaptive, passes)
     expect_one_of("variant", variant, tuple(VARIANTS))
     expect_one_of("heads", heads, ("plain", "aggregator"))
+    rule = rule_of(aggregator, "flat_regions")
+    num_tasks = rule.num_tasks
+    check_ball(ball, num_tasks)
+    expect(rule.any_rows, "flat_regions", "around flat_regions", "one of them")
+    two = not variant.endswith("_aggregate") or num_tasks >= 2
+    expect(two, "num_tasks", num_tasks, f"two tasks at least, for {variant}")
     others, combine_parts = VARIANTS[variant]
-    head_rule = {"head_rule": "plain"} if heads == "plain" else {}
 
-    def init(params):
-        state, weights = init_wrapped(aggregator, params)
-        num_tasks = len(weights)
-        check_ball(ball, num_tasks)
-        if variant.endswith("_aggregate") and num_tasks < 2:
-            raise UserError(f"{variant} of a single task: expected two tasks at least")
-        leaves = tuple(map(jnp.copy, jax.tree.leaves(others(state, num_tasks))))
-        return FlatState(state, leaves, weights)
+    def init(inner: Any, shared: Any) -> Flat:
+        leaves = tuple(map(jnp.copy, jax.tree.leaves(others(inner, num_tasks))))
+        return Flat(inner, leaves, task_numbers(shared, num_tasks, 1 / num_tasks))
 
-    def update(
-        updates,
-        state,
-        params=None,
-        *,
-        problem=None,
-        rows=None,
-        pullback=None,
-        present=None,
-        **extra,
-    ):
-        if problem is None or params is None:
-            raise TypeError("flat_regions.update() missing 'params' or 'problem'")
-        if {"weights", "reweigh"} & extra.keys():
-            raise UserError(
-                "flat_regions has weights for two parts, and the wrapper around it for "
-                "one: write flat_regions(weights_every(...)), not the other way round"
-            )
-        clean, _ = split(updates)
-        num_tasks = len(state.flat_weights)
-        check_rows(clean, split(params)[0], num_tasks)
-        known = {
-            **extra,
-            **head_rule,
-            "problem": problem,
-            "present": present_tasks(num_tasks, present, problem),
-            "rows": clean if rows is None else rows,
-        }
-        solves = _Solves(aggregator, params, num_tasks, known)
+    def structure(inner: Any) -> Any:
+        shapes = jax.eval_shape(lambda: others(inner, num_tasks))
+        return jax.tree.structure(shapes)
+
+    def solve(memory: Flat, evaluation: Evaluation) -> Solution:
         if ball.is_point:
-            alone = {} if pullback is None else {"pullback": pullback}
-            direction, inner = solves.all(updates, state.aggregator, **alone)
-            return direction, state._replace(aggregator=inner)
-        _, sam = sam_gradients(problem, params, updates, ball)
-        flat = jax.tree.map(jnp.subtract, sam["shared"], clean)
-        rounding = ROUNDINGS * jnp.finfo(state.flat_weights.dtype).eps
-        seen = row_norms(flat) > rounding * row_norms(clean)
-        parts = _Parts(
-            loss={"shared": clean, "tasks": sam["tasks"]},
-            flat=where_present(seen, flat, 0),
-            sam=sam,
-        )
-        shape = jax.eval_shape(lambda: others(state.aggregator, num_tasks))
-        held = jax.tree.structure(shape).unflatten(state.others)
-        direction, inner, held, flat_weights = combine_parts(
-            solves, parts, state.aggregator, held
-        )
-        return direction, FlatState(inner, tuple(jax.tree.leaves(held)), flat_weights)
+            weights, inner, gradients = rule.solve(memory.inner, evaluation)
+            return Solution(weights, memory._replace(inner=inner), gradients)
+        parts = _parts(evaluation, ball, memory.flat_weights.dtype)
+        held = structure(memory.inner).unflatten(memory.others)
+        solution, held, flat_weights = combine_parts(rule, parts, memory.inner, held)
+        own = Flat(solution.memory, tuple(jax.tree.leaves(held)), flat_weights)
+        return solution._replace(memory=own)
 
-    return optax.GradientTransformationExtraArgs(
-        init,
-        update,  # pyright: ignore[reportArgumentType]
+    after_step = rule.after_step
+
+    def follow(memory: Flat, evaluation: Evaluation, step: Any) -> Flat:
+        """Every solve of all tasks learns from the step that they make together."""
+        assert after_step is not None
+        held = memory.others
+        if variant == "split":
+            flat = structure(memory.inner).unflatten(held)
+            held = tuple(jax.tree.leaves(after_step(flat, evaluation, step)))
+        inner = after_step(memory.inner, evaluation, step)
+        return memory._replace(inner=inner, others=held)
+
+    return Aggregator(
+        rule.remembering(
+            init,
+            solve,
+            heads="plain" if heads == "plain" else rule.heads,
+            gradients=None,
+            one_sum=variant in ("direct", "each_aggregate"),
+            any_rows=False,
+            after_step=follow if after_step is not None else None,
+        )
     )
 
 
 class _Parts(NamedTuple):
-    """What a step knows of the gradients: their two parts, and their sum."""
+    """The gradients of a step in two parts, and their sum, as evaluations."""
 
-    loss: Any
-    flat: Any
-    sam: Any
-
-
-class _Solves(NamedTuple):
-    """The aggregator, with what a step hands it."""
-
-    aggregator: optax.GradientTransformationExtraArgs
-    params: Any
-    num_tasks: int
-    known: dict[str, Any]
-
-    def all(self, gradients: Any, state: Any, **own: Any) -> tuple[Any, Any]:
-        """The direction of the gradients of all tasks, and the new state."""
-        known = {**self.known, **own}
-        return self.aggregator.update(gradients, state, self.params, **known)
-
-    def flat(self, parts: _Parts, state: Any, **own: Any) -> tuple[Any, Any]:
-        """The direction of the flat parts: rows alone, and no penalty again."""
-        if self.known.get("key") is not None:
-            own["key"] = jax.random.fold_in(self.known["key"], 1)
-        return self.all(parts.flat, state, **own, penalties=None)
-
-    def pair(
-        self, first: Any, second: Any, here: Bool[Array, " 2"], state: Any, key: Any
-    ) -> tuple[Any, Any]:
-        """The direction of two vectors: gradients of two tasks, the others absent."""
-        absent = self.num_tasks - 2
-
-        def among_tasks(one, other):
-            rest = jnp.zeros((absent, *one.shape), one.dtype)
-            return jnp.concatenate([one[None], other[None], rest])
-
-        rows = jax.tree.map(among_tasks, first, second)
-        present = jnp.concatenate([here, jnp.zeros(absent, bool)])
-        return self.aggregator.update(
-            rows, state, present=present, key=key, penalties=None
-        )
+    loss: Evaluation
+    flat: Evaluation
+    sam: Evaluation
 
 
-def _split(solves, parts, inner, held):
-    """The sum of two solves; both are told of the step that they make together."""
-    after = solves.known.get("after")
-    if after is None:
-        flat, held = solves.flat(parts, held)
-        direction, inner = solves.all(parts.loss, inner)
-    else:
-
-        def after_flat(flat):
-            unused = solves.all(parts.loss, inner, after=_no_step)
-            return after(_add_shared(unused[0], flat))
-
-        flat, held = solves.flat(parts, held, after=after_flat)
-        direction, inner = solves.all(
-            parts.loss,
-            inner,
-            after=lambda direction: after(_add_shared(direction, flat)),
-        )
-    return _add_shared(direction, flat), inner, held, weights_of(held)
+def _parts(evaluation: Evaluation, ball: Ball, dtype: Any) -> _Parts:
+    clean = evaluation.rows
+    _, sam = sam_gradients(
+        evaluation.problem, evaluation.params, evaluation.gradients, ball
+    )
+    flat = jax.tree.map(jnp.subtract, sam["shared"], clean)
+    seen = row_norms(flat) > ROUNDINGS * jnp.finfo(dtype).eps * row_norms(clean)
+    flat = where_present(seen & evaluation.present, flat, 0)
+    key = jax.random.fold_in(evaluation.key, 1) if evaluation.knows("key") else None
+    heads = hide_heads(evaluation.present, sam["tasks"])
+    rows = where_present(evaluation.present, sam["shared"], 0)
+    return _Parts(
+        loss=evaluation.replace(heads=heads).by_rows(),
+        flat=evaluation.replace(rows=flat, heads=None, key=key, unchanged=False),
+        sam=evaluation.replace(rows=rows, heads=heads, unchanged=False),
+    )
 
 
-def _direct(solves, parts, inner, held):
+def _split(rule: Rule, parts: _Parts, inner: Any, held: Any) -> tuple[Any, Any, Any]:
+    """The sum of two solves."""
+    loss = rule.solve(inner, parts.loss)
+    flat = rule.solve(held, parts.flat)
+
+    def both(applied: Float[Array, " K"], also: Any) -> Any:
+        flat_direction = flat.gradients.weighted_gradient(flat.weights)
+        direction = _of_applied(loss.gradients, applied, also)
+        return jax.tree.map(jnp.add, direction, flat_direction)
+
+    gradients = loss.gradients.replace(pullback=both)
+    return loss._replace(gradients=gradients), flat.memory, flat.weights
+
+
+def _direct(rule: Rule, parts: _Parts, inner: Any, held: Any) -> tuple[Any, Any, Any]:
     """One solve of the gradients at the perturbed points."""
-    direction, inner = solves.all(parts.sam, inner)
-    return direction, inner, held, weights_of(inner)
+    solution = rule.solve(inner, parts.sam)
+    return solution, held, solution.weights
 
 
-def _second_aggregate(solves, parts, inner, held):
+def _second_aggregate(
+    rule: Rule, parts: _Parts, inner: Any, held: Any
+) -> tuple[Any, Any, Any]:
     """The aggregator of the two directions of ``split``."""
-    key = own_key(solves.known.get("key"), 0)
-    unpenalized, _ = solves.all(parts.loss, inner, penalties=None)
-    loss, inner = solves.all(parts.loss, inner)
-    flat, flat_state = solves.flat(parts, held[0])
-    present = solves.known["present"]
-    here = jnp.stack([present.any(), present.any()])
-    bare = unpenalized["shared"]
-    both, pair_state = solves.pair(bare, flat, here, held[1], key)
-    # It takes the place of the loss part, beside the penalties that are there.
-    direction = _add_shared(loss, jax.tree.map(jnp.subtract, both, bare))
-    return direction, inner, (flat_state, pair_state), weights_of(flat_state)
+    loss = rule.solve(inner, parts.loss)
+    flat = rule.solve(held[0], parts.flat)
+    some = parts.loss.present.any()
+    direction, pair = _pair(
+        rule,
+        loss.gradients.weighted_gradient(loss.weights),
+        flat.gradients.weighted_gradient(flat.weights),
+        jnp.stack([some, some]),
+        held[1],
+        parts.loss.random(0),
+    )
+
+    def of_both(applied: Float[Array, " K"], also: Any) -> Any:
+        del applied
+        if also is None:
+            return direction
+        return loss.gradients.plus_representation(direction, also)
+
+    gradients = loss.gradients.replace(pullback=of_both)
+    return (
+        loss._replace(gradients=gradients),
+        (flat.memory, pair.memory),
+        flat.weights,
+    )
 
 
-def _each_aggregate(solves, parts, inner, held):
+def _each_aggregate(
+    rule: Rule, parts: _Parts, inner: Any, held: Any
+) -> tuple[Any, Any, Any]:
     """The aggregator of what it makes of the two parts of each task."""
-    present = solves.known["present"]
-    keys = jax.random.split(own_key(solves.known.get("key"), 0), solves.num_tasks)
+    present = parts.loss.present
+    keys = jax.random.split(parts.loss.random(0), rule.num_tasks)
     here = jnp.stack([present, present], axis=1)
-    each, held = jax.lax.map(
-        lambda task: solves.pair(*task),
-        (parts.loss["shared"], parts.flat, here, held, keys),
+
+    def of_task(task: tuple[Any, ...]) -> tuple[Any, Any, Any]:
+        direction, pair = _pair(rule, *task)
+        return direction, pair.memory, pair.weights[1]
+
+    rows, held, flat_weights = jax.lax.map(
+        of_task, (parts.loss.rows, parts.flat.rows, here, held, keys)
     )
-    gradients = {**parts.loss, "shared": each}
-    direction, inner = solves.all(gradients, inner)
-    return direction, inner, held, jax.vmap(weights_of)(held)[:, 1]
+    gradients = parts.loss.replace(rows=rows, unchanged=False, pullback=None)
+    return rule.solve(inner, gradients), held, flat_weights
 
 
-def _per_task(state, num_tasks):
-    """A state for each of the K solves of two vectors."""
+def _pair(
+    rule: Rule,
+    first: Any,
+    second: Any,
+    here: Bool[Array, " 2"],
+    memory: Any,
+    key: Any,
+) -> tuple[Any, Solution]:
+    """The direction of two vectors: gradients of two tasks, the others absent."""
+    absent = rule.num_tasks - 2
+
+    def among_tasks(one: Array, other: Array) -> Array:
+        rest = jnp.zeros((absent, *one.shape), one.dtype)
+        return jnp.concatenate([one[None], other[None], rest])
+
+    rows = jax.tree.map(among_tasks, first, second)
+    present = jnp.concatenate([here, jnp.zeros(absent, bool)])
+    solution = rule.solve(memory, Evaluation(rows=rows, present=present, key=key))
+    return solution.gradients.weighted_gradient(solution.weights), solution
+
+
+def _of_applied(gradients: Evaluation, applied: Float[Array, " K"], also: Any) -> Any:
+    """The weighted gradient by weights that hold the task weights already."""
+    return gradients.replace(task_weights=None).weighted_gradient(applied, also)
+
+
+def _per_task(memory: Any, num_tasks: int) -> Any:
+    """A memory for each of the K solves of two vectors."""
     return jax.tree.map(
-        lambda leaf: jnp.broadcast_to(leaf, (num_tasks, *leaf.shape)), state
+        lambda leaf: jnp.broadcast_to(leaf, (num_tasks, *leaf.shape)), memory
     )
 
 
-# The states of the solves beside the first, and what puts the parts together.
-VARIANTS = {
-    "split": (lambda state, num_tasks: state, _split),
-    "direct": (lambda state, num_tasks: (), _direct),
-    "second_aggregate": (lambda state, num_tasks: (state, state), _second_aggregate),
+# The memories of the solves beside the first, and what puts the parts together.
+VARIANTS: dict[str, tuple[Callable[[Any, int], Any], Callable[..., Any]]] = {
+    "split": (lambda memory, num_tasks: memory, _split),
+    "direct": (lambda memory, num_tasks: (), _direct),
+    "second_aggregate": (lambda memory, num_tasks: (memory, memory), _second_aggregate),
     "each_aggregate": (_per_task, _each_aggregate),
 }
-
-
-def _add_shared(direction: Any, shared: Any) -> Any:
-    total = jax.tree.map(jnp.add, direction["shared"], shared)
-    return {**direction, "shared": total}
-
-
-def _no_step(updates: Any) -> Any:
-    """What a member is told of the rest of the chain where its answer is not used."""
-    return jax.tree.map(jnp.zeros_like, updates)

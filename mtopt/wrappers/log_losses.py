@@ -6,20 +6,19 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Bool, Float
 
-from mtopt.aggregation import present_tasks, scale_heads, split
+from mtopt.aggregation import Aggregator, rule_of
 from mtopt.errors import expect
+from mtopt.evaluation import Evaluation
 from mtopt.linalg import scale_rows
+from mtopt.per_task import scale_heads
 from mtopt.problem import Problem
 
 EPSILON = 1e-8
 
 
-def log_losses(
-    aggregator: optax.GradientTransformationExtraArgs, *, epsilon: float | int = EPSILON
-) -> optax.GradientTransformationExtraArgs:
+def log_losses(aggregator: Aggregator, *, epsilon: float | int = EPSILON) -> Aggregator:
     r"""An aggregator of the log losses, which the unit of no loss can change.
 
     .. math:: \tilde L_k = \log(L_k + \epsilon), \qquad
@@ -36,18 +35,20 @@ def log_losses(
       epsilon: above 0, in units of the losses; what keeps a loss of 0 finite.
 
     Returns:
-      An aggregator with the state of the inner one. It needs ``losses``, which must
+      An aggregator with the state of the inner one. It reads the losses, which must
       not be negative: a negative loss counts as one of 0.
 
     Raises:
-      UserError: for an epsilon that is not above 0.
+      UserError: for an epsilon that is not above 0, or a chain in place of an
+        aggregator.
 
     Example:
       >>> import mtopt
       >>> tx = log_losses(mtopt.equal_weighting(2))
       >>> jacobian = jnp.array([[-4., 1., 1.], [6., 1., 1.]])
+      >>> known = mtopt.Evaluation(losses=jnp.array([2., 4.]))
       >>> direction, _ = tx.update(
-      ...     jacobian, tx.init(jnp.zeros(3)), losses=jnp.array([2., 4.]))
+      ...     jacobian, tx.init(jnp.zeros(3)), evaluation=known)
       >>> direction.tolist()
       [-0.25, 0.375, 0.375]
 
@@ -61,49 +62,18 @@ def log_losses(
     """
     expect(epsilon > 0, "epsilon", epsilon, "a number above 0")
 
-    def update(
-        updates,
-        state,
-        params=None,
-        *,
-        losses,
-        rows=None,
-        present=None,
-        pullback=None,
-        problem=None,
-        **extra,
-    ):
-        present = present_tasks(losses.shape[0], present, problem)
-        logs, slopes = _log(losses, present, epsilon)
-        own_rows, head_grads = split(updates)
-        log_rows = scale_rows(slopes, own_rows)
-        if rows is not None:  # array for array the same as before, if they were
-            rows = jax.tree.map(
-                lambda clean, own, log: (
-                    log if clean is own else scale_rows(slopes, clean)
-                ),
-                rows,
-                own_rows,
-                log_rows,
-            )
-        if problem is not None:
-            extra["problem"] = LogProblem(problem, epsilon)
-        if pullback is not None:
-            extra["pullback"] = lambda weights, also=None: pullback(
-                weights * slopes, also
-            )
-        if head_grads is None:
-            updates = log_rows
-        else:
-            updates = {"shared": log_rows, "tasks": scale_heads(head_grads, slopes)}
-        return aggregator.update(
-            updates, state, params, losses=logs, rows=rows, present=present, **extra
+    def of_logarithms(evaluation: Evaluation) -> Evaluation:
+        logs, slopes = _log(evaluation.losses, evaluation.present, epsilon)
+        known = evaluation.knows
+        problem = LogProblem(evaluation.problem, epsilon) if known("problem") else None
+        return evaluation.replace(
+            losses=logs,
+            rows=scale_rows(slopes, evaluation.rows),
+            heads=scale_heads(evaluation.heads, slopes) if known("heads") else None,
+            problem=problem,
         )
 
-    return optax.GradientTransformationExtraArgs(
-        aggregator.init,
-        update,  # pyright: ignore[reportArgumentType]
-    )
+    return Aggregator(rule_of(aggregator, "log_losses").on(of_logarithms))
 
 
 @functools.partial(
@@ -128,6 +98,10 @@ class LogProblem(Problem):
         return self.problem.names
 
     @property
+    def key(self):  # noqa: D102
+        return self.problem.key
+
+    @property
     def present(self) -> Bool[Array, " K"]:
         """True for tasks with at least one label in this batch."""
         return self.problem.present
@@ -145,6 +119,11 @@ class LogProblem(Problem):
         logs, slopes = _log(losses, self.present, self.epsilon)
         heads = scale_heads(grads["tasks"], slopes)
         return logs, {"shared": scale_rows(slopes, grads["shared"]), "tasks": heads}
+
+    def pullback(self, params, weights, also=None):  # noqa: D102
+        losses = self.problem.losses(params)
+        _, slopes = _log(losses, self.present, self.epsilon)
+        return self.problem.pullback(params, weights * slopes, also)
 
     def representation(self, params):  # noqa: D102
         return self.problem.representation(params)

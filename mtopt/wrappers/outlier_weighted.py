@@ -4,50 +4,51 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from mtopt.aggregation import no_updates, present_tasks, split
+from mtopt.aggregation import Aggregator, rule_of
 from mtopt.errors import expect
+from mtopt.evaluation import Evaluation
 from mtopt.linalg import (
     combine,
     cross_gramian,
     divide_or_zero,
     row_norms,
     scale_rows,
+    task_numbers,
 )
-from mtopt.wrappers.wrapped import init_wrapped
+from mtopt.rule import Solution
 
 BOUNDS = (-1.0, 3.0)  # of logits: further out they would hardly move again
 
 
-class OutlierState(NamedTuple):
-    """State of :func:`outlier_weighted`.
+class Outliers(NamedTuple):
+    """The memory of :func:`outlier_weighted`.
 
     Attributes:
       outlier_logits: theta, ``[K]``: above 0 for a task that is rather an outlier.
       task_weights: what the aggregator was last handed, ``[K]``.
       updates: how many there were, which tells the phase.
       majority: F, what the majority has asked for, a tree like the shared parameters.
-      aggregator: the state of the wrapped one.
+      inner: the memory of the wrapped rule.
     """
 
     outlier_logits: Float[Array, " K"]
     task_weights: Float[Array, " K"]
     updates: Int[Array, ""]
     majority: Any
-    aggregator: Any
+    inner: Any
 
 
 def outlier_weighted(
-    aggregator: optax.GradientTransformationExtraArgs,
+    aggregator: Aggregator,
     *,
     learning_rate: float | int = 1.0,
     num_shared: int = 50,
     num_partition: int | None = None,
     tolerance: float | int = 0.3,
     drop_below: float | int = 0.1,
-) -> optax.GradientTransformationExtraArgs:
+) -> Aggregator:
     r"""Finds the tasks that pull against the majority, and lets them go.
 
     Every task has a logit :math:`\theta_k`, 0 at first, and
@@ -107,23 +108,24 @@ def outlier_weighted(
         solve; 0: none ever is. 0.1 is ours.
 
     Returns:
-      An aggregator, which needs ``losses``: a task adds to F where its loss is above 0.
+      An aggregator, which reads the losses: a task adds to F where its loss is above 0.
       A task's own parameters move along their own gradient in every phase, whatever
       its weight, as R-MTGB's task-specific block does. Read theta with
       ``optax.tree.get(opt_state, "outlier_logits")`` and t with
       ``optax.tree.get(opt_state, "task_weights")``.
 
     Raises:
-      UserError: for an option out of range, or (on init) where a chain is wrapped.
+      UserError: for an option out of range, or a chain in place of an aggregator.
 
     Example:
-      >>> import mtopt
+      >>> import mtopt, optax
       >>> tx = outlier_weighted(mtopt.equal_weighting(3), num_shared=0)
       >>> params = jnp.zeros(2)
       >>> state = tx.init(params)
       >>> rows = jnp.array([[1., 0.], [1., 0.2], [-1., 0.]])
+      >>> known = mtopt.Evaluation(losses=jnp.ones(3))
       >>> for _ in range(100):
-      ...     direction, state = tx.update(rows, state, params, losses=jnp.ones(3))
+      ...     direction, state = tx.update(rows, state, params, evaluation=known)
       >>> [round(float(t), 2) for t in optax.tree.get(state, "task_weights")]
       [1.0, 1.0, 0.06]
       >>> [round(float(d), 2) for d in direction]
@@ -147,55 +149,51 @@ def outlier_weighted(
     expect(0 <= tolerance < 1, "tolerance", tolerance, "a number from 0 to below 1")
     expect(0 <= drop_below < 1, "drop_below", drop_below, "a number from 0 to below 1")
 
-    def init(params):
-        inner, weights = init_wrapped(aggregator, params)
-        return OutlierState(
-            jnp.zeros_like(weights),
-            jnp.ones_like(weights),
-            no_updates(params),
-            jax.tree.map(_zeros, split(params)[0]),
+    rule = rule_of(aggregator, "outlier_weighted")
+
+    def init(inner: Any, shared: Any) -> Outliers:
+        zeros = task_numbers(shared, rule.num_tasks, 0)
+        return Outliers(
+            zeros,
+            jnp.ones_like(zeros),
+            jnp.zeros((), jnp.int32),
+            jax.tree.map(_zeros, shared),
             inner,
         )
 
-    def update(
-        updates, state, params=None, *, present=None, task_weights=None, **extra
-    ):
-        if "losses" not in extra:
-            raise TypeError("outlier_weighted.update() missing 'losses'")
-        logits = state.outlier_logits
-        present = present_tasks(logits.shape[0], present, extra.get("problem"))
-        rows = split(updates)[0]
-        gain = alignment(rows, state.majority) + tolerance
+    def solve(memory: Outliers, evaluation: Evaluation) -> Solution:
+        logits, present = memory.outlier_logits, evaluation.present
+        gain = alignment(evaluation.rows, memory.majority) + tolerance
         slope = jax.nn.sigmoid(logits) * jax.nn.sigmoid(-logits)
 
-        done = state.updates - num_shared
+        done = memory.updates - num_shared
         resting = jnp.array(False) if endless else done >= num_partition
         moves = present & (done >= 0) & ~resting
         moved = jnp.clip(logits - learning_rate * slope * gain, *BOUNDS)
         logits = jnp.where(moves, moved, logits)
         found = trust(logits, present)
         applied = jnp.where(resting, 0, found)
-        if task_weights is not None:
-            applied = applied * task_weights
-        direction, inner = aggregator.update(
-            updates,
-            state.aggregator,
-            params,
-            present=present & (found >= drop_below),
-            task_weights=applied,
-            **{**extra, "head_rule": "plain"},
+        if evaluation.knows("task_weights"):
+            applied = applied * evaluation.task_weights
+
+        regular = evaluation.among(present & (found >= drop_below))
+        weights, inner, gradients = rule.solve(
+            memory.inner, regular.replace(task_weights=applied)
         )
-        asked = combine(divide_or_zero(found, extra["losses"]), rows)
-        seen = jnp.where(present, applied, state.task_weights)
-        return direction, OutlierState(
-            logits.astype(state.outlier_logits.dtype),
-            seen.astype(state.task_weights.dtype),
-            state.updates + 1,
-            jax.tree.map(jnp.add, state.majority, asked),
+        asked = combine(divide_or_zero(found, evaluation.losses), evaluation.rows)
+        seen = jnp.where(present, applied, memory.task_weights)
+        memory = Outliers(
+            logits.astype(memory.outlier_logits.dtype),
+            seen.astype(memory.task_weights.dtype),
+            memory.updates + 1,
+            jax.tree.map(jnp.add, memory.majority, asked),
             inner,
         )
+        return Solution(weights, memory, gradients)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    # The task weights of a step come with its solve: no other step's can replace them.
+    changes = {"heads": "plain", "gradients": None}
+    return Aggregator(rule.remembering(init, solve, **changes))
 
 
 def trust(logits: Float[Array, " K"], present: Bool[Array, " K"]) -> Float[Array, " K"]:

@@ -2,8 +2,8 @@
 
 import jax
 import jax.numpy as jnp
-import optax
 
+from mtopt.aggregation import Aggregator
 from mtopt.errors import expect, expect_one_of
 from mtopt.wrappers.add_penalty import add_penalty
 from mtopt.wrappers.log_losses import EPSILON, LogProblem
@@ -16,7 +16,7 @@ from mtopt.wrappers.saliency import (
 
 
 def rep_mtl(
-    aggregator: optax.GradientTransformationExtraArgs,
+    aggregator: Aggregator,
     *,
     tsr: float | int = 0.9,
     csa: float | int = 0.9,
@@ -24,7 +24,7 @@ def rep_mtl(
     anchor: str = "tasks",
     saliency: str = "losses",
     detach: bool = False,
-) -> optax.GradientTransformationExtraArgs:
+) -> Aggregator:
     r"""Adds the two saliency penalties of Rep-MTL to any aggregator.
 
     .. math::
@@ -55,22 +55,22 @@ def rep_mtl(
         equal the aggregator.
 
     Returns:
-      An aggregator; it needs ``problem``. With disjoint inputs, samples of two tasks
-      are paired by their place in the batch: the paper does not say.
+      An aggregator; it needs a problem. With disjoint inputs, samples
+      of two tasks are paired by their place in the batch: the paper does not say.
 
     Raises:
       UserError: for an option out of range, or (on update) a batch of one sample, a
         representation of several arrays, or groups of tasks without a common one.
 
     Example:
-      >>> import mtopt
+      >>> import mtopt, optax
       >>> def head_loss(head, z, y, mask, key):
       ...     return mtopt.masked_mean((z @ head - y) ** 2, mask)
       >>> tasks = mtopt.Tasks(("a", "b"), lambda shared, x, key: x @ shared, head_loss)
       >>> params = {"shared": 0.1 * jnp.ones((3, 4)),
       ...           "tasks": mtopt.PerTask(jnp.eye(2, 4), tasks.names)}
       >>> tx = mtopt.log_losses(rep_mtl(mtopt.equal_weighting(2, reduction="sum")))
-      >>> tx = optax.chain(tx, optax.sgd(0.05))
+      >>> tx = mtopt.chain(tx, optax.sgd(0.05))
       >>> state = mtopt.TrainState.create(params, tx, jax.random.key(0))
       >>> batch = mtopt.Batch.shared(
       ...     jnp.eye(3), {"a": jnp.ones(3), "b": jnp.array([1., 2., 3.])})

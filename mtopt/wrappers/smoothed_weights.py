@@ -3,31 +3,30 @@
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Bool, Float
 
-from mtopt.aggregation import present_tasks, weights_of
-from mtopt.errors import UserError, expect
-from mtopt.wrappers.wrapped import init_wrapped
+from mtopt.aggregation import Aggregator, replaceable, rule_of
+from mtopt.errors import expect
+from mtopt.evaluation import Evaluation
+from mtopt.linalg import task_numbers
+from mtopt.rule import Solution
 
 
-class SmoothedState(NamedTuple):
-    """State of :func:`smoothed_weights`.
+class Smoothed(NamedTuple):
+    """The memory of :func:`smoothed_weights`.
 
     Attributes:
       average: the running mean of every task's weight, ``[K]``.
       seen: whether there was one yet, ``[K]``.
-      aggregator: the state of the wrapped one, with the smoothed ``weights``.
+      inner: the memory of the wrapped rule.
     """
 
     average: Float[Array, " K"]
     seen: Bool[Array, " K"]
-    aggregator: Any
+    inner: Any
 
 
-def smoothed_weights(
-    aggregator: optax.GradientTransformationExtraArgs, *, alpha: float | int = 0.9
-) -> optax.GradientTransformationExtraArgs:
+def smoothed_weights(aggregator: Aggregator, *, alpha: float | int = 0.9) -> Aggregator:
     r"""Applies the running mean of an aggregator's weights (CR-MOGM).
 
     .. math:: \lambda^t = \alpha \lambda^{t-1} + (1 - \alpha) \hat\lambda^t,
@@ -48,7 +47,8 @@ def smoothed_weights(
       same tasks are present.
 
     Raises:
-      UserError: for an alpha out of range, or (on init) where a chain is wrapped.
+      UserError: for an alpha out of range, a chain in place of an aggregator, or one
+        with weights for more than one sum.
 
     Example:
       >>> import mtopt
@@ -56,7 +56,7 @@ def smoothed_weights(
       >>> state = tx.init(jnp.zeros(2))
       >>> for rows in ([[1., 0.], [0., 1.]], [[1., 0.], [1., 1.]]):
       ...     direction, state = tx.update(jnp.array(rows), state)
-      >>> [round(float(w), 3) for w in optax.tree.get(state, "weights")]
+      >>> [round(float(w), 3) for w in state.weights]
       [0.75, 0.25]
       >>> print(direction.round(3))
       [1.   0.25]
@@ -66,42 +66,20 @@ def smoothed_weights(
       Manipulation and Beyond, 2022, NeurIPS.
     """
     expect(0 <= alpha < 1, "alpha", alpha, "a number from 0 to below 1")
+    rule = rule_of(aggregator, "smoothed_weights")
+    rule = replaceable(rule, "smoothed_weights", across_steps=False)
 
-    def init(params):
-        inner, weights = init_wrapped(aggregator, params)
-        return SmoothedState(weights, jnp.zeros(weights.shape, bool), inner)
+    def init(inner: Any, shared: Any) -> Smoothed:
+        average = task_numbers(shared, rule.num_tasks, 0)
+        return Smoothed(average, jnp.zeros(rule.num_tasks, bool), inner)
 
-    def update(
-        updates,
-        state,
-        params=None,
-        *,
-        weights=None,
-        reweigh=None,
-        present=None,
-        **extra,
-    ):
-        if reweigh is not None:
-            raise UserError(
-                "smoothed_weights inside of smoothed_weights: expected one of them"
-            )
-        num_tasks = state.average.shape[0]
-        present = present_tasks(num_tasks, present, extra.get("problem"))
-        extra["present"] = present
-        if weights is not None:
-            direction, inner = aggregator.update(
-                updates, state.aggregator, params, weights=weights, **extra
-            )
-            return direction, state._replace(aggregator=inner)
+    def solve(memory: Smoothed, evaluation: Evaluation) -> Solution:
+        new, inner, gradients = rule.solve(memory.inner, evaluation)
+        mean = alpha * memory.average + (1 - alpha) * new
+        weights = jnp.where(memory.seen, mean, new).astype(memory.average.dtype)
+        present = evaluation.present
+        average = jnp.where(present, weights, memory.average)
+        memory = Smoothed(average, memory.seen | present, inner)
+        return Solution(jnp.where(present, weights, 0), memory, gradients)
 
-        def smooth(new):
-            mean = alpha * state.average + (1 - alpha) * new
-            return jnp.where(state.seen, mean, new)
-
-        direction, inner = aggregator.update(
-            updates, state.aggregator, params, reweigh=smooth, **extra
-        )
-        average = jnp.where(present, weights_of(inner), state.average)
-        return direction, SmoothedState(average, state.seen | present, inner)
-
-    return optax.GradientTransformationExtraArgs(init, update)
+    return Aggregator(rule.remembering(init, solve))

@@ -4,31 +4,30 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
-from mtopt.aggregation import present_tasks, same_rows, split, weights_of
+from mtopt.aggregation import Aggregator, replaceable, rule_of
 from mtopt.errors import expect
-from mtopt.wrappers.wrapped import init_wrapped
+from mtopt.evaluation import Evaluation
+from mtopt.linalg import task_numbers
+from mtopt.rule import Solution
 
 
-class HeldState(NamedTuple):
-    """State of :func:`weights_every`.
+class Held(NamedTuple):
+    """The memory of :func:`weights_every`.
 
     Attributes:
       count: the number of updates so far, int32.
-      held: the weights of the last solve that every task was in, ``[K]``.
-      aggregator: the state of the wrapped one.
+      weights_held: the weights of the last solve that every task was in, ``[K]``.
+      inner: the memory of the wrapped rule.
     """
 
     count: Int[Array, ""]
-    held: Float[Array, " K"]
-    aggregator: Any
+    weights_held: Float[Array, " K"]
+    inner: Any
 
 
-def weights_every(
-    aggregator: optax.GradientTransformationExtraArgs, *, n: int
-) -> optax.GradientTransformationExtraArgs:
+def weights_every(aggregator: Aggregator, *, n: int) -> Aggregator:
     r"""Solves for the weights every n steps, and applies them until the next solve.
 
     .. math:: d^t = \sum_k w^{\tau}_k g^t_k, \qquad
@@ -50,8 +49,8 @@ def weights_every(
       runs in every step. A transformation of rows before this one is not skipped.
 
     Raises:
-      UserError: for an n below 1, or where a chain is wrapped (on init), or one
-        that sums rows of its own making (on update).
+      UserError: for an n below 1, a chain in place of an aggregator, one that sums rows
+        of its own making, or one with weights for more than one sum.
 
     Example:
       >>> import mtopt
@@ -59,7 +58,7 @@ def weights_every(
       >>> state = tx.init(jnp.zeros(2))
       >>> for rows in ([[2., 0.], [0., 1.]], [[1., 0.], [0., 3.]]):
       ...     direction, state = tx.update(jnp.array(rows), state)
-      >>> [round(float(w), 3) for w in optax.tree.get(state, "weights")]
+      >>> [round(float(w), 3) for w in state.weights]
       [0.2, 0.8]
       >>> print(direction.round(3))
       [0.2 2.4]
@@ -68,46 +67,43 @@ def weights_every(
       Navon et al., Multi-Task Learning as a Bargaining Game, 2022, arXiv 2202.01017.
     """
     expect(n >= 1, "n", n, "a number of steps, at least 1")
+    rule = rule_of(aggregator, "weights_every")
+    rule = replaceable(rule, "weights_every", across_steps=True)
+    gradients = rule.gradients
+    assert gradients is not None
 
-    def init(params):
-        inner, held = init_wrapped(aggregator, params)
-        return HeldState(jnp.zeros((), jnp.int32), held, inner)
+    def init(inner: Any, shared: Any) -> Held:
+        held = task_numbers(shared, rule.num_tasks, 1 / rule.num_tasks)
+        return Held(jnp.zeros((), jnp.int32), held, inner)
 
-    def update(
-        updates,
-        state,
-        params=None,
-        *,
-        weights=None,
-        reweigh=None,
-        rows=None,
-        present=None,
-        **extra,
-    ):
-        problem = extra.get("problem")
-        present = present_tasks(state.held.shape[0], present, problem)
-        extra["present"] = present
+    def is_due(count: Int[Array, ""]) -> Bool[Array, ""]:
+        return count % n == 0
 
-        def solve():
-            own, clean = updates, rows
-            if problem is not None and same_rows(split(updates)[0], rows):
-                own = problem.losses_and_grads(params)[1]
-                clean = own["shared"]
-            return aggregator.update(
-                own, state.aggregator, params, rows=clean, **extra
-            )[1]
+    def solve(memory: Held, evaluation: Evaluation) -> Solution:
+        def anew() -> tuple[Float[Array, " K"], Any]:
+            weights, inner, _ = rule.solve(memory.inner, evaluation.fresh())
+            weights = weights.astype(memory.weights_held.dtype)
+            return jnp.where(evaluation.present, weights, memory.weights_held), inner
 
-        count, held, inner = state
-        if weights is None:
-            due = count % n == 0
-            inner = jax.lax.cond(due, solve, lambda: state.aggregator)
-            held = jnp.where(due & present, weights_of(inner), held)
-            weights = held if reweigh is None else reweigh(held)
-            count = count + 1
-        direction, applied = aggregator.update(
-            updates, inner, params, rows=rows, weights=weights, **extra
+        def as_before() -> tuple[Float[Array, " K"], Any]:
+            return memory.weights_held, memory.inner
+
+        held, inner = jax.lax.cond(is_due(memory.count), anew, as_before)
+        weights = jnp.where(evaluation.present, held, 0)
+        return Solution(
+            weights, Held(memory.count + 1, held, inner), gradients(evaluation)
         )
-        inner = optax.tree.set(inner, weights=weights_of(applied))
-        return direction, HeldState(count, held, inner)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    after_step = rule.after_step
+
+    def follow(memory: Held, evaluation: Evaluation, step: Any) -> Held:
+        assert after_step is not None
+        inner = jax.lax.cond(
+            is_due(memory.count - 1),
+            lambda: after_step(memory.inner, evaluation, step),
+            lambda: memory.inner,
+        )
+        return memory._replace(inner=inner)
+
+    told = follow if after_step is not None else None
+    return Aggregator(rule.remembering(init, solve, after_step=told))

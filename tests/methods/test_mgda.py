@@ -1,31 +1,18 @@
-"""What each first method promises beyond the invariants."""
+"""MGDA: its weights, its normalisations, and its upper bound."""
 
 import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 import mtopt
 from tests.helpers import problems
-
-GOLDEN = jnp.array([[-4.0, 1.0, 1.0], [6.0, 1.0, 1.0]])
-
-
-def solve(tx, jacobian, **extra):
-    params = jnp.zeros(jacobian.shape[1:])
-    return tx.update(jacobian, tx.init(params), params, **extra)
+from tests.helpers.updates import GOLDEN, solve
 
 
 def test_golden_values():
-    direction, _ = solve(mtopt.equal_weighting(2), GOLDEN)
-    np.testing.assert_allclose(direction, [1, 1, 1])
-    direction, _ = solve(mtopt.equal_weighting(2, reduction="sum"), GOLDEN)
-    np.testing.assert_allclose(direction, [2, 2, 2])
-    direction, _ = solve(mtopt.fixed_weighting(2, weights=(1, 2)), GOLDEN)
-    np.testing.assert_allclose(direction, [8, 3, 3])
     direction, state = solve(mtopt.mgda(2), GOLDEN)
     np.testing.assert_allclose(direction, [0, 1, 1], atol=1e-5)
     np.testing.assert_allclose(state.weights, [0.6, 0.4], atol=1e-5)
@@ -147,85 +134,14 @@ def test_the_head_rule(heads):
     )
 
 
-def test_equal_weighting_divides_by_the_tasks_that_are_there():
-    present = jnp.array([True, False, True])
-    rows = jnp.array([[2.0], [0.0], [4.0]])
-    direction, _ = solve(mtopt.equal_weighting(3), rows, present=present)
-    np.testing.assert_allclose(direction, [3.0])
-
-
-def test_single_task_trains_one_head_and_leaves_the_others():
-    tasks, params, batch = problems.classification(3, 16, 5, (7,), 4, None)
-    tx = optax.chain(mtopt.single_task(3, task=1), optax.sgd(0.1))
-    state = mtopt.TrainState.create(params, tx, jax.random.key(0))
-    state, _ = mtopt.make_train_step(tasks, tx)(state, batch)
-    for k, name in enumerate(tasks.names):
-        moved = np.abs(state.params["tasks"][name]["w"] - params["tasks"][name]["w"])
-        assert (moved.max() > 0) == (k == 1)
-
-
-def test_hyperparameters_can_be_injected_and_optimizers_wrapped():
-    tasks, params, batch = problems.classification(3, 16, 5, (7,), 4, None)
-    plain = optax.chain(mtopt.mgda(3), optax.adam(0.01))
-    injected = optax.chain(
-        mtopt.mgda(3), optax.inject_hyperparams(optax.adam)(learning_rate=0.01)
-    )
-    named = optax.named_chain(("method", mtopt.mgda(3)), ("adam", optax.adam(0.01)))
-    results = []
-    for tx in (plain, injected, named):
-        state = mtopt.TrainState.create(params, tx, jax.random.key(0))
-        step = mtopt.make_train_step(tasks, tx)
-        for _ in range(3):
-            state, _ = step(state, batch)
-        results.append(state.params)
-        assert optax.tree.get(state.opt_state, "weights").shape == (3,)
-    # An injected learning rate is a traced number, which XLA rounds differently.
-    close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
-    jax.tree.map(close, results[0], results[1])
-    jax.tree.map(np.testing.assert_array_equal, results[0], results[2])
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: mtopt.mgda(0), "num_tasks is 0"),
         (lambda: mtopt.mgda(2, heads="none"), "heads is 'none'"),
         (lambda: mtopt.mgda(2, space="features"), "space is 'features'"),
-        (lambda: mtopt.equal_weighting(2, reduction="max"), "reduction is 'max'"),
     ],
 )
 def test_wrong_options_are_named(make, message):
     with pytest.raises(mtopt.UserError, match=message):
         make()
-
-
-def test_importing_mtopt_is_as_light_as_jax_and_optax():
-    import subprocess
-    import sys
-
-    code = (
-        "import sys, mtopt\n"
-        "heavy = {'flax', 'tensorflow_datasets', 'tensorflow', 'torch', 'grain',"
-        " 'orbax', 'sklearn', 'matplotlib', 'absl.flags'} & set(sys.modules)\n"
-        "import jax, optax\n"
-        "print(sorted(heavy))"
-    )
-    run = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    alone = subprocess.run(
-        [sys.executable, "-c", code.replace(", mtopt", ", jax, optax")],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert run.stdout == alone.stdout
-
-
-def test_equal_weights_have_the_precision_of_the_rows():
-    """A third in float32 is not a third in float64."""
-    with jax.enable_x64(True):
-        rows = jnp.eye(3)
-        tx = mtopt.equal_weighting(3)
-        direction, _ = tx.update(rows, tx.init(rows[0]))
-        np.testing.assert_allclose(direction, 1 / 3, rtol=1e-15)

@@ -1,0 +1,354 @@
+"""One evaluation of all tasks: everything that a method may read about a step."""
+
+import dataclasses
+import difflib
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from mtopt.errors import UserError, expect
+from mtopt.linalg import combine, gramian, where_present
+from mtopt.per_task import hide_heads, scale_heads
+
+if TYPE_CHECKING:
+    from mtopt.problem import Problem
+
+# What may be missing where no problem was evaluated, and where it would come from.
+_ASKED = ("losses", "params", "problem", "rows")
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Evaluation:
+    r"""The losses and gradients of all tasks at one point, and the way back.
+
+    :meth:`mtopt.Problem.evaluate` makes it, and an update gets it by the one keyword
+    that every method, wrapper and transformation of rows reads:
+
+    .. code-block:: python
+
+       evaluation = tasks.problem(batch, key).evaluate(params)
+       updates, state = tx.update(
+           evaluation.gradients, state, params, evaluation=evaluation)
+
+    On plain arrays, where there is no problem, name what the method reads:
+    ``evaluation=mtopt.Evaluation(losses=losses)``.
+
+    Attributes:
+      losses: of the K tasks, ``[K]``. Inside of a method, that of an absent task is 1,
+        so that its logarithm and inverse are finite.
+      rows: the gradient of every task with respect to the shared parameters, leaves
+        ``[K, ...]``. Inside of a method they are what the transformations before it
+        made of them; those of absent tasks are 0.
+      heads: the gradient of every task with respect to its own parameters, or None.
+      present: which tasks take part, ``[K]``; None: those with a label in the batch.
+      task_weights: what multiplies the weights that the method finds, ``[K]``; None:
+        ones. They scale no row, since that would turn their meaning around in a solve.
+      key: the randomness of the method in this step; None: see :meth:`random`.
+      params: where the tasks were evaluated, ``{"shared": ..., "tasks": ...}``.
+      problem: the tasks on this batch, for losses and gradients at other points, parts
+        of the batch, and the representation; see :class:`mtopt.Problem`.
+      unchanged: True where ``rows`` are the gradients of ``problem`` at ``params``, so
+        that a weighted sum of them is one backward pass.
+      pullback: ``(weights, also) -> gradient``, in place of that pass, for a method
+        that sums other gradients than the rows.
+      after: from the update that a member of a :func:`mtopt.chain` makes to the one
+        that leaves the chain; None outside of one.
+
+    Raises:
+      UserError: on reading losses, rows, params or problem where they are not known.
+
+    Example:
+      >>> import mtopt
+      >>> tx = mtopt.scale_invariant(2)
+      >>> jacobian = jnp.array([[-4., 1., 1.], [6., 1., 1.]])
+      >>> direction, _ = tx.update(
+      ...     jacobian, tx.init(jnp.zeros(3)),
+      ...     evaluation=Evaluation(losses=jnp.array([2., 4.])))
+      >>> print(direction)
+      [-0.5   0.75  0.75]
+    """
+
+    losses: Any = None
+    rows: Any = None
+    heads: Any = None
+    present: Any = None
+    task_weights: Any = None
+    key: Any = None
+    params: Any = None
+    problem: "Problem | Any" = None
+    unchanged: bool = False
+    pullback: Callable[..., Any] | None = None
+    after: Callable[[Any], Any] | None = None
+
+    def __getattribute__(self, name: str) -> Any:
+        """A field; one that a method asks for and nobody gave is an error by name."""
+        value = object.__getattribute__(self, name)
+        if value is None and name in _ASKED:
+            given = "losses=..." if name == "losses" else f"{name}=..."
+            raise UserError(
+                f"this method reads {name}, and the update was given none: hand it "
+                "evaluation=problem.evaluate(params), or, on plain arrays, "
+                f"evaluation=mtopt.Evaluation({given})"
+            )
+        return value
+
+    def __repr__(self) -> str:
+        known = (f"{name}={value!r}" for name, value in vars(self).items())
+        return f"Evaluation({', '.join(known)})"
+
+    def replace(self, **changes: Any) -> "Evaluation":
+        """This evaluation with other values in some fields."""
+        return Evaluation(**{**vars(self), **changes})
+
+    def knows(self, name: str) -> bool:
+        """Whether a field has a value."""
+        return vars(self)[name] is not None
+
+    @property
+    def gradients(self) -> Any:
+        """What enters a chain: ``{"shared": rows, "tasks": heads}``, or rows alone."""
+        if not self.knows("heads"):
+            return self.rows
+        return {"shared": self.rows, "tasks": self.heads}
+
+    def gramian(self) -> Float[Array, "K K"]:
+        """The inner products of all rows; see :func:`mtopt.gramian`."""
+        return gramian(self.rows)
+
+    def weighted_gradient(self, weights: Float[Array, " K"], also: Any = None) -> Any:
+        r"""The shared gradient of a weighted loss, the way back from the tasks.
+
+        .. math:: \sum_k w_k t_k g_k
+
+        with t the ``task_weights``. It is one backward pass where the rows are
+        unchanged, whatever K; else the rows are summed.
+
+        Args:
+          weights: w, ``[K]``.
+          also: a gradient with respect to the representation that goes back too, in the
+            same pass where there is one.
+
+        Returns:
+          A tree like the shared parameters.
+        """
+        applied = self._applied(weights)
+        if self.pullback is not None:
+            return self.pullback(applied, also)
+        if self.unchanged:
+            pulled = self.problem.pullback(self.params, applied, also)
+            return _leaves_like(self.rows, pulled)
+        return self._sum_of_rows(applied, also)
+
+    def weighted_heads(self, weights: Float[Array, " K"]) -> Any:
+        """The gradient of the weighted loss with respect to the tasks' own parameters.
+
+        Args:
+          weights: as for :meth:`weighted_gradient`.
+        """
+        return scale_heads(self.heads, self._applied(weights))
+
+    def plus_representation(self, direction: Any, also: Any) -> Any:
+        """A direction plus the shared part of a gradient of the representation.
+
+        Args:
+          direction: a tree like the shared parameters.
+          also: a gradient with respect to the representation.
+        """
+        pulled = self.problem.pull_representation(self.params, also)
+        return jax.tree.map(jnp.add, direction, _leaves_like(direction, pulled))
+
+    def by_rows(self) -> "Evaluation":
+        """The same, summing the rows: for a method whose solve reads them anyway."""
+        return self.replace(pullback=self._sum_of_rows)
+
+    def fresh(self) -> "Evaluation":
+        """The same with rows from backward passes of its own, for use in a branch.
+
+        Rows from outside of a branch are computed in every step, also in those that do
+        not take it. Changed rows stay as they are.
+        """
+        if not self.unchanged:
+            return self
+        rows = self.problem.losses_and_grads(self.params)[1]["shared"]
+        rows = where_present(self.present, rows, 0)
+        return self.replace(rows=_leaves_like(self.rows, rows))
+
+    def among(self, present: Any) -> "Evaluation":
+        """The same for fewer tasks: the rows of the others read 0, their losses 1.
+
+        Their own parameters keep their gradients.
+
+        Args:
+          present: which tasks take part, ``[K]``.
+        """
+        losses = vars(self)["losses"]
+        return self.replace(
+            present=present,
+            rows=where_present(present, self.rows, 0),
+            losses=None if losses is None else jnp.where(present, losses, 1),
+        )
+
+    def random(self, count: Any) -> Any:
+        """The randomness of a method in this step: ``key``, or one made of a count.
+
+        Args:
+          count: the number of updates so far, which the method remembers; on plain
+            arrays, where nobody hands out a key, it makes one.
+        """
+        if self.knows("key"):
+            return self.key
+        return jax.random.fold_in(jax.random.key(0), count)
+
+    def _sum_of_rows(self, applied: Float[Array, " K"], also: Any) -> Any:
+        direction = combine(applied, self.rows)
+        return direction if also is None else self.plus_representation(direction, also)
+
+    def _applied(self, weights: Float[Array, " K"]) -> Float[Array, " K"]:
+        return weights if self.task_weights is None else weights * self.task_weights
+
+
+_FIELDS = tuple(field.name for field in dataclasses.fields(Evaluation))
+_STATIC = ("unchanged", "pullback", "after")
+_DATA = tuple(name for name in _FIELDS if name not in _STATIC)
+
+
+def _flatten(evaluation: Evaluation) -> tuple[list[Any], tuple[Any, ...]]:
+    values = vars(evaluation)
+    children = [(jax.tree_util.GetAttrKey(name), values[name]) for name in _DATA]
+    return children, tuple(values[name] for name in _STATIC)
+
+
+def _unflatten(static: tuple[Any, ...], data: Any) -> Evaluation:
+    named = zip((*_DATA, *_STATIC), (*data, *static), strict=True)
+    return Evaluation(**dict(named))
+
+
+jax.tree_util.register_pytree_with_keys(Evaluation, _flatten, _unflatten)
+
+
+def enter(
+    num_tasks: int,
+    updates: Any,
+    params: Any,
+    evaluation: Evaluation | None,
+    others: Mapping[str, Any],
+) -> Evaluation:
+    """What one update knows: the door of every aggregator and transformation of rows.
+
+    Shapes are checked, and absent tasks are hidden, once: whatever stands in the rows,
+    losses and head gradients of a task without a label in the batch (NaN too) reaches
+    no method.
+
+    Args:
+      num_tasks: K.
+      updates: the gradients that came down the chain.
+      params: what the update got, which may be None.
+      evaluation: what the update got, which may be None.
+      others: the further keywords that it got.
+
+    Raises:
+      UserError: for rows without the task axis, or a keyword that is meant to be a
+        field of the evaluation.
+    """
+    _refuse_fields(others)
+    rows, heads = split(updates)
+    check_rows(rows, None if params is None else split(params)[0], num_tasks)
+    known = vars(Evaluation() if evaluation is None else evaluation)
+    unchanged = known["unchanged"] and _are_leaves_of(evaluation, updates)
+    present, problem = known["present"], known["problem"]
+    if present is None:
+        present = jnp.ones(num_tasks, bool) if problem is None else problem.present
+    losses = known["losses"]
+    return Evaluation(
+        **{
+            **known,
+            "losses": None if losses is None else jnp.where(present, losses, 1),
+            "rows": rows if unchanged else where_present(present, rows, 0),
+            "heads": heads if unchanged else hide_heads(present, heads),
+            "present": present,
+            "params": params if known["params"] is None else known["params"],
+            "unchanged": unchanged,
+        }
+    )
+
+
+def split(tree: Any) -> tuple[Any, Any]:
+    """The shared part and the tasks' part of ``{"shared": ..., "tasks": ...}``.
+
+    Any other tree is shared as a whole, and its tasks' part is None.
+    """
+    if isinstance(tree, dict) and tree.keys() == {"shared", "tasks"}:
+        return tree["shared"], tree["tasks"]
+    return tree, None
+
+
+def check_rows(rows: Any, shared: Any, num_tasks: int) -> None:
+    """Raises unless every leaf of ``rows`` is ``[K, *shape of its parameter]``.
+
+    Args:
+      rows: the per-task gradients that reached an aggregator.
+      shared: the shared parameters, or None where the caller gave none.
+      num_tasks: K.
+
+    Raises:
+      UserError: naming the leaf.
+    """
+    found = jax.tree_util.tree_leaves_with_path(rows)
+    expected = [None] * len(found) if shared is None else jax.tree.leaves(shared)
+    expect(
+        len(found) == len(expected),
+        "the number of arrays in the gradients",
+        len(found),
+        f"that of the shared parameters, {len(expected)}",
+    )
+    for (path, leaf), parameter in zip(found, expected, strict=True):
+        want = (
+            num_tasks,
+            *(jnp.shape(leaf)[1:] if parameter is None else parameter.shape),
+        )
+        if jnp.shape(leaf) != want:
+            where = jax.tree_util.keystr(path) or "the gradient"
+            raise UserError(
+                f"expected rows of {num_tasks} tasks, {where} of shape {want}: got "
+                f"{jnp.shape(leaf)}; an aggregator takes per-task gradients and "
+                "stands before every ordinary optax transformation in the chain"
+            )
+
+
+def _are_leaves_of(evaluation: Evaluation | None, updates: Any) -> bool:
+    """Whether ``updates`` are the evaluation's own gradients, the very same arrays.
+
+    This is the one place that compares arrays by identity. A transformation that
+    changed a row made a new array; one that hands on a part of the tree, as
+    ``optax.partition`` does for each group of layers, leaves the others out.
+    """
+    if evaluation is None or not evaluation.knows("rows"):
+        return False
+    own = dict(jax.tree_util.tree_leaves_with_path(evaluation.gradients))
+    found = jax.tree_util.tree_leaves_with_path(updates)
+    return all(own.get(path) is leaf for path, leaf in found)
+
+
+def _leaves_like(part: Any, tree: Any) -> Any:
+    """The leaves of ``tree`` that ``part`` has, in the structure of ``part``."""
+    if jax.tree.structure(part) == jax.tree.structure(tree):
+        return tree
+    leaves = dict(jax.tree_util.tree_leaves_with_path(tree))
+    return jax.tree_util.tree_map_with_path(lambda path, _: leaves[path], part)
+
+
+def _refuse_fields(others: Mapping[str, Any]) -> None:
+    """Raises for a keyword that was meant for the evaluation; optax has its own."""
+    for name in others:
+        close = difflib.get_close_matches(name, ("evaluation", *_FIELDS), 1, 0.7)
+        if close and close[0] == "evaluation":
+            raise UserError(f"update() got {name!r}: did you mean evaluation=...?")
+        if close:
+            raise UserError(
+                f"update() got {name!r}: {close[0]} is a field of the evaluation; hand "
+                "it over as evaluation=problem.evaluate(params), or, on plain arrays, "
+                f"evaluation=mtopt.Evaluation({close[0]}=...)"
+            )

@@ -1,0 +1,125 @@
+"""Rules: what an aggregator is apart from optax, as a value that wrappers can map."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from jaxtyping import Array, Float
+
+from mtopt.evaluation import Evaluation
+
+Memory = Any
+
+
+class Solution(NamedTuple):
+    """What a rule finds in a step.
+
+    Attributes:
+      weights: w, ``[K]``, before the ``task_weights``; 0 for absent tasks.
+      memory: what the rule remembers for the next step.
+      gradients: whose :meth:`~mtopt.Evaluation.weighted_gradient` by w is the
+        direction; the evaluation that the rule got, or one with other rows.
+    """
+
+    weights: Float[Array, " K"]
+    memory: Memory
+    gradients: Evaluation
+
+
+class PenaltyGradient(NamedTuple):
+    """The gradient of a penalty beside the losses.
+
+    Attributes:
+      representation: with respect to the representation; it goes back with the weighted
+        loss, in one pass where that is one.
+      heads: with respect to the tasks' own parameters.
+    """
+
+    representation: Any
+    heads: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    r"""How an aggregator decides; :class:`mtopt.Aggregator` makes optax of it.
+
+    .. math:: d = \sum_k w_k t_k g_k + \sum_i \nabla P_i
+
+    A wrapper is a function from a rule to a rule: it maps the solution, the memory or
+    the evaluation, and hands on the rest.
+
+    Attributes:
+      num_tasks: K, at least 1.
+      init: the shared parameters to the memory before the first step.
+      solve: ``(memory, evaluation) -> Solution``.
+      heads: ``"weighted"``: a task's own parameters move along :math:`w_k t_k` times
+        their gradient, as when the weighted loss is differentiated; ``"plain"``: along
+        their gradient alone.
+      gradients: from an evaluation to the one whose gradients are summed, where that
+        takes no solve, so that weights may be kept from an earlier step; None for a
+        rule that makes the rows it sums.
+      one_sum: False for a rule whose direction has weights for more than one sum: no
+        wrapper can replace them.
+      any_rows: False for a rule that takes its rows for the gradients of the problem at
+        the parameters, and perturbs these along them: no wrapper can hand it others.
+      penalty: from an evaluation to the gradients of all penalties :math:`P_i`.
+      after_step: ``(memory, evaluation, step) -> memory`` for a rule that learns from
+        the step which its whole chain makes, or None.
+    """
+
+    num_tasks: int
+    init: Callable[[Any], Memory]
+    solve: Callable[[Memory, Evaluation], Solution]
+    heads: str
+    gradients: Callable[[Evaluation], Evaluation] | None = None
+    one_sum: bool = True
+    any_rows: bool = True
+    penalty: Callable[[Evaluation], tuple[PenaltyGradient, ...]] = lambda _: ()
+    after_step: Callable[[Memory, Evaluation, Any], Memory] | None = None
+
+    def replace(self, **changes: Any) -> "Rule":
+        """This rule with other values in some fields."""
+        return dataclasses.replace(self, **changes)
+
+    def on(self, view: Callable[[Evaluation], Evaluation]) -> "Rule":
+        """The same rule, which sees another evaluation than the step's.
+
+        Args:
+          view: what it sees, such as the evaluation of the logarithms of the losses.
+        """
+        solve, gradients, penalty = self.solve, self.gradients, self.penalty
+        after_step = self.after_step
+        return self.replace(
+            solve=lambda memory, evaluation: solve(memory, view(evaluation)),
+            gradients=gradients and (lambda evaluation: gradients(view(evaluation))),
+            penalty=lambda evaluation: penalty(view(evaluation)),
+            after_step=after_step
+            and (lambda memory, seen, step: after_step(memory, view(seen), step)),
+        )
+
+    def remembering(
+        self,
+        init: Callable[[Memory, Any], Any],
+        solve: Callable[[Any, Evaluation], Solution],
+        **changes: Any,
+    ) -> "Rule":
+        """A rule around this one, whose memory holds this one's as ``inner``.
+
+        Args:
+          init: ``(memory of this rule, shared parameters) -> memory``, a NamedTuple
+            with a field ``inner``.
+          solve: as that of a rule, on such a memory.
+          **changes: other fields of the new rule.
+        """
+        after_step = self.after_step
+
+        def follow(memory: Any, evaluation: Evaluation, step: Any) -> Any:
+            assert after_step is not None
+            return memory._replace(inner=after_step(memory.inner, evaluation, step))
+
+        own = {
+            "init": lambda shared: init(self.init(shared), shared),
+            "solve": solve,
+            "after_step": follow if after_step is not None else None,
+        }
+        return self.replace(**{**own, **changes})

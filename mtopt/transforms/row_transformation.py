@@ -1,0 +1,62 @@
+"""What every transformation of rows does around its own change."""
+
+from collections.abc import Callable
+from typing import Any
+
+import optax
+
+from mtopt.errors import expect
+from mtopt.evaluation import Evaluation, enter, split
+
+Change = Callable[[Evaluation, Any], tuple[Evaluation, Any]]
+
+
+def row_transformation(
+    num_tasks: int,
+    change: Change,
+    init: Callable[[Any], Any] = lambda shared: optax.EmptyState(),
+) -> optax.GradientTransformationExtraArgs:
+    """A transformation of per-task gradients, to stand before an aggregator.
+
+    Args:
+      num_tasks: K, at least 1.
+      change: ``(evaluation, state) -> (evaluation, state)``; the rows and heads of the
+        one that it returns leave the transformation.
+      init: the shared parameters to the state before the first step.
+
+    Returns:
+      An optax transformation: rows in, rows out. The gradients of the tasks' own
+      parameters pass through it too.
+
+    Raises:
+      UserError: for fewer than one task, or, on update, for rows without the task axis
+        or a misspelt keyword.
+
+    Example:
+      >>> def halve(evaluation, state):
+      ...     rows = jax.tree.map(lambda leaf: leaf / 2, evaluation.rows)
+      ...     return evaluation.replace(rows=rows), state
+      >>> import jax, jax.numpy as jnp, mtopt
+      >>> tx = mtopt.chain(row_transformation(2, halve), mtopt.equal_weighting(2))
+      >>> direction, _ = tx.update(jnp.eye(2), tx.init(jnp.zeros(2)))
+      >>> print(direction)
+      [0.25 0.25]
+    """
+    expect(num_tasks >= 1, "num_tasks", num_tasks, "at least 1")
+
+    def start(params: Any) -> Any:
+        return init(split(params)[0])
+
+    def update(
+        updates: Any,
+        state: Any,
+        params: Any = None,
+        *,
+        evaluation: Evaluation | None = None,
+        **others: Any,
+    ) -> tuple[Any, Any]:
+        seen = enter(num_tasks, updates, params, evaluation, others)
+        changed, state = change(seen, state)
+        return changed.gradients, state
+
+    return optax.GradientTransformationExtraArgs(start, update)

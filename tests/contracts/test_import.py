@@ -1,0 +1,24 @@
+"""What importing the library brings with it."""
+
+
+def test_importing_mtopt_is_as_light_as_jax_and_optax():
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, mtopt\n"
+        "heavy = {'flax', 'tensorflow_datasets', 'tensorflow', 'torch', 'grain',"
+        " 'orbax', 'sklearn', 'matplotlib', 'absl.flags'} & set(sys.modules)\n"
+        "import jax, optax\n"
+        "print(sorted(heavy))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    alone = subprocess.run(
+        [sys.executable, "-c", code.replace(", mtopt", ", jax, optax")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout == alone.stdout

@@ -1,0 +1,182 @@
+"""GradDrop: its draws, its leaks, and the signs of a representation."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import mtopt
+from mtopt.errors import UserError
+from mtopt.methods.graddrop import graddrop
+
+
+def purity(rows):
+    total = np.abs(rows).sum(0)
+    return 0.5 * (1 + rows.sum(0) / np.where(total > 0, total, 1))
+
+
+def test_graddrop_keeps_one_sign_as_often_as_it_is_pure():
+    tx = graddrop(3)
+    rows = jnp.array([[1.0, -2.0, 1.0, 0.0], [3.0, -1.0, -1.0, 0.0], [-1, -1, 0, 0]])
+    state = tx.init(jnp.zeros(4))
+    keys = jax.random.split(jax.random.key(0), 2000)
+    drawn = jax.jit(jax.vmap(lambda key: tx.update(rows, state, key=key)[0]))(keys)
+    np.testing.assert_array_equal(np.unique(drawn[:, 0]), [-1, 4])
+    np.testing.assert_array_equal(np.unique(drawn[:, 1]), [-4])
+    np.testing.assert_array_equal(np.unique(drawn[:, 2]), [-1, 1])
+    assert not np.asarray(drawn[:, 3]).any()
+    often = (np.asarray(drawn) > 0).mean(axis=0)
+    # 2000 draws: three standard deviations are 0.034.
+    np.testing.assert_allclose(
+        often[[0, 2]], purity(np.asarray(rows))[[0, 2]], atol=0.04
+    )
+
+
+def test_graddrop_leaks():
+    key = jax.random.key(3)
+    rows = jnp.array([[1.0, 5.0], [-2.0, 1.0]])
+    state = graddrop(2).init(jnp.zeros(2))
+    kept, _ = graddrop(2).update(rows, state, key=key)
+    everything, _ = graddrop(2, leak=1.0).update(rows, state, key=key)
+    np.testing.assert_array_equal(everything, rows.sum(0))
+    leaked, _ = graddrop(2, leak=(0.0, 0.25)).update(rows, state, key=key)
+    winner_is_first = bool(kept[0] > 0)
+    np.testing.assert_allclose(leaked[0], 1 - 0.5 if winner_is_first else -2)
+    assert leaked[1] == 6
+
+
+def test_graddrop_draws_anew_in_every_step():
+    tx = graddrop(2)
+    rows = jnp.stack([jnp.ones(64), -jnp.ones(64)])
+    state = tx.init(jnp.zeros(64))
+    first, state = tx.update(rows, state)
+    second, _ = tx.update(rows, state)
+    assert not np.array_equal(first, second)
+
+
+def encode(shared, x, key):
+    del key
+    return jnp.tanh(x @ shared)
+
+
+def head_loss(head, z, y, mask, key):
+    del key
+    return mtopt.masked_mean((z @ head - y) ** 2, mask)
+
+
+def small_problem(x_axis):
+    keys = jax.random.split(jax.random.key(5), 4)
+    tasks = mtopt.Tasks(("a", "b"), encode, head_loss, x_axis)
+    lead = () if x_axis is None else (2,)
+    batch = mtopt.Batch(
+        jax.random.normal(keys[0], (*lead, 6, 3)),
+        jax.random.normal(keys[1], (2, 6)),
+        jnp.ones((2, 6), bool),
+    )
+    params = {
+        "shared": jax.random.normal(keys[2], (3, 4)),
+        "tasks": mtopt.PerTask(jax.random.normal(keys[3], (2, 4)), tasks.names),
+    }
+    return tasks.problem(batch, jax.random.key(0)), params, batch
+
+
+@pytest.mark.parametrize("x_axis", [None, 0])
+def test_graddrop_on_the_representation(x_axis):
+    """One sign for each feature, the draw weighed by the feature's own sign."""
+    problem, params, batch = small_problem(x_axis)
+    _, grads = jax.jit(problem.losses_and_grads)(params)
+    w, heads = np.asarray(params["shared"]), np.asarray(params["tasks"].values)
+    xs = [np.asarray(batch.x if x_axis is None else batch.x[k]) for k in range(2)]
+    zs = [np.tanh(x @ w) for x in xs]
+    ys = np.asarray(batch.y)
+    gradients = [
+        2 / 6 * (zs[k] @ heads[k] - ys[k])[:, None] * heads[k][None] for k in range(2)
+    ]
+    signed = np.stack([(gradients[k] * np.sign(zs[k])).sum(0) for k in range(2)])
+
+    def direction(positive_wins):
+        kept = np.where(positive_wins, signed > 0, signed < 0)
+        return sum(
+            xs[k].T @ (gradients[k] * kept[k] * (1 - zs[k] ** 2)) for k in range(2)
+        )
+
+    def compiled(**options):
+        tx = graddrop(2, space="representation", **options)
+
+        @jax.jit
+        def update(key):
+            state = tx.init(params)
+            return tx.update(grads, state, params, problem=problem, key=key)[0]
+
+        return update
+
+    possible = [
+        direction(np.array([bits >> j & 1 for j in range(4)], bool))
+        for bits in range(16)
+    ]
+    update = compiled()
+    for seed in range(3):
+        found = np.asarray(update(jax.random.key(seed))["shared"])
+        assert min(np.abs(found - one).max() for one in possible) < 1e-5
+    whole = compiled(leak=1.0)(jax.random.key(0))
+    np.testing.assert_allclose(whole["shared"], grads["shared"].sum(0), atol=1e-5)
+    jax.tree.map(np.testing.assert_array_equal, whole["tasks"], grads["tasks"])
+
+
+def test_graddrop_on_the_representation_of_groups():
+    """Two groups of one task each are the two tasks of one group."""
+    problem, params, batch = small_problem(None)
+    tasks = problem.tasks
+    groups = mtopt.TaskGroups(
+        tuple(
+            mtopt.Tasks((name,), tasks.encode, tasks.head_loss) for name in tasks.names
+        ),
+        shared_inputs=True,
+    )
+    halves = [slice(k, k + 1) for k in range(2)]
+    y, mask = (tuple(leaf[h] for h in halves) for leaf in (batch.y, batch.mask))
+    grouped = groups.problem(mtopt.Batch(batch.x, y, mask), jax.random.key(0))
+    heads = tuple(
+        mtopt.PerTask(params["tasks"].values[h], (name,))
+        for h, name in zip(halves, tasks.names, strict=True)
+    )
+    tx = graddrop(2, space="representation")
+
+    def direction(problem, params):
+        _, grads = problem.losses_and_grads(params)
+        own = {"problem": problem, "key": jax.random.key(3)}
+        return tx.update(grads, tx.init(params), params, **own)[0]["shared"]
+
+    np.testing.assert_allclose(
+        jax.jit(direction)(grouped, {"shared": params["shared"], "tasks": heads}),
+        jax.jit(direction)(problem, params),
+        rtol=1e-5,
+    )
+
+
+def test_graddrop_names_what_it_cannot_do():
+    problem, params, batch = small_problem(None)
+    groups = mtopt.TaskGroups((problem.tasks,), shared_inputs=False)
+    grouped = groups.problem(
+        mtopt.Batch((batch.x,), (batch.y,), (batch.mask,)), jax.random.key(0)
+    )
+    params = {"shared": params["shared"], "tasks": (params["tasks"],)}
+    grads = {"shared": jnp.ones((2, 3, 4)), "tasks": params["tasks"]}
+    tx = graddrop(2, space="representation")
+    with pytest.raises(UserError, match="no representation in common"):
+        tx.update(grads, tx.init(params), params, problem=grouped)
+    with pytest.raises(TypeError, match="problem"):
+        tx.update(grads, tx.init(params), params)
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "message"),
+    [
+        (graddrop, {"leak": 2.0}, "leak is 2.0"),
+        (graddrop, {"leak": (0.1, 0.2)}, "1 or 3 numbers"),
+        (graddrop, {"space": "features"}, "space is 'features'"),
+    ],
+)
+def test_bad_options_are_named(method, options, message):
+    with pytest.raises(UserError, match=message):
+        method(3, **options)

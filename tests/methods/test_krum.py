@@ -1,0 +1,72 @@
+"""Krum, against its scores on the gradients themselves in float64."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import mtopt
+from mtopt.methods.krum import krum
+from tests.helpers.gradients import rows
+from tests.helpers.updates import solve
+
+ADVERSARIAL = jnp.array(
+    [[1.0, 1, 1], [1.0, 0, 1], [75.0, -666, 23], [1.0, 2, 3], [2.0, 0, 1]]
+)
+
+
+@pytest.mark.parametrize(
+    ("tx", "jacobian", "weights", "direction"),
+    [
+        (
+            krum(5, num_byzantine=1, num_selected=4),
+            ADVERSARIAL,
+            [0.25, 0.25, 0, 0.25, 0.25],
+            [1.25, 0.75, 1.5],
+        ),
+    ],
+    ids=[
+        "krum",
+    ],
+)
+def test_golden_values(tx, jacobian, weights, direction):
+    found, state = solve(tx, jacobian)
+    np.testing.assert_allclose(found, direction, atol=1e-4)
+    if weights is not None:
+        np.testing.assert_allclose(state.weights, weights, atol=1e-4)
+
+
+@pytest.mark.parametrize("distance", ["squared", "euclidean"])
+@pytest.mark.parametrize("absent", [None, 2])
+def test_krum_scores(x64, distance, absent):
+    jacobian = rows(5, 7)
+    present = np.arange(5) != absent
+    here = jacobian[present]
+    apart = np.linalg.norm(here[:, None] - here[None], axis=2)
+    apart = apart**2 if distance == "squared" else apart
+    nearest = np.sort(apart, axis=1)[:, 1 : len(here) - 1 - 2 + 1]
+    best = np.argsort(nearest.sum(axis=1))[:2]
+    tx = krum(5, num_byzantine=1, num_selected=2, distance=distance)
+    direction, _ = solve(tx, jnp.asarray(jacobian), present=jnp.asarray(present))
+    np.testing.assert_allclose(direction, here[best].mean(axis=0), rtol=1e-12)
+
+
+def test_krum_with_too_few_present_takes_the_closest():
+    jacobian = jnp.array([[0.0, 1], [50, 0], [0, 1.5], [9, 9], [-7, 3]])
+    present = jnp.array([True, True, True, False, False])
+    _, state = solve(krum(5, num_byzantine=2), jacobian, present=present)
+    assert state.weights.tolist() == [1, 0, 0, 0, 0]
+    _, state = solve(krum(5, num_selected=4), jacobian, present=present)
+    np.testing.assert_allclose(state.weights, [1 / 3, 1 / 3, 1 / 3, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: krum(4, num_byzantine=2), "num_byzantine is 2"),
+        (lambda: krum(4, num_selected=5), "num_selected is 5"),
+        (lambda: krum(4, distance="cosine"), "distance is 'cosine'"),
+    ],
+)
+def test_wrong_options_are_named(make, message):
+    with pytest.raises(mtopt.UserError, match=message):
+        make()

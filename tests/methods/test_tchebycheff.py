@@ -1,0 +1,50 @@
+"""The Tchebycheff scalarisations: the weights are their gradients."""
+
+import numpy as np
+import pytest
+
+import mtopt
+from mtopt.methods.tchebycheff import tchebycheff
+from tests.helpers.loss_methods import (
+    IDEAL,
+    PREFERENCE,
+    assert_gradient_of_the_scalarised_loss,
+    follow,
+)
+
+
+@pytest.mark.parametrize(
+    ("form", "reference"),
+    [
+        (
+            "product",
+            lambda losses, index: np.max(PREFERENCE[index] / 8 * (losses - 0.1)),
+        ),
+        (
+            "quotient",
+            lambda losses, index: np.max((losses - 0.1) * 8 / PREFERENCE[index]),
+        ),
+    ],
+)
+def test_weights_are_the_gradient_of_the_scalarised_loss(form, reference):
+    tx = tchebycheff(3, preference=(1, 2, 5), ideal=IDEAL, form=form)
+    assert_gradient_of_the_scalarised_loss(tx, reference)
+
+
+def test_ties_share_the_worst_loss():
+    weights, _ = follow(tchebycheff(3), [[2.0, 2.0, 1.0]])
+    np.testing.assert_allclose(weights[0], [1 / 6, 1 / 6, 0], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: tchebycheff(2, preference=(1, 0)), r"preference is \(1, 0\)"),
+        (lambda: tchebycheff(2, preference=(1, 1, 1)), "expected 2 finite numbers"),
+        (lambda: tchebycheff(2, ideal=(1,)), r"ideal is \(1,\)"),
+        (lambda: tchebycheff(2, form="sum"), "form is 'sum'"),
+    ],
+)
+def test_wrong_options_are_named(make, message):
+    with pytest.raises(mtopt.UserError, match=message):
+        make()

@@ -1,0 +1,163 @@
+"""Flax models as pure functions: their sizes, strides and initial values."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import mtopt
+from mtopt.models import MODELS, functional
+from mtopt.models.layers import dense, max_pool
+from mtopt.models.resnet import Block, overlapping_max_pool
+from tests.helpers.models import NAMES, TINY, tiny
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "options", "expected"),
+    [
+        # conv 260 + 5020, dense 320*50+50, per task (50*50+50) + (50*10+10).
+        ("lenet", (28, 28, 1), {}, 260 + 5020 + 16050 + 2 * 3060),
+        # 36 pixels leave 6 x 6 x 20 = 720 features; three channels add 2*25*10.
+        ("lenet", (36, 36, 3), {}, 760 + 5020 + 36050 + 2 * 3060),
+        ("mlp", (8, 8, 1), {"hidden": (20, 5)}, 65 * 20 + 21 * 5 + 2 * 6 * 10),
+        # torchvision's ResNet-18, one channel, fc 512->100, two heads: F-MTL's count.
+        (
+            "resnet18",
+            (36, 36, 1),
+            {"stem": "imagenet", "representation": 100},
+            11_223_560,
+        ),
+        # torchvision's 11,689,512 without its fc (513,000); stem 3*64*9 for 3*64*49.
+        (
+            "resnet18",
+            (32, 32, 3),
+            {},
+            11_689_512 - 513_000 - 3 * 64 * 40 + 2 * 513 * 10,
+        ),
+    ],
+)
+def test_parameter_counts(name, shape, options, expected):
+    model = MODELS[name](
+        shape, names=("a", "b"), kind="classification", outputs=10, **options
+    )
+    params, _ = jax.eval_shape(model.init, jax.random.key(0))
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == expected
+
+
+@pytest.mark.parametrize("shape", [(2, 8, 6, 3), (2, 9, 7, 1)])
+def test_pools_equal_reduce_window(shape):
+    x = jax.random.normal(jax.random.key(0), shape)
+
+    def reference(size, padding):
+        return jax.lax.reduce_window(
+            x, -jnp.inf, jax.lax.max, (1, size, size, 1), (1, 2, 2, 1), padding
+        )
+
+    np.testing.assert_array_equal(max_pool(x), reference(2, "VALID"))
+    padding = ((0, 0), (1, 1), (1, 1), (0, 0))
+    np.testing.assert_array_equal(overlapping_max_pool(x), reference(3, padding))
+
+
+@pytest.mark.parametrize("stem", ["small", "imagenet"])
+def test_resnet_strides_as_torch(stem):
+    """Stages shrink by ceil(size / 2), padded alike on both sides as torch does."""
+    model = MODELS["resnet18"](
+        (36, 36, 1),
+        names=("a",),
+        kind="regression",
+        outputs=1,
+        stem=stem,
+        width=2,
+    )
+    params, state = jax.eval_shape(model.init, jax.random.key(0))
+    jaxpr = jax.make_jaxpr(model.predict)(params, state, jnp.zeros((1, 36, 36, 1)))
+    sizes = [
+        eqn.outvars[0].aval.shape[1]
+        for eqn in jax.tree.leaves(
+            jaxpr.eqns, is_leaf=lambda e: isinstance(e, jax.extend.core.JaxprEqn)
+        )
+        if eqn.primitive.name == "conv_general_dilated"
+    ]
+    stages = {"small": (36, 36, 18, 9, 5), "imagenet": (18, 9, 5, 3, 2)}[stem]
+    convolutions = (1, 4, 5, 5, 5)  # three stages have a projecting shortcut
+    assert sizes == list(np.repeat(stages, convolutions))
+
+
+def test_initialisers():
+    rngs = nnx.Rngs(0)
+    block = Block(8, 64, stride=2, dtype=jnp.float32, rngs=rngs)
+    he = (2 / (9 * 64)) ** 0.5  # fan-out; the fan-in of conv1 is an eighth of it
+    assert abs(float(block.conv1.kernel[...].std()) / he - 1) < 0.02
+    layer = dense(400, 200, dtype=jnp.float32, rngs=rngs)
+    for leaf in (layer.kernel[...], layer.bias[...]):  # torch's biases are not zero
+        assert abs(leaf).max() <= 400**-0.5
+        assert abs(float(leaf.std()) * (3 * 400) ** 0.5 - 1) < 0.1
+
+
+@pytest.mark.parametrize("name", ["mlp", "lenet"])
+def test_bytes_are_scaled(name):
+    model = tiny(name)
+    params, state = model.init(jax.random.key(0))
+    x = np.random.default_rng(0).integers(256, size=(2, *TINY[name][0]), dtype=np.uint8)
+    np.testing.assert_allclose(
+        model.predict(params, state, jnp.asarray(x)),
+        model.predict(params, state, jnp.asarray(x / 255, jnp.float32)),
+        rtol=1e-5,
+        atol=1e-7,
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hidden": ()}, "hidden"),
+        ({"dropout": 1.0}, "dropout is 1.0"),
+        ({"kind": "clasification"}, "did you mean 'classification'"),
+        ({"names": ("b", "a")}, "sorted"),
+        ({"x_axis": 1}, "x_axis"),
+        ({"name": "lenet", "input_shape": (12, 16, 1)}, "16 x 16"),
+        ({"name": "lenet", "input_shape": (28, 28)}, "height, width, channels"),
+        ({"name": "resnet18", "input_shape": (28, 28, 1), "stem": "imagenet"}, "32 x"),
+        ({"name": "resnet18", "input_shape": (28, 28, 1), "stem": "big"}, "stem"),
+        ({"name": "resnet18", "input_shape": (28, 28, 1), "width": 0}, "width"),
+    ],
+)
+def test_bad_options(change, message):
+    arguments = {
+        "input_shape": (28, 28, 1),
+        "names": ("a", "b"),
+        "kind": "classification",
+        "outputs": 10,
+    } | {option: value for option, value in change.items() if option != "name"}
+    with pytest.raises(mtopt.UserError, match=message) as caught:
+        MODELS[change.get("name", "mlp")](**arguments)
+    assert "\n" not in str(caught.value)
+
+
+class Scaled(nnx.Module):
+    def __init__(self, rngs):
+        self.count = nnx.Variable(jnp.zeros(()))
+
+    def __call__(self, x):
+        return x
+
+
+@pytest.mark.parametrize(
+    ("encoder", "head", "message"),
+    [
+        (Scaled, lambda rngs: nnx.Linear(3, 2, rngs=rngs), "count"),
+        (
+            lambda rngs: nnx.Linear(3, 3, rngs=rngs),
+            lambda rngs: nnx.BatchNorm(3, rngs=rngs),
+            "LayerNorm",
+        ),
+    ],
+)
+def test_modules_that_do_not_fit(encoder, head, message):
+    with pytest.raises(mtopt.UserError, match=message):
+        functional(encoder, head, NAMES, kind="classification")
+
+
+def test_every_model_is_tried_here():
+    assert set(MODELS) == set(TINY)

@@ -1,0 +1,118 @@
+"""Training and evaluation: dropout and running statistics."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+import mtopt
+from mtopt.models import functional
+from tests.helpers.models import NAMES, make_batch, moved_statistics, normed, residual
+from tests.helpers.trees import assert_trees_close
+
+
+def test_dropout_follows_the_key():
+    model = normed(dropout=0.5)
+    params, state = model.init(jax.random.key(0))
+    batch = make_batch((3,), "classification", 3)
+    first, second = (
+        model.tasks.problem(batch, jax.random.key(k), state) for k in (1, 2)
+    )
+    z = first.representation(params)
+    assert float((z == 0).mean()) > 0.3
+    np.testing.assert_array_equal(z, first.representation(params))
+    assert abs(z - second.representation(params)).max() > 0
+    # A pass with a copy of the parameters per task has the mask of the joint one.
+    copies = jax.tree.map(lambda leaf: jnp.stack([leaf] * 3), params["shared"])
+    np.testing.assert_allclose(
+        first.losses({**params, "shared": copies}, shared_axis=0),
+        first.losses(params),
+        rtol=1e-6,
+    )
+    one, other = (model.predict(params, state, batch.x) for _ in range(2))
+    np.testing.assert_array_equal(one, other)
+
+
+def test_dropout_layers_and_disjoint_tasks_have_masks_of_their_own():
+    model = functional(
+        lambda rngs: nnx.Sequential(
+            nnx.Dropout(0.5, rngs=rngs), nnx.Dropout(0.5, rngs=rngs)
+        ),
+        lambda rngs: nnx.Linear(64, 3, rngs=rngs),
+        NAMES,
+        kind="classification",
+        x_axis=0,
+    )
+    batch = mtopt.Batch(
+        jnp.ones((3, 8, 64)), jnp.zeros((3, 8), jnp.int32), jnp.ones((3, 8), bool)
+    )
+    params, state = model.init(jax.random.key(0))
+    z = model.tasks.problem(batch, jax.random.key(1), state).representation(params)
+    assert set(np.unique(z)) == {0.0, 4.0}
+    assert abs(float((z > 0).mean()) - 0.25) < 0.05  # a common mask would leave 0.5
+    assert (z[0] != z[1]).any()
+
+
+def test_evaluation_reads_the_running_statistics():
+    model = normed(dropout=0.5)
+    params, state = model.init(jax.random.key(0))
+    x = jax.random.normal(jax.random.key(1), (8, 3))
+    state["norm"] = {"mean": jnp.full(4, 0.3), "var": jnp.full(4, 2.0)}
+    layer, heads = params["shared"]["linear"], params["tasks"].values
+    h = (x @ layer["kernel"] + layer["bias"][None] - 0.3) / np.sqrt(2.0 + 1e-5)
+    expected = jnp.maximum(h, 0) @ heads["kernel"] + heads["bias"][:, None]
+    np.testing.assert_allclose(
+        model.predict(params, state, x), expected, rtol=1e-4, atol=1e-6
+    )
+
+
+METHODS = {
+    "equal_weighting": mtopt.equal_weighting(3),
+    "mgda": mtopt.mgda(3),
+    "mgda-ub": mtopt.mgda(3, space="representation"),
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_statistics_move_once_per_step(method):
+    model = normed()
+    params, state = model.init(jax.random.key(0))
+    batch = make_batch((3,), "classification", 3)
+    expected = moved_statistics(params, batch.x)
+    tx = optax.chain(METHODS[method], optax.sgd(0.1))
+    train_state = mtopt.TrainState.create(params, tx, jax.random.key(1), state)
+    after, _ = mtopt.make_train_step(model.tasks, tx)(train_state, batch)
+    assert_trees_close(after.model_state, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_statistics_of_disjoint_tasks_are_the_mean_over_present_ones():
+    model = normed(x_axis=0)
+    params, state = model.init(jax.random.key(0))
+    batch = make_batch((3,), "classification", 3, x_axis=0)
+    batch = dataclasses.replace(batch, mask=batch.mask.at[1].set(False))
+    problem = model.tasks.problem(batch, jax.random.key(1), state)
+    each = moved_statistics(params, batch.x)
+    expected = jax.tree.map(lambda leaf: (leaf[0] + leaf[2]) / 2, each)
+    found = jax.jit(problem.next_model_state)(params)
+    assert_trees_close(found, expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("method", ["equal_weighting", "mgda"])
+def test_statistics_cost_no_second_forward(method):
+    model = residual()
+    tx = optax.chain(METHODS[method], optax.sgd(0.1))
+    step = mtopt.make_train_step(model.tasks, tx)
+    params, state = model.init(jax.random.key(0))
+    train_state = mtopt.TrainState.create(params, tx, jax.random.key(1), state)
+    batch = make_batch((8, 8, 1), "classification", 3)
+
+    def flops(function):
+        compiled = jax.jit(function).lower(train_state, batch).compile()
+        return compiled.cost_analysis()["flops"]
+
+    without = flops(lambda s, b: dataclasses.replace(step(s, b)[0], model_state=None))
+    assert flops(step) / without == pytest.approx(1, abs=0.01)

@@ -1,0 +1,161 @@
+"""F-MTL where gradients vanish, tasks are absent, radii or numbers small."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import mtopt
+from mtopt.transforms.perturbed import (
+    make_ball,
+    sam_gradients,
+)
+from mtopt.wrappers.flat_regions import VARIANTS
+from tests.helpers import problems
+from tests.helpers.methods import assert_finite
+from tests.helpers.quadratics import random_quadratics
+from tests.helpers.trees import assert_trees_close
+from tests.helpers.updates import KEY, first_update_on, update_on
+
+SCALE_FREE = {
+    "nash_mtl": mtopt.nash_mtl(3),
+    "imtl_g": mtopt.imtl_g(3),
+    "mgda": mtopt.mgda(3, normalize="l2", apply_to="normalized"),
+}
+
+
+@functools.cache
+def with_tiny_radii():
+    """A step of each on an MLP in float32, whose second pass differs by rounding."""
+    tasks, params, batch = problems.classification(3, 16, 12, (33, 17), 4, None)
+    problem = tasks.problem(batch, KEY)
+
+    def directions(params):
+        found = {}
+        for name, aggregator in SCALE_FREE.items():
+            for rho in (0.0, 1e-30, 1e-9, 1e-2):
+                tx = mtopt.flat_regions(aggregator, rho=rho)
+                direction, state = update_on(tx, tx.init(params), problem, params)
+                found[f"{name} {rho}"] = direction["shared"], state.flat_weights
+        _, grads = problem.losses_and_grads(params)
+        sam, _ = update_on(mtopt.per_task_sam(3, rho=1e-9), (), problem, params)
+        found["noise"] = jax.tree.map(jnp.subtract, sam["shared"], grads["shared"])
+        return found
+
+    return jax.tree.map(np.asarray, jax.jit(directions)(params))
+
+
+@pytest.mark.parametrize("name", SCALE_FREE)
+def test_a_tiny_radius_does_not_magnify_rounding_noise(name):
+    found = with_tiny_radii()
+    assert any(leaf.any() for leaf in jax.tree.leaves(found["noise"]))
+    clean, _ = found[f"{name} 0.0"]
+    for rho in (1e-30, 1e-9):
+        direction, flat_weights = found[f"{name} {rho}"]
+        assert_trees_close(direction, clean, rtol=1e-4, atol=1e-6)
+        assert not flat_weights.any()
+    direction, flat_weights = found[f"{name} 0.01"]
+    assert_finite(direction)
+    assert flat_weights.all()
+    gap = jax.tree.map(jnp.subtract, direction, clean)
+    assert optax.tree.norm(gap) > 1e-3 * optax.tree.norm(clean)
+
+
+@functools.cache
+def with_two_tasks_of_three():
+    """All variants: the third absent, the third at rest, all at rest, two tasks."""
+    tasks = random_quadratics(seed=5)
+    still = np.array([1.0, 1.0, 0.0])
+    at_rest = dataclasses.replace(
+        tasks,
+        curve=tasks.curve * still[:, None, None],
+        line=tasks.line * still[:, None],
+    )
+    nothing = dataclasses.replace(tasks, curve=0 * tasks.curve, line=0 * tasks.line)
+    with jax.enable_x64(True):
+        cases = {
+            "absent": tasks.problem(present=[True, True, False]),
+            "at rest": at_rest.problem(),
+            "all at rest": nothing.problem(),
+            "two": tasks.only([0, 1]).problem(),
+        }
+
+        def directions(params):
+            found = {}
+            for case, (problem, _) in cases.items():
+                for variant in VARIANTS:
+                    own = mtopt.pcgrad(len(problem.names), order="fixed")
+                    tx = mtopt.flat_regions(own, rho=0.3, variant=variant)
+                    state = tx.init(params[case])
+                    found[f"{case}, {variant}"] = update_on(
+                        tx, state, problem, params[case]
+                    )
+                    assert len(state.flat_weights) == len(problem.names)
+            return found
+
+        params = {case: own for case, (_, own) in cases.items()}
+        return jax.tree.map(np.asarray, jax.jit(directions)(params))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("case", ["absent", "at rest"])
+def test_a_task_without_a_gradient_leaves_the_others_theirs(case, variant):
+    """For PCGrad, a sum that projects, two of three tasks are as if alone."""
+    found = with_two_tasks_of_three()
+    direction, state = found[f"{case}, {variant}"]
+    expected, two = found[f"two, {variant}"]
+    np.testing.assert_allclose(direction["shared"], expected["shared"], rtol=1e-7)
+    own = direction["tasks"].values
+    np.testing.assert_allclose(own[:2], expected["tasks"].values, rtol=1e-7)
+    assert not own[2].any()
+    np.testing.assert_allclose(state.flat_weights[:2], two.flat_weights, rtol=1e-6)
+    if case == "absent":
+        assert state.flat_weights[2] == 0
+    assert_finite(state)
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.5])
+def test_rows_from_a_transformation_are_what_it_aggregates(rho):
+    """MoDo, which pulls gradients back, does not do so in place of doubled rows."""
+    tasks, params, batch = problems.classification(3, 6, 5, (7,), 4, None)
+    problem = tasks.problem(batch, KEY)
+    tx = mtopt.flat_regions(mtopt.modo(3, gamma=0.0), rho=rho)
+
+    @jax.jit
+    def both(params):
+        _, grads = problem.losses_and_grads(params)
+        rows = jax.tree.map(lambda row: 2 * row, grads["shared"])
+        doubled = {**grads, "shared": rows}
+        known = {"rows": grads["shared"], "pullback": None, "problem": problem}
+        found, _ = tx.update(doubled, tx.init(params), params, **known)
+        if rho > 0:
+            ball = make_ball(rho, None, None, False, "vmap")
+            rows = sam_gradients(problem, params, doubled, ball)[1]["shared"]
+        # Without a step (gamma 0) MoDo's weights stay uniform: the mean of both parts.
+        return found["shared"], jax.tree.map(lambda row: row.mean(axis=0), rows)
+
+    assert_trees_close(*both(params), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_tasks_at_rest_give_no_direction(variant):
+    direction, state = with_two_tasks_of_three()[f"all at rest, {variant}"]
+    assert not any(leaf.any() for leaf in jax.tree.leaves(direction))
+    assert_finite(state)
+
+
+def test_parameters_in_bfloat16_stay_so():
+    tasks, params, batch = problems.classification(3, 6, 5, (7,), 4, None)
+    params = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params)
+    batch = mtopt.Batch(batch.x.astype(jnp.bfloat16), batch.y, batch.mask)
+    problem = tasks.problem(batch, KEY)
+    tx = mtopt.flat_regions(mtopt.mgda(3), rho=1.0, adaptive=True)
+    direction, state = first_update_on(tx, problem, params)
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(direction)} == {"bfloat16"}
+    assert state.flat_weights.dtype == np.float32
+    assert_finite((direction, state))
+    assert state.flat_weights.sum() == pytest.approx(1, abs=1e-5)

@@ -1,0 +1,60 @@
+"""smoothed_weights: a running mean of the solutions."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import mtopt
+from mtopt.wrappers import smoothed_weights
+from tests.helpers.wrappers import PARAMS, ROWS, STACKS, averages, steps
+
+
+def test_smoothed_weights_are_the_running_mean_of_the_solutions():
+    solved = [weights for _, weights in steps(mtopt.mgda(3), STACKS)]
+    mean = solved[0]
+    found = steps(smoothed_weights(mtopt.mgda(3), alpha=0.8), STACKS)
+    for rows, new, (direction, weights) in zip(STACKS, solved, found, strict=True):
+        mean = 0.8 * mean + 0.2 * new
+        np.testing.assert_allclose(weights, mean, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(direction, mean @ rows, rtol=1e-4, atol=1e-5)
+
+
+def test_an_absent_task_keeps_its_mean_and_returns_to_it():
+    here = [jnp.ones(3, bool), jnp.array([True, False, True]), jnp.ones(3, bool)]
+    solved = [w for _, w in steps(mtopt.mgda(3), STACKS, present=here)]
+    tx = smoothed_weights(mtopt.mgda(3), alpha=0.5)
+    found = [weights for _, weights in steps(tx, STACKS, present=here)]
+    assert found[1][1] == 0
+    np.testing.assert_allclose(
+        found[2][1], 0.5 * solved[0][1] + 0.5 * solved[2][1], rtol=1e-4, atol=1e-6
+    )
+
+
+def test_the_first_weight_of_a_task_starts_its_mean():
+    here = [jnp.array([True, False, True]), jnp.ones(3, bool)]
+    solved = [w for _, w in steps(mtopt.mgda(3), STACKS[:2], present=here)]
+    tx = smoothed_weights(mtopt.mgda(3))
+    found = [weights for _, weights in steps(tx, STACKS[:2], present=here)]
+    np.testing.assert_allclose(found[1][1], solved[1][1], rtol=1e-5)
+
+
+def test_rows_of_its_own_making_are_summed_with_the_smoothed_weights():
+    (direction, _), *_ = steps(smoothed_weights(averages(3)), [ROWS])
+    np.testing.assert_allclose(direction, np.sign(ROWS).sum(axis=0))
+
+
+def test_smoothing_twice_is_an_error():
+    tx = smoothed_weights(smoothed_weights(mtopt.mgda(3)))
+    with pytest.raises(mtopt.UserError, match="expected one of them"):
+        tx.update(ROWS, tx.init(PARAMS), PARAMS)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: smoothed_weights(mtopt.mgda(2), alpha=1), "alpha is 1"),
+    ],
+)
+def test_options_out_of_range_are_named(make, message):
+    with pytest.raises(mtopt.UserError, match=message):
+        make()
