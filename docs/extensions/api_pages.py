@@ -102,15 +102,15 @@ def _link(
     """
     if node.get("refdomain") != "py":
         return None
-    objects = env.domains.python_domain.objects
+    domain = env.domains.python_domain
+    kinds = domain.objtypes_for_role(node["reftype"], [])
     parts = node["reftarget"].split(".")
     for start in range(len(parts)):
         ending = "." + ".".join(parts[start:])
-        # A module may be named after the function in it.
         found = [
             (name, entry)
-            for name, entry in objects.items()
-            if name.endswith(ending) and entry.objtype != "module"
+            for name, entry in domain.objects.items()
+            if name.endswith(ending) and entry.objtype in kinds
         ]
         if len(found) == 1:
             name, entry = found[0]
