@@ -24,3 +24,4 @@ DATASETS = {
     "npz": npz,
     "planted_outliers": planted_outliers,
 }
+"""Every data set by its name."""

@@ -60,3 +60,4 @@ from mtopt.methods.uncertainty_weighting import (
 from mtopt.methods.upgrad import upgrad as upgrad
 
 METHODS = _registry(globals())
+"""Every method by its name: ``METHODS[name](num_tasks, **options)``."""

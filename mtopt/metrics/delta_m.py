@@ -91,7 +91,7 @@ def delta_p_per_task(
       "LibMTL: A Python Library for Deep Multi-Task Learning", 2023, arXiv:2203.14338;
       "Dual-Balancing for Multi-Task Learning", 2023, arXiv:2308.12029.
 
-      Difference: |B| for B, as in `delta_m_per_metric`.
+      Difference: ``|B|`` for B, as in `delta_m_per_metric`.
     """
     gains = _relative_gains(values, baselines, higher_is_better)
     if len(task_of_metric) != len(gains):

@@ -30,3 +30,4 @@ PRETEXTS: dict[str, Callable[..., Pretext]] = {
     "node_subgraph_contrast": node_subgraph_contrast,
     "topology_reconstruction": topology_reconstruction,
 }
+"""Every pretext task by its name."""

@@ -5,7 +5,7 @@ small convex function, in float32, under ``jit`` and ``vmap``, for row norms
 that differ by many powers of ten and rows that repeat or depend on each other.
 Three choices make that work:
 
-* **Scaling.** With s_k about 1 / |g_k|, the solve sees the correlation matrix
+* **Scaling.** With s_k about 1 / ``|g_k|``, the solve sees the correlation matrix
   C = diag(s) G diag(s), whose diagonal is about one whatever the scale of the
   losses. With s_k a power of two, scaling rounds nothing.
 * **A row of ones.** min w^T G w on the simplex has the same minimising direction

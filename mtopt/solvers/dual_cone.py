@@ -30,8 +30,8 @@ def dual_cone_projections(matrix: Float[Array, "K K"]) -> Float[Array, "K K"]:
       making that singular; its fixed points are the exact minimisers. The best
       iterate is kept.
 
-    In float32 the natural residual, max |min(U, U C + C)|, comes to 3e-6 or less, also
-    where rows repeat or are nearly dependent, and to 3e-4 or less where a convex
+    In float32 the natural residual, ``max |min(U, U C + C)|``, comes to 3e-6 or less,
+    also where rows repeat or are nearly dependent, and to 3e-4 or less where a convex
     combination of the rows is zero up to rounding. An interior point for each program
     takes twice as long at K = 40, and diverges in some of the last at K = 128.
 

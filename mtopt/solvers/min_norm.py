@@ -14,7 +14,7 @@ def min_norm_weights(
 
     The weights are w = argmin w^T G w over w >= 0, sum_k w_k = 1, so that
     d = J^T w is the point nearest the origin in the convex hull of the rows, and
-    g_k . d >= |d|^2 for every task k. With s_k the power of two next to
+    ``g_k . d >= |d|^2`` for every task k. With s_k the power of two next to
     1 / sqrt(G_kk), q = s / max s and C = diag(s) G diag(s), the solve is
     ``u = nonnegative_qp(C + q q^T, q)`` and w = q u / sum(q u).
 

@@ -52,7 +52,7 @@ def nonnegative_qp(
 def nonnegative_qp_residual(
     matrix: Float[Array, "K K"], q: Float[Array, " K"], u: Float[Array, " K"]
 ) -> Float[Array, ""]:
-    """How far u is from solving ``nonnegative_qp``: max_k |min(u_k, (M u - q)_k)|.
+    """How far u is from solving ``nonnegative_qp``: ``max_k |min(u_k, (M u - q)_k)|``.
 
     Args:
       matrix: M, ``[K, K]``, symmetric positive semidefinite.

@@ -17,3 +17,4 @@ TRANSFORMS: dict[str, Callable[..., optax.GradientTransformationExtraArgs]] = {
     transform.__name__: transform
     for transform in (normalize_rows, per_task_sam, sam, task_momentum)
 }
+"""Every transformation of rows by its name: ``TRANSFORMS[name](num_tasks, ...)``."""

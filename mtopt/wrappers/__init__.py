@@ -22,3 +22,4 @@ WRAPPERS: dict[str, Callable[..., optax.GradientTransformationExtraArgs]] = {
         weights_every,
     )
 }
+"""Every wrapper by its name: ``WRAPPERS[name](aggregator, **options)``."""

@@ -21,3 +21,4 @@ from mtopt.data.graphs.sampling import shuffle as shuffle
 from mtopt.data.graphs.sampling import whole as whole
 
 SAMPLERS: dict[str, Callable[..., Sampler]] = {"ego": ego, "saint": saint}
+"""Every sampler of a part of a graph by its name."""

@@ -13,6 +13,7 @@ from mtopt.data.graphs import Features, Graph
 from mtopt.errors import UserError, expect, expect_one_of
 
 SCALES = ("standard", "rows", "none")
+"""What the features of nodes may be brought to."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,114 @@
+"""What ``docs/optax.md`` says does not work, or works otherwise than one may think."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import mtopt
+from tests.helpers.pages import DOCS, run
+
+
+@pytest.fixture(scope="module")
+def page():
+    """The names that the page's first block defines."""
+    return run(DOCS / "optax.md", first=1)
+
+
+def adam_after(method):
+    return mtopt.chain(method, optax.adam(1e-2))
+
+
+def test_accumulation_around_a_chain_fails(page):
+    tx = optax.MultiSteps(adam_after(mtopt.mgda(2)), 4).gradient_transformation()
+    with pytest.raises(mtopt.UserError, match="expected rows of 2 tasks"):
+        page["train"](tx)
+
+
+def test_apply_if_finite_around_a_chain_fails(page):
+    tx = optax.apply_if_finite(adam_after(mtopt.mgda(2)), 3)
+    with pytest.raises(TypeError, match="cond branches"):
+        page["train"](tx)
+
+
+def test_apply_if_finite_does_not_protect_what_an_aggregator_remembers(page):
+    tx = mtopt.chain(mtopt.famo(2), optax.apply_if_finite(optax.adam(1e-2), 3))
+    batch = page["batch"]
+    broken = dataclasses.replace(batch, x=batch.x.at[0, 0].set(jnp.nan))
+    params, state = page["start"], tx.init(page["start"])
+    for each in (batch, broken):
+        problem = page["tasks"].problem(each, jax.random.key(0))
+        evaluation = problem.evaluate(params)
+        updates, state = tx.update(
+            evaluation.gradients, state, params, evaluation=evaluation
+        )
+        params = optax.apply_updates(params, updates)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
+    assert not np.isfinite(optax.tree.get(state, "weights")).all()
+
+
+def test_a_frozen_part_takes_no_part_in_the_weights_only_under_a_partition(page):
+    start = page["start"]
+    parts = {"shared": {"first": True, "second": False}, "tasks": False}
+    behind = mtopt.chain(mtopt.mgda(2), optax.sgd(0.1), optax.freeze(parts))
+    labels = jax.tree.map(lambda frozen: "frozen" if frozen else "trained", parts)
+    around = optax.partition(
+        {
+            "trained": mtopt.chain(mtopt.mgda(2), optax.sgd(0.1)),
+            "frozen": mtopt.chain(mtopt.equal_weighting(2), optax.set_to_zero()),
+        },
+        labels,
+    )
+    problem = page["tasks"].problem(page["batch"], jax.random.key(0))
+    evaluation = problem.evaluate(start)
+    rows = evaluation.rows
+
+    def weights(tx):
+        _, state = tx.update(
+            evaluation.gradients, tx.init(start), start, evaluation=evaluation
+        )
+        found = optax.tree.get_all_with_path(state, "weights")
+        return max((leaf for _, leaf in found), key=lambda leaf: abs(leaf[0] - 0.5))
+
+    for tx, of in ((behind, rows), (around, rows["second"])):
+        exact = mtopt.solvers.min_norm_weights(mtopt.gramian(of), jnp.ones(2, bool))
+        np.testing.assert_allclose(weights(tx), exact, atol=1e-5)
+
+
+def test_adam_before_an_aggregator_changes_the_shape_of_its_state(page):
+    tx = mtopt.chain(optax.scale_by_adam(), mtopt.mgda(2), optax.sgd(0.1))
+    start = page["start"]
+    state = tx.init(start)
+    problem = page["tasks"].problem(page["batch"], jax.random.key(0))
+    evaluation = problem.evaluate(start)
+    with jax.numpy_rank_promotion("allow"):  # as it is for users
+        _, after = tx.update(evaluation.gradients, state, start, evaluation=evaluation)
+    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(state)]
+    assert shapes != [jnp.shape(leaf) for leaf in jax.tree.leaves(after)]
+
+
+def test_a_line_search_takes_a_step_that_raises_the_loss_if_none_lowers_it(page):
+    tx = mtopt.chain(
+        mtopt.single_task(2, task=0), optax.scale_by_backtracking_linesearch(15)
+    )
+    start = page["start"]
+    problem = page["tasks"].problem(page["batch"], jax.random.key(0))
+
+    def mean_loss(params, evaluation=None):
+        return problem.losses(params).mean()
+
+    value, grad = jax.value_and_grad(mean_loss)(start)
+    evaluation = problem.evaluate(start)
+    updates, _ = tx.update(
+        evaluation.gradients,
+        tx.init(start),
+        start,
+        evaluation=evaluation,
+        value=value,
+        grad=grad,
+        value_fn=mean_loss,
+    )
+    assert mean_loss(optax.apply_updates(start, updates)) > value
