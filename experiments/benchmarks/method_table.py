@@ -30,17 +30,11 @@ import optax
 from tqdm import tqdm
 
 import mtopt
+from mtopt.method import about
 
 from ..common.command import command, start
 
 TARGET = pathlib.Path(mtopt.__file__).parent / "methods" / "README.md"
-REQUIRED = {
-    "fixed_weighting": lambda k: {"weights": tuple(1 / (1 + np.arange(k)))},
-    "improvable_gap_balancing": lambda k: {"steps_per_epoch": 1},
-    "pareto_mtl": lambda k: {"preferences": tuple(map(tuple, np.eye(k))), "index": 0},
-    "single_task": lambda k: {"task": 0},
-    "smooth_tchebycheff_warmup": lambda k: {"steps_per_epoch": 1, "warmup_epochs": 1},
-}
 PROPERTIES = ("non-conflicting", "permutation", "linear", "stationary", "scale")
 K, D, SAMPLES = 4, 6, 32
 
@@ -101,7 +95,8 @@ def reference(method: Callable[..., Any]) -> tuple[str, str, str]:
 
 def make(name: str, num_tasks: int) -> optax.GradientTransformationExtraArgs:
     """A method with its defaults, or with values for what has none."""
-    return mtopt.METHODS[name](num_tasks, **REQUIRED.get(name, lambda k: {})(num_tasks))
+    factory = mtopt.METHODS[name]
+    return factory(num_tasks, **about(factory).example(num_tasks))
 
 
 def cost(name: str, num_tasks: int = 8) -> float:

@@ -13,8 +13,12 @@ from mtopt.method import method
 
 @method(
     family="baseline",
-    example=lambda num_tasks: {"weights": (1 / num_tasks,) * num_tasks},
-    traits=("mean-like",),
+    example=lambda num_tasks: {
+        "weights": tuple(
+            2 * k / (num_tasks * (num_tasks + 1)) for k in range(1, num_tasks + 1)
+        )
+    },
+    traits=("mean-like", "task-bound"),
 )
 def fixed_weighting(
     num_tasks: int, *, weights: Sequence[float | int], heads: str = "weighted"
