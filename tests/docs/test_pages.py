@@ -9,7 +9,7 @@ import pytest
 from absl import flags
 
 import mtopt
-from experiments import EXPERIMENTS
+from experiments.common.experiment import EXPERIMENTS, find_experiment
 from tests.helpers.pages import DOCS, PAGES, RECORDS, blocks, run
 from tests.helpers.repository import ROOT
 
@@ -49,17 +49,19 @@ def commands(page):
 @everywhere
 def test_commands_exist(page):
     for module, *words in commands(page):
-        assert importlib.util.find_spec(module) is not None, module
+        spec = importlib.util.find_spec(module)
+        assert spec is not None, module
         if not module.startswith("experiments."):
             continue
-        importlib.import_module(module)
+        is_package = spec.submodule_search_locations is not None
+        importlib.import_module(f"{module}.__main__" if is_package else module)
         options = (word[2:].partition("=") for word in words if word.startswith("--"))
         given = {flag: value for flag, _, value in options}
         name = given.get("experiment", "multi_digits")
         assert name in EXPERIMENTS
         for flag in given:
             if flag.startswith("config."):
-                config = importlib.import_module(f"experiments.{name}").get_config()
+                config = find_experiment(name).get_config()
                 for field in flag.split(".")[1:]:
                     config = getattr(config, field)
             else:
@@ -101,7 +103,7 @@ def test_every_decision_and_result_is_in_the_index():
 
 
 def test_costs_in_the_guide_are_those_of_the_measured_table():
-    pattern = r"^\| \[?`(\w+)`(?:\]\([^)]*\))? \|(?:[^|]*\|[^|]*\|)? ([\d.]+) \|"
+    pattern = r"^\| \[?`(\w+)`(?:\]\([^)]*\))? \|(?:(?:[^|]*\|){3})? ([\d.]+) \|"
 
     def costs(page):
         found = re.findall(pattern, page.read_text(encoding="utf-8"), re.MULTILINE)
