@@ -8,6 +8,7 @@ import pytest
 
 import mtopt
 from tests.helpers import problems
+from tests.helpers.close import assert_close
 
 KEY = jax.random.key(3)
 SHARED = (8, 128, 1024, (512, 512), 10, None)
@@ -188,9 +189,7 @@ def test_the_model_state_moves_once_whatever_the_method_evaluates():
         tx = optax.chain(mtopt.METHODS[name](2), optax.sgd(0.1))
         state = mtopt.TrainState.create(params, tx, KEY, {"mean": jnp.zeros(3)})
         state, _ = mtopt.make_train_step(tasks, tx)(state, batch)
-        np.testing.assert_allclose(
-            state.model_state["mean"], 0.1 * x.mean(0), rtol=1e-6
-        )
+        assert_close(state.model_state["mean"], 0.1 * x.mean(0), rtol=1e-6)
 
 
 def test_statistics_of_disjoint_inputs_are_the_mean_over_present_tasks():
@@ -202,6 +201,4 @@ def test_statistics_of_disjoint_inputs_are_the_mean_over_present_tasks():
     mask = jnp.ones((3, 5), bool).at[1].set(False)
     problem = tasks.problem(mtopt.Batch(x, jnp.zeros((3, 5)), mask), KEY, {"mean": 0.0})
     state = problem.next_model_state({"shared": jnp.ones((2, 4))})
-    np.testing.assert_allclose(
-        state["mean"], x[jnp.array([0, 2])].mean((0, 1)), rtol=1e-5
-    )
+    assert_close(state["mean"], x[jnp.array([0, 2])].mean((0, 1)), rtol=1e-5)

@@ -8,6 +8,7 @@ import optax
 
 import mtopt
 from tests.helpers import problems
+from tests.helpers.close import assert_close
 
 
 def test_hyperparameters_can_be_injected_and_optimizers_wrapped():
@@ -26,6 +27,6 @@ def test_hyperparameters_can_be_injected_and_optimizers_wrapped():
         results.append(state.params)
         assert optax.tree.get(state.opt_state, "weights").shape == (3,)
     # An injected learning rate is a traced number, which XLA rounds differently.
-    close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
+    close = functools.partial(assert_close, rtol=1e-4)
     jax.tree.map(close, results[0], results[1])
     jax.tree.map(np.testing.assert_array_equal, results[0], results[2])

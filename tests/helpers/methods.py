@@ -104,9 +104,5 @@ def assert_finite(tree):
             assert np.isfinite(np.asarray(leaf, np.float64)).all()
 
 
-def assert_close(a, b, rtol=1e-4, atol=1e-5):
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol, atol), a, b)
-
-
 def weights_of(state):
     return np.asarray(optax.tree.get(state, "weights"))

@@ -11,8 +11,8 @@ import pytest
 import mtopt
 from mtopt.methods.famo import logit_slope
 from tests.helpers import problems
+from tests.helpers.close import assert_close
 from tests.helpers.rep_mtl import KEY, equal, saliency_penalties, setting
-from tests.helpers.trees import assert_trees_close
 
 
 def train(tx, tasks, params, batch, count=1):
@@ -33,7 +33,7 @@ def test_famo_is_told_of_the_whole_step_with_its_penalty():
         fell = jnp.log(metrics["losses"]) - jnp.log(losses(state.params))
         slope = logit_slope(jnp.zeros(3), fell, jnp.ones(3, bool))
         moment = optax.tree.get(state.opt_state, "mu")  # of Adam: 0.1 of the slope
-        np.testing.assert_allclose(moment, 0.1 * slope, rtol=1e-6)
+        assert_close(moment, 0.1 * slope, rtol=1e-6)
 
 
 def test_bfloat16_parameters_stay_bfloat16():
@@ -66,7 +66,7 @@ def test_seeds_under_vmap_are_seeds_alone():
         for _ in range(2):
             alone, _ = step(alone, batch)
         one = jax.tree.map(lambda leaf, k=k: leaf[k], stack.params)
-        assert_trees_close(one, alone.params, rtol=1e-4, atol=1e-5)
+        assert_close(one, alone.params, rtol=1e-4)
 
 
 METHODS = {
