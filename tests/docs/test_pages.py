@@ -10,6 +10,7 @@ from absl import flags
 
 import mtopt
 from experiments.common.experiment import EXPERIMENTS, find_experiment
+from experiments.console import PROGRAMS
 from tests.helpers.pages import DOCS, PAGES, RECORDS, blocks, run
 from tests.helpers.repository import ROOT
 
@@ -100,6 +101,17 @@ def test_every_decision_and_result_is_in_the_index():
     assert len(pages) > 60
     assert [page for page in pages if f"]({page.relative_to(ROOT)})" not in index] == []
     assert len(index.split()) < 900
+
+
+def test_programs_exist():
+    page = (DOCS / "experiments.md").read_text(encoding="utf-8")
+    found = re.findall(r"`mtopt ([a-z][a-z-]*(?: [a-z]+)?)", page)
+    assert set(found) == set(PROGRAMS)
+
+
+def test_every_experiment_is_named():
+    page = (DOCS / "experiments.md").read_text(encoding="utf-8")
+    assert [name for name in EXPERIMENTS if f"`{name}`" not in page] == []
 
 
 def test_costs_in_the_guide_are_those_of_the_measured_table():
