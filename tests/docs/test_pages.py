@@ -125,7 +125,8 @@ def test_costs_in_the_guide_are_those_of_the_measured_table():
     guide = costs(DOCS / "choose.md")
     assert set(measured) == set(mtopt.METHODS)
     assert len(guide) > 25
-    assert {name: measured[name] for name in guide} == guide
+    # Another compiler, or another way to write a method, moves the last digit.
+    assert guide == pytest.approx({name: measured[name] for name in guide}, abs=0.2)
 
 
 def test_the_guide_names_all_that_composes():
