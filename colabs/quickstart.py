@@ -175,8 +175,8 @@ plt.show()
 # single backward pass, since `weigh` does not read the rows), and sets the rule for the
 # heads.
 #
-# Here is one that looks hardest at the task with the larger loss. It names what it
-# needs, `losses` and `present`, and passes its memory on, of which it has none. Nothing
+# Here is one that looks hardest at the task with the larger loss. It reads what it
+# needs from the evaluation, and passes its memory on, of which it has none. Nothing
 # is differentiated through the weights.
 #
 # An aggregator also takes a plain `[K, D]` array, so that you can check it by hand
