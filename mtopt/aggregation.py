@@ -67,7 +67,7 @@ class Aggregator(aggregating.Aggregator):
 
         def update(
             updates: Any,
-            state: WeightingState,
+            state: Any,
             params: Any = None,
             *,
             evaluation: Evaluation | None = None,

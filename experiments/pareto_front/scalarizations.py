@@ -36,7 +36,7 @@ def smooth_tchebycheff(*, mu: float = 0.1) -> Scalarization:
     """A soft maximum of p_k L_k, of smoothness ``mu`` above 0: L towards 1 / p."""
     expect(mu > 0, "mu", mu, "a number above 0")
 
-    def loss(losses, p, present):
+    def loss(losses: Losses, p: Losses, present: Losses) -> Float[Array, ""]:
         return smooth_tchebycheff_loss(losses, p, jnp.zeros_like(p), mu, present)
 
     return Scalarization(loss, lambda p: 1 / p)
@@ -46,7 +46,7 @@ def cosmos(*, penalty: float = 2.0) -> Scalarization:
     """The weighted sum less ``penalty`` (0 or more) times cos(p, L): L towards p."""
     expect(penalty >= 0, "penalty", penalty, "a number of at least 0")
 
-    def loss(losses, p, present):
+    def loss(losses: Losses, p: Losses, present: Losses) -> Float[Array, ""]:
         return cosmos_loss(losses, p, penalty, present)
 
     return Scalarization(loss, lambda p: p)

@@ -109,7 +109,8 @@ def famo(
     def learn_from(logits: Any, evaluation: Evaluation, step: Any) -> Any:
         """The logits after the step, whose losses are taken on the same batch."""
         params, present = evaluation.params, evaluation.present
-        moved = evaluation.problem.losses(optax.apply_updates(params, step))
+        ahead: Any = optax.apply_updates(params, step)
+        moved = evaluation.problem.losses(ahead)
         before, after = above_floor(evaluation.losses), above_floor(moved)
         slope = logit_slope(logits.values, jnp.log(before) - jnp.log(after), present)
         return learn(adam, logits, slope, present)

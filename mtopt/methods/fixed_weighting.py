@@ -13,8 +13,8 @@ from mtopt.options import Numbers
 
 @method(
     family="baseline",
-    example=lambda num_tasks: {"weights": (1 / num_tasks,) * num_tasks},
-    traits=("mean-like",),
+    example=lambda num_tasks: {"weights": _rising(num_tasks)},
+    traits=("mean-like", "task-bound"),
 )
 def fixed_weighting(
     num_tasks: int, *, weights: Numbers, heads: str = "weighted"
@@ -58,3 +58,8 @@ def fixed_weighting(
         return jnp.asarray(array, "float32"), memory
 
     return weighting(num_tasks, weigh, heads=heads)
+
+
+def _rising(num_tasks: int) -> tuple[float, ...]:
+    """Unequal weights that sum to 1."""
+    return tuple(2 * (k + 1) / (num_tasks * (num_tasks + 1)) for k in range(num_tasks))

@@ -101,12 +101,12 @@ def weights_every(
     after_step = rule.after_step
 
     def follow(memory: Held, evaluation: Evaluation, step: Any) -> Held:
-        assert after_step is not None
-        inner = jax.lax.cond(
-            is_due(memory.count - 1),
-            lambda: after_step(memory.inner, evaluation, step),
-            lambda: memory.inner,
-        )
+        def learn() -> Any:
+            assert after_step is not None
+            return after_step(memory.inner, evaluation, step)
+
+        due = is_due(memory.count - 1)
+        inner = jax.lax.cond(due, learn, lambda: memory.inner)
         return memory._replace(inner=inner)
 
     told = follow if after_step is not None else None
