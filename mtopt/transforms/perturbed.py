@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from mtopt.errors import expect, expect_one_of
 from mtopt.linalg import divide_or_zero, row_norms, scale_rows
-from mtopt.options import Number, Numbers, as_array, is_zero
+from mtopt.options import Number, Numbers, as_array, is_traced, is_zero
 from mtopt.passes import PASSES
 from mtopt.per_task import PerTask, scale_heads
 from mtopt.problem import Params, Problem
@@ -89,7 +89,8 @@ def check_ball(ball: Ball, num_tasks: int) -> None:
         if radius is not None:
             name = "rho" if ball.rho_task is None else name
             expected = f"1 number, or {num_tasks}: one per task in sorted order"
-            expect(radius.shape in ((), (num_tasks,)), name, radius.tolist(), expected)
+            found = radius if is_traced(radius) else radius.tolist()
+            expect(radius.shape in ((), (num_tasks,)), name, found, expected)
 
 
 def perturbations(params: Params, grads: Params, ball: Ball) -> Params:
