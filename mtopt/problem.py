@@ -20,6 +20,7 @@ from mtopt.batch import Batch, loss_mask
 from mtopt.errors import UserError
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import gramian, scale_rows
+from mtopt.options import Number
 from mtopt.passes import over_tasks
 from mtopt.per_task import PerTask, in_words, task_keys
 
@@ -196,7 +197,7 @@ class Problem(abc.ABC):
         return jax.grad(weighted_loss)(params["shared"])
 
     def look_ahead(
-        self, params: Params, weights: Float[Array, " K"], length: float | int
+        self, params: Params, weights: Float[Array, " K"], length: Number
     ) -> Params:
         """Where one gradient step on the weighted loss leads, with its heads.
 

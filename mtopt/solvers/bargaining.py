@@ -1,12 +1,11 @@
 """Fair weights: the bargaining problem of Nash-MTL and FairGrad."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
+from mtopt.options import Number
 from mtopt.solvers.dense import (
     check_gramian,
     cholesky,
@@ -20,7 +19,7 @@ def bargaining_weights(
     gramian: Float[Array, "K K"],
     present: Bool[Array, " K"] | None = None,
     *,
-    alpha: float = 1.0,
+    alpha: Number = 1.0,
 ) -> Float[Array, " K"]:
     r"""The weights w > 0 at which every task gains alike: (G w)_k = w_k^(-1/alpha).
 
@@ -80,7 +79,7 @@ def bargaining_residual(
     weights: Float[Array, " K"],
     present: Bool[Array, " K"] | None = None,
     *,
-    alpha: float = 1.0,
+    alpha: Number = 1.0,
 ) -> Float[Array, ""]:
     r"""How unfair weights are: the largest relative error of ``bargaining_weights``.
 
@@ -110,7 +109,7 @@ def bargaining_residual(
     return jnp.max(jnp.where(solved, error, 0))
 
 
-@functools.partial(jax.jit, static_argnames="alpha")
+@jax.jit
 def _newton(matrix, size, alpha):
     """v, by Newton steps in (v, y)."""
     epsilon = _epsilon(matrix)

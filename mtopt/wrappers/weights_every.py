@@ -8,9 +8,10 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from mtopt.aggregation import Aggregator, replaceable, rule_of
-from mtopt.errors import expect
+from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import task_numbers
+from mtopt.options import Integer
 from mtopt.rule import Solution
 
 
@@ -28,7 +29,9 @@ class Held(NamedTuple):
     inner: Any
 
 
-def weights_every(aggregator: optax.GradientTransformation, *, n: int) -> Aggregator:
+def weights_every(
+    aggregator: optax.GradientTransformation, *, n: Integer
+) -> Aggregator:
     r"""Solves for the weights every n steps, and applies them until the next solve.
 
     .. math:: d^t = \sum_k w^{\tau}_k g^t_k, \qquad
@@ -67,7 +70,7 @@ def weights_every(aggregator: optax.GradientTransformation, *, n: int) -> Aggreg
     References:
       Navon et al., Multi-Task Learning as a Bargaining Game, 2022, arXiv 2202.01017.
     """
-    expect(n >= 1, "n", n, "a number of steps, at least 1")
+    expect_number("n", n, at_least=1)
     rule = rule_of(aggregator, "weights_every")
     rule = replaceable(rule, "weights_every", across_steps=True)
     gradients = rule.gradients
