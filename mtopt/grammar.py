@@ -211,12 +211,13 @@ def _check_aggregator(call: _Call, known: tuple[str, ...]) -> None:
         raise UserError(
             f'{call.name!r} wraps a method alone: write "{before}{call.name}({inside})"'
         )
-    if len(call.inner) > 1:
+    inner, *others = call.inner
+    if others:
         raise UserError(
             f"{call.name!r} wraps one method alone, not "
             f"{' + '.join(stage.name for stage in call.inner)}"
         )
-    return _check_aggregator(call.inner[0], known)
+    return _check_aggregator(inner, known)
 
 
 def _expect_nothing_in(stage: _Call) -> None:

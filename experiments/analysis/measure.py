@@ -28,11 +28,19 @@ def evaluation_tasks(model: Model, kind: str) -> mtopt.Tasks:
     """
     x_axis = model.tasks.x_axis
 
-    def encode(shared, x, key, model_state):
+    def encode(
+        shared: Any, x: Any, key: jax.Array, model_state: Any
+    ) -> tuple[Any, Any]:
         del key
         return (shared, x, model_state), model_state
 
-    def head_loss(head, inputs, targets, mask, key):
+    def head_loss(
+        head: Any,
+        inputs: tuple[Any, Any, Any],
+        targets: Any,
+        mask: jax.Array,
+        key: jax.Array,
+    ) -> jax.Array:
         del key
         shared, x, model_state = inputs
         own, x_own = jax.tree.map(lambda leaf: leaf[None], (head, x))
@@ -66,20 +74,20 @@ def make_measure(
     tasks = evaluation_tasks(model, dataset.kind)
     first_key, second_key, unused = jax.random.split(jax.random.key(config.seed), 3)
 
-    def problem(batch, model_state):
+    def problem(batch: mtopt.Batch, model_state: Any) -> mtopt.Problem:
         return tasks.problem(batch, unused, model_state)
 
     @jax.jit
-    def losses(params, model_state, batch):
+    def losses(params: Any, model_state: Any, batch: mtopt.Batch) -> jax.Array:
         return problem(batch, model_state).losses(params)
 
     @jax.jit
-    def cosines(params, model_state, batch):
+    def cosines(params: Any, model_state: Any, batch: mtopt.Batch) -> jax.Array:
         _, grads = problem(batch, model_state).losses_and_grads(params)
         return analysis.cosines(grads["shared"])
 
     @jax.jit
-    def rise(params, model_state):
+    def rise(params: Any, model_state: Any) -> jax.Array:
         return analysis.sharpness(
             problem(sample, model_state),
             params,
@@ -89,7 +97,7 @@ def make_measure(
         )
 
     @jax.jit
-    def surface(params, model_state, betas):
+    def surface(params: Any, model_state: Any, betas: jax.Array) -> jax.Array:
         directions = (
             analysis.filter_normalized_direction(first_key, params),
             analysis.filter_normalized_direction(second_key, params),
@@ -97,7 +105,7 @@ def make_measure(
         own = problem(sample, model_state)
         return analysis.plane(own.losses, params, directions, offsets, betas)
 
-    def test_loss(pair):
+    def test_loss(pair: tuple[Any, Any]) -> np.ndarray:
         total = count = np.zeros(len(dataset.tasks))
         for batch in dataset.test.in_order(1024):
             labels = np.asarray(batch.mask).sum(axis=1)
@@ -105,7 +113,7 @@ def make_measure(
             count = count + labels
         return total / np.where(count, count, np.nan)
 
-    def conflict(pair):
+    def conflict(pair: tuple[Any, Any]) -> float:
         drawn = dataset.test.batches(batch_size, seeds=(config.seed,))
         batches = [
             jax.tree.map(lambda leaf: leaf[0], batch)
@@ -114,7 +122,7 @@ def make_measure(
         every = jnp.stack([cosines(*pair, batch) for batch in batches])
         return float(analysis.conflict_share(every))
 
-    def measure(text, pairs):
+    def measure(text: str, pairs: list[tuple[Any, Any]]) -> Measured:
         layers = [analysis.layer_alphas(params) for params, _ in pairs]
         line = functools.partial(surface, betas=jnp.zeros(1))
         return Measured(

@@ -127,7 +127,7 @@ def measure_steps(
 def measure_solves(sizes: Sequence[int]) -> list[Cost]:
     """The costs of the min-norm solve at several K, measured in turns."""
 
-    def solve(gramian, _):
+    def solve(gramian: Array, _: None) -> tuple[Array, Array]:
         return gramian, min_norm_weights(gramian)
 
     loops = {}
@@ -166,12 +166,14 @@ def plain_step(
     """The step one writes for the mean of the losses: no per-task anything."""
     readout = "bd,kd->kb" if x_axis is None else "kbd,kd->kb"
 
-    def mean_loss(params, batch):
+    def mean_loss(params: Any, batch: mtopt.Batch) -> Float[Array, ""]:
         features = _encode(params["shared"], batch.x, None)
         outputs = jnp.einsum(readout, features, params["tasks"].values)
         return jnp.mean((outputs - batch.y) ** 2)
 
-    def step(state, batch):
+    def step(
+        state: tuple[Any, optax.OptState], batch: mtopt.Batch
+    ) -> tuple[tuple[Any, optax.OptState], Float[Array, ""]]:
         params, opt_state = state
         loss, gradient = jax.value_and_grad(mean_loss)(params, batch)
         updates, opt_state = optimizer.update(gradient, opt_state, params)
@@ -180,14 +182,16 @@ def plain_step(
     return jax.jit(step, donate_argnums=0)
 
 
-def _encode(shared, x, key):
+def _encode(shared: Sequence[Array], x: Array, key: Any) -> Array:
     del key
     for weights in shared:
         x = jax.nn.relu(x @ weights)
     return x
 
 
-def _head_loss(head, features, y, mask, key):
+def _head_loss(
+    head: Array, features: Array, y: Array, mask: Array, key: Array
+) -> Float[Array, ""]:
     del key
     return mtopt.masked_mean((features @ head - y) ** 2, mask)
 
@@ -195,7 +199,7 @@ def _head_loss(head, features, y, mask, key):
 class _Loop:
     """A compiled function ``(state, batch) -> (state, out)``, called over and over."""
 
-    def __init__(self, function: Any, state: Any, batch: Any):
+    def __init__(self, function: Any, state: Any, batch: Any) -> None:
         start = time.perf_counter()
         self._call = function.lower(state, batch).compile()
         self.compile = time.perf_counter() - start

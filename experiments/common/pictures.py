@@ -171,7 +171,7 @@ def _foremost(
     """The same rows, methods that do not end among the best ones in grey."""
     sign = 1 if higher else -1
 
-    def score(value):
+    def score(value: np.ndarray) -> float:
         last = value[:, -1]
         return -np.inf if np.isnan(last).all() else sign * float(np.nanmean(last))
 
@@ -179,7 +179,7 @@ def _foremost(
     best = set(np.argsort(ends)[::-1][:MAX_COLOURED].tolist())
     styles = itertools.count()
 
-    def restyled(i, style):
+    def restyled(i: int, style: Style) -> Style:
         if style["color"] == SINGLE_TASK:
             return style
         if i not in best:

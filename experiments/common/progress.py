@@ -15,7 +15,7 @@ class ProgressBar:
       tasks: the names of the K tasks.
     """
 
-    def __init__(self, label: str, steps: int, tasks: Sequence[str]):
+    def __init__(self, label: str, steps: int, tasks: Sequence[str]) -> None:
         self._tasks = tasks
         self._bar = tqdm(
             total=steps, desc=label, unit="step", disable=None, leave=False

@@ -60,10 +60,10 @@ def by_preference(
 def unconditioned(model: Model) -> Model:
     """The model that overlooks the preference beside its inputs."""
 
-    def encode(shared, x, *rest):
+    def encode(shared: Any, x: Any, *rest: Any) -> Any:
         return model.tasks.encode(shared, x["inputs"], *rest)
 
-    def predict(params, model_state, x):
+    def predict(params: Any, model_state: Any, x: Any) -> Array:
         return model.predict(params, model_state, x["inputs"])
 
     tasks = dataclasses.replace(model.tasks, encode=encode)
@@ -77,11 +77,11 @@ def conditioned(model: Model) -> Model:
     """
     plain = unconditioned(model)
 
-    def mixed(shared, x):
+    def mixed(shared: Any, x: Any) -> Any:
         weights = x["preference"][0]
         return jax.tree.map(lambda leaf: jnp.tensordot(weights, leaf, 1), shared)
 
-    def init(key):
+    def init(key: Array) -> tuple[Any, Any]:
         keys = jax.random.split(key, len(model.tasks.names))
         params, model_state = jax.vmap(model.init)(keys)
         heads, model_state = jax.tree.map(
@@ -89,10 +89,10 @@ def conditioned(model: Model) -> Model:
         )
         return {"shared": params["shared"], "tasks": heads}, model_state
 
-    def encode(shared, x, *rest):
+    def encode(shared: Any, x: Any, *rest: Any) -> Any:
         return plain.tasks.encode(mixed(shared, x), x, *rest)
 
-    def predict(params, model_state, x):
+    def predict(params: Any, model_state: Any, x: Any) -> Array:
         here = {**params, "shared": mixed(params["shared"], x)}
         return plain.predict(here, model_state, x)
 

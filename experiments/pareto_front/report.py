@@ -173,7 +173,7 @@ def table(fronts: Fronts) -> str:
     rows = [head, *(row for group in body.values() for row in group)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
 
-    def line(row):
+    def line(row: list[str]) -> str:
         cells = zip(row[1:], widths[1:], strict=True)
         return "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in cells)])
 

@@ -109,7 +109,9 @@ def make_program(
         repeated = jnp.stack([keys] * num_models, axis=1)
         return jax.jit(jax.vmap(jax.vmap(start)))(repeated)
 
-    def one(state: mtopt.TrainState, batch: mtopt.Batch, preference: jax.Array):
+    def one(
+        state: mtopt.TrainState, batch: mtopt.Batch, preference: jax.Array
+    ) -> tuple[mtopt.TrainState, jax.Array]:
         if num_preferences > 1:
             key = jax.random.fold_in(state.key, state.step)
             key = jax.random.fold_in(key, PREFERENCES)
@@ -121,7 +123,9 @@ def make_program(
     seeds = jax.vmap(models, in_axes=(0, 0, None))
 
     @functools.partial(jax.jit, donate_argnums=0)
-    def advance(state: mtopt.TrainState, batch: mtopt.Batch, preferences: jax.Array):
+    def advance(
+        state: mtopt.TrainState, batch: mtopt.Batch, preferences: jax.Array
+    ) -> tuple[mtopt.TrainState, jax.Array]:
         state, losses = seeds(state, batch, preferences)
         return state, losses.mean(axis=1)
 

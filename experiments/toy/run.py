@@ -93,7 +93,9 @@ def trajectories(
     def first(state: mtopt.TrainState) -> jax.Array:
         return jnp.zeros((len(starts), count, 2)).at[:, 0].set(state.params["shared"])
 
-    def follow(step: int, state: mtopt.TrainState, points: jax.Array, _: object):
+    def follow(
+        step: int, state: mtopt.TrainState, points: jax.Array, _: object
+    ) -> jax.Array:
         found = state.params["shared"]
         _check_finite(np.asarray(found), names, step)
         return points.at[:, -(-step // config.log_every)].set(found)
@@ -131,14 +133,18 @@ def _program(tx: optax.GradientTransformationExtraArgs, config: Config) -> Progr
 
         return jax.vmap(start)(jnp.array(toy.STARTS[config.starts]))
 
-    def step(state: mtopt.TrainState, batch: mtopt.Batch):
-        def once(_: jax.Array, carry: tuple[mtopt.TrainState, jax.Array]):
+    def step(
+        state: mtopt.TrainState, batch: mtopt.Batch
+    ) -> tuple[mtopt.TrainState, jax.Array]:
+        def once(
+            _: jax.Array, carry: tuple[mtopt.TrainState, jax.Array]
+        ) -> tuple[mtopt.TrainState, jax.Array]:
             state, metrics = train_step(carry[0], batch)
             return state, metrics["losses"]
 
         return jax.lax.fori_loop(0, steps, once, (state, jnp.zeros(len(toy.NAMES))))
 
-    def predict(params: Any, model_state: object, x: object):
+    def predict(params: Any, model_state: object, x: object) -> jax.Array:
         del model_state, x
         return params["shared"]
 

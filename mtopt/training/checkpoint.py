@@ -33,7 +33,7 @@ class Checkpoints:
       (10, [0.0, 1.0, 2.0])
     """
 
-    def __init__(self, folder: pathlib.Path, *, keep: int = 2):
+    def __init__(self, folder: pathlib.Path, *, keep: int = 2) -> None:
         self._folder = pathlib.Path(folder).absolute()
         newest = ocp.training.preservation_policies.LatestN(keep)
         self._checkpointer = ocp.training.Checkpointer(
@@ -44,7 +44,7 @@ class Checkpoints:
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         self._checkpointer.close()
 
     @property

@@ -29,7 +29,7 @@ def gradient_conflicts(
       ``(state, batch) -> {"norm": [S, K], "cosine": [S, K, K]}`` for S seeds.
     """
 
-    def measure(state, batch):
+    def measure(state: TrainState, batch: Batch) -> dict[str, jax.Array]:
         key = jax.random.fold_in(state.key, state.step)
         problem = tasks.problem(batch, key, state.model_state)
         rows = problem.losses_and_grads(state.params)[1]["shared"]

@@ -67,7 +67,7 @@ class BestModel:
         """Replaces the models whose validation score is higher than before."""
         better = score > self.score
 
-        def pick(new, old):
+        def pick(new: jax.Array, old: jax.Array) -> jax.Array:
             where = better.reshape(better.shape + (1,) * (new.ndim - better.ndim))
             return jnp.where(where, new, old)
 
@@ -125,7 +125,9 @@ def fit(
     """
     update = jax.jit(BestModel.update, donate_argnums=0)
 
-    def validate(step, state, best, write):
+    def validate(
+        step: int, state: TrainState, best: BestModel, write: Write
+    ) -> BestModel:
         scores = evaluate(
             program, state.params, state.model_state, dataset, dataset.valid
         )
@@ -134,7 +136,7 @@ def fit(
 
     tested = []
 
-    def test(best, write):
+    def test(best: BestModel, write: Write) -> None:
         scores = evaluate(program, best.params, best.model_state, dataset, dataset.test)
         _record_scores(write, "test", options.steps, seeds, dataset, scores)
         tested.append(scores)
@@ -219,7 +221,14 @@ def _score(scores: Scores, program: Program) -> jax.Array:
     return jnp.asarray(np.ma.filled(defined, 0.0), jnp.float32)
 
 
-def _record_scores(write: Write, split, step, seeds, dataset, scores):
+def _record_scores(
+    write: Write,
+    split: str,
+    step: int,
+    seeds: Sequence[int],
+    dataset: Dataset,
+    scores: Scores,
+) -> None:
     for s, seed in enumerate(seeds):
         record = {"step": step, "seed": seed, "split": split}
         for m, metric in enumerate(METRICS[dataset.kind]):

@@ -49,7 +49,7 @@ class LoopOptions:
     log_every: int
     checkpoint_every: int
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field, value in dataclasses.asdict(self).items():
             if value < 1:
                 raise UserError(f"{field} is {value}: expected at least 1")
@@ -254,7 +254,7 @@ def _record(
 class _Clock:
     """Steps per second of training alone: evaluation and checkpoints do not count."""
 
-    def __init__(self, step: int):
+    def __init__(self, step: int) -> None:
         self._step = step
         self._since = time.perf_counter()
 

@@ -61,13 +61,13 @@ def shared_program(
     """Multi-task training: one model for all tasks, one replica per seed."""
     train_step = make_train_step(model.tasks, tx)
 
-    def init(keys):
+    def init(keys: jax.Array) -> TrainState:
         init_keys, run_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
         params, model_state = _init(model)(init_keys)
         create = jax.vmap(lambda p, s, key: TrainState.create(p, tx, key, s))
         return create(params, model_state, run_keys)
 
-    def step(state, batch):
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, jax.Array]:
         state, metrics = train_step(state, batch)
         return state, metrics["losses"]
 
@@ -102,20 +102,20 @@ def separate_program(
     over_tasks = Batch(inputs, 0, 0)  # pyright: ignore[reportArgumentType]
     train_step = make_train_step(model.tasks, tx)
 
-    def init(keys):
+    def init(keys: jax.Array) -> TrainState:
         own = jax.vmap(lambda key: task_keys(key, tuple(task_names)))(keys)
         state = one.init(own.reshape(-1))
         return jax.tree.map(
             lambda leaf: leaf.reshape(*own.shape, *leaf.shape[1:]), state
         )
 
-    def step(state, batch):
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, jax.Array]:
         x = batch.x if inputs is None else _lift(batch.x)
         single = Batch(x, _lift(batch.y), _lift(batch.mask))
         state, metrics = jax.vmap(train_step, in_axes=(0, over_tasks))(state, single)
         return state, metrics["losses"][:, 0]
 
-    def predict(params, model_state, x):
+    def predict(params: Any, model_state: Any, x: Any) -> jax.Array:
         x = x if inputs is None else _lift(x)
         over = jax.vmap(model.predict, in_axes=(0, 0, inputs))
         return over(params, model_state, x)[:, 0]

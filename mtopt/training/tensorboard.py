@@ -33,7 +33,7 @@ class TensorBoard:
       folder: the run's folder; events go to ``tensorboard/seed-N`` in it.
     """
 
-    def __init__(self, folder: pathlib.Path):
+    def __init__(self, folder: pathlib.Path) -> None:
         require()
         self._folder = folder / "tensorboard"
         self._writers = {}

@@ -38,7 +38,7 @@ class MetricWriter:
         *,
         resume_from: int | None = None,
         mirror: TensorBoard | None = None,
-    ):
+    ) -> None:
         kept = []
         if resume_from is not None and path.exists():
             kept = [
@@ -54,7 +54,7 @@ class MetricWriter:
     def __enter__(self) -> "MetricWriter":
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         self._file.close()
         if self._mirror is not None:
             self._mirror.close()

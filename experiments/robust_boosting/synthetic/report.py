@@ -189,7 +189,7 @@ def pictures(result: Result) -> dict[str, Callable[[pathlib.Path], None]]:
     return found
 
 
-def _drawn(function, *arguments):
+def _drawn(function: Callable[..., Any], *arguments: Any) -> Callable[..., Any]:
     return functools.partial(function, *arguments)
 
 
