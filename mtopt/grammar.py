@@ -175,7 +175,7 @@ class _Call:
     """One name of a composition: what it wraps, and its options."""
 
     name: str
-    inner: tuple["_Call", ...]
+    inner: "tuple[_Call, ...]"
     options: dict[str, Any]
 
 
@@ -204,19 +204,13 @@ def _check_aggregator(call: _Call, known: tuple[str, ...]) -> None:
         _check_options("method", call, {**METHODS, **WRAPPERS}, 1, known)
         return _expect_nothing_in(call)
     _check_options("wrapper", call, WRAPPERS, 1)
-    if not call.inner or call.inner[0].name in TRANSFORMS:
-        names = " + ".join(stage.name for stage in call.inner[:-1])
-        before = f"{names} + " if names else ""
-        inside = call.inner[-1].name if names else "mgda"
-        raise UserError(
-            f'{call.name!r} wraps a method alone: write "{before}{call.name}({inside})"'
-        )
-    inner, *others = call.inner
-    if others:
-        raise UserError(
-            f"{call.name!r} wraps one method alone, not "
-            f"{' + '.join(stage.name for stage in call.inner)}"
-        )
+    stages = [stage.name for stage in call.inner]
+    if len(stages) != 1 or stages[0] in TRANSFORMS:
+        before = [name for name in stages if name in TRANSFORMS]
+        inside = next((name for name in stages if name not in TRANSFORMS), "mgda")
+        instead = " + ".join([*before, f"{call.name}({inside})"])
+        raise UserError(f'{call.name!r} wraps one method alone: write "{instead}"')
+    (inner,) = call.inner
     return _check_aggregator(inner, known)
 
 

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from mtopt.options import Number
+
 
 def gramian(rows: Any) -> Float[Array, "K K"]:
     """All inner products of the K task gradients, ``G[i, j] = <g_i, g_j>``.
@@ -124,7 +126,7 @@ def weight_dtype(params: Any) -> jnp.dtype:
     return jnp.result_type(jnp.float32, *jax.tree.leaves(params))
 
 
-def task_numbers(params: Any, num_tasks: int, value: float | int) -> Float[Array, " K"]:
+def task_numbers(params: Any, num_tasks: int, value: Number) -> Float[Array, " K"]:
     """The same number for every task, in the precision of the weights.
 
     Args:

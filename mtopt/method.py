@@ -97,7 +97,7 @@ def registry(namespace: Mapping[str, Any]) -> dict[str, Method]:
     Args:
       namespace: what the module has imported.
     """
-    found: dict[str, Method] = {
+    found: dict[str, Any] = {
         name: value
         for name, value in namespace.items()
         if "about" in getattr(value, "__dict__", {})

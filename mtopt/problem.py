@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float
 
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import scale_rows
+from mtopt.options import Number
 
 Params = dict[str, Any]
 
@@ -189,7 +190,7 @@ class Problem(abc.ABC):
         return jax.grad(weighted_loss)(params["shared"])
 
     def look_ahead(
-        self, params: Params, weights: Float[Array, " K"], length: float | int
+        self, params: Params, weights: Float[Array, " K"], length: Number
     ) -> Params:
         """Where one gradient step on the weighted loss leads, with its heads.
 

@@ -30,17 +30,11 @@ import optax
 from tqdm import tqdm
 
 import mtopt
+from mtopt.method import FAMILIES, about
 
 from ..common.command import command, start
 
 TARGET = pathlib.Path(mtopt.__file__).parent / "methods" / "README.md"
-REQUIRED = {
-    "fixed_weighting": lambda k: {"weights": tuple(1 / (1 + np.arange(k)))},
-    "improvable_gap_balancing": lambda k: {"steps_per_epoch": 1},
-    "pareto_mtl": lambda k: {"preferences": tuple(map(tuple, np.eye(k))), "index": 0},
-    "single_task": lambda k: {"task": 0},
-    "smooth_tchebycheff_warmup": lambda k: {"steps_per_epoch": 1, "warmup_epochs": 1},
-}
 PROPERTIES = ("non-conflicting", "permutation", "linear", "stationary", "scale")
 K, D, SAMPLES = 4, 6, 32
 
@@ -56,7 +50,7 @@ def main(argv: list[str]) -> None:
 
 def document(lines: list[str]) -> str:
     """The whole page."""
-    head = ("method", "paper", "year", "cost", *PROPERTIES)
+    head = ("method", "paper", "year", "decides by", "cost", *PROPERTIES)
     return "\n".join(
         (
             "# Methods",
@@ -70,8 +64,23 @@ def document(lines: list[str]) -> str:
             "|" + "---|" * len(head),
             *lines,
             "",
+            "## Numeric options that cannot be traced",
+            "",
+            "All others may be: `optax.inject_hyperparams` and schedules set them.",
+            "",
+            *(untraced() or ["None."]),
+            "",
         )
     )
+
+
+def untraced() -> list[str]:
+    """The numeric options that cannot be tracers, each with the reason."""
+    return [
+        f"- `{name}`, `{option}`: {reason}"
+        for name, factory in mtopt.METHODS.items()
+        for option, reason in about(factory).fixed.items()
+    ]
 
 
 def row(name: str) -> str:
@@ -83,25 +92,27 @@ def row(name: str) -> str:
         f"[`{name}`]({name}.py)",
         link,
         year,
+        FAMILIES[about(mtopt.METHODS[name]).family],
         f"{cost(name):.1f}",
         *("✓" if held[prop] else "" for prop in PROPERTIES),
     )
     return "| " + " | ".join(cells) + " |"
 
 
-def reference(method: Callable[..., Any]) -> tuple[str, str, str]:
+def reference(factory: Callable[..., Any]) -> tuple[str, str, str]:
     """Authors, year and arXiv number of the first reference in a docstring."""
-    doc = inspect.getdoc(method) or ""
+    doc = inspect.getdoc(factory) or ""
     text = " ".join(doc.split("References:")[1].split("\n\n")[0].split())
     found = re.match(r"(.+?), .*?((?:19|20)\d\d)(?:, arXiv (\d{4}\.\d{4,5}))?", text)
     if found is None:
-        raise ValueError(f"{method.__name__}: no reference in {text!r}")
+        raise ValueError(f"{factory.__name__}: no reference in {text!r}")
     return found[1], found[2], found[3] or ""
 
 
 def make(name: str, num_tasks: int) -> optax.GradientTransformationExtraArgs:
-    """A method with its defaults, or with values for what has none."""
-    return mtopt.METHODS[name](num_tasks, **REQUIRED.get(name, lambda k: {})(num_tasks))
+    """A method with its defaults, and the values of its example for what has none."""
+    factory = mtopt.METHODS[name]
+    return factory(num_tasks, **about(factory).example(num_tasks))
 
 
 def cost(name: str, num_tasks: int = 8) -> float:
@@ -217,7 +228,8 @@ def _sequence(name: str) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
         )
         updates: Any
         updates, state = tx.update(seen.gradients, state, params, evaluation=seen)
-        return updates["shared"], state
+        direction: Any = updates
+        return direction["shared"], state
 
     def run(jacobians: np.ndarray, losses: np.ndarray) -> np.ndarray:
         state = jax.tree.map(lambda leaf: jnp.stack([leaf] * SAMPLES), tx.init(params))

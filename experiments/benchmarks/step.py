@@ -171,9 +171,7 @@ def plain_step(
         outputs = jnp.einsum(readout, features, params["tasks"].values)
         return jnp.mean((outputs - batch.y) ** 2)
 
-    def step(
-        state: tuple[Any, optax.OptState], batch: mtopt.Batch
-    ) -> tuple[tuple[Any, optax.OptState], Float[Array, ""]]:
+    def step(state: Any, batch: mtopt.Batch) -> tuple[Any, Float[Array, ""]]:
         params, opt_state = state
         loss, gradient = jax.value_and_grad(mean_loss)(params, batch)
         updates, opt_state = optimizer.update(gradient, opt_state, params)

@@ -51,7 +51,8 @@ def by_preference(
     """
 
     def weigh(memory: Any, seen: mtopt.Evaluation) -> tuple[Float[Array, " K"], Any]:
-        preference = seen.problem.batch.x["preference"][0]
+        problem: Any = seen.problem
+        preference = problem.batch.x["preference"][0]
         return jax.grad(loss)(seen.losses, preference, seen.present), memory
 
     return mtopt.weighting(num_tasks, weigh, heads="weighted")

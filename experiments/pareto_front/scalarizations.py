@@ -11,8 +11,6 @@ from mtopt.errors import expect
 from mtopt.methods.cosmos_scalarization import cosmos_loss
 from mtopt.methods.smooth_tchebycheff import smooth_tchebycheff_loss
 
-Losses = Float[Array, " K"]
-
 
 class Scalarization(NamedTuple):
     """One loss out of K, and where it wants them.

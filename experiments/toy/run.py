@@ -27,6 +27,8 @@ from . import report
 from .config import Config
 from .report import Trajectories
 
+StepResult = tuple[mtopt.TrainState, jax.Array]  # the state, the last losses
+
 
 def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> Job:
     """Checks and builds all that the runs need, without touching a file.
@@ -133,12 +135,8 @@ def _program(tx: optax.GradientTransformationExtraArgs, config: Config) -> Progr
 
         return jax.vmap(start)(jnp.array(toy.STARTS[config.starts]))
 
-    def step(
-        state: mtopt.TrainState, batch: mtopt.Batch
-    ) -> tuple[mtopt.TrainState, jax.Array]:
-        def once(
-            _: jax.Array, carry: tuple[mtopt.TrainState, jax.Array]
-        ) -> tuple[mtopt.TrainState, jax.Array]:
+    def step(state: mtopt.TrainState, batch: mtopt.Batch) -> StepResult:
+        def once(_: jax.Array, carry: StepResult) -> StepResult:
             state, metrics = train_step(carry[0], batch)
             return state, metrics["losses"]
 

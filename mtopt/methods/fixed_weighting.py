@@ -1,6 +1,5 @@
 """Fixed weighting: descend a weighted sum of the losses, the weights given."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -9,15 +8,16 @@ from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import expect_per_task
 from mtopt.evaluation import Evaluation
 from mtopt.method import method
+from mtopt.options import Numbers
 
 
 @method(
     family="baseline",
-    example=lambda num_tasks: {"weights": (1 / num_tasks,) * num_tasks},
-    traits=("mean-like",),
+    example=lambda num_tasks: {"weights": _rising(num_tasks)},
+    traits=("mean-like", "task-bound"),
 )
 def fixed_weighting(
-    num_tasks: int, *, weights: Sequence[float | int], heads: str = "weighted"
+    num_tasks: int, *, weights: Numbers, heads: str = "weighted"
 ) -> Aggregator:
     r"""Descends a sum of the losses with constant weights, tuned by hand or by grid.
 
@@ -58,3 +58,8 @@ def fixed_weighting(
         return jnp.asarray(array, "float32"), memory
 
     return weighting(num_tasks, weigh, heads=heads)
+
+
+def _rising(num_tasks: int) -> tuple[float, ...]:
+    """Unequal weights that sum to 1."""
+    return tuple(2 * (k + 1) / (num_tasks * (num_tasks + 1)) for k in range(num_tasks))

