@@ -67,7 +67,7 @@ start, model_state = jax.jit(jax.vmap(model.init))(keys)
 
 def train(*transforms):
     """Parameters [seeds, ...] at TIMES moments of the training, the end included."""
-    tx = optax.chain(*transforms, optax.adam(2e-3))
+    tx = mtopt.chain(*transforms, optax.adam(2e-3))
     step = jax.jit(jax.vmap(mtopt.make_train_step(model.tasks, tx)))
     create = jax.vmap(lambda params, key: mtopt.TrainState.create(params, tx, key, {}))
     state, path = create(start, keys), []

@@ -16,7 +16,7 @@
 # From data to a multi-task method of your own. If you know the PyTorch libraries: there
 # is no trainer to inherit from and no `backward` to call K times. A method is an
 # [optax](https://optax.readthedocs.io) transformation that turns *rows*, one gradient
-# per task, into one direction. It stands first in an `optax.chain`, and one jitted step
+# per task, into one direction. It stands first in an `mtopt.chain`, and one jitted step
 # runs them all.
 #
 # ## 1. Data
@@ -82,7 +82,7 @@ model = mlp(
 key = jax.random.key(0)
 params, model_state = model.init(key)
 
-tx = optax.chain(mtopt.mgda(2), optax.adam(2e-3))
+tx = mtopt.chain(mtopt.mgda(2), optax.adam(2e-3))
 state = mtopt.TrainState.create(params, tx, key, model_state)
 step = mtopt.make_train_step(model.tasks, tx)
 for _ in range(3):
@@ -93,12 +93,11 @@ for _ in range(3):
 
 @jax.jit
 def my_step(params, opt_state, batch, key):
-    problem = model.tasks.problem(batch, key)
-    losses, rows = problem.losses_and_grads(params)
+    evaluation = model.tasks.problem(batch, key).evaluate(params)
     updates, opt_state = tx.update(
-        rows, opt_state, params, losses=losses, problem=problem
+        evaluation.gradients, opt_state, params, evaluation=evaluation
     )
-    products = mtopt.gramian(rows["shared"])
+    products = evaluation.gramian()
     cosine = products[0, 1] / jnp.sqrt(products[0, 0] * products[1, 1])
     return optax.apply_updates(params, updates), opt_state, cosine
 
@@ -131,7 +130,7 @@ def accuracy(state, split):
 
 def train(method):
     """The states after training, and validation accuracy [T, seeds, K]."""
-    tx = optax.chain(method, optax.adam(2e-3))
+    tx = mtopt.chain(method, optax.adam(2e-3))
     step = jax.jit(jax.vmap(mtopt.make_train_step(model.tasks, tx)))
 
     def init(key):
@@ -176,8 +175,8 @@ plt.show()
 # single backward pass, since `weigh` does not read the rows), and sets the rule for the
 # heads.
 #
-# Here is one that looks hardest at the task with the larger loss. It names what it
-# needs, `losses` and `present`, and passes its memory on, of which it has none. Nothing
+# Here is one that looks hardest at the task with the larger loss. It reads what it
+# needs from the evaluation, and passes its memory on, of which it has none. Nothing
 # is differentiated through the weights.
 #
 # An aggregator also takes a plain `[K, D]` array, so that you can check it by hand
@@ -188,17 +187,17 @@ plt.show()
 def softmax_of_losses(num_tasks, *, temperature):
     """Weighs each task by exp(loss / temperature), normalised to sum 1."""
 
-    def weigh(memory, *, losses, present, **_):
-        return jax.nn.softmax(losses / temperature, where=present), memory
+    def weigh(memory, evaluation):
+        scores = evaluation.losses / temperature
+        return jax.nn.softmax(scores, where=evaluation.present), memory
 
     return mtopt.weighting(num_tasks, weigh, heads="weighted")
 
 
 method = softmax_of_losses(2, temperature=0.2)
 jacobian = jnp.array([[1.0, 0.0], [0.0, 1.0]])
-direction, _ = method.update(
-    jacobian, method.init(jnp.zeros(2)), losses=jnp.array([0.2 * np.log(3), 0.0])
-)
+known = mtopt.Evaluation(losses=jnp.array([0.2 * np.log(3), 0.0]))
+direction, _ = method.update(jacobian, method.init(jnp.zeros(2)), evaluation=known)
 print(f"a loss larger by 0.2 log 3 has three times the weight: {direction}")
 
 results["softmax of losses"] = train(method)

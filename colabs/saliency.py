@@ -36,7 +36,6 @@
 # which `vmap` over seeds turns into ordinary batched products.
 
 # %%
-import functools
 import os
 
 FAST = os.environ.get("MTOPT_FAST", "") not in ("", "0")  # a few steps, for the tests
@@ -100,7 +99,7 @@ start, _ = jax.jit(jax.vmap(model.init))(keys)
 
 def train(method):
     """Parameters [seeds, ...] before the first step, and at TIMES moments after."""
-    tx = optax.chain(method, optax.adam(2e-3))
+    tx = mtopt.chain(method, optax.adam(2e-3))
     step = jax.jit(jax.vmap(mtopt.make_train_step(model.tasks, tx)))
     create = jax.vmap(lambda params, key: mtopt.TrainState.create(params, tx, key, {}))
     state, path = create(start, keys), [start]
@@ -169,22 +168,13 @@ for name, own in scores.items():
 @jax.jit
 def directions(params, batch):
     """What the control and detached Rep-MTL make of one batch."""
-    problem = model.tasks.problem(batch, jax.random.key(0))
-    losses, grads = problem.losses_and_grads(params)
+    seen = model.tasks.problem(batch, jax.random.key(0)).evaluate(params)
     methods = (
         mtopt.log_losses(MEAN),
         rep_mtl(tsr=0.9, csa=0.9, detach=True),
     )
     return [
-        method.update(
-            grads,
-            method.init(params),
-            params,
-            losses=losses,
-            problem=problem,
-            rows=grads["shared"],
-            pullback=functools.partial(problem.pullback, params),
-        )[0]
+        method.update(seen.gradients, method.init(params), params, evaluation=seen)[0]
         for method in methods
     ]
 

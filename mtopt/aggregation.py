@@ -9,7 +9,7 @@ import optax
 from jaxtyping import Array, Float
 from optax.experimental import aggregating
 
-from mtopt.errors import UserError, expect, expect_one_of
+from mtopt.errors import UserError, expect, expect_one_of, expect_plain
 from mtopt.evaluation import Evaluation, enter, split
 from mtopt.linalg import only_present, task_numbers
 from mtopt.rule import Memory, PenaltyGradient, Rule, Solution
@@ -55,7 +55,9 @@ class Aggregator(aggregating.Aggregator):
 
     rule: Rule
 
-    def __new__(cls, rule: Rule) -> "Aggregator":  # noqa: D102
+    def __new__(cls, rule: Rule) -> "Aggregator":
+        """The optax pair ``(init, update)`` of a rule."""
+        expect_plain("num_tasks", rule.num_tasks)
         expect(rule.num_tasks >= 1, "num_tasks", rule.num_tasks, "at least 1")
         expect_one_of("heads", rule.heads, ("weighted", "plain"))
 
@@ -66,7 +68,7 @@ class Aggregator(aggregating.Aggregator):
 
         def update(
             updates: Any,
-            state: WeightingState,
+            state: Any,
             params: Any = None,
             *,
             evaluation: Evaluation | None = None,

@@ -42,7 +42,7 @@ def chain(
 
     def update(
         updates: Any,
-        state: tuple[Any, ...],
+        state: Any,
         params: Any = None,
         *,
         evaluation: Evaluation | None = None,

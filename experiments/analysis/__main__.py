@@ -7,7 +7,7 @@ from absl import flags
 from mtopt.errors import UserError
 from mtopt.training.writer import write_json
 
-from ..common.command import DATA_DIR, command, start
+from ..common.command import command, start
 from . import pictures
 from .config import AnalysisConfig
 from .report import summary, table
@@ -42,7 +42,7 @@ def main(argv: list[str]) -> None:
         FLAGS.rho, FLAGS.adaptive, FLAGS.points, FLAGS.samples, FLAGS.seed
     )
     folder = pathlib.Path(FLAGS.run)
-    own_data = pathlib.Path(FLAGS.data_dir) if DATA_DIR.present else None
+    own_data = pathlib.Path(FLAGS.data_dir) if FLAGS["data_dir"].present else None
     found = analyze(folder, config, own_data)
     write_json(folder / "analysis.json", summary(found))
     for name, draw in PICTURES.items():

@@ -11,7 +11,7 @@ from absl import app, flags, logging
 
 from mtopt.errors import UserError
 
-DATA_DIR = flags.DEFINE_string(
+flags.DEFINE_string(
     "data_dir",
     os.environ.get("MTOPT_DATA_DIR"),
     "Your folder of data sets; default: the variable MTOPT_DATA_DIR.",
@@ -71,9 +71,9 @@ def data_dir() -> pathlib.Path | None:
     Raises:
       UserError: where there is no such folder.
     """
-    if not DATA_DIR.value:
+    if not flags.FLAGS.data_dir:
         return None
-    folder = pathlib.Path(DATA_DIR.value).absolute()
+    folder = pathlib.Path(flags.FLAGS.data_dir).absolute()
     if not folder.is_dir():
         raise UserError(f"no folder {folder}: check --data_dir or MTOPT_DATA_DIR")
     return folder

@@ -63,6 +63,14 @@ def option(
     return dataclasses.field(default=default, metadata={_RULES: rules})
 
 
+def seeds_option() -> Any:
+    """The field of the seeds: three unless set, each a model of its own.
+
+    It is the same wherever a configuration has seeds: one at least, none below 0.
+    """
+    return option((0, 1, 2), entries=1, at_least=0)
+
+
 @dataclasses.dataclass
 class Optimizer:
     """The optimizer that follows the aggregator in the chain.
@@ -172,7 +180,7 @@ class Config(TrainingConfig):
 
     data: str
     model: str
-    seeds: tuple[int, ...] = option((0, 1, 2), entries=1, at_least=0)
+    seeds: tuple[int, ...] = seeds_option()
     batch_size: int = option(256, at_least=1)
     eval_every: int = option(100, at_least=1)
     single_task: bool = True

@@ -4,7 +4,7 @@ import dataclasses
 
 from mtopt.data.images.planted_outliers import PLANTS
 
-from ..common.config import TrainingConfig, option
+from ..common.config import TrainingConfig, option, seeds_option
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -33,7 +33,7 @@ class Config(TrainingConfig):
     num_tasks: int = 10
     num_outliers: int = option(3, at_least=1)
     hidden: tuple[int, ...] = (64,)
-    seeds: tuple[int, ...] = option((0, 1, 2), entries=1, at_least=0)
+    seeds: tuple[int, ...] = seeds_option()
     batch_size: int = option(32, at_least=1)
     eval_every: int = option(100, at_least=1)
     checkpoint_every: int = option(1000, at_least=1)

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from ..common.config import Optimizer, TrainingConfig, option
+from ..common.config import Optimizer, TrainingConfig, option, seeds_option
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -35,7 +35,7 @@ class Config(TrainingConfig):
         ("linear", "smooth_tchebycheff", "cosmos"), entries=1
     )
     methods: tuple[str, ...] = option(("equal_weighting", "mgda"))
-    seeds: tuple[int, ...] = option((0, 1, 2), entries=1, at_least=0)
+    seeds: tuple[int, ...] = seeds_option()
     steps: int = option(3000, at_least=1)
     batch_size: int = option(128, at_least=1)
     log_every: int = option(50, at_least=1)

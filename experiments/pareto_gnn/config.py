@@ -4,7 +4,7 @@ import dataclasses
 
 from mtopt.errors import UserError
 
-from ..common.config import Optimizer, TrainingConfig, option
+from ..common.config import Optimizer, TrainingConfig, option, seeds_option
 
 
 @dataclasses.dataclass
@@ -73,7 +73,7 @@ class Config(TrainingConfig):
         )
     )
     alone: bool = True
-    seeds: tuple[int, ...] = option((0, 1, 2), entries=1, at_least=0)
+    seeds: tuple[int, ...] = seeds_option()
     stack_seeds: bool = False
     steps: int = option(40, at_least=1)
     log_every: int = option(10, at_least=1)

@@ -53,18 +53,18 @@ class Run(NamedTuple):
         return cls(model, functools.cache(functools.partial(shared_program, model, tx)))
 
 
-class EvaluationGraphs(NamedTuple):
+class GraphBenchmark(NamedTuple):
     """The data as training and evaluation see it: the same nodes in both graphs.
 
     Attributes:
       data: features, labels and edges.
-      views: ``whole``, and ``links`` without the edges that are set aside.
+      graphs: ``whole``, and ``links`` without the edges that are set aside.
       split: the edges set aside.
       parts: of the partition, that of every node.
     """
 
     data: NodeData
-    views: dict[str, Graph]
+    graphs: dict[str, Graph]
     split: LinkSplit
     parts: np.ndarray
 
@@ -87,10 +87,10 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
     config.check()
     optimizer = config.optimizer.build(config.steps)
     methods = parse_methods(config.methods)
-    graphs = _evaluation_graphs(
+    benchmark = _benchmark(
         load_dataset(config.data, data_dir, GRAPHS), config.evaluation
     )
-    columns = graphs.data.features.shape[1]
+    columns = benchmark.data.features.shape[1]
     encoder = CallText.parse("encoder", config.encoder, ENCODERS, arguments=1).build(
         columns
     )
@@ -99,7 +99,7 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
         raise UserError(f"pretexts are {config.pretexts}: expected none of them twice")
     runs = _runs(config, methods, encoder, pretexts, optimizer)
     for text in config.methods:
-        _check_step(text, runs[text], graphs)
+        _check_step(text, runs[text], benchmark)
     untrained = Run.of(pretext_model(encoder, pretexts), optax.identity())
 
     def job(folder: pathlib.Path) -> None:
@@ -110,15 +110,15 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
             ways[text] = functools.partial(_trained, text, run, config, folder)
         for row, embeddings in ways.items():
             if row not in scores:
-                z = embeddings(graphs)
-                scores[row] = _scores(z, graphs, config.evaluation)
+                z = embeddings(benchmark)
+                scores[row] = _scores(z, benchmark, config.evaluation)
                 write_arrays(folder / "scores.npz", scores)
             numbers = zip(report.METRICS, scores[row].mean(axis=0), strict=True)
             line = ", ".join(f"{name} {value:.3f}" for name, value in numbers)
             print(f"{row}: {line}", flush=True)
         result = Downstream(
             experiment,
-            graphs.data.name,
+            benchmark.data.name,
             config.steps,
             tuple(sorted(pretexts)),
             {row: scores[row] for row in ways},
@@ -135,7 +135,7 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
     return job
 
 
-def _evaluation_graphs(data: NodeData, evaluation: Evaluation) -> EvaluationGraphs:
+def _benchmark(data: NodeData, evaluation: Evaluation) -> GraphBenchmark:
     """The whole graph, and that without the edges set aside, in one shape."""
     nodes = len(data.labels)
     split = link_split(data.edges, nodes, seed=evaluation.link_seed)
@@ -143,7 +143,7 @@ def _evaluation_graphs(data: NodeData, evaluation: Evaluation) -> EvaluationGrap
     part = Graph.of(data.features, split.train_edges)
     part = part.padded(nodes=nodes, edges=len(whole.edge_mask))
     parts = partition(data.edges, nodes, parts=evaluation.parts)
-    return EvaluationGraphs(data, {"whole": whole, "links": part}, split, parts)
+    return GraphBenchmark(data, {"whole": whole, "links": part}, split, parts)
 
 
 def _pretext(text: str, encoder: Encoder) -> tuple[str, Pretext]:
@@ -176,12 +176,14 @@ def _runs(
     return runs
 
 
-def _check_step(text: str, run: Run, graphs: EvaluationGraphs) -> None:
+def _check_step(text: str, run: Run, benchmark: GraphBenchmark) -> None:
     """Raises where a method can't run on tasks with views of their own."""
     program = run.program(1)
     try:
         state = jax.eval_shape(program.init, _keys((0,)))
-        jax.eval_shape(program.step, state, _batch(run.model, graphs.views["whole"], 1))
+        jax.eval_shape(
+            program.step, state, _batch(run.model, benchmark.graphs["whole"], 1)
+        )
     except TypeError as error:
         raise UserError(
             f"{text} cannot train pretext tasks ({str(error).splitlines()[0][:80]}): "
@@ -194,14 +196,14 @@ def _trained(
     run: Run,
     config: Config,
     folder: pathlib.Path,
-    graphs: EvaluationGraphs,
+    benchmark: GraphBenchmark,
 ) -> dict[str, np.ndarray]:
     """Embeddings ``[S, N, D]`` of every graph, by encoders that learned from it."""
     tasks = run.model.tasks.names
     measure = gradient_conflicts(run.model.tasks) if len(tasks) > 1 else None
-    found = {kind: [] for kind in graphs.views}
-    for kind, seeds in itertools.product(graphs.views, _stacks(config)):
-        graph = graphs.views[kind]
+    found = {kind: [] for kind in benchmark.graphs}
+    for kind, seeds in itertools.product(benchmark.graphs, _stacks(config)):
+        graph = benchmark.graphs[kind]
         batch = _batch(run.model, graph, len(seeds))
         label = seeds_label(f"{text}, {kind}", seeds)
         with ProgressBar(label, config.steps, tasks) as bar:
@@ -220,19 +222,19 @@ def _trained(
 
 
 def _untrained(
-    run: Run, config: Config, graphs: EvaluationGraphs
+    run: Run, config: Config, benchmark: GraphBenchmark
 ) -> dict[str, np.ndarray]:
     """The embeddings that training starts from."""
     program = run.program(len(config.seeds))
     state = program.init(_keys(config.seeds))
-    return {k: _embeddings(program, state, g) for k, g in graphs.views.items()}
+    return {k: _embeddings(program, state, g) for k, g in benchmark.graphs.items()}
 
 
-def _raw(graphs: EvaluationGraphs) -> dict[str, np.ndarray]:
+def _raw(benchmark: GraphBenchmark) -> dict[str, np.ndarray]:
     """The features as they are, as if they were embeddings: no seed plays a part."""
-    raw = graphs.data.raw
+    raw = benchmark.data.raw
     features = np.asarray(raw.project(jnp.eye(raw.shape[1])))
-    return dict.fromkeys(graphs.views, features[None])
+    return dict.fromkeys(benchmark.graphs, features[None])
 
 
 def _stacks(config: Config) -> list[tuple[int, ...]]:
@@ -256,10 +258,10 @@ def _embeddings(program: Program, state: mtopt.TrainState, graph: Graph) -> np.n
 
 
 def _scores(
-    z: dict[str, np.ndarray], graphs: EvaluationGraphs, how: Evaluation
+    z: dict[str, np.ndarray], benchmark: GraphBenchmark, how: Evaluation
 ) -> np.ndarray:
     """The scores of :data:`~.report.METRICS`, a row a seed."""
-    labels = graphs.data.labels
+    labels = benchmark.data.labels
     grid = {} if how.exponents is None else {"exponents": how.exponents}
     probe = functools.partial(
         probe_accuracy, splits=how.splits, folds=how.folds, **grid
@@ -268,9 +270,9 @@ def _scores(
         [
             [
                 probe(whole, labels),
-                probe(whole, graphs.parts),
+                probe(whole, benchmark.parts),
                 clustering_nmi(whole, labels, repeats=how.clusterings),
-                *link_prediction(links, graphs.split),
+                *link_prediction(links, benchmark.split),
             ]
             for whole, links in zip(z["whole"], z["links"], strict=True)
         ]

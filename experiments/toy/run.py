@@ -27,7 +27,7 @@ from . import report
 from .config import Config
 from .report import Trajectories
 
-Progress = tuple[mtopt.TrainState, jax.Array]  # and the losses of the last step
+StepResult = tuple[mtopt.TrainState, jax.Array]  # the state, the last losses
 
 
 def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> Job:
@@ -135,8 +135,8 @@ def _program(tx: optax.GradientTransformationExtraArgs, config: Config) -> Progr
 
         return jax.vmap(start)(jnp.array(toy.STARTS[config.starts]))
 
-    def step(state: mtopt.TrainState, batch: mtopt.Batch) -> Progress:
-        def once(_: jax.Array, carry: Progress) -> Progress:
+    def step(state: mtopt.TrainState, batch: mtopt.Batch) -> StepResult:
+        def once(_: jax.Array, carry: StepResult) -> StepResult:
             state, metrics = train_step(carry[0], batch)
             return state, metrics["losses"]
 

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from mtopt.linalg import task_numbers, where_present
+from mtopt.options import Integer
 
 
 class EpochMean(NamedTuple):
@@ -41,8 +42,8 @@ def observe(
     losses: Float[Array, " K"],
     present: Bool[Array, " K"],
     *,
-    epoch: int,
-    steps_per_epoch: int,
+    epoch: Integer,
+    steps_per_epoch: Integer,
 ) -> tuple[EpochMean, Bool[Array, ""]]:
     """Counts one step, and averages its losses if it is of that epoch.
 

@@ -8,6 +8,7 @@ import optax
 from jaxtyping import Array, Bool, Float
 
 from mtopt.linalg import task_numbers, where_present
+from mtopt.options import Number
 
 
 class Learned(NamedTuple):
@@ -22,7 +23,7 @@ class Learned(NamedTuple):
     optimizer: Any
 
 
-def bounded_adam(learning_rate: float | int) -> optax.GradientTransformation:
+def bounded_adam(learning_rate: Number) -> optax.GradientTransformation:
     """Adam on slopes clipped to 1e15, whose squares stay finite in float32.
 
     Args:
@@ -34,7 +35,7 @@ def bounded_adam(learning_rate: float | int) -> optax.GradientTransformation:
 def start(
     optimizer: optax.GradientTransformation,
     num_tasks: int,
-    value: float | int,
+    value: Number,
     shared: Any,
 ) -> Learned:
     """Every task's number at ``value``, in the precision of the shared parameters.

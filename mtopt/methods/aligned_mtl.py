@@ -1,6 +1,5 @@
 """Aligned-MTL: gradients made orthogonal and of one length."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -9,9 +8,10 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
-from mtopt.errors import expect, expect_one_of, expect_per_task
+from mtopt.errors import expect_number, expect_one_of, expect_per_task
 from mtopt.evaluation import Evaluation
 from mtopt.method import method
+from mtopt.options import Number, Numbers
 
 SCALES = ("min", "median", "rmse")
 
@@ -20,9 +20,9 @@ SCALES = ("min", "median", "rmse")
 def aligned_mtl(
     num_tasks: int,
     *,
-    preference: Sequence[float | int] | None = None,
+    preference: Numbers | None = None,
     scale: str = "min",
-    smallest: float | None = None,
+    smallest: Number | None = None,
     space: str = "parameters",
     heads: str = "plain",
 ) -> Aggregator:
@@ -79,7 +79,7 @@ def aligned_mtl(
     """
     expect_one_of("scale", scale, SCALES)
     if smallest is not None:
-        expect(0 <= smallest < 1, "smallest", smallest, "a number in [0, 1)")
+        expect_number("smallest", smallest, at_least=0, below=1)
     array = np.ones(num_tasks)
     if preference is not None:
         array = expect_per_task("preference", preference, num_tasks, at_least=0)
@@ -97,7 +97,7 @@ def aligned_mtl_weights(
     preference: Float[Array, " K"],
     *,
     scale: str,
-    smallest: float | None = None,
+    smallest: Number | None = None,
 ) -> Float[Array, " K"]:
     """The weights B p of the aligned gradients.
 

@@ -1,6 +1,5 @@
 """Auto-lambda: the weights that make the next step best for the primary tasks."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -8,20 +7,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtopt.aggregation import Aggregator, Weighed, weighting
-from mtopt.errors import expect
+from mtopt.errors import expect, expect_number
 from mtopt.evaluation import Evaluation
 from mtopt.memory import learned
 from mtopt.method import method
+from mtopt.options import Number, Numbers, as_array
 
 
 @method(family="batches")
 def auto_lambda(
     num_tasks: int,
     *,
-    primary: Sequence[int] | None = None,
-    lookahead: float = 0.1,
-    learning_rate: float = 1e-4,
-    initial: float = 0.1,
+    primary: Numbers | None = None,
+    lookahead: Number = 0.1,
+    learning_rate: Number = 1e-4,
+    initial: Number = 0.1,
     heads: str = "weighted",
 ) -> Aggregator:
     r"""Learns the weights on a validation half, through one step on the other.
@@ -78,17 +78,19 @@ def auto_lambda(
       batch, and d is the gradient of the latter; here d uses both halves. Weights
       stay at zero or above. A task absent from the training half keeps its weight.
     """
-    chosen = np.arange(num_tasks) if primary is None else np.unique(primary)
-    expect(
-        chosen.size > 0 and set(chosen) <= set(range(num_tasks)),
-        "primary",
-        primary,
-        f"at least one index from 0 to {num_tasks - 1}",
-    )
-    expect(lookahead > 0, "lookahead", lookahead, "a number above 0")
-    expect(learning_rate > 0, "learning_rate", learning_rate, "a number above 0")
-    expect(initial > 0, "initial", initial, "a number above 0")
-    is_primary = jnp.zeros(num_tasks, bool).at[chosen].set(True)
+    is_primary = np.ones(num_tasks, bool)
+    if primary is not None:
+        hits = as_array(primary)[:, None] == np.arange(num_tasks)[None]
+        expect(
+            hits.any() & hits.any(axis=1).all(),
+            "primary",
+            primary,
+            f"at least one index from 0 to {num_tasks - 1}",
+        )
+        is_primary = hits.any(axis=0)
+    expect_number("lookahead", lookahead, above=0)
+    expect_number("learning_rate", learning_rate, above=0)
+    expect_number("initial", initial, above=0)
     adam = learned.bounded_adam(learning_rate)
 
     def start(shared):

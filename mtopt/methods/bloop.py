@@ -6,19 +6,20 @@ import jax
 import jax.numpy as jnp
 
 from mtopt.aggregation import Aggregator, Reduced, row_weighting
-from mtopt.errors import expect, expect_one_of
+from mtopt.errors import expect_index, expect_number, expect_one_of
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import combine, cross_gramian, divide_or_zero, uniform_over, zero_rows
 from mtopt.method import method
+from mtopt.options import Integer, Number
 
 
 @method(family="gradients", traits=("mean-like", "task-bound"))
 def bloop(
     num_tasks: int,
     *,
-    main: int = 0,
-    aux_weight: float = 0.1,
-    ema: float = 0.1,
+    main: Integer = 0,
+    aux_weight: Number = 0.1,
+    ema: Number = 0.1,
     variant: str = "bloop",
     rescale: bool = False,
     heads: str = "weighted",
@@ -70,9 +71,9 @@ def bloop(
       a slip of brackets. No constant is added to the squared norm: the projection is
       exact at any scale. A main task absent from the batch leaves e as it was.
     """
-    expect(0 <= main < num_tasks, "main", main, f"an index from 0 to {num_tasks - 1}")
-    expect(aux_weight >= 0, "aux_weight", aux_weight, "a number of at least 0")
-    expect(0 < ema <= 1, "ema", ema, "above 0 and at most 1")
+    expect_index("main", main, num_tasks)
+    expect_number("aux_weight", aux_weight, at_least=0)
+    expect_number("ema", ema, above=0, at_most=1)
     expect_one_of("variant", variant, ("bloop", "dynamic_barrier", "ratio_only"))
     is_main = jnp.arange(num_tasks) == main
 
@@ -91,8 +92,8 @@ def bloop(
         )
         shares = uniform_over(present & ~is_main)
         ratio = _projection(combine(shares, rows), average)
-        if variant == "dynamic_barrier" and aux_weight > 0:
-            ratio = jnp.minimum(ratio, 1 / aux_weight)
+        if variant == "dynamic_barrier":  # 1 / 0 is no bound
+            ratio = jnp.minimum(ratio, 1 / jnp.asarray(aux_weight, ratio.dtype))
 
         def project(row, e):
             along = row[main] if variant == "ratio_only" else e.astype(row.dtype)

@@ -7,6 +7,7 @@ from mtopt.errors import expect, expect_one_of
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import uniform_over
 from mtopt.method import method
+from mtopt.options import Number
 from mtopt.solvers import conflict_averse_weights
 
 RESCALINGS = ("none", "1+c^2", "1+c")
@@ -16,7 +17,7 @@ RESCALINGS = ("none", "1+c^2", "1+c")
 def cagrad(
     num_tasks: int,
     *,
-    c: float = 0.5,
+    c: Number = 0.5,
     rescale: str = "1+c^2",
     space: str = "parameters",
     heads: str = "plain",
@@ -80,6 +81,6 @@ def cagrad(
     return on_gramian(num_tasks, weigh, heads=heads, space=space)
 
 
-def rescaling(rescale: str, c: float) -> float:
+def rescaling(rescale: str, c: Number) -> Number:
     """What CAGrad divides its direction by."""
     return {"none": 1.0, "1+c^2": 1 + c**2, "1+c": 1 + c}[rescale]

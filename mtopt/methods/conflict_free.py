@@ -1,6 +1,5 @@
 """ConFIG: the direction that has the same angle with every task's gradient."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -13,13 +12,14 @@ from mtopt.errors import expect_per_task
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import divide_or_zero
 from mtopt.method import method
+from mtopt.options import Numbers
 
 
 @method(family="gramian", traits=("non-conflicting",))
 def conflict_free(
     num_tasks: int,
     *,
-    preference: Sequence[float | int] | None = None,
+    preference: Numbers | None = None,
     space: str = "parameters",
     heads: str = "plain",
 ) -> Aggregator:

@@ -1,6 +1,5 @@
 """COSMOS: a weighted sum whose losses shall point along the preference."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -9,10 +8,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from mtopt.aggregation import Aggregator, Weighed, weighting
-from mtopt.errors import expect
+from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
 from mtopt.method import method
 from mtopt.methods.tchebycheff import preferred_share
+from mtopt.options import Number, Numbers
 
 SMALLEST = 1e-8
 
@@ -21,8 +21,8 @@ SMALLEST = 1e-8
 def cosmos_scalarization(
     num_tasks: int,
     *,
-    penalty: float | int = 2.0,
-    preference: Sequence[float | int] | None = None,
+    penalty: Number = 2.0,
+    preference: Numbers | None = None,
     heads: str = "weighted",
 ) -> Aggregator:
     r"""Descends a weighted sum, less the cosine of losses and preference.
@@ -73,7 +73,7 @@ def cosmos_scalarization(
       gives it to the network; here it is fixed. :func:`cosmos_loss` is the function
       to differentiate with a preference of one's own.
     """
-    expect(penalty >= 0, "penalty", penalty, "a number of at least 0")
+    expect_number("penalty", penalty, at_least=0)
     ray = preferred_share(preference, num_tasks)
 
     def weigh(memory: Any, evaluation: Evaluation) -> Weighed:
@@ -86,7 +86,7 @@ def cosmos_scalarization(
 def cosmos_loss(
     losses: Float[Array, " K"],
     preference: Float[Array | np.ndarray, " K"],
-    penalty: float | int,
+    penalty: Number,
     present: Bool[Array, " K"] | None = None,
 ) -> Float[Array, ""]:
     """The weighted sum of the losses less ``penalty`` times a cosine.

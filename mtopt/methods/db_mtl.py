@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import optax
 
 from mtopt.aggregation import Aggregator, Reduced, row_weighting
-from mtopt.errors import expect
+from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import row_norms, scale_rows, where_present, zero_rows
 from mtopt.method import method
+from mtopt.options import Number
 from mtopt.per_task import scale_heads
 from mtopt.rule import Solution
 
@@ -19,7 +20,7 @@ EPSILON = 1e-8
 
 @method(family="gradients")
 def db_mtl(
-    num_tasks: int, *, beta: float = 0.9, sigma: float = 0.0, heads: str = "plain"
+    num_tasks: int, *, beta: Number = 0.9, sigma: Number = 0.0, heads: str = "plain"
 ) -> Aggregator:
     r"""Dual balancing: gradients of log losses, averaged, stretched to the longest.
 
@@ -62,8 +63,8 @@ def db_mtl(
       A task absent from the batch keeps its average and its own count t. Norms are
       taken of scaled rows, so that a loss near zero overflows nothing.
     """
-    expect(0 <= beta < 1, "beta", beta, "at least 0 and below 1")
-    expect(sigma >= 0, "sigma", sigma, "a number of at least 0")
+    expect_number("beta", beta, at_least=0, below=1)
+    expect_number("sigma", sigma, at_least=0)
 
     def inverse(losses):
         return 1 / (jnp.maximum(losses, 0).astype(float) + EPSILON)

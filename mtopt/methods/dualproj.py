@@ -1,6 +1,6 @@
 """DualProj: project the mean gradient so that it harms no task."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ from mtopt.errors import expect_per_task
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import divide_or_zero, uniform_over
 from mtopt.method import method
+from mtopt.options import Numbers
 from mtopt.solvers import nonnegative_qp
 from mtopt.solvers.dense import correlation, matvec
 
@@ -19,7 +20,7 @@ from mtopt.solvers.dense import correlation, matvec
 def dualproj(
     num_tasks: int,
     *,
-    preference: Sequence[float | int] | None = None,
+    preference: Numbers | None = None,
     space: str = "parameters",
     heads: str = "plain",
 ) -> Aggregator:
@@ -96,7 +97,7 @@ def dualproj_weights(
 
 
 def preferred(
-    num_tasks: int, preference: Sequence[float | int] | None
+    num_tasks: int, preference: Numbers | None
 ) -> Callable[[Bool[Array, " K"], DTypeLike], Float[Array, " K"]]:
     """The preference as a function of the tasks present and the dtype.
 

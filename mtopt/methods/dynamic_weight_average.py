@@ -8,10 +8,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from mtopt.aggregation import Aggregator, Weighed, weighting
-from mtopt.errors import expect
+from mtopt.errors import expect_number, expect_plain
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import weight_dtype, where_present
 from mtopt.method import method
+from mtopt.options import Integer, Number
 
 SMALLEST = 1e-20
 
@@ -48,13 +49,13 @@ class Window(NamedTuple):
     count: Int[Array, " K"]
 
 
-@method(family="losses")
+@method(family="losses", fixed={"window": "the shape of its memory"})
 def dynamic_weight_average(
     num_tasks: int,
     *,
     window: int = 25,
-    steps_per_epoch: int | None = None,
-    temperature: float | int = 2.0,
+    steps_per_epoch: Integer | None = None,
+    temperature: Number = 2.0,
     heads: str = "weighted",
 ) -> Aggregator:
     r"""Weighs tasks by the ratio of their last two average losses (DWA).
@@ -104,11 +105,12 @@ def dynamic_weight_average(
       nash-mtl fills its window with ones at the start, so that its weights compare
       losses with 1 for a while; here they wait for losses of the task itself.
     """
-    expect(temperature > 0, "temperature", temperature, "a number above 0")
-    expect(window >= 1, "window", window, "at least 1")
+    expect_number("temperature", temperature, above=0)
+    expect_plain("window", window)
+    expect_number("window", window, at_least=1)
     start, ratios = functools.partial(_no_losses, window), _of_window
     if steps_per_epoch is not None:
-        expect(steps_per_epoch >= 1, "steps_per_epoch", steps_per_epoch, "at least 1")
+        expect_number("steps_per_epoch", steps_per_epoch, at_least=1)
         start, ratios = _no_epochs, functools.partial(_of_epochs, steps_per_epoch)
 
     def weigh(memory: Any, evaluation: Evaluation) -> Weighed:

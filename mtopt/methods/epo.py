@@ -7,9 +7,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
-from mtopt.errors import expect, expect_per_task
+from mtopt.errors import expect_number, expect_per_task
 from mtopt.evaluation import Evaluation
 from mtopt.method import method
+from mtopt.options import Number, Numbers
 from mtopt.solvers.linear_program import maximise_on_simplex
 
 
@@ -17,8 +18,8 @@ from mtopt.solvers.linear_program import maximise_on_simplex
 def epo(
     num_tasks: int,
     *,
-    preference: tuple[float | int, ...] | None = None,
-    tolerance: float | int = 1e-4,
+    preference: Numbers | None = None,
+    tolerance: Number = 1e-4,
     space: str = "parameters",
     heads: str = "weighted",
 ) -> Aggregator:
@@ -93,7 +94,7 @@ def epo(
     ratios = np.ones(num_tasks)
     if preference is not None:
         ratios = expect_per_task("preference", preference, num_tasks, above=0)
-    expect(tolerance >= 0, "tolerance", tolerance, "a number of at least 0")
+    expect_number("tolerance", tolerance, at_least=0)
 
     def weigh(memory: Any, gramian: Gramian, evaluation: Evaluation) -> Weighed:
         losses, present = evaluation.losses, evaluation.present
@@ -110,7 +111,7 @@ def _weights(
     losses: Float[Array, " K"],
     r: Float[Array, " K"],
     present: Bool[Array, " K"],
-    tolerance: float | int,
+    tolerance: Number,
 ) -> Float[Array, " K"]:
     """The solution of the linear program that is due, on the simplex."""
     scaled = jnp.maximum(r * losses, 0)

@@ -7,18 +7,19 @@ import jax.numpy as jnp
 from jax.scipy.special import logsumexp
 
 from mtopt.aggregation import Aggregator, Weighed, weighting
-from mtopt.errors import expect
+from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import where_present, zero_rows
 from mtopt.method import method
+from mtopt.options import Integer, Number
 
 
 @method(family="gradients")
 def excess_mtl(
     num_tasks: int,
     *,
-    eta: float = 0.01,
-    warmup: int = 1,
+    eta: Number = 0.01,
+    warmup: Integer = 1,
     heads: str = "weighted",
 ) -> Aggregator:
     r"""Exponentiated weights on an estimate of how far a task is from its optimum.
@@ -65,8 +66,8 @@ def excess_mtl(
       task absent from the batch keeps its weight, the others share the rest; batches
       without any gradient of a task do not count for its scale.
     """
-    expect(eta > 0, "eta", eta, "a number above 0")
-    expect(warmup >= 1, "warmup", warmup, "an integer of at least 1")
+    expect_number("eta", eta, above=0)
+    expect_number("warmup", warmup, at_least=1)
 
     def start(shared):
         squares = zero_rows(shared, num_tasks)

@@ -6,9 +6,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
-from mtopt.errors import expect
+from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
 from mtopt.method import method
+from mtopt.options import Number
 from mtopt.solvers import bargaining_weights
 
 
@@ -16,9 +17,9 @@ from mtopt.solvers import bargaining_weights
 def fairgrad(
     num_tasks: int,
     *,
-    alpha: float = 2.0,
-    scale: float = 1.0,
-    max_norm: float | None = None,
+    alpha: Number = 2.0,
+    scale: Number = 1.0,
+    max_norm: Number | None = None,
     space: str = "parameters",
     heads: str = "plain",
 ) -> Aggregator:
@@ -69,9 +70,10 @@ def fairgrad(
       badly scaled gradients. The published runs are ``alpha=2, scale=K, max_norm=1``.
       Weights stay finite at Pareto stationarity, and a task at rest has weight 0.
     """
-    expect(alpha > 0, "alpha", alpha, "a number above 0")
-    expect(scale > 0, "scale", scale, "a number above 0")
-    expect(max_norm is None or max_norm > 0, "max_norm", max_norm, "a number above 0")
+    expect_number("alpha", alpha, above=0)
+    expect_number("scale", scale, above=0)
+    if max_norm is not None:
+        expect_number("max_norm", max_norm, above=0)
 
     def weigh(memory: Any, gramian: Gramian, evaluation: Evaluation) -> Weighed:
         present = evaluation.present
@@ -82,7 +84,7 @@ def fairgrad(
 
 
 def at_most(
-    max_norm: float | None, weights: Float[Array, " K"], gramian: Float[Array, "K K"]
+    max_norm: Number | None, weights: Float[Array, " K"], gramian: Float[Array, "K K"]
 ) -> Float[Array, " K"]:
     """The weights, scaled down so that the norm of their direction is ``max_norm``."""
     if max_norm is None:

@@ -1,7 +1,6 @@
 """FAMO: weigh the tasks so that all losses fall at the same rate."""
 
 import functools
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -10,11 +9,12 @@ import optax
 from jaxtyping import Array, Bool, Float
 
 from mtopt.aggregation import Aggregator, Weighed, weighting
-from mtopt.errors import expect
+from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
 from mtopt.memory.learned import learn, start
 from mtopt.method import method
 from mtopt.methods.tchebycheff import zeros_or
+from mtopt.options import Number, Numbers
 
 EPSILON = 1e-8
 
@@ -23,9 +23,9 @@ EPSILON = 1e-8
 def famo(
     num_tasks: int,
     *,
-    learning_rate: float | int = 0.025,
-    gamma: float | int = 1e-5,
-    min_losses: Sequence[float | int] | None = None,
+    learning_rate: Number = 0.025,
+    gamma: Number = 1e-5,
+    min_losses: Numbers | None = None,
     heads: str = "weighted",
 ) -> Aggregator:
     r"""Fast adaptive multitask optimization: even progress at the cost of one forward.
@@ -92,8 +92,8 @@ def famo(
       here a clipping is a member of the chain. Theirs needs a second call by the
       training loop; their toy takes the losses of the next step instead.
     """
-    expect(learning_rate > 0, "learning_rate", learning_rate, "a number above 0")
-    expect(gamma >= 0, "gamma", gamma, "a number of at least 0")
+    expect_number("learning_rate", learning_rate, above=0)
+    expect_number("gamma", gamma, at_least=0)
     floor = zeros_or("min_losses", min_losses, num_tasks)
     adam = optax.chain(optax.add_decayed_weights(gamma), optax.adam(learning_rate))
 
@@ -109,7 +109,8 @@ def famo(
     def learn_from(logits: Any, evaluation: Evaluation, step: Any) -> Any:
         """The logits after the step, whose losses are taken on the same batch."""
         params, present = evaluation.params, evaluation.present
-        moved = evaluation.problem.losses(optax.apply_updates(params, step))
+        ahead: Any = optax.apply_updates(params, step)
+        moved = evaluation.problem.losses(ahead)
         before, after = above_floor(evaluation.losses), above_floor(moved)
         slope = logit_slope(logits.values, jnp.log(before) - jnp.log(after), present)
         return learn(adam, logits, slope, present)

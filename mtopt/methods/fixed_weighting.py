@@ -1,6 +1,5 @@
 """Fixed weighting: descend a weighted sum of the losses, the weights given."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -9,6 +8,7 @@ from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import expect_per_task
 from mtopt.evaluation import Evaluation
 from mtopt.method import method
+from mtopt.options import Numbers
 
 
 @method(
@@ -17,7 +17,7 @@ from mtopt.method import method
     traits=("mean-like", "task-bound"),
 )
 def fixed_weighting(
-    num_tasks: int, *, weights: Sequence[float | int], heads: str = "weighted"
+    num_tasks: int, *, weights: Numbers, heads: str = "weighted"
 ) -> Aggregator:
     r"""Descends a sum of the losses with constant weights, tuned by hand or by grid.
 

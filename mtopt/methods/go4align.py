@@ -8,20 +8,21 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from mtopt.aggregation import Aggregator, Weighed, weighting
-from mtopt.errors import expect
+from mtopt.errors import expect_number, expect_plain
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import task_numbers, where_present
 from mtopt.method import method
+from mtopt.options import Number
 
 SMALLEST = 1e-8
 
 
-@method(family="losses")
+@method(family="losses", fixed={"num_groups": "the length of a loop"})
 def go4align(
     num_tasks: int,
     *,
     num_groups: int = 2,
-    step_size: float | int = 1e-4,
+    step_size: Number = 1e-4,
     heads: str = "weighted",
 ) -> Aggregator:
     r"""Groups the tasks by their risk in every step, and weighs the groups.
@@ -72,8 +73,9 @@ def go4align(
       synchronisation of the host in every step; this one is exact, inside the compiled
       step.
     """
-    expect(num_groups >= 1, "num_groups", num_groups, "at least 1")
-    expect(step_size >= 0, "step_size", step_size, "a number of at least 0")
+    expect_plain("num_groups", num_groups)
+    expect_number("num_groups", num_groups, at_least=1)
+    expect_number("step_size", step_size, at_least=0)
 
     def weigh(log_p: Any, evaluation: Evaluation) -> Weighed:
         losses, present = evaluation.losses, evaluation.present

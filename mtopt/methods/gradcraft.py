@@ -9,20 +9,21 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
-from mtopt.errors import expect
+from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import divide_or_zero, task_numbers, where_present
 from mtopt.method import method
 from mtopt.methods.conflict_free import correlation
+from mtopt.options import Number
 
 
 @method(family="gramian", traits=("mean-like",))
 def gradcraft(
     num_tasks: int,
     *,
-    tau: float = 0.1,
-    epsilon: float = 1e-10,
-    decay: float = 0.0,
+    tau: Number = 0.1,
+    epsilon: Number = 1e-10,
+    decay: Number = 0.0,
     space: str = "parameters",
     heads: str = "weighted",
 ) -> Aggregator:
@@ -82,9 +83,9 @@ def gradcraft(
       steps of refinement, where it inverts a Gramian that repeated gradients make
       singular. The mean is over the present tasks.
     """
-    expect(0 <= tau <= 1, "tau", tau, "a number in [0, 1]")
-    expect(0 <= epsilon < 1, "epsilon", epsilon, "a number in [0, 1)")
-    expect(0 <= decay < 1, "decay", decay, "a number in [0, 1)")
+    expect_number("tau", tau, at_least=0, at_most=1)
+    expect_number("epsilon", epsilon, at_least=0, below=1)
+    expect_number("decay", decay, at_least=0, below=1)
 
     def weigh(memory: Any, gramian: Gramian, evaluation: Evaluation) -> Weighed:
         present = evaluation.present
@@ -109,8 +110,8 @@ def gradcraft_weights(
     gramian: Float[Array, "K K"],
     means: Float[Array, " K"],
     *,
-    tau: float,
-    epsilon: float,
+    tau: Number,
+    epsilon: Number,
 ) -> Float[Array, " K"]:
     """What every gradient counts in the sum of the crafted ones.
 

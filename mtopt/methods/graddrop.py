@@ -1,6 +1,5 @@
 """GradDrop: in every coordinate, keep the gradients of one sign, drawn at random."""
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -15,6 +14,7 @@ from mtopt.evaluation import Evaluation
 from mtopt.linalg import scale_rows
 from mtopt.memory.count import no_updates
 from mtopt.method import method
+from mtopt.options import Number, Numbers, as_array
 from mtopt.rule import Solution
 
 
@@ -22,7 +22,7 @@ from mtopt.rule import Solution
 def graddrop(
     num_tasks: int,
     *,
-    leak: float | Sequence[float | int] = 0.0,
+    leak: Number | Numbers = 0.0,
     space: str = "parameters",
     heads: str = "plain",
 ) -> Aggregator:
@@ -73,10 +73,10 @@ def graddrop(
       coordinate where no task has a gradient has P = 1/2 rather than 0 / 0.
     """
     expect_one_of("space", space, ("parameters", "representation"))
-    leaks = np.asarray(leak, np.float32)
+    leaks = as_array(leak)
     expect(leaks.shape in ((), (num_tasks,)), "leak", leak, f"1 or {num_tasks} numbers")
-    expect(bool(((leaks >= 0) & (leaks <= 1)).all()), "leak", leak, "0 to 1")
-    leaks = jnp.broadcast_to(leaks, num_tasks)
+    expect(((leaks >= 0) & (leaks <= 1)).all(), "leak", leak, "0 to 1")
+    leaks = jnp.broadcast_to(leaks.astype(np.float32), num_tasks)
 
     def drop(count: Any, evaluation: Evaluation) -> Reduced:
         rows, present = evaluation.rows, evaluation.present

@@ -1,6 +1,5 @@
 """GradNorm: learns weights that let every task train at its rate."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -9,21 +8,22 @@ import numpy as np
 import optax
 
 from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
-from mtopt.errors import expect, expect_one_of, expect_per_task
+from mtopt.errors import expect_number, expect_one_of, expect_per_task
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import mean_over
 from mtopt.memory import learned
 from mtopt.method import method
+from mtopt.options import Integer, Number, Numbers
 
 
 @method(family="gradients")
 def gradnorm(
     num_tasks: int,
     *,
-    alpha: float = 1.5,
-    learning_rate: float = 0.025,
-    initial_losses: Sequence[float | int] | None = None,
-    warmup: int = 1,
+    alpha: Number = 1.5,
+    learning_rate: Number = 0.025,
+    initial_losses: Numbers | None = None,
+    warmup: Integer = 1,
     parametrization: str = "weights",
     space: str = "parameters",
     heads: str = "weighted",
@@ -84,9 +84,9 @@ def gradnorm(
       A norm within rounding of its target counts as there: Adam would make a full step
       of the difference. A task absent from the batch keeps its weight and moments.
     """
-    expect(alpha >= 0, "alpha", alpha, "a number of at least 0")
-    expect(learning_rate > 0, "learning_rate", learning_rate, "a number above 0")
-    expect(warmup >= 1, "warmup", warmup, "an integer of at least 1")
+    expect_number("alpha", alpha, at_least=0)
+    expect_number("learning_rate", learning_rate, above=0)
+    expect_number("warmup", warmup, at_least=1)
     expect_one_of("parametrization", parametrization, ("weights", "softmax"))
     given = initial_losses is not None
     initial = np.ones(num_tasks)

@@ -8,19 +8,20 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
-from mtopt.errors import expect, expect_one_of
+from mtopt.errors import expect_number, expect_one_of
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import weight_dtype
 from mtopt.memory.count import no_updates
 from mtopt.method import method
 from mtopt.methods.pcgrad import ORDERS, visiting_orders
+from mtopt.options import Number
 
 
 @method(family="gramian", traits=("random",))
 def gradvac(
     num_tasks: int,
     *,
-    beta: float = 1e-2,
+    beta: Number = 1e-2,
     targets: str = "all",
     order: str = "per_task",
     space: str = "parameters",
@@ -82,7 +83,7 @@ def gradvac(
       as the largest cosine below it that can be told from 1 (they divide by zero, or
       by 1e-8), and a gradient of zero turns nothing.
     """
-    expect(0 <= beta <= 1, "beta", beta, "a number in [0, 1]")
+    expect_number("beta", beta, at_least=0, at_most=1)
     expect_one_of("targets", targets, ("all", "turned"))
     expect_one_of("order", order, ORDERS)
 

@@ -6,11 +6,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
-from mtopt.errors import expect, expect_one_of
+from mtopt.errors import expect_number, expect_one_of
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import uniform_over
 from mtopt.method import method
 from mtopt.methods.cagrad import RESCALINGS, rescaling
+from mtopt.options import Number
 from mtopt.solvers import conflict_averse_weights, min_norm_weights
 
 
@@ -18,7 +19,7 @@ from mtopt.solvers import conflict_averse_weights, min_norm_weights
 def imgrad(
     num_tasks: int,
     *,
-    c: float = 0.8,
+    c: Number = 0.8,
     rescale: str = "1+c^2",
     space: str = "parameters",
     heads: str = "plain",
@@ -69,7 +70,7 @@ def imgrad(
       of parentheses, so that 1.5 - kappa multiplies one of the terms of the inner
       product alone. Solved exactly, where the code calls SLSQP.
     """
-    expect(c > 0, "c", c, "a number above 0")
+    expect_number("c", c, above=0)
     expect_one_of("rescale", rescale, RESCALINGS)
 
     def weigh(memory: Any, gramian: Gramian, evaluation: Evaluation) -> Weighed:

@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 
 from mtopt.aggregation import Aggregator, Weighed, weighting
-from mtopt.errors import expect
+from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
 from mtopt.memory import epoch_mean
 from mtopt.method import method
+from mtopt.options import Integer
 
 EPSILON = 1e-20
 
@@ -19,8 +20,8 @@ EPSILON = 1e-20
 def improvable_gap_balancing(
     num_tasks: int,
     *,
-    steps_per_epoch: int,
-    base_epoch: int = 1,
+    steps_per_epoch: Integer,
+    base_epoch: Integer = 1,
     heads: str = "weighted",
 ) -> Aggregator:
     r"""Weighs log losses by the current loss over a base loss (IGBv1).
@@ -69,8 +70,8 @@ def improvable_gap_balancing(
       This is version 1. Version 2 learns v with a reinforcement-learning agent and is
       not here. Theirs divides by the loss itself, here 1e-20 is added.
     """
-    expect(steps_per_epoch >= 1, "steps_per_epoch", steps_per_epoch, "at least 1")
-    expect(base_epoch >= 0, "base_epoch", base_epoch, "at least 0")
+    expect_number("steps_per_epoch", steps_per_epoch, at_least=1)
+    expect_number("base_epoch", base_epoch, at_least=0)
 
     def weigh(memory: Any, evaluation: Evaluation) -> Weighed:
         losses, present = evaluation.losses, evaluation.present

@@ -9,17 +9,18 @@ import optax
 from jaxtyping import Array, Float
 
 from mtopt.aggregation import Aggregator, Weighed, weighting
-from mtopt.errors import expect
+from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
 from mtopt.memory.learned import learn, start
 from mtopt.method import method
+from mtopt.options import Number
 
 SMALLEST = 1e-8
 
 
 @method(family="losses")
 def imtl_l(
-    num_tasks: int, *, learning_rate: float | int = 0.025, heads: str = "weighted"
+    num_tasks: int, *, learning_rate: Number = 0.025, heads: str = "weighted"
 ) -> Aggregator:
     r"""Learns the scale of every loss (the loss balance of IMTL).
 
@@ -67,7 +68,7 @@ def imtl_l(
       LibMTL has it only together with the gradient balance IMTL-G. s has an optimizer
       of its own here.
     """
-    expect(learning_rate > 0, "learning_rate", learning_rate, "a number above 0")
+    expect_number("learning_rate", learning_rate, above=0)
     adam = optax.adam(learning_rate)
 
     def weigh(memory: Any, evaluation: Evaluation) -> Weighed:

@@ -6,17 +6,18 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
-from mtopt.errors import expect, expect_one_of
+from mtopt.errors import expect_number, expect_one_of
 from mtopt.evaluation import Evaluation
 from mtopt.method import method
+from mtopt.options import Integer
 
 
 @method(family="gramian", traits=("mean-like",))
 def krum(
     num_tasks: int,
     *,
-    num_byzantine: int = 0,
-    num_selected: int = 1,
+    num_byzantine: Integer = 0,
+    num_selected: Integer = 1,
     distance: str = "squared",
     space: str = "parameters",
     heads: str = "plain",
@@ -68,18 +69,9 @@ def krum(
       Distances come from the Gramian, clamped at 0; TorchJD's root of a negative
       rounding is NaN. Of equal scores the first tasks are taken.
     """
-    expect(
-        0 <= num_byzantine <= max(num_tasks - 3, 0),
-        "num_byzantine",
-        num_byzantine,
-        f"0 to {max(num_tasks - 3, 0)}, the number of tasks less 3",
-    )
-    expect(
-        1 <= num_selected <= num_tasks,
-        "num_selected",
-        num_selected,
-        f"1 to {num_tasks}, the number of tasks",
-    )
+    most = max(num_tasks - 3, 0)
+    expect_number("num_byzantine", num_byzantine, at_least=0, at_most=most)
+    expect_number("num_selected", num_selected, at_least=1, at_most=num_tasks)
     expect_one_of("distance", distance, ("squared", "euclidean"))
 
     def weigh(memory: Any, gramian: Gramian, evaluation: Evaluation) -> Weighed:
@@ -100,8 +92,8 @@ def krum_weights(
     gramian: Float[Array, "K K"],
     present: Bool[Array, " K"],
     *,
-    num_byzantine: int,
-    num_selected: int,
+    num_byzantine: Integer,
+    num_selected: Integer,
     distance: str,
 ) -> Float[Array, " K"]:
     """One over the number of selected tasks for those selected, 0 for the others.

@@ -8,10 +8,11 @@ import optax
 from jaxtyping import Array, Bool, Float
 
 from mtopt.aggregation import Aggregator, Weighed, weighting
-from mtopt.errors import expect, expect_one_of
+from mtopt.errors import expect_number, expect_one_of
 from mtopt.evaluation import Evaluation
 from mtopt.memory.learned import Learned, learn, start
 from mtopt.method import method
+from mtopt.options import Number
 
 NORMALIZATIONS = ("identity", "rescaled", "log")
 SMALLEST = 1e-20
@@ -35,10 +36,10 @@ class Memory(NamedTuple):
 def ldc(
     num_tasks: int,
     *,
-    penalty: float | int = 0.05,
+    penalty: Number = 0.05,
     tau: str = "weights",
     normalization: str = "rescaled",
-    learning_rate: float | int = 0.025,
+    learning_rate: Number = 0.025,
     heads: str = "weighted",
 ) -> Aggregator:
     r"""Descends a learned weighting of the losses and the gaps between them.
@@ -100,10 +101,10 @@ def ldc(
       the logits are free numbers with an optimizer of their own here, which start
       equal. Their QM9 code renews the first losses in every epoch.
     """
-    expect(penalty >= 0, "penalty", penalty, "a number of at least 0")
+    expect_number("penalty", penalty, at_least=0)
     expect_one_of("tau", tau, ("weights", "ones"))
     expect_one_of("normalization", normalization, NORMALIZATIONS)
-    expect(learning_rate > 0, "learning_rate", learning_rate, "a number above 0")
+    expect_number("learning_rate", learning_rate, above=0)
     adam = optax.adam(learning_rate)
 
     def objective(losses, logits, first, seen, present):

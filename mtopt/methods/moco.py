@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from mtopt.aggregation import Aggregator, Reduced, row_weighting
-from mtopt.errors import expect, expect_one_of
+from mtopt.errors import expect_number, expect_one_of
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import (
     gramian,
@@ -20,17 +20,18 @@ from mtopt.linalg import (
     zero_rows,
 )
 from mtopt.method import method
+from mtopt.options import Number
 
 
 @method(family="gradients")
 def moco(
     num_tasks: int,
     *,
-    beta: float = 0.1,
-    beta_decay: float = 0.5,
-    gamma: float = 0.1,
-    gamma_decay: float = 0.5,
-    rho: float = 0.0,
+    beta: Number = 0.1,
+    beta_decay: Number = 0.5,
+    gamma: Number = 0.1,
+    gamma_decay: Number = 0.5,
+    rho: Number = 0.0,
     variant: str = "paper",
     heads: str = "plain",
 ) -> Aggregator:
@@ -81,14 +82,14 @@ def moco(
       and the time t of that; the others move within the share of the simplex they
       hold.
     """
-    expect(0 < beta <= 1, "beta", beta, "above 0 and at most 1")
+    expect_number("beta", beta, above=0, at_most=1)
     for name, value in (
         ("beta_decay", beta_decay),
         ("gamma", gamma),
         ("gamma_decay", gamma_decay),
         ("rho", rho),
     ):
-        expect(value >= 0, name, value, "a number of at least 0")
+        expect_number(name, value, at_least=0)
     expect_one_of("variant", variant, ("paper", "libmtl"))
 
     def start(shared):

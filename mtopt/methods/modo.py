@@ -6,15 +6,16 @@ import jax
 import jax.numpy as jnp
 
 from mtopt.aggregation import Aggregator, Weighed, gradients_of, weighting
-from mtopt.errors import expect
+from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation, split
 from mtopt.linalg import project_simplex, share_of, task_numbers
 from mtopt.method import method
+from mtopt.options import Number
 
 
 @method(family="batches", traits=("mean-like",))
 def modo(
-    num_tasks: int, *, gamma: float = 0.1, rho: float = 0.1, heads: str = "plain"
+    num_tasks: int, *, gamma: Number = 0.1, rho: Number = 0.1, heads: str = "plain"
 ) -> Aggregator:
     r"""Multi-objective gradient with double sampling: one step of the weights a step.
 
@@ -64,8 +65,8 @@ def modo(
       here as in the paper and LibMTL. A task counts if it is present in all three
       parts; the others move within the share of the simplex they hold.
     """
-    expect(gamma >= 0, "gamma", gamma, "a number of at least 0")
-    expect(rho >= 0, "rho", rho, "a number of at least 0")
+    expect_number("gamma", gamma, at_least=0)
+    expect_number("rho", rho, at_least=0)
 
     def start(shared):
         return task_numbers(shared, num_tasks, 1 / num_tasks)

@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 
 from mtopt.aggregation import Aggregator, Weighed, weighting
-from mtopt.errors import expect, expect_one_of
+from mtopt.errors import expect_number, expect_one_of
 from mtopt.evaluation import Evaluation, split
 from mtopt.linalg import cross_gramian, divide_or_zero, gramian, row_norms, scale_rows
 from mtopt.memory import learned
 from mtopt.method import method
+from mtopt.options import Number
 from mtopt.solvers import min_norm_weights
 
 
@@ -18,8 +19,8 @@ from mtopt.solvers import min_norm_weights
 def moml(
     num_tasks: int,
     *,
-    lookahead: float = 1e-4,
-    learning_rate: float = 1e-3,
+    lookahead: Number = 1e-4,
+    learning_rate: Number = 1e-3,
     normalize: str = "l2",
     heads: str = "weighted",
 ) -> Aggregator:
@@ -77,8 +78,8 @@ def moml(
       whole; here both are halves of the batch of d. Among the tasks of a batch only
       the present ones share the softmax, and the others keep logit and moments.
     """
-    expect(lookahead > 0, "lookahead", lookahead, "a number above 0")
-    expect(learning_rate > 0, "learning_rate", learning_rate, "a number above 0")
+    expect_number("lookahead", lookahead, above=0)
+    expect_number("learning_rate", learning_rate, above=0)
     expect_one_of("normalize", normalize, ("l2", "loss"))
     adam = learned.bounded_adam(learning_rate)
 

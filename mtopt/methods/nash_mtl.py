@@ -3,10 +3,11 @@
 from typing import Any
 
 from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
-from mtopt.errors import expect
+from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
 from mtopt.method import method
 from mtopt.methods.fairgrad import at_most
+from mtopt.options import Number
 from mtopt.solvers import bargaining_weights
 
 
@@ -14,7 +15,7 @@ from mtopt.solvers import bargaining_weights
 def nash_mtl(
     num_tasks: int,
     *,
-    max_norm: float | None = 1.0,
+    max_norm: Number | None = 1.0,
     space: str = "parameters",
     heads: str = "weighted",
 ) -> Aggregator:
@@ -64,7 +65,8 @@ def nash_mtl(
       weighted heads too; in the authors' code it leaves the heads alone. A task at rest
       (a zero gradient) has weight 0.
     """
-    expect(max_norm is None or max_norm > 0, "max_norm", max_norm, "a number above 0")
+    if max_norm is not None:
+        expect_number("max_norm", max_norm, above=0)
 
     def weigh(memory: Any, gramian: Gramian, evaluation: Evaluation) -> Weighed:
         present = evaluation.present

@@ -1,5 +1,6 @@
 """Pareto MTL: descend within one of several regions of trade-offs."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -7,9 +8,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
-from mtopt.errors import expect
+from mtopt.errors import expect, expect_index, expect_number
 from mtopt.evaluation import Evaluation
 from mtopt.method import method
+from mtopt.options import Integer, Numbers, as_array
 from mtopt.solvers import min_norm_weights
 
 
@@ -37,9 +39,9 @@ class SearchState(NamedTuple):
 def pareto_mtl(
     num_tasks: int,
     *,
-    preferences: tuple[tuple[float | int, ...], ...],
-    index: int,
-    search_steps: int = 938,
+    preferences: Sequence[Numbers] | np.ndarray | Array,
+    index: Integer,
+    search_steps: Integer = 938,
     space: str = "parameters",
     heads: str = "weighted",
 ) -> Aggregator:
@@ -103,18 +105,17 @@ def pareto_mtl(
       They solve by Frank-Wolfe; this solve is exact. The batch that ends stage one is
       used for a step of stage two.
     """
-    expect(
-        len(preferences) > 0
-        and all(len(u) == num_tasks and max(u) > 0 <= min(u) for u in preferences),
-        "preferences",
-        preferences,
-        f"vectors of {num_tasks} numbers, none negative, not all 0",
-    )
-    rays = np.array(preferences, float)
-    expect(0 <= index < len(rays), "index", index, f"one from 0 to {len(rays) - 1}")
-    expect(search_steps >= 0, "search_steps", search_steps, "at least 0")
-    rays = rays / np.linalg.norm(rays, axis=1, keepdims=True)
-    constraints = rays - rays[index]
+    expected = f"vectors of {num_tasks} numbers, none negative, not all 0"
+    lengths = {len(u) for u in preferences}
+    expect(lengths == {num_tasks}, "preferences", preferences, expected)
+    rays = as_array(preferences)
+    usable = (rays >= 0).all() & (rays > 0).any(axis=1).all()
+    expect(usable, "preferences", preferences, expected)
+    expect_index("index", index, len(rays))
+    expect_number("search_steps", search_steps, at_least=0)
+    rays = rays / (rays**2).sum(axis=1, keepdims=True) ** 0.5
+    own = (np.arange(len(rays)) == index)[:, None]
+    constraints = rays - (own * rays).sum(axis=0, keepdims=True)
 
     def memory(shared):
         del shared

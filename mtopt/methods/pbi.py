@@ -1,6 +1,5 @@
 """Penalty-based boundary intersection: go down a ray, and stay on it."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -9,10 +8,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from mtopt.aggregation import Aggregator, Weighed, weighting
-from mtopt.errors import expect
+from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
 from mtopt.method import method
 from mtopt.methods.tchebycheff import preferred_share, zeros_or
+from mtopt.options import Number, Numbers
 
 SMOOTHING = 1e-12
 SMALLEST = 1e-20
@@ -22,9 +22,9 @@ SMALLEST = 1e-20
 def pbi(
     num_tasks: int,
     *,
-    theta: float | int = 5.0,
-    preference: Sequence[float | int] | None = None,
-    ideal: Sequence[float | int] | None = None,
+    theta: Number = 5.0,
+    preference: Numbers | None = None,
+    ideal: Numbers | None = None,
     heads: str = "weighted",
 ) -> Aggregator:
     r"""Descends along a ray of losses and punishes the distance from it (PBI).
@@ -76,7 +76,7 @@ def pbi(
       TorchJD smooths d_2 with 1e-12 under its root, here relative to the largest
       distance from z, so that the gradient vanishes on the ray for losses of any size.
     """
-    expect(theta >= 0, "theta", theta, "a number of at least 0")
+    expect_number("theta", theta, at_least=0)
     ray = preferred_share(preference, num_tasks)
     start = zeros_or("ideal", ideal, num_tasks)
 
@@ -91,7 +91,7 @@ def pbi_loss(
     losses: Float[Array, " K"],
     preference: Float[Array | np.ndarray, " K"],
     ideal: Float[Array | np.ndarray, " K"],
-    theta: float | int,
+    theta: Number,
     present: Bool[Array, " K"] | None = None,
 ) -> Float[Array, ""]:
     """The way along the ray, and theta times the distance from it.

@@ -5,14 +5,15 @@ from typing import Any
 import jax.numpy as jnp
 
 from mtopt.aggregation import Aggregator, Weighed, weighting
-from mtopt.errors import expect
+from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
 from mtopt.method import method
+from mtopt.options import Number
 
 
 @method(family="losses")
 def scale_invariant(
-    num_tasks: int, *, epsilon: float | int = 1e-8, heads: str = "weighted"
+    num_tasks: int, *, epsilon: Number = 1e-8, heads: str = "weighted"
 ) -> Aggregator:
     r"""Descends the sum of log losses, which the unit of no loss can change.
 
@@ -54,7 +55,7 @@ def scale_invariant(
     Differences from released code:
       Only the epsilon, see above.
     """
-    expect(epsilon > 0, "epsilon", epsilon, "a number above 0")
+    expect_number("epsilon", epsilon, above=0)
 
     def weigh(memory: Any, evaluation: Evaluation) -> Weighed:
         losses = evaluation.losses

@@ -1,6 +1,5 @@
 """SDMGrad: MGDA from independent batches, drawn towards a preferred direction."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -9,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from mtopt.aggregation import Aggregator, Weighed, gradients_of, weighting
-from mtopt.errors import expect, expect_per_task
+from mtopt.errors import expect_number, expect_per_task
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import (
     cross_gramian,
@@ -20,17 +19,18 @@ from mtopt.linalg import (
     task_numbers,
 )
 from mtopt.method import method
+from mtopt.options import Integer, Number, Numbers
 
 
 @method(family="batches", traits=("mean-like",))
 def sdmgrad(
     num_tasks: int,
     *,
-    lam: float = 0.3,
-    preference: Sequence[float | int] | None = None,
-    learning_rate: float = 10.0,
-    momentum: float = 0.5,
-    num_iterations: int = 20,
+    lam: Number = 0.3,
+    preference: Numbers | None = None,
+    learning_rate: Number = 10.0,
+    momentum: Number = 0.5,
+    num_iterations: Integer = 20,
     heads: str = "plain",
 ) -> Aggregator:
     r"""Stochastic direction-oriented MGDA: a preferred direction as regularisation.
@@ -89,10 +89,10 @@ def sdmgrad(
       A task counts if it is present in all three parts; the others move within the
       share of the simplex they hold.
     """
-    expect(lam >= 0, "lam", lam, "a number of at least 0")
-    expect(learning_rate > 0, "learning_rate", learning_rate, "a number above 0")
-    expect(0 <= momentum < 1, "momentum", momentum, "at least 0 and below 1")
-    expect(num_iterations >= 1, "num_iterations", num_iterations, "at least 1")
+    expect_number("lam", lam, at_least=0)
+    expect_number("learning_rate", learning_rate, above=0)
+    expect_number("momentum", momentum, at_least=0, below=1)
+    expect_number("num_iterations", num_iterations, at_least=1)
     target = np.ones(num_tasks)
     if preference is not None:
         target = expect_per_task("preference", preference, num_tasks, at_least=0)
@@ -136,10 +136,10 @@ def sdmgrad_weights(
     present: Bool[Array, " K"],
     *,
     preferred: Float[Array, " K"],
-    lam: float,
-    learning_rate: float,
-    momentum: float,
-    num_iterations: int,
+    lam: Number,
+    learning_rate: Number,
+    momentum: Number,
+    num_iterations: Integer,
 ) -> Float[Array, " K"]:
     r"""The inner loop of SDMGrad: projected steps with momentum, from rest.
 

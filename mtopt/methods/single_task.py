@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from mtopt.aggregation import Aggregator, Weighed, weighting
-from mtopt.errors import expect
+from mtopt.errors import expect_index
 from mtopt.evaluation import Evaluation
 from mtopt.method import method
+from mtopt.options import Integer
 
 
 @method(
@@ -16,7 +17,9 @@ from mtopt.method import method
     example=lambda num_tasks: {"task": 0},
     traits=("mean-like", "task-bound"),
 )
-def single_task(num_tasks: int, *, task: int, heads: str = "weighted") -> Aggregator:
+def single_task(
+    num_tasks: int, *, task: Integer, heads: str = "weighted"
+) -> Aggregator:
     """Descends one task's loss alone, with the shared parameters.
 
     .. math:: d = g_t
@@ -49,7 +52,7 @@ def single_task(num_tasks: int, *, task: int, heads: str = "weighted") -> Aggreg
       Navon et al., Multi-Task Learning as a Bargaining Game, 2022, arXiv 2202.01017,
       whose code has it as the weighting ``stl``.
     """
-    expect(0 <= task < num_tasks, "task", task, f"an index from 0 to {num_tasks - 1}")
+    expect_index("task", task, num_tasks)
 
     def weigh(memory: Any, evaluation: Evaluation) -> Weighed:
         return jax.nn.one_hot(task, num_tasks, dtype=jnp.float32), memory

@@ -1,6 +1,5 @@
 """Smooth Tchebycheff scalarization: descend a soft maximum of the losses."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -8,19 +7,20 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from mtopt.aggregation import Aggregator, Weighed, weighting
-from mtopt.errors import expect
+from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
 from mtopt.method import method
 from mtopt.methods.tchebycheff import preferred_share, zeros_or
+from mtopt.options import Number, Numbers
 
 
 @method(family="losses")
 def smooth_tchebycheff(
     num_tasks: int,
     *,
-    mu: float | int = 1.0,
-    preference: Sequence[float | int] | None = None,
-    ideal: Sequence[float | int] | None = None,
+    mu: Number = 1.0,
+    preference: Numbers | None = None,
+    ideal: Numbers | None = None,
     heads: str = "weighted",
 ) -> Aggregator:
     r"""Descends a smooth bound of the Tchebycheff scalarization (STCH).
@@ -72,7 +72,7 @@ def smooth_tchebycheff(
       multi-task code and LibMTL call STCH is
       :func:`mtopt.methods.smooth_tchebycheff_warmup.smooth_tchebycheff_warmup`.
     """
-    expect(mu > 0, "mu", mu, "a number above 0")
+    expect_number("mu", mu, above=0)
     shares = preferred_share(preference, num_tasks)
     start = zeros_or("ideal", ideal, num_tasks)
 
@@ -88,7 +88,7 @@ def smooth_tchebycheff_loss(
     losses: Float[Array, " K"],
     preference: Float[Array | np.ndarray, " K"],
     ideal: Float[Array | np.ndarray, " K"],
-    mu: float | int,
+    mu: Number,
     present: Bool[Array, " K"] | None = None,
 ) -> Float[Array, ""]:
     """A soft maximum of the weighted distances of the losses from their ideal.

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from mtopt.aggregation import Aggregator, Weighed, weighting
-from mtopt.errors import expect
+from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
 from mtopt.memory import epoch_mean
 from mtopt.method import method
+from mtopt.options import Integer, Number
 
 EPSILON = 1e-20
 
@@ -23,9 +24,9 @@ EPSILON = 1e-20
 def smooth_tchebycheff_warmup(
     num_tasks: int,
     *,
-    steps_per_epoch: int,
-    warmup_epochs: int = 4,
-    mu: float | int = 1.0,
+    steps_per_epoch: Integer,
+    warmup_epochs: Integer = 4,
+    mu: Number = 1.0,
     heads: str = "weighted",
 ) -> Aggregator:
     r"""Descends log losses first, then a soft maximum of them (STCH as released).
@@ -77,9 +78,9 @@ def smooth_tchebycheff_warmup(
       It counts steps, where theirs is told the epoch, and reports the weights of the
       losses, where theirs reports ones.
     """
-    expect(steps_per_epoch >= 1, "steps_per_epoch", steps_per_epoch, "at least 1")
-    expect(warmup_epochs >= 0, "warmup_epochs", warmup_epochs, "at least 0")
-    expect(mu > 0, "mu", mu, "a number above 0")
+    expect_number("steps_per_epoch", steps_per_epoch, at_least=1)
+    expect_number("warmup_epochs", warmup_epochs, at_least=0)
+    expect_number("mu", mu, above=0)
 
     def weigh(memory: Any, evaluation: Evaluation) -> Weighed:
         losses, present = evaluation.losses, evaluation.present
@@ -103,7 +104,7 @@ def smooth_tchebycheff_warmup(
 def relative_loss(
     losses: Float[Array, " K"],
     nadir: Float[Array, " K"],
-    mu: float | int,
+    mu: Number,
     present: Bool[Array, " K"],
 ) -> Float[Array, ""]:
     """The soft maximum of the logarithms of the losses in units of the nadir.

@@ -1,6 +1,5 @@
 """Tchebycheff scalarization: descend the worst weighted loss."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -12,6 +11,7 @@ from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import expect_one_of, expect_per_task
 from mtopt.evaluation import Evaluation
 from mtopt.method import method
+from mtopt.options import Numbers
 
 FORMS = ("product", "quotient")
 
@@ -20,8 +20,8 @@ FORMS = ("product", "quotient")
 def tchebycheff(
     num_tasks: int,
     *,
-    preference: Sequence[float | int] | None = None,
-    ideal: Sequence[float | int] | None = None,
+    preference: Numbers | None = None,
+    ideal: Numbers | None = None,
     form: str = "product",
     heads: str = "weighted",
 ) -> Aggregator:
@@ -107,8 +107,8 @@ def tchebycheff_loss(
 
 
 def preferred_share(
-    preference: Sequence[float | int] | None, num_tasks: int
-) -> Float[np.ndarray, " K"]:
+    preference: Numbers | None, num_tasks: int
+) -> Float[Array | np.ndarray, " K"]:
     """A preference over tasks as a point of the simplex.
 
     Args:
@@ -129,8 +129,8 @@ def preferred_share(
 
 
 def zeros_or(
-    name: str, values: Sequence[float | int] | None, num_tasks: int
-) -> Float[np.ndarray, " K"]:
+    name: str, values: Numbers | None, num_tasks: int
+) -> Float[Array | np.ndarray, " K"]:
     """An option of K finite numbers, zeros where it is not given.
 
     Args:

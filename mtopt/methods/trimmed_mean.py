@@ -6,15 +6,16 @@ import jax
 import jax.numpy as jnp
 
 from mtopt.aggregation import Aggregator, Reduced, row_weighting
-from mtopt.errors import expect
+from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import where_present
 from mtopt.method import method
+from mtopt.options import Integer
 
 
 @method(family="gradients", traits=("mean-like",))
 def trimmed_mean(
-    num_tasks: int, *, num_trimmed: int = 1, heads: str = "plain"
+    num_tasks: int, *, num_trimmed: Integer = 1, heads: str = "plain"
 ) -> Aggregator:
     r"""Averages each coordinate without its b largest and b smallest task gradients.
 
@@ -56,7 +57,7 @@ def trimmed_mean(
       TorchJD refuses fewer than 2b + 1 rows; here b shrinks, since the number of
       tasks in a batch may vary. Tasks absent from the batch are not counted.
     """
-    expect(num_trimmed >= 0, "num_trimmed", num_trimmed, "an integer of at least 0")
+    expect_number("num_trimmed", num_trimmed, at_least=0)
 
     def reduce(memory: Any, evaluation: Evaluation) -> Reduced:
         rows, present = evaluation.rows, evaluation.present

@@ -11,10 +11,11 @@ import optax
 from jaxtyping import Array, Float
 
 from mtopt.aggregation import Aggregator, Weighed, weighting
-from mtopt.errors import UserError, expect, expect_one_of
+from mtopt.errors import UserError, expect_number, expect_one_of
 from mtopt.evaluation import Evaluation
 from mtopt.memory.learned import learn, start
 from mtopt.method import method
+from mtopt.options import Number
 
 FACTORS = {"regression": 0.5, "classification": 1.0}
 SMALLEST = 1e-8
@@ -25,8 +26,8 @@ def uncertainty_weighting(
     num_tasks: int,
     *,
     kinds: str | Sequence[str] = "regression",
-    init: float | int = 0.0,
-    learning_rate: float | int = 0.025,
+    init: Number = 0.0,
+    learning_rate: Number = 0.025,
     heads: str = "weighted",
 ) -> Aggregator:
     r"""Learns the log-variance of every task's noise along with the model (UW).
@@ -81,8 +82,8 @@ def uncertainty_weighting(
       the model do not touch it.
     """
     factors = _factors(kinds, num_tasks)
-    expect(bool(np.isfinite(init)), "init", init, "a finite number")
-    expect(learning_rate > 0, "learning_rate", learning_rate, "a number above 0")
+    expect_number("init", init)
+    expect_number("learning_rate", learning_rate, above=0)
     adam = optax.adam(learning_rate)
 
     def weigh(memory: Any, evaluation: Evaluation) -> Weighed:

@@ -1,6 +1,5 @@
 """UPGrad: project every gradient so that it harms no task, then average."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -11,6 +10,7 @@ from mtopt.evaluation import Evaluation
 from mtopt.linalg import divide_or_zero
 from mtopt.method import method
 from mtopt.methods.dualproj import preferred
+from mtopt.options import Numbers
 from mtopt.solvers import dual_cone_projections
 from mtopt.solvers.dense import correlation
 
@@ -19,7 +19,7 @@ from mtopt.solvers.dense import correlation
 def upgrad(
     num_tasks: int,
     *,
-    preference: Sequence[float | int] | None = None,
+    preference: Numbers | None = None,
     space: str = "parameters",
     heads: str = "plain",
 ) -> Aggregator:

@@ -1,12 +1,13 @@
 """Fair weights: the bargaining problem of Nash-MTL and FairGrad."""
 
-import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
+from mtopt.options import Number
 from mtopt.solvers.dense import (
     check_gramian,
     cholesky,
@@ -20,7 +21,7 @@ def bargaining_weights(
     gramian: Float[Array, "K K"],
     present: Bool[Array, " K"] | None = None,
     *,
-    alpha: float = 1.0,
+    alpha: Number = 1.0,
 ) -> Float[Array, " K"]:
     r"""The weights w > 0 at which every task gains alike: (G w)_k = w_k^(-1/alpha).
 
@@ -80,7 +81,7 @@ def bargaining_residual(
     weights: Float[Array, " K"],
     present: Bool[Array, " K"] | None = None,
     *,
-    alpha: float = 1.0,
+    alpha: Number = 1.0,
 ) -> Float[Array, ""]:
     r"""How unfair weights are: the largest relative error of ``bargaining_weights``.
 
@@ -110,14 +111,18 @@ def bargaining_residual(
     return jnp.max(jnp.where(solved, error, 0))
 
 
-@functools.partial(jax.jit, static_argnames="alpha")
-def _newton(matrix, size, alpha):
+@jax.jit
+def _newton(
+    matrix: Float[Array, "K K"],
+    size: Float[Array, " K"],
+    alpha: Number,
+) -> Float[Array, " K"]:
     """v, by Newton steps in (v, y)."""
     epsilon = _epsilon(matrix)
     ridge = (4 + len(size)) * jnp.finfo(matrix.dtype).eps
     iterations = 16 if matrix.dtype == jnp.float32 else 24
 
-    def iterate(_, state):
+    def iterate(_: Any, state: tuple[Array, Array]) -> tuple[Array, Array]:
         v, y = state
         missing = matvec(matrix, size * v) / size + epsilon * v**3 - y
         wanted = -(alpha * jnp.log(y) + jnp.log(v))
@@ -136,7 +141,7 @@ def _newton(matrix, size, alpha):
     return lax.fori_loop(0, iterations, iterate, (start, start))[0]
 
 
-def _epsilon(matrix):
+def _epsilon(matrix: Float[Array, "K K"]) -> Any:
     """The coefficient of the penalty that bounds v: 16 roundings of 1, squared.
 
     Where v is at most 1 / sqrt(rounding), C itself is known well enough to say what v
@@ -145,7 +150,13 @@ def _epsilon(matrix):
     return (16 * jnp.finfo(matrix.dtype).eps) ** 2
 
 
-def _scaled(gramian, present, alpha):
+def _scaled(
+    gramian: Float[Array, "K K"],
+    present: Bool[Array, " K"] | None,
+    alpha: Number,
+) -> tuple[
+    Float[Array, "K K"], Float[Array, " K"], Float[Array, " K"], Bool[Array, " K"]
+]:
     """C, m, the unit w° of the weights, and which tasks are weighed.
 
     m is taken relative to the longest row and w° put right for it, since only ratios

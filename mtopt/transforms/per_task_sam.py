@@ -6,9 +6,10 @@ import jax
 import optax
 from jaxtyping import Array, Float
 
-from mtopt.errors import expect
+from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import combine, uniform_over
+from mtopt.options import Number
 from mtopt.per_task import scale_heads
 from mtopt.problem import Params
 from mtopt.transforms.perturbed import Radius, check_ball, make_ball, sam_gradients
@@ -22,7 +23,7 @@ def per_task_sam(
     rho_shared: Radius | None = None,
     rho_task: Radius | None = None,
     adaptive: bool = False,
-    beta: float | int = 1.0,
+    beta: Number = 1.0,
     passes: str = "vmap",
 ) -> optax.GradientTransformationExtraArgs:
     r"""Sharpness-aware minimisation of each task on its own: rows in, SAM rows out.
@@ -88,7 +89,7 @@ def per_task_sam(
       adds 0.01 to the sizes of the weights, F-MTL's code and this do not. SAMO
       estimates the task's own gradient from forward passes; here it is the row.
     """
-    expect(0 <= beta <= 1, "beta", beta, "a number from 0 to 1")
+    expect_number("beta", beta, at_least=0, at_most=1)
     ball = make_ball(rho, rho_shared, rho_task, adaptive, passes)
     check_ball(ball, num_tasks)
 
@@ -104,13 +105,13 @@ def per_task_sam(
     return row_transformation(num_tasks, change)
 
 
-def _towards_mean(
-    grads: Params, beta: float | int, shares: Float[Array, " K"]
-) -> Params:
+def _towards_mean(grads: Params, beta: Number, shares: Float[Array, " K"]) -> Params:
     """Every task's gradient mixed with that of the mean loss."""
     mean = combine(shares, grads["shared"])
     mixed = jax.tree.map(
-        lambda m, row: (1 - beta) * m[None] + beta * row, mean, grads["shared"]
+        lambda m, row: ((1 - beta) * m[None] + beta * row).astype(row.dtype),
+        mean,
+        grads["shared"],
     )
     own = scale_heads(grads["tasks"], beta + (1 - beta) * shares)
     return {"shared": mixed, "tasks": own}

@@ -1,7 +1,6 @@
 """Task gradients at perturbed points: what sharpness-aware minimisation is made of."""
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -11,12 +10,13 @@ from jaxtyping import Array, Float
 
 from mtopt.errors import expect, expect_one_of
 from mtopt.linalg import divide_or_zero, row_norms, scale_rows
+from mtopt.options import Number, Numbers, as_array, is_traced, is_zero
 from mtopt.passes import PASSES
 from mtopt.per_task import PerTask, scale_heads
 from mtopt.problem import Params, Problem
 
 DEFAULT_RHO = 0.05
-Radius = float | int | Sequence[float | int]
+Radius = Number | Numbers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,16 +30,17 @@ class Ball:
       passes: see :func:`mtopt.passes.over_tasks`.
     """
 
-    rho_shared: np.ndarray
-    rho_task: np.ndarray | None
+    rho_shared: np.ndarray | Array
+    rho_task: np.ndarray | Array | None
     adaptive: bool
     passes: str
 
     @property
     def is_point(self) -> bool:
-        """True where every radius is 0."""
-        own = () if self.rho_task is None else self.rho_task
-        return not (np.any(self.rho_shared) or np.any(own))
+        """True where every radius is a plain 0."""
+        return is_zero(self.rho_shared) and (
+            self.rho_task is None or is_zero(self.rho_task)
+        )
 
 
 def make_ball(
@@ -56,19 +57,19 @@ def make_ball(
     """
     expect_one_of("passes", passes, PASSES)
     separate = (rho_shared, rho_task)
-    if (rho, *separate) == (None, None, None):
-        rho = DEFAULT_RHO
-    both = rho_shared is not None and rho_task is not None
+    given = [value is not None for value in (rho, *separate)]
+    if given == [False, False, False]:
+        rho, given[0] = DEFAULT_RHO, True
     expect(
-        both if rho is None else separate == (None, None),
+        given in ([True, False, False], [False, True, True]),
         "(rho, rho_shared, rho_task)",
         (rho, *separate),
         "rho alone (one ball around both), or rho_shared and rho_task (a ball each)",
     )
 
-    def radius(name: str, value: Any) -> np.ndarray:
-        array = np.asarray(value, float)
-        good = array.ndim < 2 and bool((np.isfinite(array) & (array >= 0)).all())
+    def radius(name: str, value: Any) -> np.ndarray | Array:
+        array = as_array(value)
+        good = array.ndim < 2 and ((array >= 0) & (array < np.inf)).all()
         expect(good, name, value, "a number of at least 0, or one per task")
         return array
 
@@ -88,7 +89,8 @@ def check_ball(ball: Ball, num_tasks: int) -> None:
         if radius is not None:
             name = "rho" if ball.rho_task is None else name
             expected = f"1 number, or {num_tasks}: one per task in sorted order"
-            expect(radius.shape in ((), (num_tasks,)), name, radius.tolist(), expected)
+            found = radius if is_traced(radius) else radius.tolist()
+            expect(radius.shape in ((), (num_tasks,)), name, found, expected)
 
 
 def perturbations(params: Params, grads: Params, ball: Ball) -> Params:

@@ -5,7 +5,7 @@ from typing import Any
 
 import optax
 
-from mtopt.errors import expect
+from mtopt.errors import expect, expect_plain
 from mtopt.evaluation import Evaluation, enter, split
 
 Change = Callable[[Evaluation, Any], tuple[Evaluation, Any]]
@@ -42,6 +42,7 @@ def row_transformation(
       >>> print(direction)
       [0.25 0.25]
     """
+    expect_plain("num_tasks", num_tasks)
     expect(num_tasks >= 1, "num_tasks", num_tasks, "at least 1")
 
     def start(params: Any) -> Any:

@@ -7,13 +7,14 @@ import optax
 
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import combine, uniform_over
+from mtopt.options import Number
 from mtopt.per_task import scale_heads
 from mtopt.transforms.perturbed import check_ball, make_ball, perturbations
 from mtopt.transforms.row_transformation import row_transformation
 
 
 def sam(
-    num_tasks: int, *, rho: float | int = 0.05, adaptive: bool = False
+    num_tasks: int, *, rho: Number = 0.05, adaptive: bool = False
 ) -> optax.GradientTransformationExtraArgs:
     r"""The gradients of all tasks at one point, the worst for their mean loss.
 

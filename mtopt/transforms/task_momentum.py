@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int
 
-from mtopt.errors import expect
+from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation, split
 from mtopt.linalg import where_present, zero_rows
+from mtopt.options import Number
 from mtopt.transforms.row_transformation import row_transformation
 
 
@@ -30,9 +31,9 @@ class MomentumState(NamedTuple):
 def task_momentum(
     num_tasks: int,
     *,
-    beta: float | int = 0.9,
-    beta2: float | int | None = None,
-    epsilon: float | int = 1e-8,
+    beta: Number = 0.9,
+    beta2: Number | None = None,
+    epsilon: Number = 1e-8,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Replaces every task's gradient by its bias-corrected running mean.
 
@@ -85,10 +86,10 @@ def task_momentum(
       they take part. Its ``SeparateMomentumOperator``, the variant with ``beta2``, does
       not run as released, and its authors advise against it.
     """
-    expect(0 <= beta < 1, "beta", beta, "a number from 0 to below 1")
+    expect_number("beta", beta, at_least=0, below=1)
     if beta2 is not None:
-        expect(0 <= beta2 < 1, "beta2", beta2, "a number from 0 to below 1")
-    expect(epsilon > 0, "epsilon", epsilon, "a number above 0")
+        expect_number("beta2", beta2, at_least=0, below=1)
+    expect_number("epsilon", epsilon, above=0)
 
     def init(shared: Any) -> MomentumState:
         first = zero_rows(shared, num_tasks)
@@ -139,7 +140,7 @@ class UndoneState(NamedTuple):
     momentum: Any
 
 
-def undo_momentum(*, beta: float | int = 0.9) -> optax.GradientTransformation:
+def undo_momentum(*, beta: Number = 0.9) -> optax.GradientTransformation:
     r"""The gradient of which a direction is the bias-corrected momentum.
 
     .. math::
@@ -172,7 +173,7 @@ def undo_momentum(*, beta: float | int = 0.9) -> optax.GradientTransformation:
       Liu et al., ConFIG: Towards Conflict-free Training of Physics Informed Neural
       Networks, 2024, arXiv 2408.11104: the pseudo gradient of its algorithm 1.
     """
-    expect(0 <= beta < 1, "beta", beta, "a number from 0 to below 1")
+    expect_number("beta", beta, at_least=0, below=1)
 
     def init(params):
         def zeros(leaf):

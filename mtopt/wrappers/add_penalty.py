@@ -8,7 +8,7 @@ import optax
 from jaxtyping import Array, Float
 
 from mtopt.aggregation import Aggregator, rule_of
-from mtopt.errors import expect
+from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
 from mtopt.problem import Params, Problem
 from mtopt.rule import PenaltyGradient
@@ -59,7 +59,7 @@ def add_penalty(
       >>> [round(float(entry), 3) for entry in direction["shared"]]
       [1.5, 0.5]
     """
-    expect(coefficient >= 0, "coefficient", coefficient, "a number of at least 0")
+    expect_number("coefficient", coefficient, at_least=0)
     rule = rule_of(aggregator, "add_penalty")
     if isinstance(coefficient, float | int) and coefficient == 0:
         return aggregator

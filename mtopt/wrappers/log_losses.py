@@ -10,9 +10,10 @@ import optax
 from jaxtyping import Array, Bool, Float
 
 from mtopt.aggregation import Aggregator, rule_of
-from mtopt.errors import expect
+from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import scale_rows
+from mtopt.options import Number
 from mtopt.per_task import scale_heads
 from mtopt.problem import Problem
 
@@ -20,7 +21,7 @@ EPSILON = 1e-8
 
 
 def log_losses(
-    aggregator: optax.GradientTransformation, *, epsilon: float | int = EPSILON
+    aggregator: optax.GradientTransformation, *, epsilon: Number = EPSILON
 ) -> Aggregator:
     r"""An aggregator of the log losses, which the unit of no loss can change.
 
@@ -63,7 +64,7 @@ def log_losses(
     Differences from released code:
       Their logarithms have no epsilon; 1e-8 is that of DB-MTL and FAMO.
     """
-    expect(epsilon > 0, "epsilon", epsilon, "a number above 0")
+    expect_number("epsilon", epsilon, above=0)
 
     def of_logarithms(evaluation: Evaluation) -> Evaluation:
         logs, slopes = _log(evaluation.losses, evaluation.present, epsilon)
@@ -80,7 +81,7 @@ def log_losses(
 
 
 @functools.partial(
-    jax.tree_util.register_dataclass, data_fields=["problem"], meta_fields=["epsilon"]
+    jax.tree_util.register_dataclass, data_fields=["problem", "epsilon"], meta_fields=[]
 )
 @dataclasses.dataclass(frozen=True)
 class LogProblem(Problem):
@@ -94,7 +95,7 @@ class LogProblem(Problem):
     """
 
     problem: Any
-    epsilon: float | int
+    epsilon: Number
 
     @property
     def names(self):  # noqa: D102
@@ -164,7 +165,7 @@ class LogProblem(Problem):
 
 
 def _log(
-    losses: Float[Array, " K"], present: Bool[Array, " K"], epsilon: float | int
+    losses: Float[Array, " K"], present: Bool[Array, " K"], epsilon: Number
 ) -> tuple[Float[Array, " K"], Float[Array, " K"]]:
     """The log losses and their slopes; 0 and 1 for absent tasks."""
     raised = jnp.where(present, jnp.maximum(losses, 0) + epsilon, 1)

@@ -8,7 +8,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from mtopt.aggregation import Aggregator, rule_of
-from mtopt.errors import expect
+from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import (
     combine,
@@ -18,6 +18,7 @@ from mtopt.linalg import (
     scale_rows,
     task_numbers,
 )
+from mtopt.options import Integer, Number
 from mtopt.rule import Solution
 
 BOUNDS = (-1.0, 3.0)  # of logits: further out they would hardly move again
@@ -44,11 +45,11 @@ class Outliers(NamedTuple):
 def outlier_weighted(
     aggregator: optax.GradientTransformation,
     *,
-    learning_rate: float | int = 1.0,
-    num_shared: int = 50,
-    num_partition: int | None = None,
-    tolerance: float | int = 0.3,
-    drop_below: float | int = 0.1,
+    learning_rate: Number = 1.0,
+    num_shared: Integer = 50,
+    num_partition: Integer | None = None,
+    tolerance: Number = 0.3,
+    drop_below: Number = 0.1,
 ) -> Aggregator:
     r"""Finds the tasks that pull against the majority, and lets them go.
 
@@ -142,13 +143,12 @@ def outlier_weighted(
       nothing to share, F counts what the first phase asked for, harm is tolerated up
       to tau, and theta is bounded.
     """
-    expect(learning_rate > 0, "learning_rate", learning_rate, "a number above 0")
-    expect(num_shared >= 0, "num_shared", num_shared, "at least 0")
-    endless = num_partition is None
-    possible = endless or num_partition >= 0
-    expect(possible, "num_partition", num_partition, "at least 0, or None")
-    expect(0 <= tolerance < 1, "tolerance", tolerance, "a number from 0 to below 1")
-    expect(0 <= drop_below < 1, "drop_below", drop_below, "a number from 0 to below 1")
+    expect_number("learning_rate", learning_rate, above=0)
+    expect_number("num_shared", num_shared, at_least=0)
+    if num_partition is not None:
+        expect_number("num_partition", num_partition, at_least=0)
+    expect_number("tolerance", tolerance, at_least=0, below=1)
+    expect_number("drop_below", drop_below, at_least=0, below=1)
 
     rule = rule_of(aggregator, "outlier_weighted")
 
@@ -168,7 +168,7 @@ def outlier_weighted(
         slope = jax.nn.sigmoid(logits) * jax.nn.sigmoid(-logits)
 
         done = memory.updates - num_shared
-        resting = jnp.array(False) if endless else done >= num_partition
+        resting = jnp.array(False) if num_partition is None else done >= num_partition
         moves = present & (done >= 0) & ~resting
         moved = jnp.clip(logits - learning_rate * slope * gain, *BOUNDS)
         logits = jnp.where(moves, moved, logits)

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import optax
 
 from mtopt.aggregation import Aggregator
-from mtopt.errors import expect, expect_one_of
+from mtopt.errors import expect_number, expect_one_of
+from mtopt.options import Number, is_zero
 from mtopt.wrappers.add_penalty import add_penalty
 from mtopt.wrappers.log_losses import EPSILON, LogProblem
 from mtopt.wrappers.saliency import (
@@ -19,9 +20,9 @@ from mtopt.wrappers.saliency import (
 def rep_mtl(
     aggregator: optax.GradientTransformation,
     *,
-    tsr: float | int = 0.9,
-    csa: float | int = 0.9,
-    temperature: float | int = 0.5,
+    tsr: Number = 0.9,
+    csa: Number = 0.9,
+    temperature: Number = 0.5,
     anchor: str = "tasks",
     saliency: str = "losses",
     detach: bool = False,
@@ -90,8 +91,8 @@ def rep_mtl(
       the recommended one; the mean over the K positives of a sample is ours.
     """
     for name, value in (("tsr", tsr), ("csa", csa)):
-        expect(value >= 0, name, value, "a number of at least 0")
-    expect(temperature > 0, "temperature", temperature, "a number above 0")
+        expect_number(name, value, at_least=0)
+    expect_number("temperature", temperature, above=0)
     expect_one_of("anchor", anchor, ANCHORS)
     expect_one_of("saliency", saliency, ("losses", "log_losses"))
 
@@ -101,12 +102,12 @@ def rep_mtl(
         if detach:
             found = jax.lax.stop_gradient(found)
         total = jnp.zeros(())
-        if tsr:
+        if not is_zero(tsr):
             total = total + tsr * task_saliency_regulation(found)
-        if csa:
+        if not is_zero(csa):
             total = total + csa * cross_task_saliency_alignment(
                 found, temperature=temperature, anchor=anchor
             )
         return total
 
-    return add_penalty(aggregator, penalty, 1 if tsr or csa else 0)
+    return add_penalty(aggregator, penalty, 0 if is_zero((tsr, csa)) else 1)

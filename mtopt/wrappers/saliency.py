@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from mtopt.errors import UserError, expect, expect_one_of
+from mtopt.errors import UserError, expect_number, expect_one_of
 from mtopt.linalg import divide_or_zero, mean_over
+from mtopt.options import Number
 from mtopt.problem import Params, Problem
 
 ANCHORS = ("tasks", "mean")
@@ -102,7 +103,7 @@ def task_saliency_regulation(
 def cross_task_saliency_alignment(
     saliency: Float[Array, "K B ..."],
     *,
-    temperature: float | int = 0.5,
+    temperature: Number = 0.5,
     anchor: str = "tasks",
 ) -> Float[Array, ""]:
     r"""CSA: saliencies of one sample are pulled together, those of two apart.
@@ -146,7 +147,7 @@ def cross_task_saliency_alignment(
       Wang et al., Rep-MTL: Unleashing the Power of Representation-level Task Saliency
       for Multi-Task Learning, 2025, arXiv 2507.21049.
     """
-    expect(temperature > 0, "temperature", temperature, "a number above 0")
+    expect_number("temperature", temperature, above=0)
     expect_one_of("anchor", anchor, ANCHORS)
     num_tasks, batch, *_, channels = saliency.shape
     if batch < 2:

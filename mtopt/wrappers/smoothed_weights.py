@@ -7,9 +7,10 @@ import optax
 from jaxtyping import Array, Bool, Float
 
 from mtopt.aggregation import Aggregator, replaceable, rule_of
-from mtopt.errors import expect
+from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import task_numbers
+from mtopt.options import Number
 from mtopt.rule import Solution
 
 
@@ -28,7 +29,7 @@ class Smoothed(NamedTuple):
 
 
 def smoothed_weights(
-    aggregator: optax.GradientTransformation, *, alpha: float | int = 0.9
+    aggregator: optax.GradientTransformation, *, alpha: Number = 0.9
 ) -> Aggregator:
     r"""Applies the running mean of an aggregator's weights (CR-MOGM).
 
@@ -68,7 +69,7 @@ def smoothed_weights(
       Zhou et al., On the Convergence of Stochastic Multi-Objective Gradient
       Manipulation and Beyond, 2022, NeurIPS.
     """
-    expect(0 <= alpha < 1, "alpha", alpha, "a number from 0 to below 1")
+    expect_number("alpha", alpha, at_least=0, below=1)
     rule = rule_of(aggregator, "smoothed_weights")
     rule = replaceable(rule, "smoothed_weights", across_steps=False)
 

@@ -8,9 +8,10 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from mtopt.aggregation import Aggregator, replaceable, rule_of
-from mtopt.errors import expect
+from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import task_numbers
+from mtopt.options import Integer
 from mtopt.rule import Solution
 
 
@@ -28,7 +29,9 @@ class Held(NamedTuple):
     inner: Any
 
 
-def weights_every(aggregator: optax.GradientTransformation, *, n: int) -> Aggregator:
+def weights_every(
+    aggregator: optax.GradientTransformation, *, n: Integer
+) -> Aggregator:
     r"""Solves for the weights every n steps, and applies them until the next solve.
 
     .. math:: d^t = \sum_k w^{\tau}_k g^t_k, \qquad
@@ -67,7 +70,7 @@ def weights_every(aggregator: optax.GradientTransformation, *, n: int) -> Aggreg
     References:
       Navon et al., Multi-Task Learning as a Bargaining Game, 2022, arXiv 2202.01017.
     """
-    expect(n >= 1, "n", n, "a number of steps, at least 1")
+    expect_number("n", n, at_least=1)
     rule = rule_of(aggregator, "weights_every")
     rule = replaceable(rule, "weights_every", across_steps=True)
     gradients = rule.gradients
@@ -98,12 +101,12 @@ def weights_every(aggregator: optax.GradientTransformation, *, n: int) -> Aggreg
     after_step = rule.after_step
 
     def follow(memory: Held, evaluation: Evaluation, step: Any) -> Held:
-        assert after_step is not None
-        inner = jax.lax.cond(
-            is_due(memory.count - 1),
-            lambda: after_step(memory.inner, evaluation, step),
-            lambda: memory.inner,
-        )
+        def learn() -> Any:
+            assert after_step is not None
+            return after_step(memory.inner, evaluation, step)
+
+        due = is_due(memory.count - 1)
+        inner = jax.lax.cond(due, learn, lambda: memory.inner)
         return memory._replace(inner=inner)
 
     told = follow if after_step is not None else None

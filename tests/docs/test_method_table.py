@@ -61,3 +61,10 @@ FAILS = {
 def test_what_others_measured_to_fail_fails(name):
     held = method_table.measure(name)
     assert not {prop for prop in FAILS[name] if held[prop]}
+
+
+def test_the_page_names_the_options_that_cannot_be_traced():
+    page = method_table.TARGET.read_text()
+    section = page.split("cannot be traced\n")[1]
+    listed = [line for line in section.splitlines() if line.startswith("- ")]
+    assert listed == method_table.untraced()

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from ...common.config import option
+from ...common.config import option, seeds_option
 from ..config import LearnersConfig
 from .published import SOURCES
 
@@ -21,7 +21,7 @@ class Config(LearnersConfig):
     """
 
     data: tuple[str, ...] = option(("all",), entries=1, one_of=(*SOURCES, "all"))
-    seeds: tuple[int, ...] = option((0, 1, 2), entries=1, at_least=0)
+    seeds: tuple[int, ...] = seeds_option()
     standardize: bool = True
 
 
