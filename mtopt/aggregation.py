@@ -55,7 +55,8 @@ class Aggregator(aggregating.Aggregator):
 
     rule: Rule
 
-    def __new__(cls, rule: Rule) -> "Aggregator":  # noqa: D102
+    def __new__(cls, rule: Rule) -> "Aggregator":
+        """The optax pair ``(init, update)`` of a rule."""
         expect_plain("num_tasks", rule.num_tasks)
         expect(rule.num_tasks >= 1, "num_tasks", rule.num_tasks, "at least 1")
         expect_one_of("heads", rule.heads, ("weighted", "plain"))

@@ -142,7 +142,7 @@ def hide(tree: Any, mask: Bool[Array, "K b"]) -> Any:
     zero, which is NaN: the value has to go before the loss sees it.
     """
 
-    def zero(leaf):
+    def zero(leaf: Array) -> Array:
         seen = mask.reshape(mask.shape + (1,) * (leaf.ndim - mask.ndim))
         return jnp.where(seen, leaf, jnp.zeros((), leaf.dtype))
 

@@ -3,7 +3,7 @@
 import dataclasses
 import difflib
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +12,6 @@ from jaxtyping import Array, Float
 from mtopt.errors import UserError, expect
 from mtopt.linalg import combine, gramian, where_present
 from mtopt.per_task import hide_heads, scale_heads
-
-if TYPE_CHECKING:
-    from mtopt.problem import Problem
 
 # What may be missing where no problem was evaluated, and where it would come from.
 _ASKED = ("losses", "params", "problem", "rows")
@@ -78,7 +75,7 @@ class Evaluation:
     task_weights: Any = None
     key: Any = None
     params: Any = None
-    problem: "Problem | Any" = None
+    problem: Any = None
     unchanged: bool = False
     pullback: Callable[..., Any] | None = None
     after: Callable[[Any], Any] | None = None

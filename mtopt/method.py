@@ -100,7 +100,7 @@ def registry(namespace: Mapping[str, Any]) -> dict[str, Method]:
     found: dict[str, Any] = {
         name: value
         for name, value in namespace.items()
-        if callable(value) and "about" in getattr(value, "__dict__", {})
+        if "about" in getattr(value, "__dict__", {})
     }
     families = list(FAMILIES)
 

@@ -34,10 +34,10 @@ def over_tasks(
     if passes == "vmap":
         return jax.vmap(function, in_axes=tuple(in_axes))
 
-    def call(*arguments):
+    def call(*arguments: Any) -> Any:
         own = tuple(a for a, axis in zip(arguments, in_axes, strict=True) if axis == 0)
 
-        def one(own):
+        def one(own: tuple[Any, ...]) -> Any:
             entries = iter(own)
             return function(
                 *(

@@ -88,7 +88,7 @@ def cover(columns: Sorted, weights: Float[Array, " N"]) -> Cover:
     right = whole[:, :, None] - left
     valid = columns.boundary & (left[:, 1] > 0) & (right[:, 1] > 0)
 
-    def inverse(weight):
+    def inverse(weight: Array) -> Array:
         return divide_or_zero(jnp.ones_like(weight), weight)
 
     harmonic = jnp.where(valid, inverse(left[:, 0]) + inverse(right[:, 0]), 0)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Num
 
 from mtopt.errors import UserError
 from mtopt.models.functional import Model, functional
@@ -16,7 +17,15 @@ from mtopt.models.layers import as_floats, dense
 class MLP(nnx.Module):
     """Hidden layers with relu on the flattened input; see :func:`mlp`."""
 
-    def __init__(self, features, hidden, dropout, *, dtype, rngs):
+    def __init__(
+        self,
+        features: int,
+        hidden: tuple[int, ...],
+        dropout: float,
+        *,
+        dtype: DTypeLike,
+        rngs: nnx.Rngs,
+    ) -> None:
         widths = (features, *hidden)
         self.layers = nnx.List(
             dense(before, after, dtype=dtype, rngs=rngs)
@@ -25,7 +34,8 @@ class MLP(nnx.Module):
         self.dropouts = nnx.List(nnx.Dropout(dropout, rngs=rngs) for _ in hidden)
         self.dtype = dtype
 
-    def __call__(self, x):  # noqa: D102
+    def __call__(self, x: Num[Array, "b ..."]) -> Float[Array, "b width"]:
+        """The last hidden layer."""
         x = as_floats(x, self.dtype).reshape(x.shape[0], -1)
         for layer, dropout in zip(self.layers, self.dropouts, strict=True):
             x = dropout(jax.nn.relu(layer(x)))

@@ -56,7 +56,9 @@ def partition(
     return _spectral(edges, nodes, parts)
 
 
-def _spectral(edges, nodes, parts):
+def _spectral(
+    edges: Int[np.ndarray, "E 2"], nodes: int, parts: int
+) -> Int[np.ndarray, " N"]:
     import scipy.sparse
     from sklearn.cluster import KMeans
 
