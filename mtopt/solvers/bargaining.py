@@ -1,5 +1,7 @@
 """Fair weights: the bargaining problem of Nash-MTL and FairGrad."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -110,13 +112,17 @@ def bargaining_residual(
 
 
 @jax.jit
-def _newton(matrix, size, alpha):
+def _newton(
+    matrix: Float[Array, "K K"], size: Float[Array, " K"], alpha: Number
+) -> Float[Array, " K"]:
     """v, by Newton steps in (v, y)."""
     epsilon = _epsilon(matrix)
     ridge = (4 + len(size)) * jnp.finfo(matrix.dtype).eps
     iterations = 16 if matrix.dtype == jnp.float32 else 24
 
-    def iterate(_, state):
+    def iterate(
+        _: Any, state: tuple[Float[Array, " K"], Float[Array, " K"]]
+    ) -> tuple[Float[Array, " K"], Float[Array, " K"]]:
         v, y = state
         missing = matvec(matrix, size * v) / size + epsilon * v**3 - y
         wanted = -(alpha * jnp.log(y) + jnp.log(v))
