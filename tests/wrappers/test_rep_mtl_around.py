@@ -99,8 +99,9 @@ def test_flat_regions_and_penalties_commute(name, penalised):
 
 def test_without_coefficients_it_is_the_aggregator():
     aggregator = mtopt.mgda(3)
-    assert mtopt.rep_mtl(aggregator, tsr=0, csa=0) is aggregator
-    assert mtopt.add_penalty(aggregator, lambda *_: jnp.ones(()), 0) is aggregator
+    assert mtopt.rep_mtl(aggregator, tsr=0, csa=0).rule is aggregator.rule
+    unpenalised = mtopt.add_penalty(aggregator, lambda *_: jnp.ones(()), 0)
+    assert unpenalised.rule is aggregator.rule
 
 
 def test_task_weights_are_for_losses_alone(penalised):
