@@ -62,7 +62,7 @@ def add_penalty(
     expect_number("coefficient", coefficient, at_least=0)
     rule = rule_of(aggregator, "add_penalty")
     if isinstance(coefficient, float | int) and coefficient == 0:
-        return aggregator
+        return Aggregator(rule)
 
     def gradients(evaluation: Evaluation) -> tuple[PenaltyGradient, ...]:
         problem, params = evaluation.problem, evaluation.params
