@@ -142,6 +142,6 @@ def correlation(
     return gramian * inverse[:, None] * inverse[None, :], norms
 
 
-def _matmul(a, b):
+def _matmul(a: Array, b: Array) -> Array:
     """A product in full float32, which accelerators do not do unasked."""
     return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)

@@ -1,12 +1,13 @@
 """GradDrop: in every coordinate, keep the gradients of one sign, drawn at random."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from mtopt.aggregation import Aggregator, Reduced, Weighed, row_weighting, weighting
 from mtopt.errors import expect, expect_one_of
@@ -129,12 +130,14 @@ def _signed(gradients: Float[Array, "K ..."], z: Float[Array, " ..."]) -> Any:
     return (gradients * jnp.sign(z)).sum(axis=1)
 
 
-def _leak_through(leaks, rows, masks):
+def _leak_through(
+    leaks: Float[Array, " K"], rows: Array, masks: Bool[Array, "..."]
+) -> Array:
     """Masked rows, and of what was masked the leak."""
     return jnp.where(masks, rows, scale_rows(leaks, rows))
 
 
-def _each_leaf(function, key, tree):
+def _each_leaf(function: Callable[..., Array], key: PRNGKeyArray, tree: Any) -> Any:
     """``function(key of its own, leaf)`` for every leaf."""
     leaves, structure = jax.tree.flatten(tree)
     keys = jax.random.split(key, len(leaves))

@@ -98,7 +98,7 @@ def gradvac(
         moved = (1 - beta) * target + beta * cosines.astype(target.dtype)
         return weights, (jnp.where(follows, moved, target), count + 1)
 
-    def start(shared):
+    def start(shared: Any) -> tuple[Float[Array, "K K"], Int[Array, ""]]:
         targets = jnp.zeros((num_tasks, num_tasks), weight_dtype(shared))
         return targets, no_updates(shared)
 
@@ -130,7 +130,9 @@ def gradvac_weights(
     limit = 1 - 16 * float(jnp.finfo(gramian.dtype).eps)
     target = jnp.minimum(target.astype(gramian.dtype), limit)
 
-    def visit(state, visited):
+    def visit(
+        state: tuple[Array, Array], visited: Int[Array, " K"]
+    ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
         """All tasks at once; ``products[i, j]`` is <turned g_i, g_j>."""
         products, own_squared = state
         product, length = products[tasks, visited], norms[visited]

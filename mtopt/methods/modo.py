@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from mtopt.aggregation import Aggregator, Weighed, gradients_of, weighting
 from mtopt.errors import expect_number
@@ -68,7 +69,7 @@ def modo(
     expect_number("gamma", gamma, at_least=0)
     expect_number("rho", rho, at_least=0)
 
-    def start(shared):
+    def start(shared: Any) -> Float[Array, " K"]:
         return task_numbers(shared, num_tasks, 1 / num_tasks)
 
     def weigh(weights: Any, evaluation: Evaluation) -> Weighed:
@@ -79,7 +80,7 @@ def modo(
         along = second.pullback(params, shares)
         shared, own = split(params)
 
-        def losses(shared):
+        def losses(shared: Any) -> Float[Array, " K"]:
             return first.losses({"shared": shared, "tasks": own})
 
         slope = jax.jvp(losses, (shared,), (along,))[1].astype(shares.dtype)

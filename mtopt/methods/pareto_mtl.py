@@ -117,7 +117,7 @@ def pareto_mtl(
     own = (np.arange(len(rays)) == index)[:, None]
     constraints = rays - (own * rays).sum(axis=0, keepdims=True)
 
-    def memory(shared):
+    def memory(shared: Any) -> SearchState:
         del shared
         return SearchState(jnp.asarray(search_steps > 0), jnp.zeros((), jnp.int32))
 

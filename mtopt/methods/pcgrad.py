@@ -106,7 +106,9 @@ def pcgrad_weights(
     tasks = jnp.arange(len(gramian))
     squared = jnp.diagonal(gramian)
 
-    def visit(products, visited):
+    def visit(
+        products: Float[Array, "K K"], visited: Int[Array, " K"]
+    ) -> tuple[Float[Array, "K K"], Float[Array, " K"]]:
         """All tasks at once; ``products[i, j]`` is <projected g_i, g_j>."""
         product = products[tasks, visited]
         length = squared[visited]

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from mtopt.aggregation import Aggregator, Reduced, row_weighting
 from mtopt.errors import expect_number
@@ -64,7 +65,9 @@ def trimmed_mean(
         count = present.sum()
         trimmed = jnp.minimum(num_trimmed, jnp.maximum(count - 1, 0) // 2)
 
-        def keep_the_middle(leaf, comparable):
+        def keep_the_middle(
+            leaf: Float[Array, "K ..."], comparable: Float[Array, "K ..."]
+        ) -> Float[Array, "K ..."]:
             rank = jnp.argsort(jnp.argsort(comparable, axis=0), axis=0)
             middle = (rank >= trimmed) & (rank < count - trimmed)
             return jnp.where(middle, leaf, 0)

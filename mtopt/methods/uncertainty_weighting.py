@@ -110,7 +110,7 @@ def objective(
     return jnp.sum(factors * jnp.exp(-s) * losses + s / 2)
 
 
-def _factors(kinds, num_tasks):
+def _factors(kinds: str | Sequence[str], num_tasks: int) -> Float[np.ndarray, " K"]:
     kinds = (kinds,) * num_tasks if isinstance(kinds, str) else tuple(kinds)
     if len(kinds) != num_tasks:
         raise UserError(

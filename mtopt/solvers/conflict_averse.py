@@ -8,6 +8,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from mtopt.linalg import divide_or_zero, uniform_over
+from mtopt.options import Number
 from mtopt.solvers.dense import (
     check_gramian,
     cholesky,
@@ -87,7 +88,7 @@ def _interior_point(
     matrix: Float[Array, "K K"],
     beta: Float[Array, " K"],
     s: Float[Array, " K"],
-    c: float | int | Float[Array, ""],
+    c: Number,
 ) -> Float[Array, " K"]:
     """v, in the unknowns of ``conflict_averse_weights``."""
     dtype, k = matrix.dtype, len(matrix)
