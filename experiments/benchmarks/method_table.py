@@ -30,7 +30,7 @@ import optax
 from tqdm import tqdm
 
 import mtopt
-from mtopt.method import FAMILIES, about
+from mtopt.registry import FAMILIES, about
 
 from ..common.command import command, start
 

@@ -97,7 +97,7 @@ def test_what_stands_behind_a_mask_changes_no_bit(x_axis, hidden_value):
     spoilt_x = x if x_axis is None else np.where(mask[..., None], x, hidden_value)
 
     def step(x, y):
-        tx = optax.chain(mtopt.mgda(3), optax.adam(0.1))
+        tx = mtopt.chain(mtopt.mgda(3), optax.adam(0.1))
         state = mtopt.TrainState.create(params, tx, KEY)
         return mtopt.make_train_step(tasks, tx)(state, mtopt.Batch(x, y, mask))
 
@@ -253,7 +253,7 @@ class TestGroups:
             )
 
     def test_a_step_trains_both_groups(self):
-        tx = optax.chain(mtopt.mgda(4), optax.adam(1e-2))
+        tx = mtopt.chain(mtopt.mgda(4), optax.adam(1e-2))
         state = mtopt.TrainState.create(self.params, tx, KEY)
         step = mtopt.make_train_step(self.groups, tx)
         state, first = step(state, self.batch)

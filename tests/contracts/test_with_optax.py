@@ -13,8 +13,8 @@ from tests.helpers.close import assert_close
 
 def test_hyperparameters_can_be_injected_and_optimizers_wrapped():
     tasks, params, batch = problems.classification(3, 16, 5, (7,), 4, None)
-    plain = optax.chain(mtopt.mgda(3), optax.adam(0.01))
-    injected = optax.chain(
+    plain = mtopt.chain(mtopt.mgda(3), optax.adam(0.01))
+    injected = mtopt.chain(
         mtopt.mgda(3), optax.inject_hyperparams(optax.adam)(learning_rate=0.01)
     )
     named = optax.named_chain(("method", mtopt.mgda(3)), ("adam", optax.adam(0.01)))

@@ -13,7 +13,7 @@ import optax
 import pytest
 
 import mtopt
-from mtopt.method import FAMILIES, about
+from mtopt.registry import FAMILIES, about
 from mtopt.training.checkpoint import Checkpoints
 from tests.helpers import problems
 from tests.helpers.arrays import linear_update

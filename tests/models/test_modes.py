@@ -83,7 +83,7 @@ def test_statistics_move_once_per_step(method):
     params, state = model.init(jax.random.key(0))
     batch = make_batch((3,), "classification", 3)
     expected = moved_statistics(params, batch.x)
-    tx = optax.chain(METHODS[method], optax.sgd(0.1))
+    tx = mtopt.chain(METHODS[method], optax.sgd(0.1))
     train_state = mtopt.TrainState.create(params, tx, jax.random.key(1), state)
     after, _ = mtopt.make_train_step(model.tasks, tx)(train_state, batch)
     assert_close(after.model_state, expected, rtol=1e-5)
@@ -104,7 +104,7 @@ def test_statistics_of_disjoint_tasks_are_the_mean_over_present_ones():
 @pytest.mark.parametrize("method", ["equal_weighting", "mgda"])
 def test_statistics_cost_no_second_forward(method):
     model = residual()
-    tx = optax.chain(METHODS[method], optax.sgd(0.1))
+    tx = mtopt.chain(METHODS[method], optax.sgd(0.1))
     step = mtopt.make_train_step(model.tasks, tx)
     params, state = model.init(jax.random.key(0))
     train_state = mtopt.TrainState.create(params, tx, jax.random.key(1), state)

@@ -83,7 +83,7 @@ def test_training_reduces_the_losses(name, x_axis):
     model = tiny(name, x_axis=x_axis)
     params, state = jax.jit(model.init)(jax.random.key(0))
     batch = make_batch(TINY[name][0], "classification", 3, x_axis=x_axis)
-    tx = optax.chain(mtopt.equal_weighting(3), optax.adam(1e-2))
+    tx = mtopt.chain(mtopt.equal_weighting(3), optax.adam(1e-2))
     step = mtopt.make_train_step(model.tasks, tx)
     train_state = mtopt.TrainState.create(params, tx, jax.random.key(1), state)
     losses = []

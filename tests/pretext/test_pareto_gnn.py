@@ -245,7 +245,7 @@ def test_padding_changes_no_loss():
 
 
 def test_a_run_compiles_once_and_lowers_the_losses():
-    tx = optax.chain(MGDA, optax.adamw(5e-3))
+    tx = mtopt.chain(MGDA, optax.adamw(5e-3))
     state = mtopt.TrainState.create(start(), tx, jax.random.key(1))
     step = mtopt.make_train_step(TOGETHER.tasks, tx)
     # Graphs of two sizes in one shape, as for the two encoders of the experiment.

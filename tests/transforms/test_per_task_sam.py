@@ -183,7 +183,7 @@ def test_running_statistics_are_those_of_one_clean_forward():
             "sam": mtopt.chain(mtopt.sam(3), mtopt.equal_weighting(3)),
         }.get(name)
         tx = tx or mtopt.flat_regions(mtopt.equal_weighting(3), rho=1.0, variant=name)
-        tx = optax.chain(tx, optax.sgd(0.5))
+        tx = mtopt.chain(tx, optax.sgd(0.5))
         state = mtopt.TrainState.create(params, tx, KEY, running)
         state, _ = mtopt.make_train_step(tasks, tx)(state, batch)
         assert_close(state.model_state, expected, rtol=1e-5)

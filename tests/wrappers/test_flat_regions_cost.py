@@ -52,8 +52,8 @@ def test_a_step_keeps_its_budget(tx, forwards, backwards, solves):
     """
     forward, backward, solve = costs()
     tasks, params, batch = problems.classification(*COSTLY)
-    state = mtopt.TrainState.create(params, optax.chain(tx, optax.sgd(0.1)), KEY)
-    step = mtopt.make_train_step(tasks, optax.chain(tx, optax.sgd(0.1)))
+    state = mtopt.TrainState.create(params, mtopt.chain(tx, optax.sgd(0.1)), KEY)
+    step = mtopt.make_train_step(tasks, mtopt.chain(tx, optax.sgd(0.1)))
     found = step.lower(state, batch).compile().cost_analysis()["flops"]
     passes = forwards * forward + backwards * backward
     assert 0.97 * passes <= found <= 1.03 * (passes + solves * solve)

@@ -38,8 +38,8 @@ def test_log_losses_are_the_method_on_a_model_that_returns_logs(inner):
 
     logged = mtopt.Tasks(tasks.names, tasks.encode, log_loss)
     sgd = optax.sgd(1.0)
-    found, _ = train(optax.chain(log_losses(inner), sgd), [batch], tasks, params)
-    expected, _ = train(optax.chain(inner, sgd), [batch], logged, params)
+    found, _ = train(mtopt.chain(log_losses(inner), sgd), [batch], tasks, params)
+    expected, _ = train(mtopt.chain(inner, sgd), [batch], logged, params)
     assert_close(found.params, expected.params, rtol=1e-4)
 
 

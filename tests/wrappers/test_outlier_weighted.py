@@ -249,7 +249,7 @@ def test_it_takes_finite_steps_through_all_phases(name):
 def test_it_stands_around_other_wrappers(inner):
     tasks, params, batch = problems.classification(3, 6, 5, (7,), 4, None)
     tx = outlier_weighted(WITH[inner](mtopt.mgda(3)), num_shared=0)
-    tx = optax.chain(per_task_sam(3, rho=0.05), tx, optax.sgd(0.1))
+    tx = mtopt.chain(per_task_sam(3, rho=0.05), tx, optax.sgd(0.1))
     state = mtopt.TrainState.create(params, tx, jax.random.key(0))
     step = mtopt.make_train_step(tasks, tx)
     for _ in range(2):
@@ -302,7 +302,7 @@ def planted(num_tasks, seed):
 def accuracy(aggregator, num_tasks, seed, steps=600):
     """Of the regular tasks on fresh samples, and the final task weights."""
     tasks, params, sample = planted(num_tasks, seed)
-    tx = optax.chain(aggregator, optax.adam(1e-2))
+    tx = mtopt.chain(aggregator, optax.adam(1e-2))
     state = mtopt.TrainState.create(params, tx, jax.random.key(seed))
     step = mtopt.make_train_step(tasks, tx)
     for _ in range(steps):

@@ -38,7 +38,7 @@ def test_famo_is_told_of_the_whole_step_with_its_penalty():
 
 def test_bfloat16_parameters_stay_bfloat16():
     tasks, params, batch = setting("shared", jnp.bfloat16)
-    tx = optax.chain(mtopt.log_losses(mtopt.rep_mtl(equal())), optax.adam(1e-2))
+    tx = mtopt.chain(mtopt.log_losses(mtopt.rep_mtl(equal())), optax.adam(1e-2))
     state, metrics = train(tx, tasks, params, batch, count=3)
     for leaf in jax.tree.leaves(state.params):
         assert leaf.dtype == jnp.bfloat16
@@ -48,7 +48,7 @@ def test_bfloat16_parameters_stay_bfloat16():
 
 def test_seeds_under_vmap_are_seeds_alone():
     tasks, params, batch = setting("shared", jnp.float32)
-    tx = optax.chain(saliency_penalties(equal()), optax.sgd(0.1))
+    tx = mtopt.chain(saliency_penalties(equal()), optax.sgd(0.1))
     step = mtopt.make_train_step(tasks, tx)
 
     def start(scale):
@@ -85,7 +85,7 @@ DEEPER, WIDER = (256, 256, 256), (512,)  # than (256,)
 @functools.cache
 def step_flops(name, hidden):
     tasks, params, batch = problems.classification(4, 64, 256, (*hidden, 16), 5, None)
-    tx = optax.chain(METHODS[name], optax.sgd(0.1))
+    tx = mtopt.chain(METHODS[name], optax.sgd(0.1))
     state = mtopt.TrainState.create(params, tx, KEY)
     step = mtopt.make_train_step(tasks, tx)
     return step.lower(state, batch).compile().cost_analysis()["flops"]

@@ -42,15 +42,15 @@ def test_every_step_is_the_method_itself():
     tasks, params, batch = model()
     sgd = optax.sgd(0.1)
     inner = mtopt.mgda(3)
-    every = optax.chain(weights_every(inner, n=1), sgd)
+    every = mtopt.chain(weights_every(inner, n=1), sgd)
     found, _ = train(every, [batch] * 3, tasks, params)
-    expected, _ = train(optax.chain(inner, sgd), [batch] * 3, tasks, params)
+    expected, _ = train(mtopt.chain(inner, sgd), [batch] * 3, tasks, params)
     assert_close(found.params, expected.params, rtol=1e-4)
 
 
 def test_solves_and_their_backward_passes_stand_in_a_branch():
     tasks, params, batch = model()
-    tx = optax.chain(weights_every(counting(3), n=3), optax.sgd(0.1))
+    tx = mtopt.chain(weights_every(counting(3), n=3), optax.sgd(0.1))
     state, _ = train(tx, [batch] * 7, tasks, params)
     assert optax.tree.get(state.opt_state, "solves") == 3
 

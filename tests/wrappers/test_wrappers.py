@@ -54,7 +54,7 @@ def test_wrapped_methods_keep_dtypes_and_train_under_jit(name):
     tasks, params, batch = model()
     params = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params)
     options = {"n": 2} if name == "weights_every" else {}
-    tx = optax.chain(WRAPPERS[name](mtopt.mgda(3), **options), optax.adam(1e-3))
+    tx = mtopt.chain(WRAPPERS[name](mtopt.mgda(3), **options), optax.adam(1e-3))
     state, metrics = train(tx, [batch] * 3, tasks, params)
     for leaf in jax.tree.leaves(state.params):
         assert leaf.dtype == jnp.bfloat16
