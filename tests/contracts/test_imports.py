@@ -51,8 +51,8 @@ def room(module):
 def graph():
     """Every module of the package to those of it that it imports.
 
-    The face of a package imports its modules, which may name their package to import one
-    another: that is no circle.
+    The face of a package imports its modules, which may name their package to import
+    one another: that is no circle.
     """
     found = {}
     for module in OWN:
