@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from optax.experimental import aggregating
 
 from mtopt.errors import UserError, expect, expect_one_of, expect_plain
-from mtopt.evaluation import Evaluation, enter, split
+from mtopt.evaluation import Evaluation, prepare_evaluation, split
 from mtopt.linalg import only_present, task_numbers
 from mtopt.rule import Memory, PenaltyGradient, Rule, Solution
 
@@ -74,7 +74,9 @@ class Aggregator(aggregating.Aggregator):
             evaluation: Evaluation | None = None,
             **others: Any,
         ) -> tuple[Any, WeightingState]:
-            seen = enter(rule.num_tasks, updates, params, evaluation, others)
+            seen = prepare_evaluation(
+                rule.num_tasks, updates, params, evaluation, others
+            )
             weights, memory, gradients = rule.solve(state.memory, seen)
             weights = jnp.where(seen.present, weights, 0).astype(state.weights.dtype)
             direction = _direction(rule, weights, gradients, rule.penalty(seen))

@@ -229,7 +229,7 @@ def _unflatten(static: tuple[Any, ...], data: Any) -> Evaluation:
 jax.tree_util.register_pytree_with_keys(Evaluation, _flatten, _unflatten)
 
 
-def enter(
+def prepare_evaluation(
     num_tasks: int,
     updates: Any,
     params: Any,
