@@ -176,7 +176,7 @@ class Evaluation:
         rows = where_present(self.present, rows, 0)
         return self.replace(rows=_leaves_like(self.rows, rows))
 
-    def among(self, present: Any) -> "Evaluation":
+    def restricted_to(self, present: Any) -> "Evaluation":
         """The same for fewer tasks: the rows of the others read 0, their losses 1.
 
         Their own parameters keep their gradients.

@@ -177,7 +177,7 @@ def outlier_weighted(
         if evaluation.knows("task_weights"):
             applied = applied * evaluation.task_weights
 
-        regular = evaluation.among(present & (found >= drop_below))
+        regular = evaluation.restricted_to(present & (found >= drop_below))
         weights, inner, gradients = rule.solve(
             memory.inner, regular.replace(task_weights=applied)
         )
