@@ -164,7 +164,7 @@ class Evaluation:
         """The same, summing the rows: for a method whose solve reads them anyway."""
         return self.replace(pullback=self._sum_of_rows)
 
-    def fresh(self) -> "Evaluation":
+    def recomputed(self) -> "Evaluation":
         """The same with rows from backward passes of its own, for use in a branch.
 
         Rows from outside of a branch are computed in every step, also in those that do
