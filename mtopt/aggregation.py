@@ -147,7 +147,7 @@ def weighting(
         weights, memory = weigh(memory, evaluation)
         weights = jnp.where(evaluation.present, weights, 0)
         summed = gradients(evaluation)
-        return Solution(weights, memory, summed.by_rows() if from_rows else summed)
+        return Solution(weights, memory, summed.summing_rows() if from_rows else summed)
 
     return Aggregator(Rule(num_tasks, memory, solve, heads, gradients))
 

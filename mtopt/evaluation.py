@@ -160,7 +160,7 @@ class Evaluation:
         pulled = self.problem.pull_representation(self.params, also)
         return jax.tree.map(jnp.add, direction, _leaves_like(direction, pulled))
 
-    def by_rows(self) -> "Evaluation":
+    def summing_rows(self) -> "Evaluation":
         """The same, summing the rows: for a method whose solve reads them anyway."""
         return self.replace(pullback=self._sum_of_rows)
 

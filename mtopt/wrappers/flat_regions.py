@@ -203,7 +203,7 @@ def _parts(evaluation: Evaluation, ball: Ball, dtype: Any) -> _Parts:
     heads = hide_heads(evaluation.present, sam["tasks"])
     rows = where_present(evaluation.present, sam["shared"], 0)
     return _Parts(
-        loss=evaluation.replace(heads=heads).by_rows(),
+        loss=evaluation.replace(heads=heads).summing_rows(),
         flat=evaluation.replace(rows=flat, heads=None, key=key, unchanged=False),
         sam=evaluation.replace(rows=rows, heads=heads, unchanged=False),
     )
