@@ -43,7 +43,7 @@ class Evaluation:
       present: which tasks take part, ``[K]``; None: those with a label in the batch.
       task_weights: what multiplies the weights that the method finds, ``[K]``; None:
         ones. They scale no row, since that would turn their meaning around in a solve.
-      key: the randomness of the method in this step; None: see :meth:`random`.
+      key: the randomness of the method in this step; None: see :meth:`random_key`.
       params: where the tasks were evaluated, ``{"shared": ..., "tasks": ...}``.
       problem: the tasks on this batch, for losses and gradients at other points, parts
         of the batch, and the representation; see :class:`mtopt.Problem`.
@@ -191,7 +191,7 @@ class Evaluation:
             losses=None if losses is None else jnp.where(present, losses, 1),
         )
 
-    def random(self, count: Any) -> Any:
+    def random_key(self, count: Any) -> Any:
         """The randomness of a method in this step: ``key``, or one made of a count.
 
         Args:
