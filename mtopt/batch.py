@@ -159,7 +159,7 @@ def loss_mask(mask: Bool[Array, "K b"]) -> Bool[Array, "K b"]:
     return jnp.concatenate([first, mask[:, 1:]], axis=1)
 
 
-def repeat_real(tree: Any, mask: Bool[Array, "K b"]) -> Any:
+def fill_padding(tree: Any, mask: Bool[Array, "K b"]) -> Any:
     """Fills every leaf ``[K, b, ...]`` behind the mask with the task's real samples.
 
     They take turns, in order. Zeros there would enter BatchNorm's statistics; so would
