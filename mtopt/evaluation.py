@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from mtopt.errors import UserError, expect
 from mtopt.linalg import combine, gramian, where_present
-from mtopt.per_task import hide_heads, scale_heads
+from mtopt.per_task import scale_heads, zero_absent_heads
 
 # What may be missing where no problem was evaluated, and where it would come from.
 _ASKED = ("losses", "params", "problem", "rows")
@@ -276,7 +276,9 @@ def prepare_evaluation(
             **known,
             "losses": None if losses is None else jnp.where(present, losses, 1),
             "rows": rows if as_is else where_present(present, rows, 0),
-            "heads": heads if as_is and own_heads else hide_heads(present, heads),
+            "heads": heads
+            if as_is and own_heads
+            else zero_absent_heads(present, heads),
             "present": present,
             "params": params if known["params"] is None else known["params"],
             "unchanged": unchanged,

@@ -12,7 +12,7 @@ from mtopt.aggregation import Aggregator, rule_of
 from mtopt.errors import expect, expect_one_of
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import row_norms, task_numbers, where_present
-from mtopt.per_task import hide_heads
+from mtopt.per_task import zero_absent_heads
 from mtopt.rule import Rule, Solution
 from mtopt.transforms.perturbed import (
     Ball,
@@ -200,7 +200,7 @@ def _parts(evaluation: Evaluation, ball: Ball, dtype: Any) -> _Parts:
     seen = row_norms(flat) > ROUNDINGS * jnp.finfo(dtype).eps * row_norms(clean)
     flat = where_present(seen & evaluation.present, flat, 0)
     key = jax.random.fold_in(evaluation.key, 1) if evaluation.knows("key") else None
-    heads = hide_heads(evaluation.present, sam["tasks"])
+    heads = zero_absent_heads(evaluation.present, sam["tasks"])
     rows = where_present(evaluation.present, sam["shared"], 0)
     return _Parts(
         loss=evaluation.replace(heads=heads).summing_rows(),
