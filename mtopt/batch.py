@@ -135,7 +135,7 @@ def masked_mean(
     return total / jnp.maximum(mask.sum(), 1).astype(total.dtype)
 
 
-def hide(tree: Any, mask: Bool[Array, "K b"]) -> Any:
+def zero_masked(tree: Any, mask: Bool[Array, "K b"]) -> Any:
     """Zeros in every leaf ``[K, b, ...]`` where ``mask`` is False.
 
     A loss that masks its output alone still multiplies the gradient of a NaN by
@@ -175,7 +175,7 @@ def fill_padding(tree: Any, mask: Bool[Array, "K b"]) -> Any:
         lambda leaf: jax.vmap(jnp.take, (0, 0, None))(leaf, index, 0), tree
     )
     present = jnp.broadcast_to(mask.any(axis=1, keepdims=True), mask.shape)
-    return hide(filled, present)
+    return zero_masked(filled, present)
 
 
 def _labelled(y: np.ndarray) -> np.ndarray:
