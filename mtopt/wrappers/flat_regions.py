@@ -242,7 +242,7 @@ def _second_aggregate(
         flat.gradients.weighted_gradient(flat.weights),
         jnp.stack([some, some]),
         held[1],
-        parts.loss.random(0),
+        parts.loss.random_key(0),
     )
 
     def of_both(applied: Float[Array, " K"], also: Any) -> Any:
@@ -264,7 +264,7 @@ def _each_aggregate(
 ) -> tuple[Any, Any, Any]:
     """The aggregator of what it makes of the two parts of each task."""
     present = parts.loss.present
-    keys = jax.random.split(parts.loss.random(0), rule.num_tasks)
+    keys = jax.random.split(parts.loss.random_key(0), rule.num_tasks)
     here = jnp.stack([present, present], axis=1)
 
     def of_task(task: tuple[Any, ...]) -> tuple[Any, Any, Any]:
