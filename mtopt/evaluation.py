@@ -1,4 +1,4 @@
-"""One evaluation of all tasks: everything that a method may read about a step."""
+"""The evaluation: losses, per-task gradients, and all else a method reads in a step."""
 
 import dataclasses
 import difflib
@@ -19,7 +19,7 @@ _ASKED = ("losses", "params", "problem", "rows")
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Evaluation:
-    r"""The losses and gradients of all tasks at one point, and the way back.
+    r"""The losses and per-task gradients at one point, and what else a method reads.
 
     :meth:`mtopt.Problem.evaluate` makes it, and an update gets it by the one keyword
     that every method, wrapper and transformation of rows reads:
@@ -109,7 +109,7 @@ class Evaluation:
 
     @property
     def gradients(self) -> Any:
-        """What enters a chain: ``{"shared": rows, "tasks": heads}``, or rows alone."""
+        """Updates for a chain: ``{"shared": rows, "tasks": heads}``, or rows alone."""
         if not self.knows("heads"):
             return self.rows
         return {"shared": self.rows, "tasks": self.heads}
@@ -119,7 +119,7 @@ class Evaluation:
         return gramian(self.rows)
 
     def weighted_gradient(self, weights: Float[Array, " K"], also: Any = None) -> Any:
-        r"""The shared gradient of a weighted loss, the way back from the tasks.
+        r"""The gradient of the weighted loss with respect to the shared parameters.
 
         .. math:: \sum_k w_k t_k g_k
 
@@ -151,7 +151,7 @@ class Evaluation:
         return scale_heads(self.heads, self._applied(weights))
 
     def plus_representation(self, direction: Any, also: Any) -> Any:
-        """A direction plus the shared part of a gradient of the representation.
+        """A direction plus a gradient of the representation, through the encoder.
 
         Args:
           direction: a tree like the shared parameters.
@@ -161,11 +161,14 @@ class Evaluation:
         return jax.tree.map(jnp.add, direction, _leaves_like(direction, pulled))
 
     def summing_rows(self) -> "Evaluation":
-        """The same, summing the rows: for a method whose solve reads them anyway."""
+        """This evaluation with weighted gradients summed from its rows, without a pass.
+
+        For a method whose solve reads the rows, which then exist anyway.
+        """
         return self.replace(pullback=self._sum_of_rows)
 
     def recomputed(self) -> "Evaluation":
-        """The same with rows from backward passes of its own, for use in a branch.
+        """This evaluation with rows computed anew, for a branch of ``lax.cond``.
 
         Rows from outside of a branch are computed in every step, also in those that do
         not take it. Changed rows stay as they are.
@@ -177,7 +180,7 @@ class Evaluation:
         return self.replace(rows=_leaves_like(self.rows, rows))
 
     def restricted_to(self, present: Any) -> "Evaluation":
-        """The same for fewer tasks: the rows of the others read 0, their losses 1.
+        """This evaluation for fewer tasks: rows of the others are 0, their losses 1.
 
         Their own parameters keep their gradients.
 
@@ -192,7 +195,7 @@ class Evaluation:
         )
 
     def random_key(self, count: Any) -> Any:
-        """The randomness of a method in this step: ``key``, or one made of a count.
+        """A PRNG key for the method in this step: ``key``, or one made of a count.
 
         Args:
           count: the number of updates so far, which the method remembers; on plain
@@ -236,7 +239,9 @@ def prepare_evaluation(
     evaluation: Evaluation | None,
     others: Mapping[str, Any],
 ) -> Evaluation:
-    """What one update knows: the door of every aggregator and transformation of rows.
+    """The evaluation that an update works on: checked, and with absent tasks zeroed.
+
+    Every aggregator and every transformation of rows begins with it.
 
     Shapes are checked, and absent tasks are hidden, once: whatever stands in the rows,
     losses and head gradients of a task without a label in the batch (NaN too) reaches

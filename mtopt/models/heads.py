@@ -1,4 +1,4 @@
-"""Heads of one task, and what each kind of label makes of their outputs."""
+"""Task heads, and the loss and prediction for each kind of label."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What a pretext task is: a view of a graph, and a loss on what the encoder sees."""
+"""The interface of pretext tasks: a view of a graph, and a loss on its encoding."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

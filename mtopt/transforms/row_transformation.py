@@ -1,4 +1,4 @@
-"""What every transformation of rows does around its own change."""
+"""The base of all transformations of per-task gradients."""
 
 from collections.abc import Callable
 from typing import Any

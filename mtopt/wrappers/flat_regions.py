@@ -1,4 +1,4 @@
-"""F-MTL: what lowers the losses and what flattens them, aggregated apart."""
+"""F-MTL: the loss and the sharpness part of SAM gradients, aggregated apart."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -53,7 +53,7 @@ def flat_regions(
     heads: str = "plain",
     passes: str = "vmap",
 ) -> Aggregator:
-    r"""Leads every task to a flat region of its loss, through any aggregator (F-MTL).
+    r"""Sharpness-aware minimisation per task around any aggregator (F-MTL).
 
     .. math::
        g_k = \nabla L_k(\theta, \theta_k), \qquad

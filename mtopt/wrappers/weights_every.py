@@ -1,4 +1,4 @@
-"""Solve for the weights every n steps, and keep them in between."""
+"""Lazy weights: solved for every n steps, and held in between."""
 
 from typing import Any, NamedTuple
 
