@@ -123,7 +123,7 @@ def check_kind(kind: str) -> None:
         raise UserError(f"no kind of task {kind!r}: {nearest(kind, list(LOSSES))}")
 
 
-def linear(
+def linear_head(
     features: int, outputs: int, *, dtype: DTypeLike = jnp.float32
 ) -> Callable[[nnx.Rngs], nnx.Module]:
     """One linear layer from the representation to the outputs.
