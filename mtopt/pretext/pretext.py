@@ -52,7 +52,7 @@ def glorot(key: PRNGKeyArray, inputs: int, outputs: int) -> Float[Array, "a b"]:
     return jax.random.uniform(key, (inputs, outputs), jnp.float32, -bound, bound)
 
 
-def linear(key: PRNGKeyArray, inputs: int, outputs: int) -> dict[str, Array]:
+def init_linear(key: PRNGKeyArray, inputs: int, outputs: int) -> dict[str, Array]:
     """Parameters of a linear layer: :func:`glorot`, and a bias of zeros."""
     bias = jnp.zeros(outputs, jnp.float32)
     return {"kernel": glorot(key, inputs, outputs), "bias": bias}
