@@ -179,18 +179,18 @@ def ours_call(rule: Rule, gramian: np.ndarray, at_once: int | None) -> tuple[Any
 
 
 def seconds(functions: list[Callable[[], object]], rounds: int) -> list[float]:
-    """The fastest of several functions of each function, called in turns."""
+    """The fastest of several calls of each function, called in turns."""
     best = [float("inf")] * len(functions)
     for function in functions:
         function()
     for _ in range(rounds):
         for i, function in enumerate(functions):
-            begin, functions, spent = time.perf_counter(), 0, 0.0
+            begin, calls, spent = time.perf_counter(), 0, 0.0
             while spent < ROUND_SECONDS:
                 function()
-                functions += 1
+                calls += 1
                 spent = time.perf_counter() - begin
-            best[i] = min(best[i], spent / functions)
+            best[i] = min(best[i], spent / calls)
     return best
 
 
@@ -208,8 +208,8 @@ def measure(method: Method, num_tasks: int, rounds: int) -> Timing:
     one, count = ours_call(method.ours, gramian, None)
     many, many_count = ours_call(method.ours, gramian, MANY)
     theirs = torchjd_call(method.theirs, method.options, gramian)
-    functions = [one, many] + ([theirs] if theirs else [])
-    found = seconds(functions, rounds)
+    timed = [one, many] + ([theirs] if theirs else [])
+    found = seconds(timed, rounds)
     return Timing(
         1e3 * found[0] / count,
         1e3 * found[2] if theirs else None,

@@ -139,7 +139,7 @@ def linear_head(
 def mlp_head(
     features: int, hidden: int, outputs: int, *, dtype: DTypeLike = jnp.float32
 ) -> Callable[[nnx.Rngs], nnx.Module]:
-    """A hidden layer with relu, then a linear one; arguments as for :func:`linear`.
+    """A hidden layer with relu, then a linear one; see :func:`linear_head`.
 
     Args:
       features: the size of the representation.
