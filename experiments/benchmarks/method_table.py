@@ -30,7 +30,7 @@ import optax
 from tqdm import tqdm
 
 import mtopt
-from mtopt.method import FAMILIES, about
+from mtopt.registry import FAMILIES, about
 
 from ..common.command import command, start
 
@@ -66,7 +66,8 @@ def document(lines: list[str]) -> str:
             "",
             "## Numeric options that cannot be traced",
             "",
-            "All others may be: `optax.inject_hyperparams` and schedules set them.",
+            "All others may be, and all those of wrappers and transformations:",
+            "`optax.inject_hyperparams` and schedules set them.",
             "",
             *(untraced() or ["None."]),
             "",
@@ -75,7 +76,7 @@ def document(lines: list[str]) -> str:
 
 
 def untraced() -> list[str]:
-    """The numeric options that cannot be tracers, each with the reason."""
+    """The numeric options that cannot be traced, each with the reason."""
     return [
         f"- `{name}`, `{option}`: {reason}"
         for name, factory in mtopt.METHODS.items()

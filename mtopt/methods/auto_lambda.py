@@ -11,8 +11,8 @@ from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import expect, expect_number
 from mtopt.evaluation import Evaluation
 from mtopt.memory import learned
-from mtopt.method import method
 from mtopt.options import Number, Numbers, as_array
+from mtopt.registry import method
 
 
 @method(family="batches")

@@ -10,8 +10,8 @@ from mtopt.aggregation import Aggregator, Reduced, row_weighting
 from mtopt.errors import expect_index, expect_number, expect_one_of
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import combine, cross_gramian, divide_or_zero, uniform_over, zero_rows
-from mtopt.method import method
 from mtopt.options import Integer, Number
+from mtopt.registry import method
 
 
 @method(family="gradients", traits=("mean-like", "task-bound"))

@@ -11,8 +11,8 @@ from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
 from mtopt.errors import expect_per_task
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import divide_or_zero
-from mtopt.method import method
 from mtopt.options import Numbers
+from mtopt.registry import method
 
 
 @method(family="gramian", traits=("non-conflicting",))

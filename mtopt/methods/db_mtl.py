@@ -11,9 +11,9 @@ from mtopt.aggregation import Aggregator, Reduced, row_weighting
 from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import row_norms, scale_rows, where_present, zero_rows
-from mtopt.method import method
 from mtopt.options import Number
 from mtopt.per_task import scale_heads
+from mtopt.registry import method
 from mtopt.rule import Solution
 
 EPSILON = 1e-8

@@ -11,8 +11,8 @@ from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import where_present, zero_rows
-from mtopt.method import method
 from mtopt.options import Integer, Number
+from mtopt.registry import method
 
 
 @method(family="gradients")

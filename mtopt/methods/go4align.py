@@ -11,8 +11,8 @@ from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import expect_number, expect_plain
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import task_numbers, where_present
-from mtopt.method import method
 from mtopt.options import Number
+from mtopt.registry import method
 
 SMALLEST = 1e-8
 

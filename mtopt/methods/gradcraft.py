@@ -12,9 +12,9 @@ from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
 from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import divide_or_zero, task_numbers, where_present
-from mtopt.method import method
 from mtopt.methods.conflict_free import correlation
 from mtopt.options import Number
+from mtopt.registry import method
 
 
 @method(family="gramian", traits=("mean-like",))

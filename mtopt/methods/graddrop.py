@@ -14,8 +14,8 @@ from mtopt.errors import expect, expect_one_of
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import scale_rows
 from mtopt.memory.count import no_updates
-from mtopt.method import method
 from mtopt.options import Number, Numbers, as_array
+from mtopt.registry import method
 from mtopt.rule import Solution
 
 

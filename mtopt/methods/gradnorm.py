@@ -13,8 +13,8 @@ from mtopt.errors import expect_number, expect_one_of, expect_per_task
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import mean_over
 from mtopt.memory import learned
-from mtopt.method import method
 from mtopt.options import Integer, Number, Numbers
+from mtopt.registry import method
 
 
 @method(family="gradients")

@@ -12,9 +12,9 @@ from mtopt.errors import expect_number, expect_one_of
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import weight_dtype
 from mtopt.memory.count import no_updates
-from mtopt.method import method
 from mtopt.methods.pcgrad import ORDERS, visiting_orders
 from mtopt.options import Number
+from mtopt.registry import method
 
 
 @method(family="gramian", traits=("random",))

@@ -11,8 +11,8 @@ from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import expect_number, expect_one_of
 from mtopt.evaluation import Evaluation
 from mtopt.memory.learned import Learned, learn, start
-from mtopt.method import method
 from mtopt.options import Number
+from mtopt.registry import method
 
 NORMALIZATIONS = ("identity", "rescaled", "log")
 SMALLEST = 1e-20

@@ -20,8 +20,8 @@ from mtopt.linalg import (
     where_present,
     zero_rows,
 )
-from mtopt.method import method
 from mtopt.options import Number
+from mtopt.registry import method
 
 
 @method(family="gradients")

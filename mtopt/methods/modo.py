@@ -10,8 +10,8 @@ from mtopt.aggregation import Aggregator, Weighed, gradients_of, weighting
 from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation, split
 from mtopt.linalg import project_simplex, share_of, task_numbers
-from mtopt.method import method
 from mtopt.options import Number
+from mtopt.registry import method
 
 
 @method(family="batches", traits=("mean-like",))

@@ -11,8 +11,8 @@ from mtopt.errors import expect_number, expect_one_of
 from mtopt.evaluation import Evaluation, split
 from mtopt.linalg import cross_gramian, divide_or_zero, gramian, row_norms, scale_rows
 from mtopt.memory import learned
-from mtopt.method import method
 from mtopt.options import Number
+from mtopt.registry import method
 from mtopt.solvers import min_norm_weights
 
 

@@ -10,8 +10,8 @@ from jaxtyping import Array, Bool, Int
 from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
 from mtopt.errors import expect, expect_index, expect_number
 from mtopt.evaluation import Evaluation
-from mtopt.method import method
 from mtopt.options import Integer, Numbers, as_array
+from mtopt.registry import method
 from mtopt.solvers import min_norm_weights
 
 

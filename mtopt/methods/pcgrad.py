@@ -11,7 +11,7 @@ from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
 from mtopt.errors import expect_one_of
 from mtopt.evaluation import Evaluation
 from mtopt.memory.count import no_updates
-from mtopt.method import method
+from mtopt.registry import method
 
 ORDERS = ("per_task", "shared", "fixed")
 

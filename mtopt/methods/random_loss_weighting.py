@@ -10,7 +10,7 @@ from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import expect_one_of
 from mtopt.evaluation import Evaluation
 from mtopt.memory.count import no_updates
-from mtopt.method import method
+from mtopt.registry import method
 
 DISTRIBUTIONS = (
     "normal",

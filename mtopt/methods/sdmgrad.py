@@ -18,8 +18,8 @@ from mtopt.linalg import (
     share_of,
     task_numbers,
 )
-from mtopt.method import method
 from mtopt.options import Integer, Number, Numbers
+from mtopt.registry import method
 
 
 @method(family="batches", traits=("mean-like",))

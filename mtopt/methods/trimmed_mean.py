@@ -10,8 +10,8 @@ from mtopt.aggregation import Aggregator, Reduced, row_weighting
 from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import where_present
-from mtopt.method import method
 from mtopt.options import Integer
+from mtopt.registry import method
 
 
 @method(family="gradients", traits=("mean-like",))

@@ -14,8 +14,8 @@ from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import UserError, expect_number, expect_one_of
 from mtopt.evaluation import Evaluation
 from mtopt.memory.learned import learn, start
-from mtopt.method import method
 from mtopt.options import Number
+from mtopt.registry import method
 
 FACTORS = {"regression": 0.5, "classification": 1.0}
 SMALLEST = 1e-8

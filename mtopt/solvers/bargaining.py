@@ -113,16 +113,16 @@ def bargaining_residual(
 
 @jax.jit
 def _newton(
-    matrix: Float[Array, "K K"],
-    size: Float[Array, " K"],
-    alpha: Number,
+    matrix: Float[Array, "K K"], size: Float[Array, " K"], alpha: Number
 ) -> Float[Array, " K"]:
     """v, by Newton steps in (v, y)."""
     epsilon = _epsilon(matrix)
     ridge = (4 + len(size)) * jnp.finfo(matrix.dtype).eps
     iterations = 16 if matrix.dtype == jnp.float32 else 24
 
-    def iterate(_: Any, state: tuple[Array, Array]) -> tuple[Array, Array]:
+    def iterate(
+        _: Any, state: tuple[Float[Array, " K"], Float[Array, " K"]]
+    ) -> tuple[Float[Array, " K"], Float[Array, " K"]]:
         v, y = state
         missing = matvec(matrix, size * v) / size + epsilon * v**3 - y
         wanted = -(alpha * jnp.log(y) + jnp.log(v))
@@ -141,7 +141,7 @@ def _newton(
     return lax.fori_loop(0, iterations, iterate, (start, start))[0]
 
 
-def _epsilon(matrix: Float[Array, "K K"]) -> Any:
+def _epsilon(matrix):
     """The coefficient of the penalty that bounds v: 16 roundings of 1, squared.
 
     Where v is at most 1 / sqrt(rounding), C itself is known well enough to say what v
@@ -150,13 +150,7 @@ def _epsilon(matrix: Float[Array, "K K"]) -> Any:
     return (16 * jnp.finfo(matrix.dtype).eps) ** 2
 
 
-def _scaled(
-    gramian: Float[Array, "K K"],
-    present: Bool[Array, " K"] | None,
-    alpha: Number,
-) -> tuple[
-    Float[Array, "K K"], Float[Array, " K"], Float[Array, " K"], Bool[Array, " K"]
-]:
+def _scaled(gramian, present, alpha):
     """C, m, the unit w° of the weights, and which tasks are weighed.
 
     m is taken relative to the longest row and w° put right for it, since only ratios

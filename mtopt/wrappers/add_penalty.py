@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from mtopt.aggregation import Aggregator, rule_of
 from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
+from mtopt.options import Number, is_zero
 from mtopt.problem import Params, Problem
 from mtopt.rule import PenaltyGradient
 
@@ -19,7 +20,7 @@ Penalty = Callable[[Problem, Params, Any], Float[Array, ""]]
 def add_penalty(
     aggregator: optax.GradientTransformation,
     penalty: Penalty,
-    coefficient: float | int | Array,
+    coefficient: Number,
 ) -> Aggregator:
     r"""Adds the gradient of a penalty to the direction of an aggregator.
 
@@ -61,7 +62,7 @@ def add_penalty(
     """
     expect_number("coefficient", coefficient, at_least=0)
     rule = rule_of(aggregator, "add_penalty")
-    if isinstance(coefficient, float | int) and coefficient == 0:
+    if is_zero(coefficient):
         return Aggregator(rule)
 
     def gradients(evaluation: Evaluation) -> tuple[PenaltyGradient, ...]:

@@ -36,6 +36,13 @@ def test_the_page_has_all_methods_and_no_other():
     assert listed == list(mtopt.METHODS)
 
 
+def test_the_rest_of_the_page_is_as_written():
+    page = method_table.TARGET.read_text()
+    lines = [line for line in page.splitlines() if line.startswith("| [`")]
+    assert page == method_table.document(lines)
+    assert "- `go4align`, `num_groups`: the length of a loop" in page
+
+
 @over(HOLDS)
 def test_what_the_papers_prove_is_measured_to_hold(name):
     held = method_table.measure(name)
