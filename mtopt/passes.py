@@ -1,4 +1,4 @@
-"""One pass per task: all at once, or one after another."""
+"""A function of one task mapped over tasks: by vmap, unrolled, or in a loop."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ PASSES = ("vmap", "unroll", "map")
 def over_tasks(
     function: Callable[..., Any], in_axes: Sequence[int | None], passes: str = "vmap"
 ) -> Callable[..., Any]:
-    """The function of one task, on arguments with a leading task axis.
+    """Maps a function of one task over the leading task axis, as ``jax.vmap`` does.
 
     Args:
       function: of one task's arguments.

@@ -1,4 +1,4 @@
-"""A multi-task problem: what a method may ask of the losses on one batch.
+"""A multi-task problem: the losses and gradients of all tasks on one batch.
 
 Everything here (losses, per-task gradients, the gradient of a weighted loss,
 gradients of the representation) is a ``vmap`` of one task's loss over the task axis.
@@ -21,7 +21,9 @@ Params = dict[str, Any]
 
 
 class Problem(abc.ABC):
-    """What a method may ask of the losses; see :meth:`mtopt.Tasks.problem`.
+    """The losses of all tasks on one batch, as functions of the parameters.
+
+    :meth:`mtopt.Tasks.problem` makes it; a method reads it from its evaluation.
 
     All functions are pure in ``params = {"shared": ..., "tasks": ...}``.
     """
@@ -31,15 +33,15 @@ class Problem(abc.ABC):
     key: Any
 
     def evaluate(self, params: Params) -> Evaluation:
-        """All that a method may read about a step that starts here.
+        """The losses, per-task gradients and all else that a method reads, at a point.
 
         Args:
           params: where to evaluate, ``{"shared": ..., "tasks": ...}``.
 
         Returns:
-          Losses and per-task gradients, and the way back: hand its ``gradients`` to an
-          optimizer as updates, and itself as the keyword ``evaluation``. What the
-          optimizer does not read, ``jit`` drops.
+          The evaluation: hand its ``gradients`` to an optimizer as updates, and itself
+          as the keyword ``evaluation``. What the optimizer does not read, ``jit``
+          drops.
         """
         losses, gradients = self.losses_and_grads(params)
         return Evaluation(
@@ -112,7 +114,7 @@ class Problem(abc.ABC):
 
     @abc.abstractmethod
     def pull_representation(self, params: Params, gradient: Any) -> Any:
-        """The shared gradient of a gradient with respect to the representation.
+        """The vector-Jacobian product of the encoder with a representation gradient.
 
         Args:
           params: where to evaluate.
@@ -127,7 +129,7 @@ class Problem(abc.ABC):
 
     @abc.abstractmethod
     def sum_over_tasks(self, gradients: Any) -> Any:
-        """The gradient of the sum of the losses from those of each.
+        """The representation gradient of the summed loss, from those of each task.
 
         Args:
           gradients: leaves as :meth:`representation_gradients` returns them.
@@ -192,7 +194,7 @@ class Problem(abc.ABC):
     def look_ahead(
         self, params: Params, weights: Float[Array, " K"], length: Number
     ) -> Params:
-        """Where one gradient step on the weighted loss leads, with its heads.
+        """The parameters after one gradient step on the weighted loss.
 
         Args:
           params: where to start.

@@ -1,4 +1,4 @@
-"""The problem of tasks of equal structure: one task's loss under ``vmap``."""
+"""The problem of tasks of equal structure: one task's loss under ``jax.vmap``."""
 
 import dataclasses
 import functools

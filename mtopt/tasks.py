@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from mtopt.batch import Batch, hide, loss_mask, repeat_real
+from mtopt.batch import Batch, fill_padding, loss_mask, zero_masked
 from mtopt.errors import UserError
 from mtopt.grouped_problem import GroupedProblem
 from mtopt.per_task import check_names, in_words
@@ -90,8 +90,8 @@ class Tasks:
         """
         self._check(batch)
         mask = jnp.asarray(batch.mask, bool)
-        x = batch.x if self.x_axis is None else repeat_real(_arrays(batch.x), mask)
-        y = hide(_arrays(batch.y), mask)
+        x = batch.x if self.x_axis is None else fill_padding(_arrays(batch.x), mask)
+        y = zero_masked(_arrays(batch.y), mask)
         return StackedProblem(
             Batch(x, y, mask), loss_mask(mask), key, model_state, self
         )

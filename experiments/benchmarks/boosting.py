@@ -174,8 +174,8 @@ def repeats() -> None:
         ensemble = boosting.fit(
             *train, **options((0, 50, 0), num_tasks=10, learning_rate=1.0, key=key)
         )
-        said = boosting.predict(ensemble, test.features, test.task)
-        return jnp.sqrt(jnp.mean((said - test.targets) ** 2))
+        predicted = boosting.predict(ensemble, test.features, test.task)
+        return jnp.sqrt(jnp.mean((predicted - test.targets) ** 2))
 
     # One after the other: on a CPU as fast as side by side, and sooner compiled.
     data = (train, test, keys)

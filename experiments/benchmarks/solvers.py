@@ -208,8 +208,8 @@ def measure(method: Method, num_tasks: int, rounds: int) -> Timing:
     one, count = ours_call(method.ours, gramian, None)
     many, many_count = ours_call(method.ours, gramian, MANY)
     theirs = torchjd_call(method.theirs, method.options, gramian)
-    calls = [one, many] + ([theirs] if theirs else [])
-    found = seconds(calls, rounds)
+    timed = [one, many] + ([theirs] if theirs else [])
+    found = seconds(timed, rounds)
     return Timing(
         1e3 * found[0] / count,
         1e3 * found[2] if theirs else None,

@@ -165,9 +165,9 @@ def build(
       >>> found["stl(num_task_specific=9)"].counts
       (0, 0, 9)
     """
-    calls = {text: _parse(text) for text in texts}
+    parsed = {text: _parse(text) for text in texts}
     return {
-        text: call.build(counts[call.name], longest) for text, call in calls.items()
+        text: call.build(counts[call.name], longest) for text, call in parsed.items()
     }
 
 

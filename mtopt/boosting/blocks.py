@@ -125,11 +125,11 @@ def fit_blocks(
             weights: Float[Array, " N"], targets: Float[Array, "K N"]
         ) -> tuple[Trees, Float[Array, "K N"]]:
             covered = cover(rows.sorted, weights) if options.subsample < 1 else whole
-            trees, said = grow(rows, weights, targets, covered, options.max_depth)
+            trees, predicted = grow(rows, weights, targets, covered, options.max_depth)
             step = factor * rate
             return Trees(
                 trees.feature, trees.threshold, step * trees.value
-            ), step * said
+            ), step * predicted
 
         return grown
 
@@ -140,8 +140,8 @@ def fit_blocks(
 
     def additive(grown: Grow) -> Step:
         def step(state: _State, key: PRNGKeyArray) -> tuple[_State, Trees]:
-            trees, said = grown(drawn(key), residual(state)[0])
-            return state._replace(common=state.common + said), trees
+            trees, predicted = grown(drawn(key), residual(state)[0])
+            return state._replace(common=state.common + predicted), trees
 
         return step
 
@@ -152,7 +152,7 @@ def fit_blocks(
             weights = drawn(key)
             r, gate, other = residual(state)
             scaled = jnp.stack([gate * r, other * r])
-            trees, said = lax.map(functools.partial(grown, weights), scaled)
+            trees, predicted = lax.map(functools.partial(grown, weights), scaled)
             along = (r * (state.out - state.non)).sum(axis=0)
             gradient = -_per_task(weights * along, task, count)
             gradient *= jax.nn.sigmoid(state.theta) * jax.nn.sigmoid(-state.theta)
@@ -160,8 +160,8 @@ def fit_blocks(
                 gradient *= size
             new = _State(
                 common=state.common,
-                out=state.out + said[0],
-                non=state.non + said[1],
+                out=state.out + predicted[0],
+                non=state.non + predicted[1],
                 theta=state.theta - theta_rate * gradient,
             )
             outlier, non_outlier = (

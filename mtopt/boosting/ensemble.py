@@ -156,7 +156,7 @@ def staged_predict(
 
 
 def on_concrete(check: Callable[..., None], *arrays: Any) -> None:
-    """Runs a check on arrays as NumPy's, unless one of them is traced."""
+    """Runs a check on concrete arrays; does nothing where one of them is traced."""
     if not any(isinstance(array, Tracer) for array in arrays):
         check(*(None if array is None else np.asarray(array) for array in arrays))
 

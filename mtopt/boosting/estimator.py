@@ -107,8 +107,8 @@ class _MultiTaskBoosting(BaseEstimator):
                 f"task {unknown.tolist()} was not fitted: expected one of the "
                 f"{len(self.tasks_)} in tasks_"
             )
-        said = function(self.ensemble_, _filled(X), jnp.asarray(_filled(number)))
-        return np.asarray(said)[: len(X)]
+        predicted = function(self.ensemble_, _filled(X), jnp.asarray(_filled(number)))
+        return np.asarray(predicted)[: len(X)]
 
     def _split(self, X: Any, task: Any) -> tuple[np.ndarray, np.ndarray]:
         """The numeric features, and the task of every row."""

@@ -45,7 +45,7 @@ class Split(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """K tasks on real data, split so that a model can be chosen honestly.
+    """K tasks with training, validation and test splits.
 
     Args:
       name: what to call it in tables.

@@ -81,7 +81,7 @@ def graddrop(
 
     def drop(count: Any, evaluation: Evaluation) -> Reduced:
         rows, present = evaluation.rows, evaluation.present
-        masked = _each_leaf(_mask, evaluation.random(count), rows)
+        masked = _each_leaf(_mask, evaluation.random_key(count), rows)
         kept = jax.tree.map(partial(_leak_through, leaks), rows, masked)
         return present.astype(jnp.float32), kept, count + 1
 
@@ -101,7 +101,7 @@ def graddrop(
             z = problem.representation(params)
             gradients = problem.representation_gradients(params, z)
             signed = jax.tree.map(_signed, gradients, z)
-            masks = _each_leaf(_mask, evaluation.random(count), signed)
+            masks = _each_leaf(_mask, evaluation.random_key(count), signed)
             masks = jax.tree.map(lambda mask: mask[:, None], masks)
             kept = jax.tree.map(partial(_leak_through, leaks), gradients, masks)
             total = problem.sum_over_tasks(scale_rows(weights, kept))

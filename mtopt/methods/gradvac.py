@@ -90,7 +90,7 @@ def gradvac(
     def weigh(memory: Any, gramian: Gramian, evaluation: Evaluation) -> Weighed:
         present = evaluation.present
         target, count = memory
-        orders = visiting_orders(order, num_tasks, evaluation.random(count))
+        orders = visiting_orders(order, num_tasks, evaluation.random_key(count))
         weights, cosines = gradvac_weights(gramian, target, orders)
         follows = present[:, None] & present[None, :]
         if targets == "turned":

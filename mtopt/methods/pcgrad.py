@@ -80,7 +80,7 @@ def pcgrad(
 
     def weigh(count: Any, gramian: Gramian, evaluation: Evaluation) -> Weighed:
         present = evaluation.present
-        orders = visiting_orders(order, num_tasks, evaluation.random(count))
+        orders = visiting_orders(order, num_tasks, evaluation.random_key(count))
         weights = pcgrad_weights(gramian, orders)
         if reduction == "mean":
             weights = weights / jnp.maximum(present.sum(), 1)

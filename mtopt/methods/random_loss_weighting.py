@@ -71,7 +71,7 @@ def random_loss_weighting(
 
     def weigh(count: Any, evaluation: Evaluation) -> Weighed:
         present = evaluation.present
-        return draw(evaluation.random(count), present, distribution), count + 1
+        return draw(evaluation.random_key(count), present, distribution), count + 1
 
     return weighting(num_tasks, weigh, heads=heads, memory=no_updates)
 

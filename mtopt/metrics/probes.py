@@ -1,4 +1,4 @@
-"""What frozen node embeddings are good for: four downstream tasks.
+"""Evaluation of frozen node embeddings on four downstream tasks.
 
 As in ParetoGNN (Ju et al., 2022, arXiv 2210.02016); rows are scaled to unit length
 first. NumPy in, numbers out.

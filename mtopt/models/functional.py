@@ -1,4 +1,4 @@
-"""From NNX modules to pure functions: the one place that splits and merges."""
+"""NNX modules as pure functions: the one place that calls split and merge."""
 
 import dataclasses
 from collections.abc import Callable

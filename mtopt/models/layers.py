@@ -1,4 +1,4 @@
-"""What the encoders share: layers as torch starts them, BatchNorm, pooling."""
+"""Layers of the encoders: torch's initialisation, BatchNorm, pooling."""
 
 import math
 from collections.abc import Callable, Sequence

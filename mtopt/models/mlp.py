@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Num
 
 from mtopt.errors import UserError
 from mtopt.models.functional import Model, functional
-from mtopt.models.heads import linear
+from mtopt.models.heads import linear_head
 from mtopt.models.layers import as_floats, dense
 
 
@@ -91,7 +91,7 @@ def mlp(
     features = math.prod(input_shape)
     return functional(
         lambda rngs: MLP(features, hidden, dropout, dtype=dtype, rngs=rngs),
-        linear(hidden[-1], outputs, dtype=dtype),
+        linear_head(hidden[-1], outputs, dtype=dtype),
         names,
         kind=kind,
         x_axis=x_axis,

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Num
 
 from mtopt.errors import UserError
 from mtopt.models.functional import Model, functional
-from mtopt.models.heads import linear
+from mtopt.models.heads import linear_head
 from mtopt.models.layers import BatchNorm, as_floats, check_image, dense, he_normal
 
 SMALLEST = {"small": 8, "imagenet": 32}
@@ -151,7 +151,7 @@ def resnet18(
         lambda rngs: ResNet18(
             input_shape[2], stem, width, representation, dtype=dtype, rngs=rngs
         ),
-        linear(representation or 8 * width, outputs, dtype=dtype),
+        linear_head(representation or 8 * width, outputs, dtype=dtype),
         names,
         kind=kind,
         x_axis=x_axis,

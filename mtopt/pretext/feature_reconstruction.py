@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from mtopt.data.graphs import Features, Graph, drop_edges, propagate, random_nodes
 from mtopt.errors import expect
-from mtopt.pretext.pretext import Encoder, Pretext, glorot, linear
+from mtopt.pretext.pretext import Encoder, Pretext, glorot, init_linear
 
 
 def feature_reconstruction(
@@ -54,7 +54,7 @@ def feature_reconstruction(
         project_key, decode_key = jax.random.split(key)
         return {
             "project": glorot(project_key, encoder.width, encoder.width),
-            "decode": linear(decode_key, encoder.width, encoder.features),
+            "decode": init_linear(decode_key, encoder.width, encoder.features),
         }
 
     def encode(shared: Any, graph: Graph, key: PRNGKeyArray) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from mtopt.tasks import TaskGroups, Tasks
 
 @dataclasses.dataclass(frozen=True)
 class PretextModel:
-    """What trains an encoder without labels; made by :func:`pretext_model`.
+    """A self-supervised model of several pretext tasks; see :func:`pretext_model`.
 
     Args:
       tasks: a group for every pretext, for :func:`mtopt.make_train_step`.

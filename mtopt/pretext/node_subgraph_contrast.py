@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from mtopt.data.graphs import Graph, Sampler, whole
 from mtopt.errors import expect
-from mtopt.pretext.pretext import Encoder, Pretext, apply_linear, linear
+from mtopt.pretext.pretext import Encoder, Pretext, apply_linear, init_linear
 from mtopt.pretext.two_views import TwoViews
 
 
@@ -58,8 +58,8 @@ def node_subgraph_contrast(
     def init(key: PRNGKeyArray) -> dict[str, Any]:
         first_key, second_key = jax.random.split(key)
         return {
-            "first": linear(first_key, encoder.width, hidden),
-            "second": linear(second_key, hidden, encoder.width),
+            "first": init_linear(first_key, encoder.width, hidden),
+            "second": init_linear(second_key, hidden, encoder.width),
         }
 
     def encode(shared: Any, graph: Graph, key: PRNGKeyArray) -> dict[str, Any]:

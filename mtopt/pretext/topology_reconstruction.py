@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from mtopt.data.graphs import Graph, mask_columns
 from mtopt.errors import expect
 from mtopt.linalg import divide_or_zero
-from mtopt.pretext.pretext import Encoder, Pretext, apply_linear, linear
+from mtopt.pretext.pretext import Encoder, Pretext, apply_linear, init_linear
 
 
 def topology_reconstruction(
@@ -58,8 +58,8 @@ def topology_reconstruction(
     def init(key: PRNGKeyArray) -> dict[str, Any]:
         project_key, score_key = jax.random.split(key)
         return {
-            "project": linear(project_key, encoder.width, hidden),
-            "score": linear(score_key, hidden, 1),
+            "project": init_linear(project_key, encoder.width, hidden),
+            "score": init_linear(score_key, hidden, 1),
         }
 
     def encode(shared: Any, graph: Graph, key: PRNGKeyArray) -> dict[str, Any]:

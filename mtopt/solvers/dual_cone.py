@@ -12,7 +12,7 @@ from mtopt.solvers.dense import cholesky, cholesky_solve
 
 
 def dual_cone_projections(matrix: Float[Array, "K K"]) -> Float[Array, "K K"]:
-    r"""What every row borrows from the others so as to conflict with none.
+    r"""The multipliers that project every row onto the dual cone of all rows.
 
     .. math::
        U_k = \operatorname*{argmin}_{u \ge 0} \tfrac12 \|(e_k + u)^\top J\|^2

@@ -1,4 +1,4 @@
-"""Rep-MTL: penalties on what the tasks find important in the representation."""
+"""Rep-MTL: penalties on the saliency of the representation for every task."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Rep-MTL: what every task finds important in the shared representation."""
+"""Task saliency in the shared representation, and Rep-MTL's two penalties on it."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A graph cut into parts of equal size, for want of labels."""
+"""Graph partitioning into parts of about equal size, whose numbers serve as labels."""
 
 import numpy as np
 from jaxtyping import Int
