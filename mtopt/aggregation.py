@@ -225,7 +225,7 @@ def row_weighting(
     def solve(memory: Memory, evaluation: Evaluation) -> Solution:
         weights, rows, memory = reduce(memory, evaluation)
         weights = jnp.where(evaluation.present, weights, 0)
-        return Solution(weights, memory, evaluation.replace(rows=rows, unchanged=False))
+        return Solution(weights, memory, evaluation.replace(rows=rows))
 
     return Aggregator(Rule(num_tasks, memory, solve, heads))
 

@@ -49,6 +49,7 @@ class Evaluation:
         of the batch, and the representation; see :class:`mtopt.Problem`.
       unchanged: True where ``rows`` are the gradients of ``problem`` at ``params``, so
         that a weighted sum of them is one backward pass.
+      summed: True where the rows exist anyway, so that their sum costs less than a pass.
       pullback: ``(weights, also) -> gradient``, in place of that pass, for a method
         that sums other gradients than the rows.
       after: from the update that a member of a :func:`mtopt.chain` makes to the one
@@ -77,6 +78,7 @@ class Evaluation:
     params: Any = None
     problem: Any = None
     unchanged: bool = False
+    summed: bool = False
     pullback: Callable[..., Any] | None = None
     after: Callable[[Any], Any] | None = None
 
@@ -100,7 +102,12 @@ class Evaluation:
         return f"Evaluation({', '.join(known)})"
 
     def replace(self, **changes: Any) -> "Evaluation":
-        """This evaluation with other values in some fields."""
+        """This evaluation with other values in some fields.
+
+        Other rows are summed as they are, unless ``unchanged`` is given beside them.
+        """
+        if "rows" in changes:
+            changes = {"unchanged": False, "pullback": None, **changes}
         return Evaluation(**{**vars(self), **changes})
 
     def knows(self, name: str) -> bool:
@@ -137,10 +144,11 @@ class Evaluation:
         applied = self._applied(weights)
         if self.pullback is not None:
             return self.pullback(applied, also)
-        if self.unchanged:
+        if self.unchanged and not self.summed:
             pulled = self.problem.pullback(self.params, applied, also)
             return _leaves_like(self.rows, pulled)
-        return self._sum_of_rows(applied, also)
+        direction = combine(applied, self.rows)
+        return direction if also is None else self.plus_representation(direction, also)
 
     def weighted_heads(self, weights: Float[Array, " K"]) -> Any:
         """The gradient of the weighted loss with respect to the tasks' own parameters.
@@ -165,7 +173,7 @@ class Evaluation:
 
         For a method whose solve reads the rows, which then exist anyway.
         """
-        return self.replace(pullback=self._sum_of_rows)
+        return self.replace(summed=True)
 
     def recomputed(self) -> "Evaluation":
         """This evaluation with rows computed anew, for a branch of ``lax.cond``.
@@ -177,7 +185,7 @@ class Evaluation:
             return self
         rows = self.problem.losses_and_grads(self.params)[1]["shared"]
         rows = where_present(self.present, rows, 0)
-        return self.replace(rows=_leaves_like(self.rows, rows))
+        return self.replace(rows=_leaves_like(self.rows, rows), unchanged=True)
 
     def restricted_to(self, present: Any) -> "Evaluation":
         """This evaluation for fewer tasks: rows of the others are 0, their losses 1.
@@ -192,6 +200,8 @@ class Evaluation:
             present=present,
             rows=where_present(present, self.rows, 0),
             losses=None if losses is None else jnp.where(present, losses, 1),
+            unchanged=self.unchanged,
+            pullback=self.pullback,
         )
 
     def random_key(self, count: Any) -> Any:
@@ -205,16 +215,12 @@ class Evaluation:
             return self.key
         return jax.random.fold_in(jax.random.key(0), count)
 
-    def _sum_of_rows(self, applied: Float[Array, " K"], also: Any) -> Any:
-        direction = combine(applied, self.rows)
-        return direction if also is None else self.plus_representation(direction, also)
-
     def _applied(self, weights: Float[Array, " K"]) -> Float[Array, " K"]:
         return weights if self.task_weights is None else weights * self.task_weights
 
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(Evaluation))
-_STATIC = ("unchanged", "pullback", "after")
+_STATIC = ("unchanged", "summed", "pullback", "after")
 _DATA = tuple(name for name in _FIELDS if name not in _STATIC)
 
 

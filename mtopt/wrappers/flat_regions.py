@@ -204,8 +204,8 @@ def _parts(evaluation: Evaluation, ball: Ball, dtype: Any) -> _Parts:
     rows = where_present(evaluation.present, sam["shared"], 0)
     return _Parts(
         loss=evaluation.replace(heads=heads).summing_rows(),
-        flat=evaluation.replace(rows=flat, heads=None, key=key, unchanged=False),
-        sam=evaluation.replace(rows=rows, heads=heads, unchanged=False),
+        flat=evaluation.replace(rows=flat, heads=None, key=key),
+        sam=evaluation.replace(rows=rows, heads=heads),
     )
 
 
@@ -274,7 +274,7 @@ def _each_aggregate(
     rows, held, flat_weights = jax.lax.map(
         of_task, (parts.loss.rows, parts.flat.rows, here, held, keys)
     )
-    gradients = parts.loss.replace(rows=rows, unchanged=False, pullback=None)
+    gradients = parts.loss.replace(rows=rows)
     return rule.solve(inner, gradients), held, flat_weights
 
 

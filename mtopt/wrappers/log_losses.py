@@ -76,6 +76,7 @@ def log_losses(
             rows=scale_rows(slopes, evaluation.rows),
             heads=scale_heads(evaluation.heads, slopes) if known("heads") else None,
             problem=problem,
+            unchanged=evaluation.unchanged,
         )
 
     return Aggregator(rule_of(aggregator, "log_losses").on(of_logarithms))

@@ -12,6 +12,7 @@ def evaluated(jacobian, losses, present=None, task_weights=None, key=None):
     problem, params = mtopt.linear_problem(jacobian, losses, present, key)
     return problem.evaluate(params).replace(
         rows=jacobian,
+        unchanged=True,
         losses=losses,
         present=problem.present,
         task_weights=task_weights,
