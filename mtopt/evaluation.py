@@ -49,7 +49,7 @@ class Evaluation:
         of the batch, and the representation; see :class:`mtopt.Problem`.
       unchanged: True where ``rows`` are the gradients of ``problem`` at ``params``, so
         that a weighted sum of them is one backward pass.
-      summed: True where the rows exist anyway, so that their sum costs less than a pass.
+      summed: True where the rows exist anyway, and their sum costs less than a pass.
       pullback: ``(weights, also) -> gradient``, in place of that pass, for a method
         that sums other gradients than the rows.
       after: from the update that a member of a :func:`mtopt.chain` makes to the one

@@ -9,7 +9,7 @@ import optax
 from jaxtyping import Array, Bool, Float
 
 from mtopt.aggregation import Aggregator, rule_of
-from mtopt.errors import expect, expect_one_of
+from mtopt.errors import UserError, expect, expect_one_of
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import row_norms, task_numbers, where_present
 from mtopt.per_task import zero_absent_heads
@@ -134,7 +134,11 @@ def flat_regions(
     rule = rule_of(aggregator, "flat_regions")
     num_tasks = rule.num_tasks
     check_ball(ball, num_tasks)
-    expect(rule.any_rows, "flat_regions", "around flat_regions", "one of them")
+    if not rule.any_rows:
+        raise UserError(
+            "flat_regions got an aggregator that is in flat_regions already, and "
+            "perturbs along the gradients themselves: expected one of them"
+        )
     two = not variant.endswith("_aggregate") or num_tasks >= 2
     expect(two, "num_tasks", num_tasks, f"two tasks at least, for {variant}")
     others, combine_parts = VARIANTS[variant]

@@ -1,4 +1,4 @@
-"""The two parts of F-MTL through every way to sum: what the aggregator makes of each."""
+"""The two parts of F-MTL: the sum of what the aggregator makes of each, however."""
 
 import jax
 import jax.numpy as jnp
