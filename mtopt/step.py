@@ -11,6 +11,7 @@ import optax
 from jaxtyping import Array, PRNGKeyArray
 
 from mtopt.batch import Batch
+from mtopt.errors import UserError
 from mtopt.problem import Params
 from mtopt.tasks import TaskGroups, Tasks
 
@@ -68,6 +69,9 @@ def make_train_step(
       tx: the chain: transformations of per-task gradients, one aggregator, then
         ordinary optax, e.g. ``mtopt.chain(mtopt.mgda(3), optax.adamw(1e-3))``.
 
+    Raises:
+      UserError: on the first step, for a chain without an aggregator.
+
     Returns:
       The step. It donates its state: keep using the one it returns. Metrics are
       ``losses [K]`` and ``present [K]`` in task order. For several seeds at once,
@@ -103,6 +107,7 @@ def make_train_step(
         updates, opt_state = optax.with_extra_args_support(tx).update(
             evaluation.gradients, state.opt_state, state.params, evaluation=evaluation
         )
+        _check_updates(updates, state.params)
         return TrainState(
             state.step + 1,
             optax.apply_updates(state.params, updates),
@@ -112,3 +117,20 @@ def make_train_step(
         ), {"losses": evaluation.losses, "present": evaluation.present}
 
     return train_step
+
+
+def _check_updates(updates: Any, params: Params) -> None:
+    """Raises unless the optimizer made one update for each parameter.
+
+    Without an aggregator the gradients keep their task axis, and adding them to the
+    parameters would broadcast.
+    """
+    found = jax.tree_util.tree_leaves_with_path(updates)
+    for (path, update), parameter in zip(found, jax.tree.leaves(params), strict=True):
+        if jnp.shape(update) != jnp.shape(parameter):
+            raise UserError(
+                f"the optimizer made an update of shape {jnp.shape(update)} for "
+                f"params{jax.tree_util.keystr(path)} of shape {jnp.shape(parameter)}: "
+                "expected a chain with one aggregator, such as "
+                "mtopt.chain(mtopt.mgda(3), optax.adam(1e-3))"
+            )

@@ -202,3 +202,19 @@ def test_statistics_of_disjoint_inputs_are_the_mean_over_present_tasks():
     problem = tasks.problem(mtopt.Batch(x, jnp.zeros((3, 5)), mask), KEY, {"mean": 0.0})
     state = problem.next_model_state({"shared": jnp.ones((2, 4))})
     assert_close(state["mean"], x[jnp.array([0, 2])].mean((0, 1)), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "tx",
+    [optax.sgd(0.1), optax.adam(0.1), mtopt.normalize_rows(3)],
+    ids=["sgd", "adam", "rows alone"],
+)
+def test_a_chain_without_an_aggregator_is_an_error(tx):
+    tasks, params, batch = problems.classification(3, 6, 5, (7,), 4, None)
+    state = mtopt.TrainState.create(params, mtopt.chain(tx), jax.random.key(0))
+    step = mtopt.make_train_step(tasks, mtopt.chain(tx))
+    with (
+        jax.numpy_rank_promotion("allow"),  # as it is for users: Adam broadcasts
+        pytest.raises(mtopt.UserError, match="expected a chain with one aggregator"),
+    ):
+        step(state, batch)
