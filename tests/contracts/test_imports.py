@@ -24,7 +24,7 @@ ORDER = (
     "linear_problem",
     "chain",
     "step",
-    "method",
+    "registry",
     "memory",
     "solvers",
     "methods",
