@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from optax.experimental import aggregating
 
 from mtopt.errors import UserError, expect, expect_one_of, expect_plain
-from mtopt.evaluation import Evaluation, enter, split
+from mtopt.evaluation import Evaluation, prepare_evaluation, split
 from mtopt.linalg import only_present, task_numbers
 from mtopt.rule import Memory, PenaltyGradient, Rule, Solution
 
@@ -55,7 +55,8 @@ class Aggregator(aggregating.Aggregator):
 
     rule: Rule
 
-    def __new__(cls, rule: Rule) -> "Aggregator":  # noqa: D102
+    def __new__(cls, rule: Rule) -> "Aggregator":
+        """The optax pair ``(init, update)`` of a rule."""
         expect_plain("num_tasks", rule.num_tasks)
         expect(rule.num_tasks >= 1, "num_tasks", rule.num_tasks, "at least 1")
         expect_one_of("heads", rule.heads, ("weighted", "plain"))
@@ -73,7 +74,9 @@ class Aggregator(aggregating.Aggregator):
             evaluation: Evaluation | None = None,
             **others: Any,
         ) -> tuple[Any, WeightingState]:
-            seen = enter(rule.num_tasks, updates, params, evaluation, others)
+            seen = prepare_evaluation(
+                rule.num_tasks, updates, params, evaluation, others
+            )
             weights, memory, gradients = rule.solve(state.memory, seen)
             weights = jnp.where(seen.present, weights, 0).astype(state.weights.dtype)
             direction = _direction(rule, weights, gradients, rule.penalty(seen))
@@ -101,7 +104,7 @@ def weighting(
     from_rows: bool = False,
     gradients: Callable[[Evaluation], Evaluation] = lambda evaluation: evaluation,
 ) -> Aggregator:
-    r"""An aggregator from a rule that gives every task a weight.
+    r"""An aggregator from a function that gives every task a weight.
 
     .. math:: d = \sum_k w_k t_k g_k
 
@@ -144,7 +147,7 @@ def weighting(
         weights, memory = weigh(memory, evaluation)
         weights = jnp.where(evaluation.present, weights, 0)
         summed = gradients(evaluation)
-        return Solution(weights, memory, summed.by_rows() if from_rows else summed)
+        return Solution(weights, memory, summed.summing_rows() if from_rows else summed)
 
     return Aggregator(Rule(num_tasks, memory, solve, heads, gradients))
 
@@ -157,7 +160,7 @@ def on_gramian(
     space: str = "parameters",
     memory: InitMemory = lambda shared: (),
 ) -> Aggregator:
-    """An aggregator from a rule on the Gramian of the gradients.
+    """An aggregator from a function of the Gramian of the gradients.
 
     Args:
       num_tasks: K, at least 1.
@@ -198,7 +201,7 @@ def row_weighting(
     heads: str,
     memory: InitMemory = lambda shared: (),
 ) -> Aggregator:
-    r"""An aggregator that sums rows of its own making.
+    r"""An aggregator from a function that makes the rows to be summed.
 
     .. math:: d = \sum_k w_k t_k r_k
 
@@ -230,7 +233,9 @@ def row_weighting(
 def gradients_of(
     part: Callable[[Any], Any],
 ) -> Callable[[Evaluation], Evaluation]:
-    """What :func:`weighting` sums for a method that descends another batch's gradients.
+    """The gradients of another problem, such as a part of the batch, to be summed.
+
+    For the argument ``gradients`` of :func:`weighting`.
 
     Rows that a transformation made out of the step's are summed themselves.
 
@@ -255,7 +260,7 @@ def gradients_of(
 
 
 def rule_of(aggregator: optax.GradientTransformation, wrapper: str) -> Rule:
-    """The rule of what a wrapper stands around.
+    """The rule of the aggregator that a wrapper takes, or an error by name.
 
     Args:
       aggregator: what the wrapper got.
@@ -274,10 +279,10 @@ def rule_of(aggregator: optax.GradientTransformation, wrapper: str) -> Rule:
 
 
 def replaceable(rule: Rule, wrapper: str, *, across_steps: bool) -> Rule:
-    """The rule, if another may find its weights.
+    """The rule, where a wrapper may replace the weights that it finds.
 
     Args:
-      rule: of what the wrapper stands around.
+      rule: of the aggregator that the wrapper takes.
       wrapper: its name, for the error.
       across_steps: whether weights of one step are to multiply the rows of another.
 

@@ -15,7 +15,7 @@ from mtopt.errors import UserError
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """Labels of K tasks on the same samples, or on samples of their own.
+    """Inputs, labels and mask of K tasks, on shared samples or on disjoint ones.
 
     ======== ============================= =============================
     field    shared inputs                 disjoint inputs
@@ -135,14 +135,14 @@ def masked_mean(
     return total / jnp.maximum(mask.sum(), 1).astype(total.dtype)
 
 
-def hide(tree: Any, mask: Bool[Array, "K b"]) -> Any:
+def zero_masked(tree: Any, mask: Bool[Array, "K b"]) -> Any:
     """Zeros in every leaf ``[K, b, ...]`` where ``mask`` is False.
 
     A loss that masks its output alone still multiplies the gradient of a NaN by
     zero, which is NaN: the value has to go before the loss sees it.
     """
 
-    def zero(leaf):
+    def zero(leaf: Array) -> Array:
         seen = mask.reshape(mask.shape + (1,) * (leaf.ndim - mask.ndim))
         return jnp.where(seen, leaf, jnp.zeros((), leaf.dtype))
 
@@ -150,7 +150,7 @@ def hide(tree: Any, mask: Bool[Array, "K b"]) -> Any:
 
 
 def loss_mask(mask: Bool[Array, "K b"]) -> Bool[Array, "K b"]:
-    """The mask that losses see: an absent task has one label, and its loss is hidden.
+    """The mask for the losses, in which an absent task has one label, of value 0.
 
     A loss that divides by the count of its labels would be NaN for a task without any,
     and so would be its gradient behind any later mask; on a label of 0 it is finite.
@@ -159,8 +159,8 @@ def loss_mask(mask: Bool[Array, "K b"]) -> Bool[Array, "K b"]:
     return jnp.concatenate([first, mask[:, 1:]], axis=1)
 
 
-def repeat_real(tree: Any, mask: Bool[Array, "K b"]) -> Any:
-    """Fills every leaf ``[K, b, ...]`` behind the mask with the task's real samples.
+def fill_padding(tree: Any, mask: Bool[Array, "K b"]) -> Any:
+    """Fills the padding of every leaf ``[K, b, ...]`` with the task's real samples.
 
     They take turns, in order. Zeros there would enter BatchNorm's statistics; so would
     garbage, and from there every real sample. A task without any sample is all zeros.
@@ -175,7 +175,7 @@ def repeat_real(tree: Any, mask: Bool[Array, "K b"]) -> Any:
         lambda leaf: jax.vmap(jnp.take, (0, 0, None))(leaf, index, 0), tree
     )
     present = jnp.broadcast_to(mask.any(axis=1, keepdims=True), mask.shape)
-    return hide(filled, present)
+    return zero_masked(filled, present)
 
 
 def _labelled(y: np.ndarray) -> np.ndarray:

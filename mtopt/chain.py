@@ -1,4 +1,4 @@
-"""``optax.chain`` in which a member may ask what the rest makes of its update."""
+"""``optax.chain`` whose members can see the update that leaves the whole chain."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from mtopt.evaluation import Evaluation
 def chain(
     *transforms: optax.GradientTransformation,
 ) -> optax.GradientTransformationExtraArgs:
-    """Applies transformations one after another: rows in, one update out.
+    """Chains transformations: per-task gradients in, one update out.
 
     It is ``optax.chain``, and hands every member an evaluation whose ``after`` is a
     function from the update that the member makes to the one that leaves the whole

@@ -1,4 +1,4 @@
-"""The one error that tells a user what to change, and what raises it for options."""
+"""The error for bad input, and checks of options that raise it."""
 
 import math
 import numbers

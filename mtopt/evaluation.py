@@ -1,9 +1,9 @@
-"""One evaluation of all tasks: everything that a method may read about a step."""
+"""The evaluation: losses, per-task gradients, and all else a method reads in a step."""
 
 import dataclasses
 import difflib
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +11,7 @@ from jaxtyping import Array, Float
 
 from mtopt.errors import UserError, expect
 from mtopt.linalg import combine, gramian, where_present
-from mtopt.per_task import hide_heads, scale_heads
-
-if TYPE_CHECKING:
-    from mtopt.problem import Problem
+from mtopt.per_task import scale_heads, zero_absent_heads
 
 # What may be missing where no problem was evaluated, and where it would come from.
 _ASKED = ("losses", "params", "problem", "rows")
@@ -22,7 +19,7 @@ _ASKED = ("losses", "params", "problem", "rows")
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Evaluation:
-    r"""The losses and gradients of all tasks at one point, and the way back.
+    r"""The losses and per-task gradients at one point, and what else a method reads.
 
     :meth:`mtopt.Problem.evaluate` makes it, and an update gets it by the one keyword
     that every method, wrapper and transformation of rows reads:
@@ -46,7 +43,7 @@ class Evaluation:
       present: which tasks take part, ``[K]``; None: those with a label in the batch.
       task_weights: what multiplies the weights that the method finds, ``[K]``; None:
         ones. They scale no row, since that would turn their meaning around in a solve.
-      key: the randomness of the method in this step; None: see :meth:`random`.
+      key: the randomness of the method in this step; None: see :meth:`random_key`.
       params: where the tasks were evaluated, ``{"shared": ..., "tasks": ...}``.
       problem: the tasks on this batch, for losses and gradients at other points, parts
         of the batch, and the representation; see :class:`mtopt.Problem`.
@@ -78,7 +75,7 @@ class Evaluation:
     task_weights: Any = None
     key: Any = None
     params: Any = None
-    problem: "Problem | Any" = None
+    problem: Any = None
     unchanged: bool = False
     pullback: Callable[..., Any] | None = None
     after: Callable[[Any], Any] | None = None
@@ -112,7 +109,7 @@ class Evaluation:
 
     @property
     def gradients(self) -> Any:
-        """What enters a chain: ``{"shared": rows, "tasks": heads}``, or rows alone."""
+        """Updates for a chain: ``{"shared": rows, "tasks": heads}``, or rows alone."""
         if not self.knows("heads"):
             return self.rows
         return {"shared": self.rows, "tasks": self.heads}
@@ -122,7 +119,7 @@ class Evaluation:
         return gramian(self.rows)
 
     def weighted_gradient(self, weights: Float[Array, " K"], also: Any = None) -> Any:
-        r"""The shared gradient of a weighted loss, the way back from the tasks.
+        r"""The gradient of the weighted loss with respect to the shared parameters.
 
         .. math:: \sum_k w_k t_k g_k
 
@@ -154,7 +151,7 @@ class Evaluation:
         return scale_heads(self.heads, self._applied(weights))
 
     def plus_representation(self, direction: Any, also: Any) -> Any:
-        """A direction plus the shared part of a gradient of the representation.
+        """A direction plus a gradient of the representation, through the encoder.
 
         Args:
           direction: a tree like the shared parameters.
@@ -163,12 +160,15 @@ class Evaluation:
         pulled = self.problem.pull_representation(self.params, also)
         return jax.tree.map(jnp.add, direction, _leaves_like(direction, pulled))
 
-    def by_rows(self) -> "Evaluation":
-        """The same, summing the rows: for a method whose solve reads them anyway."""
+    def summing_rows(self) -> "Evaluation":
+        """This evaluation with weighted gradients summed from its rows, without a pass.
+
+        For a method whose solve reads the rows, which then exist anyway.
+        """
         return self.replace(pullback=self._sum_of_rows)
 
-    def fresh(self) -> "Evaluation":
-        """The same with rows from backward passes of its own, for use in a branch.
+    def recomputed(self) -> "Evaluation":
+        """This evaluation with rows computed anew, for a branch of ``lax.cond``.
 
         Rows from outside of a branch are computed in every step, also in those that do
         not take it. Changed rows stay as they are.
@@ -179,8 +179,8 @@ class Evaluation:
         rows = where_present(self.present, rows, 0)
         return self.replace(rows=_leaves_like(self.rows, rows))
 
-    def among(self, present: Any) -> "Evaluation":
-        """The same for fewer tasks: the rows of the others read 0, their losses 1.
+    def restricted_to(self, present: Any) -> "Evaluation":
+        """This evaluation for fewer tasks: rows of the others are 0, their losses 1.
 
         Their own parameters keep their gradients.
 
@@ -194,8 +194,8 @@ class Evaluation:
             losses=None if losses is None else jnp.where(present, losses, 1),
         )
 
-    def random(self, count: Any) -> Any:
-        """The randomness of a method in this step: ``key``, or one made of a count.
+    def random_key(self, count: Any) -> Any:
+        """A PRNG key for the method in this step: ``key``, or one made of a count.
 
         Args:
           count: the number of updates so far, which the method remembers; on plain
@@ -232,14 +232,16 @@ def _unflatten(static: tuple[Any, ...], data: Any) -> Evaluation:
 jax.tree_util.register_pytree_with_keys(Evaluation, _flatten, _unflatten)
 
 
-def enter(
+def prepare_evaluation(
     num_tasks: int,
     updates: Any,
     params: Any,
     evaluation: Evaluation | None,
     others: Mapping[str, Any],
 ) -> Evaluation:
-    """What one update knows: the door of every aggregator and transformation of rows.
+    """The evaluation that an update works on: checked, and with absent tasks zeroed.
+
+    Every aggregator and every transformation of rows begins with it.
 
     Shapes are checked, and absent tasks are hidden, once: whatever stands in the rows,
     losses and head gradients of a task without a label in the batch (NaN too) reaches
@@ -279,7 +281,9 @@ def enter(
             **known,
             "losses": None if losses is None else jnp.where(present, losses, 1),
             "rows": rows if as_is else where_present(present, rows, 0),
-            "heads": heads if as_is and own_heads else hide_heads(present, heads),
+            "heads": heads
+            if as_is and own_heads
+            else zero_absent_heads(present, heads),
             "present": present,
             "params": params if known["params"] is None else known["params"],
             "unchanged": unchanged,

@@ -25,7 +25,7 @@ Registry = Mapping[str, Callable[..., Any]]
 def method(
     text: str, num_tasks: int, **known: Any
 ) -> optax.GradientTransformationExtraArgs:
-    """The optimizer's first part that a text spells out: an aggregator of K tasks.
+    """An aggregator of K tasks from a text, such as ``"normalize_rows + mgda"``.
 
     Args:
       text: as :meth:`MethodText.parse` reads it.

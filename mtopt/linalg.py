@@ -47,7 +47,7 @@ def cross_gramian(rows: Any, others: Any) -> Float[Array, "K M"]:
       [[3.0, 1.0], [4.0, 0.0]]
     """
 
-    def leaf_products(leaf, other):
+    def leaf_products(leaf: Array, other: Array) -> Array:
         return jnp.einsum(
             "id,jd->ij",
             leaf.reshape(leaf.shape[0], -1),
@@ -159,7 +159,7 @@ def scale_rows(scale: Float[Array, " K"], rows: Any) -> Any:
       [[2.0, 6.0], [0.0, 0.0]]
     """
 
-    def scale_leaf(leaf):
+    def scale_leaf(leaf: Array) -> Array:
         factor = scale.reshape(-1, *(1,) * (leaf.ndim - 1))
         wide = jnp.promote_types(leaf.dtype, jnp.float32)
         return (leaf * factor.astype(wide)).astype(leaf.dtype)
@@ -182,7 +182,7 @@ def combine(weights: Float[Array, " K"], rows: Any) -> Any:
       [1.0, 2.0]
     """
 
-    def leaf_sum(leaf):
+    def leaf_sum(leaf: Array) -> Array:
         total = jnp.tensordot(
             weights,
             leaf,
@@ -204,7 +204,7 @@ def where_present(present: Bool[Array, " K"], new: Any, old: Any) -> Any:
       old: a tree like it, or a number for all of it.
     """
 
-    def choose(new_leaf, old_leaf):
+    def choose(new_leaf: Array, old_leaf: Array | float | int) -> Array:
         mask = present.reshape(-1, *(1,) * (new_leaf.ndim - 1))
         return jnp.where(mask, new_leaf, old_leaf)
 

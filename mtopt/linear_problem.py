@@ -1,12 +1,15 @@
 """A problem from a Jacobian: every method on plain arrays."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from mtopt.batch import Batch, masked_mean
 from mtopt.per_task import PerTask
-from mtopt.problem import Params, StackedProblem
+from mtopt.problem import Params
+from mtopt.stacked_problem import StackedProblem
 from mtopt.tasks import Tasks
 
 SAMPLES = 6  # so that a method can split the batch in two or in three
@@ -56,7 +59,7 @@ def linear_problem(
     if present is None:
         present = jnp.ones(num_tasks, bool)
 
-    def per_sample(leaf):
+    def per_sample(leaf: Array) -> Array:
         lead = (num_tasks, SAMPLES)
         return jnp.broadcast_to(leaf[:, None], (*lead, *leaf.shape[1:]))
 
@@ -73,11 +76,19 @@ def linear_problem(
     return tasks.problem(batch, jax.random.key(0) if key is None else key), params
 
 
-def _encode(shared, x, key):
+def _encode(
+    shared: Float[Array, " D"], x: Float[Array, " B"], key: PRNGKeyArray
+) -> Float[Array, "B D"]:
     del key
     return jnp.broadcast_to(shared[None], (len(x), len(shared)))
 
 
-def _head_loss(head, z, y, mask, key):
+def _head_loss(
+    head: Any,
+    z: Float[Array, "B D"],
+    y: dict[str, Array],
+    mask: Bool[Array, " B"],
+    key: PRNGKeyArray,
+) -> Float[Array, ""]:
     del head, key
     return masked_mean(jnp.sum(z * y["gradient"], axis=1) + y["loss"], mask)

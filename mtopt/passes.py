@@ -1,4 +1,4 @@
-"""One pass per task: all at once, or one after another."""
+"""A function of one task mapped over tasks: by vmap, unrolled, or in a loop."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ PASSES = ("vmap", "unroll", "map")
 def over_tasks(
     function: Callable[..., Any], in_axes: Sequence[int | None], passes: str = "vmap"
 ) -> Callable[..., Any]:
-    """The function of one task, on arguments with a leading task axis.
+    """Maps a function of one task over the leading task axis, as ``jax.vmap`` does.
 
     Args:
       function: of one task's arguments.
@@ -34,10 +34,10 @@ def over_tasks(
     if passes == "vmap":
         return jax.vmap(function, in_axes=tuple(in_axes))
 
-    def call(*arguments):
+    def call(*arguments: Any) -> Any:
         own = tuple(a for a, axis in zip(arguments, in_axes, strict=True) if axis == 0)
 
-        def one(own):
+        def one(own: tuple[Any, ...]) -> Any:
             entries = iter(own)
             return function(
                 *(

@@ -103,7 +103,7 @@ def scale_heads(heads: Any, scale: Float[Array, " K"]) -> Any:
     return _by_group(scale_rows, scale, heads)
 
 
-def hide_heads(present: Bool[Array, " K"], heads: Any) -> Any:
+def zero_absent_heads(present: Bool[Array, " K"], heads: Any) -> Any:
     """The tasks' own gradients with zeros for absent tasks, whatever stood there.
 
     Args:

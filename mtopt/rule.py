@@ -1,4 +1,4 @@
-"""Rules: what an aggregator is apart from optax, as a value that wrappers can map."""
+"""Rules: how an aggregator decides, as a value that wrappers map to another."""
 
 import dataclasses
 from collections.abc import Callable
@@ -12,7 +12,7 @@ Memory = Any
 
 
 class Solution(NamedTuple):
-    """What a rule finds in a step.
+    """What a rule returns: weights, its memory, and the gradients to be weighted.
 
     Attributes:
       weights: w, ``[K]``, before the ``task_weights``; 0 for absent tasks.
@@ -41,7 +41,9 @@ class PenaltyGradient(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    r"""How an aggregator decides; :class:`mtopt.Aggregator` makes optax of it.
+    r"""How an aggregator decides: pure functions that init, solve and add penalties.
+
+    :class:`mtopt.Aggregator` makes an optax transformation of it.
 
     .. math:: d = \sum_k w_k t_k g_k + \sum_i \nabla P_i
 
@@ -82,7 +84,7 @@ class Rule:
         return dataclasses.replace(self, **changes)
 
     def on(self, view: Callable[[Evaluation], Evaluation]) -> "Rule":
-        """The same rule, which sees another evaluation than the step's.
+        """The same rule on a transformed evaluation, such as that of the log losses.
 
         Args:
           view: what it sees, such as the evaluation of the logarithms of the losses.

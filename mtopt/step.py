@@ -94,7 +94,9 @@ def make_train_step(
     """
 
     @functools.partial(jax.jit, donate_argnums=0)
-    def train_step(state, batch):
+    def train_step(
+        state: TrainState, batch: Batch
+    ) -> tuple[TrainState, dict[str, Array]]:
         key = jax.random.fold_in(state.key, state.step)
         problem = tasks.problem(batch, key, state.model_state)
         evaluation = problem.evaluate(state.params)

@@ -13,10 +13,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from mtopt.batch import Batch, hide, loss_mask, repeat_real
+from mtopt.batch import Batch, fill_padding, loss_mask, zero_masked
 from mtopt.errors import UserError
+from mtopt.grouped_problem import GroupedProblem
 from mtopt.per_task import check_names, in_words
-from mtopt.problem import GroupedProblem, StackedProblem
+from mtopt.stacked_problem import StackedProblem
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Tasks:
     x_axis: int | None = None
     stateful: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_names(self.names)
         if self.x_axis not in (None, 0):
             raise UserError(
@@ -89,8 +90,8 @@ class Tasks:
         """
         self._check(batch)
         mask = jnp.asarray(batch.mask, bool)
-        x = batch.x if self.x_axis is None else repeat_real(_arrays(batch.x), mask)
-        y = hide(_arrays(batch.y), mask)
+        x = batch.x if self.x_axis is None else fill_padding(_arrays(batch.x), mask)
+        y = zero_masked(_arrays(batch.y), mask)
         return StackedProblem(
             Batch(x, y, mask), loss_mask(mask), key, model_state, self
         )
@@ -153,7 +154,7 @@ class TaskGroups:
     groups: tuple[Tasks, ...]
     shared_inputs: bool
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         names = [name for group in self.groups for name in group.names]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:

@@ -28,12 +28,18 @@ def evaluation_tasks(model: Model, kind: str) -> mtopt.Tasks:
     """
     x_axis = model.tasks.x_axis
 
-    def encode(shared: Any, x: Any, key: Any, model_state: Any) -> tuple[Any, Any]:
+    def encode(
+        shared: Any, x: Any, key: jax.Array, model_state: Any
+    ) -> tuple[Any, Any]:
         del key
         return (shared, x, model_state), model_state
 
     def head_loss(
-        head: Any, inputs: Any, targets: jax.Array, mask: jax.Array, key: Any
+        head: Any,
+        inputs: tuple[Any, Any, Any],
+        targets: Any,
+        mask: jax.Array,
+        key: jax.Array,
     ) -> jax.Array:
         del key
         shared, x, model_state = inputs

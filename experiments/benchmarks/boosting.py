@@ -79,13 +79,13 @@ def stump_loop(job: Job, theta: np.ndarray) -> np.ndarray:
     rows = [np.flatnonzero(task == number) for number in range(len(theta))]
     common, out, non = (np.zeros(len(y)) for _ in range(3))
 
-    def residual():
+    def residual() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         gate = expit(theta)[task]
         scores = common + (1 - gate) * non + gate * out
         fitted = expit(scores) if job.num_classes == 2 else scores
         return y - fitted, gate, scores
 
-    def stump(x, r):
+    def stump(x: np.ndarray, r: np.ndarray) -> np.ndarray:
         tree = DecisionTreeRegressor(max_depth=1, random_state=0)
         return leaf * tree.fit(x, r).predict(x)
 
@@ -169,13 +169,13 @@ def repeats() -> None:
     )
     keys = jax.random.split(jax.random.key(0), REPEATS)
 
-    def one(repeat):
+    def one(repeat: tuple[Any, Any, jax.Array]) -> jax.Array:
         train, test, key = repeat
         ensemble = boosting.fit(
             *train, **options((0, 50, 0), num_tasks=10, learning_rate=1.0, key=key)
         )
-        said = boosting.predict(ensemble, test.features, test.task)
-        return jnp.sqrt(jnp.mean((said - test.targets) ** 2))
+        predicted = boosting.predict(ensemble, test.features, test.task)
+        return jnp.sqrt(jnp.mean((predicted - test.targets) ** 2))
 
     # One after the other: on a CPU as fast as side by side, and sooner compiled.
     data = (train, test, keys)

@@ -30,7 +30,7 @@ import optax
 from tqdm import tqdm
 
 import mtopt
-from mtopt.method import FAMILIES, about
+from mtopt.registry import FAMILIES, about
 
 from ..common.command import command, start
 
@@ -126,11 +126,13 @@ def _step_flops(name: str, num_tasks: int) -> float:
     names = tuple(f"task_{k}" for k in range(num_tasks))
     inputs, hidden, samples = 64, 256, 48
 
-    def encode(shared, x, key):
+    def encode(shared: dict[str, jax.Array], x: jax.Array, key: jax.Array) -> jax.Array:
         del key
         return jax.nn.relu(jax.nn.relu(x @ shared["in"]) @ shared["out"])
 
-    def head_loss(head, z, y, mask, key):
+    def head_loss(
+        head: jax.Array, z: jax.Array, y: jax.Array, mask: jax.Array, key: jax.Array
+    ) -> jax.Array:
         del key
         return mtopt.masked_mean((z @ head - y) ** 2, mask)
 
@@ -162,7 +164,9 @@ def measure(name: str) -> dict[str, bool]:
         scales = np.exp(rng.uniform(-2, 2, size=(2, SAMPLES, K)))
         weak = weakly_stationary(rng)
 
-        def with_last(rows, task_scale=None):
+        def with_last(
+            rows: np.ndarray, task_scale: np.ndarray | None = None
+        ) -> tuple[np.ndarray, np.ndarray]:
             jacobian = np.concatenate([first, rows[None]])
             if task_scale is None:
                 return jacobian, losses
@@ -217,12 +221,13 @@ def _sequence(name: str) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     @jax.vmap
     def update(
         state: optax.OptState, jacobian: jax.Array, losses: jax.Array
-    ) -> tuple[jax.Array, optax.OptState]:
+    ) -> tuple[Any, optax.OptState]:
         problem, params = mtopt.linear_problem(jacobian, losses)
         # Methods that look at the losses after the step are told one of length 0.01.
         seen = problem.evaluate(params).replace(
             after=lambda updates: jax.tree.map(lambda leaf: -0.01 * leaf, updates)
         )
+        updates: Any
         updates, state = tx.update(seen.gradients, state, params, evaluation=seen)
         direction: Any = updates
         return direction["shared"], state

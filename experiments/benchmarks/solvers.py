@@ -149,13 +149,13 @@ def torchjd_call(
 def looped(rule: Rule, count: int) -> Callable[[Array], Array]:
     """``count`` solves in one compiled loop, each after the other."""
 
-    def once(_, state):
+    def once(_: Any, state: tuple[Array, Array]) -> tuple[Array, Array]:
         gramian, weights = state
         gramian = gramian * (1 + 1e-12 * weights[..., :1, None])
         return gramian, rule(gramian)
 
     @jax.jit
-    def run(gramian):
+    def run(gramian: Array) -> Array:
         start = (gramian, jnp.zeros(gramian.shape[:-1], gramian.dtype))
         return lax.fori_loop(0, count, once, start)[1]
 
@@ -208,8 +208,8 @@ def measure(method: Method, num_tasks: int, rounds: int) -> Timing:
     one, count = ours_call(method.ours, gramian, None)
     many, many_count = ours_call(method.ours, gramian, MANY)
     theirs = torchjd_call(method.theirs, method.options, gramian)
-    calls = [one, many] + ([theirs] if theirs else [])
-    found = seconds(calls, rounds)
+    timed = [one, many] + ([theirs] if theirs else [])
+    found = seconds(timed, rounds)
     return Timing(
         1e3 * found[0] / count,
         1e3 * found[2] if theirs else None,
@@ -223,9 +223,9 @@ def excess(gramian: np.ndarray, weights: np.ndarray) -> float:
     with jax.enable_x64(True):
         best = np.asarray(min_norm_weights(jnp.asarray(exact)))
 
-    def squared(w):
+    def squared(w: np.ndarray) -> float:
         w = np.asarray(w, np.float64) / np.sum(w, dtype=np.float64)
-        return w @ exact @ w
+        return float(w @ exact @ w)
 
     return max(squared(weights) - squared(best), 0) / np.diagonal(exact).mean()
 

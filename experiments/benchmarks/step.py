@@ -180,7 +180,7 @@ def plain_step(
     return jax.jit(step, donate_argnums=0)
 
 
-def _encode(shared: list[Array], x: Array, key: Any) -> Array:
+def _encode(shared: Sequence[Array], x: Array, key: Any) -> Array:
     del key
     for weights in shared:
         x = jax.nn.relu(x @ weights)
@@ -188,7 +188,7 @@ def _encode(shared: list[Array], x: Array, key: Any) -> Array:
 
 
 def _head_loss(
-    head: Array, features: Array, y: Array, mask: Array, key: Any
+    head: Array, features: Array, y: Array, mask: Array, key: Array
 ) -> Float[Array, ""]:
     del key
     return mtopt.masked_mean((features @ head - y) ** 2, mask)

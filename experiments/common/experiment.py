@@ -39,7 +39,14 @@ class ConfiguredComparison:
     """An experiment that is a configuration alone, run by ``common.runner``."""
 
     get_config: Callable[[], Any]
-    prepare: Callable[[Any, str, pathlib.Path | None], Job]
+
+    def prepare(
+        self, config: Any, experiment: str, data_dir: pathlib.Path | None
+    ) -> Job:
+        """As :attr:`Experiment.prepare`."""
+        from .runner import prepare  # and with it all that trains and draws
+
+        return prepare(config, experiment, data_dir)
 
 
 CONFIGURATIONS = tuple(
@@ -74,7 +81,5 @@ def find_experiment(name: str) -> Experiment:
         return package
     if name not in CONFIGURATIONS:
         raise UserError(f"no experiment {name!r}: {nearest(name, EXPERIMENTS)}")
-    from .runner import prepare
-
     module = importlib.import_module(f"{PACKAGE}.configurations.{name}")
-    return ConfiguredComparison(module.get_config, prepare)
+    return ConfiguredComparison(module.get_config)

@@ -35,17 +35,20 @@ def _version(package: str) -> str | None:
 
 
 def _git_revision() -> str | None:
-    """The commit of this checkout, marked where it was changed; None outside git."""
-    here = pathlib.Path(__file__).parent
+    """The commit of this checkout, marked where it was changed.
+
+    None outside of git, and where an installation lies in a repository of others.
+    """
+    here = pathlib.Path(__file__)
+    git = ["git", "-C", str(here.parent)]
     try:
-        git = ["git", "-C", str(here)]
-        run = subprocess.run(
+        for command in (
+            [*git, "ls-files", "--error-unmatch", here.name],
             [*git, "describe", "--always", "--dirty", "--abbrev=40"],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
-        )
+        ):
+            run = subprocess.run(
+                command, capture_output=True, text=True, check=True, timeout=10
+            )
     except (OSError, subprocess.SubprocessError):
         return None
     return run.stdout.strip()

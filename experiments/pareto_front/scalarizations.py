@@ -5,13 +5,11 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from mtopt.errors import expect
 from mtopt.methods.cosmos_scalarization import cosmos_loss
 from mtopt.methods.smooth_tchebycheff import smooth_tchebycheff_loss
-
-Losses = Float[Array, " K"]
 
 
 class Scalarization(NamedTuple):
@@ -36,7 +34,9 @@ def smooth_tchebycheff(*, mu: float = 0.1) -> Scalarization:
     """A soft maximum of p_k L_k, of smoothness ``mu`` above 0: L towards 1 / p."""
     expect(mu > 0, "mu", mu, "a number above 0")
 
-    def loss(losses: Losses, p: Losses, present: Losses) -> Float[Array, ""]:
+    def loss(
+        losses: Float[Array, " K"], p: Float[Array, " K"], present: Bool[Array, " K"]
+    ) -> Float[Array, ""]:
         return smooth_tchebycheff_loss(losses, p, jnp.zeros_like(p), mu, present)
 
     return Scalarization(loss, lambda p: 1 / p)
@@ -46,7 +46,9 @@ def cosmos(*, penalty: float = 2.0) -> Scalarization:
     """The weighted sum less ``penalty`` (0 or more) times cos(p, L): L towards p."""
     expect(penalty >= 0, "penalty", penalty, "a number of at least 0")
 
-    def loss(losses: Losses, p: Losses, present: Losses) -> Float[Array, ""]:
+    def loss(
+        losses: Float[Array, " K"], p: Float[Array, " K"], present: Bool[Array, " K"]
+    ) -> Float[Array, ""]:
         return cosmos_loss(losses, p, penalty, present)
 
     return Scalarization(loss, lambda p: p)

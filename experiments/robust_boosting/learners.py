@@ -165,9 +165,9 @@ def build(
       >>> found["stl(num_task_specific=9)"].counts
       (0, 0, 9)
     """
-    calls = {text: _parse(text) for text in texts}
+    parsed = {text: _parse(text) for text in texts}
     return {
-        text: call.build(counts[call.name], longest) for text, call in calls.items()
+        text: call.build(counts[call.name], longest) for text, call in parsed.items()
     }
 
 
@@ -294,16 +294,20 @@ def _run(
             **learner.options,
         }
 
-        def columns(part, learner=learner):
+        def columns(part: Rows, learner: Learner = learner) -> Any:
             if learner.task_as_feature:
                 return boosting.append_task(part.features, part.task, num_tasks)
             return part.features
 
-        def one(repeat, options=options, kept=kept):
+        def one(
+            repeat: tuple[Any, ...],
+            options: Mapping[str, Any] = options,
+            kept: np.ndarray = kept,
+        ) -> tuple[Any, ...]:
             train, test, fold, seed = repeat
             key = jax.random.key(seed)
 
-            def stages_of(part, weights):
+            def stages_of(part: Rows, weights: Any) -> tuple[Any, Any]:
                 ensemble = boosting.fit(
                     columns(train),
                     train.targets,
@@ -315,7 +319,7 @@ def _run(
                 found = boosting.staged_predict(ensemble, columns(part), part.task)
                 return found[kept], ensemble.theta
 
-            def cost_of_fold(number):
+            def cost_of_fold(number: jax.Array) -> jax.Array:
                 out = fold == number
                 found, _ = stages_of(train, (~out).astype(np.float32))
                 apart = found - train.targets[None]

@@ -1,4 +1,4 @@
-"""What a trained model is like: how flat, how heavy-tailed, how much in conflict."""
+"""Analysis of trained models: sharpness, spectra of weights, gradient conflict."""
 
 from mtopt.analysis.conflict import conflict_share as conflict_share
 from mtopt.analysis.power_law import LayerAlpha as LayerAlpha

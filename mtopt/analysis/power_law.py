@@ -1,5 +1,6 @@
 """How heavy the tail of a weight matrix's spectrum is: the power-law exponent."""
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -205,7 +206,7 @@ def _eigenvalues(matrix: Any) -> Float[np.ndarray, " n"]:
 def _layers(params: Any) -> list[tuple[str, Any]]:
     """Path and array of every leaf that is a matrix or several."""
 
-    def paths(prefix, tree):
+    def paths(prefix: str, tree: Any) -> Iterator[tuple[str, Any]]:
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
             inside = jax.tree_util.keystr(path, simple=True, separator="/")
             if leaf.ndim >= 2:

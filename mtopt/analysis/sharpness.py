@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -82,7 +83,9 @@ def sharpness(
     stride = dataclasses.replace(ball, rho_shared=np.asarray(ball.rho_shared / 2))
     losses, grads = problem.losses_and_grads(params, passes=passes)
 
-    def climb(state, _):
+    def climb(
+        state: tuple[Params, Float[Array, " K"]], _: None
+    ) -> tuple[tuple[Params, Float[Array, " K"]], None]:
         moved, highest = state
         here, grads = problem.losses_and_grads(
             _displaced(params, moved), shared_axis=0, passes=passes
@@ -125,13 +128,15 @@ def filter_normalized_direction(key: PRNGKeyArray, params: Params) -> Params:
       Li et al., Visualizing the Loss Landscape of Neural Nets, 2017, arXiv 1712.09913.
     """
 
-    def shared(key, leaf):
+    def shared(key: PRNGKeyArray, leaf: Float[Array, "..."]) -> Float[Array, "..."]:
         return _filters(jax.random.normal(key, leaf.shape, leaf.dtype), leaf)
 
-    def own(key, leaf):
+    def own(key: PRNGKeyArray, leaf: Float[Array, "K ..."]) -> Float[Array, "K ..."]:
         return jax.vmap(shared)(jax.random.split(key, len(leaf)), leaf)
 
-    def over_leaves(function, key, tree):
+    def over_leaves(
+        function: Callable[[PRNGKeyArray, Array], Array], key: PRNGKeyArray, tree: Any
+    ) -> Any:
         leaves, structure = jax.tree.flatten(tree)
         keys = jax.random.split(key, max(len(leaves), 1))
         moved = [function(k, leaf) for k, leaf in zip(keys, leaves, strict=False)]
@@ -175,10 +180,10 @@ def plane(
       [[[0.0, 9.0]], [[4.0, 9.0]]]
     """
 
-    def at(point):
+    def at(point: tuple[Float[Array, ""], Float[Array, ""]]) -> Float[Array, " K"]:
         alpha, beta = point
 
-        def move(p, first, second):
+        def move(p: Array, first: Array, second: Array) -> Array:
             return p + (alpha * first + beta * second).astype(p.dtype)
 
         return losses(jax.tree.map(move, params, *directions))
@@ -200,7 +205,7 @@ def _into_ball(params: Params, moved: Params, ball: Ball) -> Params:
     measured = moved
     if ball.adaptive:
 
-        def over_size(p, e):
+        def over_size(p: Array, e: Array) -> Array:
             return divide_or_zero(e, jnp.abs(p))
 
         measured = {

@@ -133,7 +133,9 @@ def running_sums(
     """Sums of the rows' values along every column, up to and with each position."""
     _, features, blocks = columns.order.shape
 
-    def place(total, at):
+    def place(
+        total: Float[Array, "K D M"], at: tuple[Int[Array, "D M"], Bool[Array, " M"]]
+    ) -> tuple[Float[Array, "K D M"], Float[Array, "K D M"]]:
         order, start = at
         total = jnp.where(start[None, None], 0, total) + take(
             values, slice(None), order

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.core import Tracer
-from jaxtyping import Array, Float, Int, Num
+from jaxtyping import Array, Bool, Float, Int, Num
 
 from mtopt.boosting.columns import canonical
 from mtopt.boosting.trees import Trees, evaluate
@@ -156,7 +156,7 @@ def staged_predict(
 
 
 def on_concrete(check: Callable[..., None], *arrays: Any) -> None:
-    """Runs a check on arrays as NumPy's, unless one of them is traced."""
+    """Runs a check on concrete arrays; does nothing where one of them is traced."""
     if not any(isinstance(array, Tracer) for array in arrays):
         check(*(None if array is None else np.asarray(array) for array in arrays))
 
@@ -164,7 +164,7 @@ def on_concrete(check: Callable[..., None], *arrays: Any) -> None:
 def check_task(task: Any, num_tasks: int) -> None:
     """Raises unless all tasks are in 0..T-1; a traced task is not looked at."""
 
-    def in_range(numbers):
+    def in_range(numbers: np.ndarray) -> None:
         wrong = numbers[(numbers < 0) | (numbers >= num_tasks)]
         if len(wrong):
             raise UserError(
@@ -175,7 +175,11 @@ def check_task(task: Any, num_tasks: int) -> None:
     on_concrete(in_range, task)
 
 
-def _checked(ensemble, features, task):
+def _checked(
+    ensemble: Ensemble,
+    features: Num[Array | np.ndarray, "N D"],
+    task: Int[Array | np.ndarray, " N"],
+) -> tuple[Num[Array, "N D"], Int[Array, " N"]]:
     features = jnp.asarray(features)
     expected = (len(task), ensemble.num_features)
     expect(features.shape == expected, "features.shape", features.shape, f"{expected}")
@@ -184,13 +188,17 @@ def _checked(ensemble, features, task):
 
 
 @jax.jit
-def _scores(ensemble, features, task):
+def _scores(
+    ensemble: Ensemble, features: Num[Array, "N D"], task: Int[Array, " N"]
+) -> Float[Array, "K N"]:
     """Scores ``[K, N]``; NaN for a task out of range."""
     columns, task, known = _rows(ensemble, features, task)
     every = jnp.zeros_like(task)
 
-    def total(trees, segment):
-        def add(scores, tree):
+    def total(trees: Trees, segment: Int[Array, " N"]) -> Float[Array, "K N"]:
+        def add(
+            scores: Float[Array, "K N"], tree: Trees
+        ) -> tuple[Float[Array, "K N"], None]:
             return scores + evaluate(tree, columns, segment), None
 
         return lax.scan(add, _zeros(ensemble, task), trees)[0]
@@ -202,20 +210,28 @@ def _scores(ensemble, features, task):
 
 
 @jax.jit
-def _staged_scores(ensemble, features, task):
+def _staged_scores(
+    ensemble: Ensemble, features: Num[Array, "N D"], task: Int[Array, " N"]
+) -> Float[Array, "I K N"]:
     """Scores after every iteration, ``[I, K, N]``."""
     columns, task, known = _rows(ensemble, features, task)
     every = jnp.zeros_like(task)
     zeros = _zeros(ensemble, task)
 
-    def plain(segment):
-        def after(scores, tree):
+    def plain(
+        segment: Int[Array, " N"],
+    ) -> Callable[[Array, Trees], tuple[Array, Array]]:
+        def after(
+            scores: Float[Array, "K N"], tree: Trees
+        ) -> tuple[Float[Array, "K N"], Float[Array, "K N"]]:
             scores = scores + evaluate(tree, columns, segment)
             return scores, scores
 
         return after
 
-    def mixed(state, stage):
+    def mixed(
+        state: tuple[Array, Array], stage: tuple[Trees, Trees, Array]
+    ) -> tuple[tuple[Array, Array], Float[Array, "K N"]]:
         outlier, non_outlier, theta = stage
         out = state[0] + evaluate(outlier, columns, every)
         non = state[1] + evaluate(non_outlier, columns, every)
@@ -230,31 +246,35 @@ def _staged_scores(ensemble, features, task):
     return jnp.where(known[None, None], scores, jnp.nan)
 
 
-def _rows(ensemble, features, task):
+def _rows(
+    ensemble: Ensemble, features: Num[Array, "N D"], task: Int[Array, " N"]
+) -> tuple[Float[Array, "D N"], Int[Array, " N"], Bool[Array, " N"]]:
     known = (task >= 0) & (task < ensemble.theta.shape[-1])
     return canonical(features), jnp.where(known, task, 0), known
 
 
-def _zeros(ensemble, task):
+def _zeros(ensemble: Ensemble, task: Int[Array, " N"]) -> Float[Array, "K N"]:
     value = ensemble.shared.value
     return jnp.zeros((value.shape[-1], len(task)), value.dtype)
 
 
-def _gate(theta):
+def _gate(theta: Float[Array, " T"]) -> Float[Array, "T 2"]:
     """Sigma(theta) and 1 - sigma(theta), which swap exactly with the sign."""
     return jnp.stack([jax.nn.sigmoid(theta), jax.nn.sigmoid(-theta)], axis=-1)
 
 
-def _mix(gate, out, non):
+def _mix(
+    gate: Float[Array, "1 N 2"], out: Float[Array, "K N"], non: Float[Array, "K N"]
+) -> Float[Array, "K N"]:
     return gate[..., 1] * non + gate[..., 0] * out
 
 
-def _shaped(ensemble, scores):
+def _shaped(ensemble: Ensemble, scores: Float[Array, "K N"]) -> Float[Array, "N ..."]:
     alone = ensemble.single if ensemble.num_classes is None else len(scores) == 1
     return scores[0] if alone else scores.T
 
 
-def _decide(ensemble, scores):
+def _decide(ensemble: Ensemble, scores: Float[Array, "N ..."]) -> Num[Array, "N ..."]:
     if ensemble.num_classes is None:
         return scores
     if ensemble.num_classes == 2:

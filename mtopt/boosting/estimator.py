@@ -1,10 +1,12 @@
 """The learner as scikit-learn estimators."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Float, Int
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import check_array, check_random_state
@@ -33,7 +35,7 @@ class _MultiTaskBoosting(BaseEstimator):
         validation_fraction: float = 0.1,
         task_column: int | None = None,
         random_state: Any = None,
-    ):
+    ) -> None:
         self.num_shared = num_shared
         self.num_partition = num_partition
         self.num_task_specific = num_task_specific
@@ -47,7 +49,14 @@ class _MultiTaskBoosting(BaseEstimator):
         self.task_column = task_column
         self.random_state = random_state
 
-    def _fit(self, X, y, task, sample_weight, num_classes):
+    def _fit(
+        self,
+        X: Any,
+        y: np.ndarray,
+        task: Any,
+        sample_weight: Any,
+        num_classes: int | None,
+    ) -> None:
         X, task = self._split(X, task)
         expect(len(y) == len(X), "len(y)", len(y), f"{len(X)}, the rows of X")
         self.tasks_, number = np.unique(task, return_inverse=True)
@@ -80,7 +89,6 @@ class _MultiTaskBoosting(BaseEstimator):
             patience=self.patience,
             key=jax.random.key(seed),
         )
-        return self
 
     @property
     def outlierness_(self) -> np.ndarray:
@@ -88,7 +96,7 @@ class _MultiTaskBoosting(BaseEstimator):
         check_is_fitted(self)
         return np.asarray(jax.nn.sigmoid(self.ensemble_.theta))
 
-    def _call(self, function, X, task):
+    def _call(self, function: Callable[..., Array], X: Any, task: Any) -> np.ndarray:
         check_is_fitted(self)
         X, task = self._split(X, task)
         number = np.searchsorted(self.tasks_, task)
@@ -99,10 +107,10 @@ class _MultiTaskBoosting(BaseEstimator):
                 f"task {unknown.tolist()} was not fitted: expected one of the "
                 f"{len(self.tasks_)} in tasks_"
             )
-        said = function(self.ensemble_, _filled(X), jnp.asarray(_filled(number)))
-        return np.asarray(said)[: len(X)]
+        predicted = function(self.ensemble_, _filled(X), jnp.asarray(_filled(number)))
+        return np.asarray(predicted)[: len(X)]
 
-    def _split(self, X, task):
+    def _split(self, X: Any, task: Any) -> tuple[np.ndarray, np.ndarray]:
         """The numeric features, and the task of every row."""
         if (task is None) == (self.task_column is None):
             raise UserError(
@@ -182,16 +190,21 @@ class MultiTaskBoostingRegressor(RegressorMixin, _MultiTaskBoosting):
       [1.0, 3.0, 2.0]
     """
 
-    def fit(self, X, y, task=None, sample_weight=None):
+    def fit(
+        self, X: Any, y: Any, task: Any = None, sample_weight: Any = None
+    ) -> "MultiTaskBoostingRegressor":
         """Fits numbers, or several outputs, and learns the labels of the tasks."""
         y = check_array(y, ensure_2d=False, dtype="numeric")
-        return self._fit(X, y.astype(np.float32), task, sample_weight, None)
+        self._fit(X, y.astype(np.float32), task, sample_weight, None)
+        return self
 
-    def predict(self, X, task=None):
+    def predict(self, X: Any, task: Any = None) -> np.ndarray:
         """Predictions; a task that was not fitted is an error."""
         return self._call(predict, X, task)
 
-    def score(self, X, y, task=None, sample_weight=None):
+    def score(
+        self, X: Any, y: Any, task: Any = None, sample_weight: Any = None
+    ) -> float:
         """The coefficient of determination over all rows."""
         return r2_score(y, self.predict(X, task), sample_weight=sample_weight)
 
@@ -211,27 +224,34 @@ class MultiTaskBoostingClassifier(ClassifierMixin, _MultiTaskBoosting):
       ['yes']
     """
 
-    def fit(self, X, y, task=None, sample_weight=None):
+    def fit(
+        self, X: Any, y: Any, task: Any = None, sample_weight: Any = None
+    ) -> "MultiTaskBoostingClassifier":
         """Fits classes of any sortable labels, and learns those of the tasks."""
         self.classes_, classes = np.unique(np.asarray(y), return_inverse=True)
         found = self.classes_.tolist()
         expect(len(found) >= 2, "y", found, "two classes at least")
-        return self._fit(X, classes, task, sample_weight, len(found))
+        self._fit(X, classes, task, sample_weight, len(found))
+        return self
 
-    def predict(self, X, task=None):
+    def predict(self, X: Any, task: Any = None) -> np.ndarray:
         """The most probable class; a task that was not fitted is an error."""
         return self.classes_[self._call(predict, X, task)]
 
-    def predict_proba(self, X, task=None):
+    def predict_proba(self, X: Any, task: Any = None) -> Float[np.ndarray, "N K"]:
         """The probability of each of ``classes_``."""
         return self._call(predict_proba, X, task)
 
-    def score(self, X, y, task=None, sample_weight=None):
+    def score(
+        self, X: Any, y: Any, task: Any = None, sample_weight: Any = None
+    ) -> float:
         """The accuracy over all rows."""
         return accuracy_score(y, self.predict(X, task), sample_weight=sample_weight)
 
 
-def _held_out(task, share, random):
+def _held_out(
+    task: Int[np.ndarray, " N"], share: float, random: np.random.RandomState
+) -> Bool[np.ndarray, " N"]:
     """A share of the rows of every task, never all of them."""
     chosen = np.zeros(len(task), bool)
     for number in range(task.max() + 1):
@@ -240,7 +260,7 @@ def _held_out(task, share, random):
     return chosen
 
 
-def _filled(array):
+def _filled(array: Any) -> np.ndarray:
     """Rows of zeros up to the next of eight sizes between powers of two."""
     array = np.asarray(array)
     step = 1 << max(0, (len(array) - 1).bit_length() - 4)

@@ -1,27 +1,17 @@
 """R-MTGB: robust multi-task gradient boosting, in three blocks."""
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Num
 
 from mtopt.boosting import losses
-from mtopt.boosting.columns import (
-    arrange,
-    block_length,
-    canonical,
-    segment_order,
-    take,
-    value_order,
-)
+from mtopt.boosting.blocks import Options, fit_blocks
 from mtopt.boosting.ensemble import Ensemble, check_task, on_concrete
-from mtopt.boosting.trees import Cover, Rows, Trees, cover, grow
 from mtopt.errors import UserError, expect, expect_one_of
-from mtopt.linalg import divide_or_zero
 
 THETA_GRADIENTS = ("sum", "mean")
 DEEPEST = 6
@@ -193,7 +183,7 @@ def fit(
         theta = 0.1 * jax.random.normal(theta_key, (num_tasks,), targets.dtype)
     theta = jnp.asarray(theta, targets.dtype)
     expect(theta.shape == (num_tasks,), "theta.shape", theta.shape, f"({num_tasks},)")
-    ensemble = _fit(
+    ensemble = fit_blocks(
         features,
         targets,
         jnp.asarray(task, jnp.int32),
@@ -203,7 +193,7 @@ def fit(
         jnp.asarray(learning_rate, targets.dtype),
         jnp.asarray(theta_learning_rate, targets.dtype),
         key,
-        _Options(
+        Options(
             num_tasks,
             num_shared,
             num_partition,
@@ -239,204 +229,11 @@ def append_task(
     return jnp.concatenate([jnp.asarray(features, jnp.float32), columns], axis=1)
 
 
-class _Options(NamedTuple):
-    """What the compiled program depends on."""
-
-    num_tasks: int
-    num_shared: int
-    num_partition: int
-    num_task_specific: int
-    num_classes: int | None
-    max_depth: int
-    theta_gradient: str
-    subsample: float
-    patience: int | None
-
-
-class _State(NamedTuple):
-    """What boosting has come to on all rows."""
-
-    common: Float[Array, "K N"]  # F_shared, and later F_t
-    out: Float[Array, "K N"]
-    non: Float[Array, "K N"]
-    theta: Float[Array, " T"]
-
-
-class _Watch(NamedTuple):
-    """Early stopping: the best state so far."""
-
-    best: _State
-    lowest: Float[Array, ""]
-    kept: Int[Array, ""]
-    waited: Int[Array, ""]
-
-
-@functools.partial(jax.jit, static_argnames="options")
-def _fit(
-    features, targets, task, weights, validation, theta, rate, theta_rate, key, options
-):
-    rows, count = features.shape[0], options.num_tasks
-    padding = -rows % block_length(rows)
-    columns, targets, task, weights = (
-        jnp.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, padding)])
-        for array in (canonical(features), targets, task, weights)
-    )
-    held_out = jnp.zeros_like(weights)
-    if validation is not None:
-        held_out = weights * jnp.pad(validation, (0, padding))
-        weights = weights - held_out
-    size = divide_or_zero(jnp.ones_like(theta), _per_task(weights, task, count))
-    factor = losses.step_factor(options.num_classes)
-
-    def score(state):
-        gate = take(jax.nn.sigmoid(state.theta), task)[None]
-        other = take(jax.nn.sigmoid(-state.theta), task)[None]
-        return state.common + other * state.non + gate * state.out, gate, other
-
-    def residual(state):
-        scores, gate, other = score(state)
-        return losses.residual(targets, scores, options.num_classes), gate, other
-
-    def loss(state):
-        each = losses.loss(targets, score(state)[0], options.num_classes)
-        return divide_or_zero((held_out * each).sum(), held_out.sum())
-
-    def tree_on(rows: Rows, whole: Cover):
-        """Grows a tree on this iteration's rows, multiplied by the learning rate."""
-
-        def grown(weights, targets):
-            covered = cover(rows.sorted, weights) if options.subsample < 1 else whole
-            trees, said = grow(rows, weights, targets, covered, options.max_depth)
-            step = factor * rate
-            return Trees(
-                trees.feature, trees.threshold, step * trees.value
-            ), step * said
-
-        return grown
-
-    def drawn(key):
-        if options.subsample == 1:
-            return weights
-        return weights * jax.random.bernoulli(key, options.subsample, weights.shape)
-
-    def additive(grown):
-        def step(state, key):
-            trees, said = grown(drawn(key), residual(state)[0])
-            return state._replace(common=state.common + said), trees
-
-        return step
-
-    def partition(grown):
-        def step(state, key):
-            weights = drawn(key)
-            r, gate, other = residual(state)
-            scaled = jnp.stack([gate * r, other * r])
-            trees, said = lax.map(functools.partial(grown, weights), scaled)
-            along = (r * (state.out - state.non)).sum(axis=0)
-            gradient = -_per_task(weights * along, task, count)
-            gradient *= jax.nn.sigmoid(state.theta) * jax.nn.sigmoid(-state.theta)
-            if options.theta_gradient == "mean":
-                gradient *= size
-            new = _State(
-                common=state.common,
-                out=state.out + said[0],
-                non=state.non + said[1],
-                theta=state.theta - theta_rate * gradient,
-            )
-            outlier, non_outlier = (
-                jax.tree.map(lambda leaf, i=i: leaf[i], trees) for i in (0, 1)
-            )
-            return new, (outlier, non_outlier, new.theta)
-
-        return step
-
-    zeros = jnp.zeros_like(targets)
-    state = _State(zeros, zeros, zeros, theta)
-    keys = jax.random.split(key, 3)
-    everything = jnp.zeros_like(task)
-    order = value_order(columns)
-    pooled = Rows(columns, order, everything, arrange(columns, order, everything, 1))
-    pooled_tree = tree_on(pooled, cover(pooled.sorted, weights))
-    order = segment_order(task, count, order)
-    alone = Rows(columns, order, task, arrange(columns, order, task, count))
-    alone_tree = tree_on(alone, cover(alone.sorted, weights))
-
-    boost = functools.partial(_boost, loss=loss, patience=options.patience)
-    state, shared, n1 = boost(additive(pooled_tree), state, options.num_shared, keys[0])
-    state, parts, n2 = boost(
-        partition(pooled_tree), state, options.num_partition, keys[1]
-    )
-    outlier, non_outlier, path = parts
-    # A dropped iteration has a theta of zeros, like its trees: it keeps the last.
-    number = jnp.arange(1, options.num_partition + 1)[:, None]
-    path = jnp.where(number <= n2, path, state.theta[None])
-    state, specific, n3 = boost(
-        additive(alone_tree), state, options.num_task_specific, keys[2]
-    )
-    return {
-        "shared": shared,
-        "outlier": outlier,
-        "non_outlier": non_outlier,
-        "task_specific": specific,
-        "theta_path": jnp.concatenate([theta[None], path]),
-        "kept": jnp.stack([n1, n2, n3]),
-    }
-
-
-def _boost(step, state, iterations, key, *, loss, patience):
-    """The iterations of one block: the state after it, what each made, how many count.
-
-    With patience, iterations after the end of the block are skipped, and what those
-    after the best one made is set to zero.
-    """
-    keys = jax.random.split(key, iterations)
-    if iterations == 0:
-        _, made = jax.eval_shape(step, state, key)
-        empty = jax.tree.map(lambda a: jnp.zeros((0, *a.shape), a.dtype), made)
-        return state, empty, jnp.int32(0)
-    if patience is None:
-        state, made = lax.scan(step, state, keys)
-        return state, made, jnp.int32(iterations)
-    _, shapes = jax.eval_shape(step, state, key)
-
-    def watched(carry, at):
-        number, key = at
-
-        def advance(carry):
-            state, watch = carry
-            state, made = step(state, key)
-            now = loss(state)
-            better = now < watch.lowest
-            fresh = _Watch(state, now, number, jnp.int32(0))
-            stale = watch._replace(waited=watch.waited + 1)
-            chosen = jax.tree.map(lambda a, b: jnp.where(better, a, b), fresh, stale)
-            return (state, chosen), made
-
-        def rest(carry):
-            return carry, jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
-
-        return lax.cond(carry[1].waited < patience, advance, rest, carry)
-
-    watch = _Watch(state, loss(state), jnp.int32(0), jnp.int32(0))
-    numbers = jnp.arange(1, iterations + 1, dtype=jnp.int32)
-    (_, watch), made = lax.scan(watched, (state, watch), (numbers, keys))
-
-    def truncated(leaf):
-        counts = (numbers <= watch.kept).reshape(-1, *[1] * (leaf.ndim - 1))
-        return jnp.where(counts, leaf, 0)
-
-    return watch.best, jax.tree.map(truncated, made), watch.kept
-
-
-def _per_task(values, task, count):
-    return jax.ops.segment_sum(values, task, count)
-
-
-def _or_ones(weights, rows, dtype):
+def _or_ones(weights: Any, rows: int, dtype: jnp.dtype) -> Float[Array, " N"]:
     return jnp.ones(rows, dtype) if weights is None else jnp.asarray(weights, dtype)
 
 
-def _check_rates(learning_rate, theta_learning_rate):
+def _check_rates(learning_rate: np.ndarray, theta_learning_rate: np.ndarray) -> None:
     for name, rate, least in (
         ("learning_rate", learning_rate, "above 0"),
         ("theta_learning_rate", theta_learning_rate, "at least 0"),
@@ -445,12 +242,12 @@ def _check_rates(learning_rate, theta_learning_rate):
         expect(bool(good.all()), name, rate.tolist(), f"a number {least}")
 
 
-def _check_numbers(targets):
+def _check_numbers(targets: np.ndarray) -> None:
     if not np.isfinite(targets).all():
         raise UserError("targets has NaN or infinity: give numbers, or leave rows out")
 
 
-def _check_classes(num_classes, targets):
+def _check_classes(num_classes: int, targets: np.ndarray) -> None:
     whole = np.issubdtype(targets.dtype, np.integer) or targets.dtype == bool
     if not whole or targets.min() < 0 or targets.max() >= num_classes:
         raise UserError(
@@ -459,7 +256,12 @@ def _check_classes(num_classes, targets):
         )
 
 
-def _check_rows(num_tasks, task, weights, validation):
+def _check_rows(
+    num_tasks: int,
+    task: np.ndarray,
+    weights: np.ndarray | None,
+    validation: np.ndarray | None,
+) -> None:
     weights = np.ones(len(task)) if weights is None else weights
     if not (np.isfinite(weights).all() and (weights >= 0).all()):
         raise UserError("weights has negative or infinite entries: expected 0 or more")

@@ -1,4 +1,4 @@
-"""What is boosted: squared error, one logit for two classes, K logits for K."""
+"""The losses of boosting: squared error, and cross-entropy for two or K classes."""
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +41,7 @@ def loss(
 
 
 def step_factor(num_classes: int | None) -> int:
-    """What a leaf is multiplied by besides the learning rate.
+    """The factor on leaf values besides the learning rate.
 
     Two logits F_0 and F_1 move by -r and r: their difference, the one logit, by 2 r.
     """

@@ -42,7 +42,7 @@ class Trees:
 
 
 class Rows(NamedTuple):
-    """What trees are grown on, whatever their targets.
+    """The rows that trees are grown on: features, their order, and segments.
 
     Attributes:
       columns: the features, :func:`~mtopt.boosting.columns.canonical`.
@@ -58,7 +58,7 @@ class Rows(NamedTuple):
 
 
 class Cover(NamedTuple):
-    """What the weights of the rows say about every candidate, whatever the targets.
+    """The weights on both sides of every candidate split, whatever the targets.
 
     Attributes:
       harmonic: 1/n_L + 1/n_R; 0 where there is no split.
@@ -88,7 +88,7 @@ def cover(columns: Sorted, weights: Float[Array, " N"]) -> Cover:
     right = whole[:, :, None] - left
     valid = columns.boundary & (left[:, 1] > 0) & (right[:, 1] > 0)
 
-    def inverse(weight):
+    def inverse(weight: Array) -> Array:
         return divide_or_zero(jnp.ones_like(weight), weight)
 
     harmonic = jnp.where(valid, inverse(left[:, 0]) + inverse(right[:, 0]), 0)
@@ -203,7 +203,7 @@ def grow(
 def evaluate(
     trees: Trees, columns: Float[Array, "D N"], segment: Int[Array, " N"]
 ) -> Float[Array, "K N"]:
-    """What one tree a segment says on rows: each row asks the tree of its segment."""
+    """The predictions of one tree a segment: each row by the tree of its segment."""
     row = jnp.arange(columns.shape[1])
     inner = trees.feature.shape[-1]
     node = jnp.zeros_like(segment)

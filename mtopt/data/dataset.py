@@ -7,6 +7,8 @@ from typing import Literal, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Int
+from typing_extensions import override
 
 from mtopt.batch import Batch
 from mtopt.errors import UserError
@@ -43,7 +45,7 @@ class Split(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """K tasks on real data, split so that a model can be chosen honestly.
+    """K tasks with training, validation and test splits.
 
     Args:
       name: what to call it in tables.
@@ -73,11 +75,11 @@ class Dataset:
     target_mean: np.ndarray | None = None
     target_std: np.ndarray | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_names(self.tasks)
 
 
-class ArraySplit:
+class ArraySplit(Split):
     """A split that lives on the device as one :class:`mtopt.Batch` of all its samples.
 
     Shared inputs are shuffled once per epoch, and a last incomplete batch is left
@@ -103,7 +105,7 @@ class ArraySplit:
       [4, 2]
     """
 
-    def __init__(self, samples: Batch, x_axis: int | None):
+    def __init__(self, samples: Batch, x_axis: int | None) -> None:
         self.samples = jax.tree.map(jnp.asarray, samples)
         self.x_axis = x_axis
         mask = np.asarray(samples.mask)
@@ -113,7 +115,10 @@ class ArraySplit:
             raise UserError("a split has no samples: expected at least one")
         self._take = jax.jit(jax.vmap(self._take_one, in_axes=(None, 0)))
 
-    def batches(self, batch_size, *, seeds, start=0):  # noqa: D102
+    @override
+    def batches(
+        self, batch_size: int, *, seeds: Sequence[int], start: int = 0
+    ) -> Iterator[Batch]:
         longest = int(self.samples.mask.shape[1])
         width = min(batch_size, longest)
         disjoint = self.x_axis is not None
@@ -125,7 +130,8 @@ class ArraySplit:
                 yield self._take(self.samples, order[..., t * width : (t + 1) * width])
             epoch, step = epoch + 1, 0
 
-    def in_order(self, batch_size):  # noqa: D102
+    @override
+    def in_order(self, batch_size: int) -> Iterator[Batch]:
         longest = int(self.samples.mask.shape[1])
         width = min(batch_size, longest)
         for begin in range(0, longest, width):
@@ -137,7 +143,7 @@ class ArraySplit:
                 lambda leaf: leaf[0], self._take(self.samples, index[None])
             )
 
-    def _order(self, seed, epoch, width):
+    def _order(self, seed: int, epoch: int, width: int) -> np.ndarray:
         """The order of one epoch: [n] for shared inputs, [K, n] for disjoint ones."""
         rng = np.random.default_rng([seed, epoch])
         longest = int(self.samples.mask.shape[1])
@@ -151,7 +157,7 @@ class ArraySplit:
         order = np.take_along_axis(shuffled, position[None] % counts, axis=1)
         return np.where(position % width < counts, order, -1)
 
-    def _take_one(self, samples, index):
+    def _take_one(self, samples: Batch, index: Int[Array, "*tasks b"]) -> Batch:
         """The samples at ``index``; -1 is padding, a masked copy of the last one."""
         real = index >= 0
         if self.x_axis is None:

@@ -1,4 +1,4 @@
-"""Training, validation and test samples of a set that was not divided by its makers."""
+"""Random, stratified splits for data that comes without validation or test part."""
 
 import numpy as np
 
@@ -14,7 +14,7 @@ def divide(
     fractions: dict[int, float],
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Takes the missing parts out of the training samples, group by group.
+    """Splits the missing parts off the training samples, group by group.
 
     A group of n training samples gives ``round(fraction * n)`` of them to a missing
     part, and at least one if n is 3 or more; it keeps at least one itself.

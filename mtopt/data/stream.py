@@ -5,6 +5,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
+from typing_extensions import override
 
 from mtopt.batch import Batch
 from mtopt.data.dataset import ArraySplit, Split
@@ -29,7 +30,7 @@ class Source(Protocol):
     def __getitem__(self, index: int, /) -> Mapping[str, Any]: ...
 
 
-class StreamSplit:
+class StreamSplit(Split):
     """A split of shared inputs, read from a random-access source by grain.
 
     The samples of a seed are a fresh shuffle each epoch, one after the other, and
@@ -52,7 +53,7 @@ class StreamSplit:
       ((2, 4, 2), (2, 3, 4), (2, 3, 4))
     """
 
-    def __init__(self, source: Source, x_axis: int | None = None):
+    def __init__(self, source: Source, x_axis: int | None = None) -> None:
         if x_axis is not None:
             raise UserError(
                 "a stream holds shared inputs only, and these tasks have inputs of "
@@ -63,14 +64,16 @@ class StreamSplit:
         self.source = source
         self.size = len(source)
 
-    def batches(  # noqa: D102
+    @override
+    def batches(
         self, batch_size: int, *, seeds: Sequence[int], start: int = 0
     ) -> Iterator[Batch]:
         streams = [self._stream(seed, batch_size, start) for seed in seeds]
         for batches in zip(*streams, strict=True):
             yield jax.tree.map(lambda *leaves: np.stack(leaves), *batches)
 
-    def in_order(self, batch_size: int) -> Iterator[Batch]:  # noqa: D102
+    @override
+    def in_order(self, batch_size: int) -> Iterator[Batch]:
         width = min(batch_size, self.size)
         for begin in range(0, self.size, width):
             index = np.arange(begin, begin + width)
@@ -112,7 +115,7 @@ class BatchSource:
       samples: NumPy arrays, in the shapes of :class:`mtopt.Batch`.
     """
 
-    def __init__(self, samples: Batch):
+    def __init__(self, samples: Batch) -> None:
         self.samples = samples
 
     def __len__(self) -> int:

@@ -1,10 +1,11 @@
 """The toy problem in two dimensions on which multi-task optimizers are drawn."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from mtopt.batch import Batch
 from mtopt.errors import UserError
@@ -62,7 +63,9 @@ def toy_tasks(scale: float = 0.1) -> Tasks:
     if scale <= 0:
         raise UserError(f"scale is {scale}: expected a positive number (1 or 0.1)")
 
-    def encode(shared, x, key):
+    def encode(
+        shared: Float[Array, " 2"], x: Any, key: PRNGKeyArray
+    ) -> Float[Array, "1 2"]:
         del x, key
         return shared[None]
 

@@ -1,4 +1,4 @@
-"""The number of updates so far, as what a method remembers."""
+"""A counter of updates, as the memory of a method."""
 
 from typing import Any
 

@@ -1,6 +1,5 @@
 """Every method, one import line each; ``METHODS[name](num_tasks, **options)``."""
 
-from mtopt.method import registry as _registry
 from mtopt.methods.aligned_mtl import aligned_mtl as aligned_mtl
 from mtopt.methods.auto_lambda import auto_lambda as auto_lambda
 from mtopt.methods.bloop import bloop as bloop
@@ -58,6 +57,7 @@ from mtopt.methods.uncertainty_weighting import (
     uncertainty_weighting as uncertainty_weighting,
 )
 from mtopt.methods.upgrad import upgrad as upgrad
+from mtopt.registry import registry as _registry
 
 METHODS = _registry(globals())
 """Every method by its name: ``METHODS[name](num_tasks, **options)``."""

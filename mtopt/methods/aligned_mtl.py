@@ -10,8 +10,8 @@ from jaxtyping import Array, Float
 from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
 from mtopt.errors import expect_number, expect_one_of, expect_per_task
 from mtopt.evaluation import Evaluation
-from mtopt.method import method
 from mtopt.options import Number, Numbers
+from mtopt.registry import method
 
 SCALES = ("min", "median", "rmse")
 

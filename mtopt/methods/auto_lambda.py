@@ -5,13 +5,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import expect, expect_number
 from mtopt.evaluation import Evaluation
 from mtopt.memory import learned
-from mtopt.method import method
 from mtopt.options import Number, Numbers, as_array
+from mtopt.registry import method
 
 
 @method(family="batches")
@@ -93,14 +94,14 @@ def auto_lambda(
     expect_number("initial", initial, above=0)
     adam = learned.bounded_adam(learning_rate)
 
-    def start(shared):
+    def start(shared: Any) -> learned.Learned:
         return learned.start(adam, num_tasks, initial, shared)
 
     def weigh(memory: Any, evaluation: Evaluation) -> Weighed:
         weights, params = memory.values, evaluation.params
         train, validation = evaluation.problem.split(2)
 
-        def primary_loss(params):
+        def primary_loss(params: Any) -> Float[Array, ""]:
             return jnp.sum(jnp.where(is_primary, validation.losses(params), 0))
 
         ahead = train.look_ahead(params, weights, lookahead)

@@ -4,13 +4,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
 
 from mtopt.aggregation import Aggregator, Reduced, row_weighting
 from mtopt.errors import expect_index, expect_number, expect_one_of
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import combine, cross_gramian, divide_or_zero, uniform_over, zero_rows
-from mtopt.method import method
 from mtopt.options import Integer, Number
+from mtopt.registry import method
 
 
 @method(family="gradients", traits=("mean-like", "task-bound"))
@@ -77,7 +78,7 @@ def bloop(
     expect_one_of("variant", variant, ("bloop", "dynamic_barrier", "ratio_only"))
     is_main = jnp.arange(num_tasks) == main
 
-    def start(shared):
+    def start(shared: Any) -> tuple[Any, Bool[Array, ""]]:
         average = jax.tree.map(lambda row: row[0], zero_rows(shared, 1))
         return average, jnp.zeros((), bool)
 
@@ -95,7 +96,9 @@ def bloop(
         if variant == "dynamic_barrier":  # 1 / 0 is no bound
             ratio = jnp.minimum(ratio, 1 / jnp.asarray(aux_weight, ratio.dtype))
 
-        def project(row, e):
+        def project(
+            row: Float[Array, "K ..."], e: Float[Array, "..."]
+        ) -> Float[Array, "K ..."]:
             along = row[main] if variant == "ratio_only" else e.astype(row.dtype)
             away = row - (ratio.astype(row.dtype) * along)[None]
             return jnp.where(is_main.reshape(-1, *(1,) * (row.ndim - 1)), row, away)
@@ -109,7 +112,7 @@ def bloop(
     return row_weighting(num_tasks, reduce, heads=heads, memory=start)
 
 
-def _projection(gradient, average):
+def _projection(gradient: Any, average: Any) -> Float[Array, ""]:
     """The coefficient of ``gradient`` along ``average``; 0 where that vanishes."""
     e, g = (jax.tree.map(lambda leaf: leaf[None], tree) for tree in (average, gradient))
     square = cross_gramian(e, e)[0, 0]

@@ -6,8 +6,8 @@ from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
 from mtopt.errors import expect, expect_one_of
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import uniform_over
-from mtopt.method import method
 from mtopt.options import Number, as_array
+from mtopt.registry import method
 from mtopt.solvers import conflict_averse_weights
 
 RESCALINGS = ("none", "1+c^2", "1+c")

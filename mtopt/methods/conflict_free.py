@@ -11,8 +11,8 @@ from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
 from mtopt.errors import expect_per_task
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import divide_or_zero
-from mtopt.method import method
 from mtopt.options import Numbers
+from mtopt.registry import method
 
 
 @method(family="gramian", traits=("non-conflicting",))
@@ -142,6 +142,6 @@ def correlation(
     return gramian * inverse[:, None] * inverse[None, :], norms
 
 
-def _matmul(a, b):
+def _matmul(a: Array, b: Array) -> Array:
     """A product in full float32, which accelerators do not do unasked."""
     return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)

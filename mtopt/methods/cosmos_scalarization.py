@@ -10,9 +10,9 @@ from jaxtyping import Array, Bool, Float
 from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
-from mtopt.method import method
 from mtopt.methods.tchebycheff import preferred_share
 from mtopt.options import Number, Numbers
+from mtopt.registry import method
 
 SMALLEST = 1e-8
 

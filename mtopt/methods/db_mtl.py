@@ -5,14 +5,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Float, Int
 
 from mtopt.aggregation import Aggregator, Reduced, row_weighting
 from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import row_norms, scale_rows, where_present, zero_rows
-from mtopt.method import method
 from mtopt.options import Number
 from mtopt.per_task import scale_heads
+from mtopt.registry import method
 from mtopt.rule import Solution
 
 EPSILON = 1e-8
@@ -66,10 +67,10 @@ def db_mtl(
     expect_number("beta", beta, at_least=0, below=1)
     expect_number("sigma", sigma, at_least=0)
 
-    def inverse(losses):
+    def inverse(losses: Float[Array, " K"]) -> Float[Array, " K"]:
         return 1 / (jnp.maximum(losses, 0).astype(float) + EPSILON)
 
-    def start(shared):
+    def start(shared: Any) -> tuple[Any, Int[Array, " K"]]:
         return zero_rows(shared, num_tasks), jnp.zeros(num_tasks, jnp.int32)
 
     def reduce(memory: Any, evaluation: Evaluation) -> Reduced:

@@ -10,8 +10,8 @@ from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
 from mtopt.errors import expect_per_task
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import divide_or_zero, uniform_over
-from mtopt.method import method
 from mtopt.options import Numbers
+from mtopt.registry import method
 from mtopt.solvers import nonnegative_qp
 from mtopt.solvers.dense import correlation, matvec
 

@@ -5,14 +5,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import expect_number, expect_plain
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import weight_dtype, where_present
-from mtopt.method import method
 from mtopt.options import Integer, Number
+from mtopt.registry import method
 
 SMALLEST = 1e-20
 
@@ -119,19 +119,24 @@ def dynamic_weight_average(
         shares = jax.nn.softmax(ratio / temperature, where=present)
         return present.sum() * shares, memory
 
-    def memory(shared):
+    def memory(shared: Any) -> EpochAverages | Window:
         return start(num_tasks, weight_dtype(shared))
 
     return weighting(num_tasks, weigh, heads=heads, memory=memory)
 
 
-def _no_epochs(num_tasks, dtype):
+def _no_epochs(num_tasks: int, dtype: Any) -> EpochAverages:
     """The memory before the first epoch."""
     zeros, none = jnp.zeros((num_tasks,), dtype), jnp.zeros((num_tasks,), jnp.int32)
     return EpochAverages(jnp.zeros((), jnp.int32), zeros, none, zeros, zeros, none)
 
 
-def _of_epochs(steps_per_epoch, memory, losses, present):
+def _of_epochs(
+    steps_per_epoch: Integer,
+    memory: EpochAverages,
+    losses: Float[Array, " K"],
+    present: Bool[Array, " K"],
+) -> tuple[Float[Array, " K"], EpochAverages]:
     """The ratios of the last two epochs, and one more step of the running one."""
     ratio = memory.last / jnp.maximum(memory.previous, SMALLEST)
     ratio = jnp.where(memory.epochs >= 2, ratio, 1)
@@ -155,13 +160,15 @@ def _of_epochs(steps_per_epoch, memory, losses, present):
     )
 
 
-def _no_losses(window, num_tasks, dtype):
+def _no_losses(window: int, num_tasks: int, dtype: Any) -> Window:
     """The memory before the first loss."""
     losses = jnp.zeros((num_tasks, 2 * window), dtype)
     return Window(losses, jnp.zeros((num_tasks,), jnp.int32))
 
 
-def _of_window(memory, losses, present):
+def _of_window(
+    memory: Window, losses: Float[Array, " K"], present: Bool[Array, " K"]
+) -> tuple[Float[Array, " K"], Window]:
     """The ratios of the two halves of the windows that these losses join."""
     newest = losses.astype(memory.losses.dtype)[:, None]
     moved = jnp.concatenate([memory.losses[:, 1:], newest], axis=1)

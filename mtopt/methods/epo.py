@@ -9,8 +9,8 @@ from jaxtyping import Array, Bool, Float
 from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
 from mtopt.errors import expect_number, expect_per_task
 from mtopt.evaluation import Evaluation
-from mtopt.method import method
 from mtopt.options import Number, Numbers
+from mtopt.registry import method
 from mtopt.solvers.linear_program import maximise_on_simplex
 
 

@@ -6,7 +6,7 @@ from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import expect_one_of
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import uniform_over
-from mtopt.method import method
+from mtopt.registry import method
 
 
 @method(family="baseline", traits=("mean-like",))

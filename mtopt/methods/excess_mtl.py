@@ -5,13 +5,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import logsumexp
+from jaxtyping import Array, Bool, Float, Int
 
 from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import where_present, zero_rows
-from mtopt.method import method
 from mtopt.options import Integer, Number
+from mtopt.registry import method
 
 
 @method(family="gradients")
@@ -69,7 +70,7 @@ def excess_mtl(
     expect_number("eta", eta, above=0)
     expect_number("warmup", warmup, at_least=1)
 
-    def start(shared):
+    def start(shared: Any) -> tuple[Any, Array, Array, Int[Array, " K"]]:
         squares = zero_rows(shared, num_tasks)
         zeros = _per_task_sum(squares)
         return squares, zeros, zeros, jnp.zeros(num_tasks, jnp.int32)
@@ -101,13 +102,15 @@ def excess_mtl(
     return weighting(num_tasks, weigh, heads=heads, memory=start, from_rows=True)
 
 
-def _per_task_sum(rows):
+def _per_task_sum(rows: Any) -> Any:
     """The sum of all entries of every task's row, ``[K]``."""
     flat = (leaf.reshape(len(leaf), -1) for leaf in jax.tree.leaves(rows))
     return sum(leaf.sum(axis=1) for leaf in flat)
 
 
-def _log_total(log_weights, present):
+def _log_total(
+    log_weights: Float[Array, " K"], present: Bool[Array, " K"]
+) -> Float[Array, ""]:
     """The logarithm of what the present tasks weigh together."""
     total = logsumexp(jnp.where(present, log_weights, -jnp.inf))
     return jnp.where(jnp.isfinite(total), total, 0)

@@ -8,8 +8,8 @@ from jaxtyping import Array, Float
 from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
 from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
-from mtopt.method import method
 from mtopt.options import Number
+from mtopt.registry import method
 from mtopt.solvers import bargaining_weights
 
 

@@ -12,9 +12,9 @@ from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
 from mtopt.memory.learned import learn, start
-from mtopt.method import method
 from mtopt.methods.tchebycheff import zeros_or
 from mtopt.options import Number, Numbers
+from mtopt.registry import method
 
 EPSILON = 1e-8
 

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import expect_per_task
 from mtopt.evaluation import Evaluation
-from mtopt.method import method
 from mtopt.options import Numbers
+from mtopt.registry import method
 
 
 @method(

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import mean_over, uniform_over
-from mtopt.method import method
+from mtopt.registry import method
 
 SMALLEST = 1e-20
 

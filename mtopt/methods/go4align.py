@@ -5,14 +5,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import expect_number, expect_plain
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import task_numbers, where_present
-from mtopt.method import method
 from mtopt.options import Number
+from mtopt.registry import method
 
 SMALLEST = 1e-8
 
@@ -88,7 +88,7 @@ def go4align(
         weights = group_means(risks, present, num_groups)
         return weights, where_present(present, within + share, log_p)
 
-    def memory(shared):
+    def memory(shared: Any) -> Float[Array, " K"]:
         return task_numbers(shared, num_tasks, -math.log(num_tasks))
 
     return weighting(num_tasks, weigh, heads=heads, memory=memory)
@@ -121,7 +121,9 @@ def group_means(
     scale = jnp.where(scale > 0, scale, 1)
     places = jnp.arange(size)
 
-    def extend(groups, item):
+    def extend(
+        groups: tuple[Array, Array, Array], item: tuple[Array, Array, Array]
+    ) -> tuple[tuple[Array, Array, Array], Array]:
         """One more value for the groups that start at or before it."""
         count, mean, spread = groups
         place, value, counts_one = item
@@ -139,14 +141,18 @@ def group_means(
     costs = jnp.pad(spreads, ((1, 0), (0, 1)))
     costs = jnp.where(jnp.tri(size + 1, dtype=bool), costs, jnp.inf)
 
-    def add_group(best, _):
+    def add_group(
+        best: Float[Array, " cuts"], _: None
+    ) -> tuple[Float[Array, " cuts"], Int[Array, " cuts"]]:
         totals = best[None] + costs
         return totals.min(1), totals.argmin(1)
 
     nothing = jnp.full((size + 1,), jnp.inf, values.dtype).at[0].set(0)
     _, cuts = jax.lax.scan(add_group, nothing, length=num_groups)
 
-    def trace(end, cut):
+    def trace(
+        end: Int[Array, ""], cut: Int[Array, " cuts"]
+    ) -> tuple[Int[Array, ""], Int[Array, ""]]:
         return cut[end], cut[end]
 
     last = jnp.full((), size, cuts.dtype)

@@ -12,9 +12,9 @@ from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
 from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import divide_or_zero, task_numbers, where_present
-from mtopt.method import method
 from mtopt.methods.conflict_free import correlation
 from mtopt.options import Number
+from mtopt.registry import method
 
 
 @method(family="gramian", traits=("mean-like",))
@@ -99,7 +99,7 @@ def gradcraft(
         )
         return weights / jnp.maximum(present.sum(), 1), (sums, shares)
 
-    def start(shared):
+    def start(shared: Any) -> tuple[Float[Array, " K"], Float[Array, " K"]]:
         zeros = task_numbers(shared, num_tasks, 0)
         return zeros, zeros
 
@@ -138,7 +138,9 @@ def gradcraft_weights(
 
 @jax.jit
 @functools.partial(jax.vmap, in_axes=(None, 0, None))
-def _resolve(cosines, own, epsilon):
+def _resolve(
+    cosines: Float[Array, "K K"], own: Float[Array, " K"], epsilon: Number
+) -> Float[Array, " K"]:
     """For each row of cosines, what to add of the tasks that it conflicts with."""
     conflict = own < 0
     rhs = jnp.where(conflict, epsilon - own, 0)

@@ -1,20 +1,21 @@
 """GradDrop: in every coordinate, keep the gradients of one sign, drawn at random."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from mtopt.aggregation import Aggregator, Reduced, Weighed, row_weighting, weighting
 from mtopt.errors import expect, expect_one_of
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import scale_rows
 from mtopt.memory.count import no_updates
-from mtopt.method import method
 from mtopt.options import Number, Numbers, as_array
+from mtopt.registry import method
 from mtopt.rule import Solution
 
 
@@ -80,7 +81,7 @@ def graddrop(
 
     def drop(count: Any, evaluation: Evaluation) -> Reduced:
         rows, present = evaluation.rows, evaluation.present
-        masked = _each_leaf(_mask, evaluation.random(count), rows)
+        masked = _each_leaf(_mask, evaluation.random_key(count), rows)
         kept = jax.tree.map(partial(_leak_through, leaks), rows, masked)
         return present.astype(jnp.float32), kept, count + 1
 
@@ -100,7 +101,7 @@ def graddrop(
             z = problem.representation(params)
             gradients = problem.representation_gradients(params, z)
             signed = jax.tree.map(_signed, gradients, z)
-            masks = _each_leaf(_mask, evaluation.random(count), signed)
+            masks = _each_leaf(_mask, evaluation.random_key(count), signed)
             masks = jax.tree.map(lambda mask: mask[:, None], masks)
             kept = jax.tree.map(partial(_leak_through, leaks), gradients, masks)
             total = problem.sum_over_tasks(scale_rows(weights, kept))
@@ -129,12 +130,14 @@ def _signed(gradients: Float[Array, "K ..."], z: Float[Array, " ..."]) -> Any:
     return (gradients * jnp.sign(z)).sum(axis=1)
 
 
-def _leak_through(leaks, rows, masks):
+def _leak_through(
+    leaks: Float[Array, " K"], rows: Array, masks: Bool[Array, "..."]
+) -> Array:
     """Masked rows, and of what was masked the leak."""
     return jnp.where(masks, rows, scale_rows(leaks, rows))
 
 
-def _each_leaf(function, key, tree):
+def _each_leaf(function: Callable[..., Array], key: PRNGKeyArray, tree: Any) -> Any:
     """``function(key of its own, leaf)`` for every leaf."""
     leaves, structure = jax.tree.flatten(tree)
     keys = jax.random.split(key, len(leaves))

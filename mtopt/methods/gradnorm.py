@@ -6,14 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array, Float, Int
 
 from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
 from mtopt.errors import expect_number, expect_one_of, expect_per_task
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import mean_over
 from mtopt.memory import learned
-from mtopt.method import method
 from mtopt.options import Integer, Number, Numbers
+from mtopt.registry import method
 
 
 @method(family="gradients")
@@ -94,12 +95,14 @@ def gradnorm(
         initial = expect_per_task("initial_losses", initial_losses, num_tasks, above=0)
     adam = optax.adam(learning_rate)
 
-    def weights_of(values):
+    def weights_of(values: Float[Array, " K"]) -> Float[Array, " K"]:
         if parametrization == "softmax":
             return num_tasks * jax.nn.softmax(values)
         return values
 
-    def start(shared):
+    def start(
+        shared: Any,
+    ) -> tuple[learned.Learned, Float[Array, " K"], Int[Array, " K"]]:
         moved = learned.start(adam, num_tasks, 1.0, shared)
         seen = jnp.full((num_tasks,), warmup if given else 0, jnp.int32)
         return moved, jnp.asarray(initial, moved.values.dtype), seen
@@ -121,7 +124,7 @@ def gradnorm(
         weights = weights_of(moved.values)
         target = mean_over(learning, weights * norms) * rates**alpha
 
-        def distance(values):
+        def distance(values: Float[Array, " K"]) -> Float[Array, ""]:
             gap = jnp.where(learning, weights_of(values) * norms - target, 0)
             rounding = 8 * jnp.finfo(gap.dtype).eps * target
             return jnp.sum(jnp.where(jnp.abs(gap) > rounding, jnp.abs(gap), 0))

@@ -12,9 +12,9 @@ from mtopt.errors import expect_number, expect_one_of
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import weight_dtype
 from mtopt.memory.count import no_updates
-from mtopt.method import method
 from mtopt.methods.pcgrad import ORDERS, visiting_orders
 from mtopt.options import Number
+from mtopt.registry import method
 
 
 @method(family="gramian", traits=("random",))
@@ -90,7 +90,7 @@ def gradvac(
     def weigh(memory: Any, gramian: Gramian, evaluation: Evaluation) -> Weighed:
         present = evaluation.present
         target, count = memory
-        orders = visiting_orders(order, num_tasks, evaluation.random(count))
+        orders = visiting_orders(order, num_tasks, evaluation.random_key(count))
         weights, cosines = gradvac_weights(gramian, target, orders)
         follows = present[:, None] & present[None, :]
         if targets == "turned":
@@ -98,7 +98,7 @@ def gradvac(
         moved = (1 - beta) * target + beta * cosines.astype(target.dtype)
         return weights, (jnp.where(follows, moved, target), count + 1)
 
-    def start(shared):
+    def start(shared: Any) -> tuple[Float[Array, "K K"], Int[Array, ""]]:
         targets = jnp.zeros((num_tasks, num_tasks), weight_dtype(shared))
         return targets, no_updates(shared)
 
@@ -130,7 +130,9 @@ def gradvac_weights(
     limit = 1 - 16 * float(jnp.finfo(gramian.dtype).eps)
     target = jnp.minimum(target.astype(gramian.dtype), limit)
 
-    def visit(state, visited):
+    def visit(
+        state: tuple[Array, Array], visited: Int[Array, " K"]
+    ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
         """All tasks at once; ``products[i, j]`` is <turned g_i, g_j>."""
         products, own_squared = state
         product, length = products[tasks, visited], norms[visited]

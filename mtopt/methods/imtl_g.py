@@ -7,8 +7,8 @@ from jaxtyping import Array, Float
 
 from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
 from mtopt.evaluation import Evaluation
-from mtopt.method import method
 from mtopt.methods.conflict_free import equal_projections
+from mtopt.registry import method
 
 
 @method(family="gramian", traits=("mean-like", "non-conflicting"))

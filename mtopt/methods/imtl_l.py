@@ -12,8 +12,8 @@ from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
 from mtopt.memory.learned import learn, start
-from mtopt.method import method
 from mtopt.options import Number
+from mtopt.registry import method
 
 SMALLEST = 1e-8
 

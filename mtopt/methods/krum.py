@@ -8,8 +8,8 @@ from jaxtyping import Array, Bool, Float
 from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
 from mtopt.errors import expect, expect_one_of
 from mtopt.evaluation import Evaluation
-from mtopt.method import method
 from mtopt.options import Integer, as_array
+from mtopt.registry import method
 
 
 @method(family="gramian", traits=("mean-like",))

@@ -11,8 +11,8 @@ from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import expect_number, expect_one_of
 from mtopt.evaluation import Evaluation
 from mtopt.memory.learned import Learned, learn, start
-from mtopt.method import method
 from mtopt.options import Number
+from mtopt.registry import method
 
 NORMALIZATIONS = ("identity", "rescaled", "log")
 SMALLEST = 1e-20
@@ -107,7 +107,13 @@ def ldc(
     expect_number("learning_rate", learning_rate, above=0)
     adam = optax.adam(learning_rate)
 
-    def objective(losses, logits, first, seen, present):
+    def objective(
+        losses: Float[Array, " K"],
+        logits: Float[Array, " K"],
+        first: Float[Array, " K"],
+        seen: Bool[Array, " K"],
+        present: Bool[Array, " K"],
+    ) -> Float[Array, ""]:
         weights = jax.nn.softmax(logits, where=present)
         losses = normalized(losses, first, seen, normalization)
         compared = weights * losses if tau == "weights" else losses
@@ -126,7 +132,7 @@ def ldc(
         logits = learn(adam, memory.logits, slope, present)
         return weights, Memory(logits, first, seen)
 
-    def memory(shared):
+    def memory(shared: Any) -> Memory:
         logits = start(adam, num_tasks, 0, shared)
         first = jnp.ones_like(logits.values)
         return Memory(logits, first, jnp.zeros((num_tasks,), bool))

@@ -8,7 +8,7 @@ from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
 from mtopt.errors import expect_one_of
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import divide_or_zero
-from mtopt.method import method
+from mtopt.registry import method
 from mtopt.solvers import min_norm_weights
 
 NORMALIZATIONS = ("none", "l2", "loss", "loss+")

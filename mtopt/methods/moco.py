@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Float
 
 from mtopt.aggregation import Aggregator, Reduced, row_weighting
 from mtopt.errors import expect_number, expect_one_of
@@ -19,8 +20,8 @@ from mtopt.linalg import (
     where_present,
     zero_rows,
 )
-from mtopt.method import method
 from mtopt.options import Number
+from mtopt.registry import method
 
 
 @method(family="gradients")
@@ -92,7 +93,7 @@ def moco(
         expect_number(name, value, at_least=0)
     expect_one_of("variant", variant, ("paper", "libmtl"))
 
-    def start(shared):
+    def start(shared: Any) -> tuple[Any, Float[Array, " K"], tuple[Array, Array]]:
         weights = task_numbers(shared, num_tasks, 1 / num_tasks)
         counts = jnp.zeros(num_tasks, jnp.int32), jnp.zeros((), jnp.int32)
         return zero_rows(shared, num_tasks), weights, counts

@@ -4,13 +4,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from mtopt.aggregation import Aggregator, Weighed, gradients_of, weighting
 from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation, split
 from mtopt.linalg import project_simplex, share_of, task_numbers
-from mtopt.method import method
 from mtopt.options import Number
+from mtopt.registry import method
 
 
 @method(family="batches", traits=("mean-like",))
@@ -68,7 +69,7 @@ def modo(
     expect_number("gamma", gamma, at_least=0)
     expect_number("rho", rho, at_least=0)
 
-    def start(shared):
+    def start(shared: Any) -> Float[Array, " K"]:
         return task_numbers(shared, num_tasks, 1 / num_tasks)
 
     def weigh(weights: Any, evaluation: Evaluation) -> Weighed:
@@ -79,7 +80,7 @@ def modo(
         along = second.pullback(params, shares)
         shared, own = split(params)
 
-        def losses(shared):
+        def losses(shared: Any) -> Float[Array, " K"]:
             return first.losses({"shared": shared, "tasks": own})
 
         slope = jax.jvp(losses, (shared,), (along,))[1].astype(shares.dtype)

@@ -4,14 +4,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
 
 from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import expect_number, expect_one_of
 from mtopt.evaluation import Evaluation, split
 from mtopt.linalg import cross_gramian, divide_or_zero, gramian, row_norms, scale_rows
 from mtopt.memory import learned
-from mtopt.method import method
 from mtopt.options import Number
+from mtopt.registry import method
 from mtopt.solvers import min_norm_weights
 
 
@@ -83,7 +84,7 @@ def moml(
     expect_one_of("normalize", normalize, ("l2", "loss"))
     adam = learned.bounded_adam(learning_rate)
 
-    def start(shared):
+    def start(shared: Any) -> learned.Learned:
         return learned.start(adam, num_tasks, 1 / num_tasks, shared)
 
     def weigh(logits: Any, evaluation: Evaluation) -> Weighed:
@@ -113,13 +114,15 @@ def moml(
     return weighting(num_tasks, weigh, heads=heads, memory=start)
 
 
-def _softmax(logits, present):
+def _softmax(
+    logits: Float[Array, " K"], present: Bool[Array, " K"]
+) -> Float[Array, " K"]:
     """The softmax over the present tasks; zeros where nobody is."""
     logits = jnp.where(present | ~present.any(), logits, -jnp.inf)
     return jnp.where(present, jax.nn.softmax(logits), 0)
 
 
-def _inner_products(train, params, uphill):
+def _inner_products(train: Any, params: Any, uphill: Any) -> Float[Array, "K K"]:
     """``[i, k]``: the gradient of validation loss i times that of training loss k.
 
     A task's own parameters meet only their own gradient, on the diagonal: all of it is

@@ -5,9 +5,9 @@ from typing import Any
 from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
 from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
-from mtopt.method import method
 from mtopt.methods.fairgrad import at_most
 from mtopt.options import Number
+from mtopt.registry import method
 from mtopt.solvers import bargaining_weights
 
 

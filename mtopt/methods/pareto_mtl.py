@@ -10,8 +10,8 @@ from jaxtyping import Array, Bool, Int
 from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
 from mtopt.errors import expect, expect_index, expect_number
 from mtopt.evaluation import Evaluation
-from mtopt.method import method
 from mtopt.options import Integer, Numbers, as_array
+from mtopt.registry import method
 from mtopt.solvers import min_norm_weights
 
 
@@ -117,7 +117,7 @@ def pareto_mtl(
     own = (np.arange(len(rays)) == index)[:, None]
     constraints = rays - (own * rays).sum(axis=0, keepdims=True)
 
-    def memory(shared):
+    def memory(shared: Any) -> SearchState:
         del shared
         return SearchState(jnp.asarray(search_steps > 0), jnp.zeros((), jnp.int32))
 

@@ -11,7 +11,7 @@ from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
 from mtopt.errors import expect_one_of
 from mtopt.evaluation import Evaluation
 from mtopt.memory.count import no_updates
-from mtopt.method import method
+from mtopt.registry import method
 
 ORDERS = ("per_task", "shared", "fixed")
 
@@ -80,7 +80,7 @@ def pcgrad(
 
     def weigh(count: Any, gramian: Gramian, evaluation: Evaluation) -> Weighed:
         present = evaluation.present
-        orders = visiting_orders(order, num_tasks, evaluation.random(count))
+        orders = visiting_orders(order, num_tasks, evaluation.random_key(count))
         weights = pcgrad_weights(gramian, orders)
         if reduction == "mean":
             weights = weights / jnp.maximum(present.sum(), 1)
@@ -106,7 +106,9 @@ def pcgrad_weights(
     tasks = jnp.arange(len(gramian))
     squared = jnp.diagonal(gramian)
 
-    def visit(products, visited):
+    def visit(
+        products: Float[Array, "K K"], visited: Int[Array, " K"]
+    ) -> tuple[Float[Array, "K K"], Float[Array, " K"]]:
         """All tasks at once; ``products[i, j]`` is <projected g_i, g_j>."""
         product = products[tasks, visited]
         length = squared[visited]

@@ -10,7 +10,7 @@ from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import expect_one_of
 from mtopt.evaluation import Evaluation
 from mtopt.memory.count import no_updates
-from mtopt.method import method
+from mtopt.registry import method
 
 DISTRIBUTIONS = (
     "normal",
@@ -71,7 +71,7 @@ def random_loss_weighting(
 
     def weigh(count: Any, evaluation: Evaluation) -> Weighed:
         present = evaluation.present
-        return draw(evaluation.random(count), present, distribution), count + 1
+        return draw(evaluation.random_key(count), present, distribution), count + 1
 
     return weighting(num_tasks, weigh, heads=heads, memory=no_updates)
 

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
-from mtopt.method import method
 from mtopt.options import Number
+from mtopt.registry import method
 
 
 @method(family="losses")

@@ -18,8 +18,8 @@ from mtopt.linalg import (
     share_of,
     task_numbers,
 )
-from mtopt.method import method
 from mtopt.options import Integer, Number, Numbers
+from mtopt.registry import method
 
 
 @method(family="batches", traits=("mean-like",))
@@ -97,7 +97,7 @@ def sdmgrad(
     if preference is not None:
         target = expect_per_task("preference", preference, num_tasks, at_least=0)
 
-    def start(shared):
+    def start(shared: Any) -> Float[Array, " K"]:
         return task_numbers(shared, num_tasks, 1 / num_tasks)
 
     def weigh(weights: Any, evaluation: Evaluation) -> Weighed:
@@ -168,7 +168,7 @@ def sdmgrad_weights(
       [0.0, 0.0, 1.0]
     """
 
-    def iterate(_, state):
+    def iterate(_: Any, state: tuple[Array, Array]) -> tuple[Array, Array]:
         weights, velocity = state
         slope = jnp.matmul(cross, weights + lam * preferred, precision="highest")
         velocity = momentum * velocity + slope

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import expect_index
 from mtopt.evaluation import Evaluation
-from mtopt.method import method
 from mtopt.options import Integer
+from mtopt.registry import method
 
 
 @method(

@@ -9,9 +9,9 @@ from jaxtyping import Array, Bool, Float
 from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
-from mtopt.method import method
 from mtopt.methods.tchebycheff import preferred_share, zeros_or
 from mtopt.options import Number, Numbers
+from mtopt.registry import method
 
 
 @method(family="losses")

@@ -11,8 +11,8 @@ from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
 from mtopt.memory import epoch_mean
-from mtopt.method import method
 from mtopt.options import Integer, Number
+from mtopt.registry import method
 
 EPSILON = 1e-20
 

@@ -10,8 +10,8 @@ from jaxtyping import Array, Bool, Float
 from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import expect_one_of, expect_per_task
 from mtopt.evaluation import Evaluation
-from mtopt.method import method
 from mtopt.options import Numbers
+from mtopt.registry import method
 
 FORMS = ("product", "quotient")
 

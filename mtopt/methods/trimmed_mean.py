@@ -4,13 +4,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from mtopt.aggregation import Aggregator, Reduced, row_weighting
 from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import where_present
-from mtopt.method import method
 from mtopt.options import Integer
+from mtopt.registry import method
 
 
 @method(family="gradients", traits=("mean-like",))
@@ -64,7 +65,9 @@ def trimmed_mean(
         count = present.sum()
         trimmed = jnp.minimum(num_trimmed, jnp.maximum(count - 1, 0) // 2)
 
-        def keep_the_middle(leaf, comparable):
+        def keep_the_middle(
+            leaf: Float[Array, "K ..."], comparable: Float[Array, "K ..."]
+        ) -> Float[Array, "K ..."]:
             rank = jnp.argsort(jnp.argsort(comparable, axis=0), axis=0)
             middle = (rank >= trimmed) & (rank < count - trimmed)
             return jnp.where(middle, leaf, 0)

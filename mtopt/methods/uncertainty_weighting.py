@@ -14,8 +14,8 @@ from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import UserError, expect_number, expect_one_of
 from mtopt.evaluation import Evaluation
 from mtopt.memory.learned import learn, start
-from mtopt.method import method
 from mtopt.options import Number
+from mtopt.registry import method
 
 FACTORS = {"regression": 0.5, "classification": 1.0}
 SMALLEST = 1e-8
@@ -110,7 +110,7 @@ def objective(
     return jnp.sum(factors * jnp.exp(-s) * losses + s / 2)
 
 
-def _factors(kinds, num_tasks):
+def _factors(kinds: str | Sequence[str], num_tasks: int) -> Float[np.ndarray, " K"]:
     kinds = (kinds,) * num_tasks if isinstance(kinds, str) else tuple(kinds)
     if len(kinds) != num_tasks:
         raise UserError(

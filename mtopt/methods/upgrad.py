@@ -8,9 +8,9 @@ from jaxtyping import Array, Bool, Float
 from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import divide_or_zero
-from mtopt.method import method
 from mtopt.methods.dualproj import preferred
 from mtopt.options import Numbers
+from mtopt.registry import method
 from mtopt.solvers import dual_cone_projections
 from mtopt.solvers.dense import correlation
 

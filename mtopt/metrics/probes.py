@@ -1,4 +1,4 @@
-"""What frozen node embeddings are good for: four downstream tasks.
+"""Evaluation of frozen node embeddings on four downstream tasks.
 
 As in ParetoGNN (Ju et al., 2022, arXiv 2210.02016); rows are scaled to unit length
 first. NumPy in, numbers out.
@@ -7,12 +7,13 @@ first. NumPy in, numbers out.
 import functools
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 from scipy.stats import rankdata
 
 from mtopt.data.graphs.nodes import LinkSplit
@@ -64,7 +65,7 @@ def probe_accuracy(
     from sklearn.model_selection import ShuffleSplit
     from sklearn.multiclass import OneVsRestClassifier
 
-    def fitted(c, x, y):
+    def fitted(c: float, x: np.ndarray, y: np.ndarray) -> Any:
         one = LogisticRegression(C=c, solver="liblinear")
         with warnings.catch_warnings():
             # Small parts may lack a class: its column is then constant.
@@ -149,7 +150,7 @@ def link_prediction(
     """
     rows = _checked(z).astype(np.float32)
 
-    def products(pairs):
+    def products(pairs: np.ndarray) -> Float[Array, "P D"]:
         return jnp.asarray(rows[pairs[:, 0]] * rows[pairs[:, 1]])
 
     parts = [products(p) for p in (split.train, split.valid, split.test)]
@@ -194,7 +195,13 @@ def hits(scores: Float[np.ndarray, " n"], edges: int, *, k: int = HITS) -> float
 
 
 @functools.partial(jax.jit, static_argnums=4)
-def _probe_links(key, train, valid, test, epochs):
+def _probe_links(
+    key: PRNGKeyArray,
+    train: Float[Array, "P D"],
+    valid: Float[Array, "V D"],
+    test: Float[Array, "T D"],
+    epochs: int,
+) -> tuple[Float[Array, "E V"], Float[Array, "E T"]]:
     """The logits of validation and test pairs after every epoch."""
     count = train.shape[0] // 2
     targets = (jnp.arange(2 * count) < count).astype(jnp.float32)
@@ -202,14 +209,16 @@ def _probe_links(key, train, valid, test, epochs):
     draw = jax.random.uniform(key, (train.shape[1] + 1,), jnp.float32, -bound, bound)
     tx = optax.chain(optax.add_decayed_weights(0.01), optax.adam(0.01))
 
-    def logits(weights, x):
+    def logits(weights: Any, x: Float[Array, "P D"]) -> Float[Array, " P"]:
         return x @ weights[:-1] + weights[-1]
 
-    def loss(weights):
+    def loss(weights: Any) -> Float[Array, ""]:
         losses = optax.sigmoid_binary_cross_entropy(logits(weights, train), targets)
         return losses.mean()
 
-    def epoch(carry, _):
+    def epoch(
+        carry: tuple[Any, optax.OptState], _: None
+    ) -> tuple[tuple[Any, optax.OptState], tuple[Array, Array]]:
         weights, state = carry
         updates, state = tx.update(jax.grad(loss)(weights), state, weights)
         weights = optax.apply_updates(weights, updates)

@@ -1,4 +1,4 @@
-"""From NNX modules to pure functions: the one place that splits and merges."""
+"""NNX modules as pure functions: the one place that calls split and merge."""
 
 import dataclasses
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Num, PRNGKeyArray
 
 from mtopt.batch import masked_mean
 from mtopt.errors import UserError
@@ -98,27 +98,35 @@ def functional(
             "use nnx.LayerNorm in heads"
         )
 
-    def encode(shared, x, key, model_state):
+    def encode(
+        shared: Any, x: Any, key: PRNGKeyArray, model_state: Any
+    ) -> tuple[Any, dict[str, Any]]:
         return trunk.train(shared, model_state, x, key)
 
-    def encode_stateless(shared, x, key):
+    def encode_stateless(shared: Any, x: Any, key: PRNGKeyArray) -> Any:
         return encode(shared, x, key, {})[0]
 
-    def head_loss(parameters, representation, targets, mask, key):
+    def head_loss(
+        parameters: Any,
+        representation: Any,
+        targets: Num[Array, "b ..."],
+        mask: Bool[Array, " b"],
+        key: PRNGKeyArray,
+    ) -> Float[Array, ""]:
         outputs, _ = branch.train(parameters, {}, representation, key)
         losses = per_sample_loss(predictions(outputs, kind), targets, kind)
         return masked_mean(losses, mask)
 
-    def init(key):
+    def init(key: PRNGKeyArray) -> tuple[Params, dict[str, Any]]:
         trunk_key, branch_key = jax.random.split(key)
         shared, model_state = trunk.init(trunk_key)
         heads, _ = jax.vmap(branch.init)(task_keys(branch_key, names))
         return {"shared": shared, "tasks": PerTask(heads, names)}, model_state
 
-    def predict_one(parameters, representation):
+    def predict_one(parameters: Any, representation: Any) -> Float[Array, "b ..."]:
         return predictions(branch.evaluate(parameters, {}, representation), kind)
 
-    def predict(params, model_state, x):
+    def predict(params: Params, model_state: Any, x: Any) -> Float[Array, "K b ..."]:
         encode_all = trunk.evaluate
         if x_axis is not None:
             encode_all = jax.vmap(encode_all, in_axes=(None, None, x_axis))

@@ -1,11 +1,13 @@
 """A graph convolutional network, as an encoder of pretext tasks."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from mtopt.data.graphs import propagate
+from mtopt.data.graphs import Graph, propagate
 from mtopt.errors import expect, expect_one_of
 from mtopt.models.functional import Pure
 from mtopt.pretext.pretext import Encoder, glorot
@@ -17,7 +19,15 @@ ACTIVATIONS = ("prelu", "relu")
 class GraphConvolution(nnx.Module):
     r"""``act(norm(Â X W + b))``; see :func:`gcn`."""
 
-    def __init__(self, inputs, outputs, normalization, activation, *, rngs):
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        normalization: str,
+        activation: str,
+        *,
+        rngs: nnx.Rngs,
+    ) -> None:
         self.kernel = nnx.Param(glorot(rngs.params(), inputs, outputs))
         self.bias = nnx.Param(jnp.zeros(outputs, jnp.float32))
         self.scale = nnx.Param(jnp.ones(outputs, jnp.float32))
@@ -27,7 +37,10 @@ class GraphConvolution(nnx.Module):
             self.slope = nnx.Param(jnp.full((), 0.25, jnp.float32))
         self.normalization = normalization
 
-    def __call__(self, graph, h):  # noqa: D102
+    def __call__(
+        self, graph: Graph, h: Float[Array, "N inputs"] | None
+    ) -> Float[Array, "N outputs"]:
+        """One layer; ``h`` is None for the first, which reads the features."""
         kernel = self.kernel[...]
         h = graph.features.project(kernel) if h is None else h @ kernel
         h = propagate(graph, h) + self.bias[...][None]
@@ -40,14 +53,23 @@ class GraphConvolution(nnx.Module):
 class GCN(nnx.Module):
     """Graph convolutions one after another; see :func:`gcn`."""
 
-    def __init__(self, features, hidden, normalization, activation, *, rngs):
+    def __init__(
+        self,
+        features: int,
+        hidden: tuple[int, ...],
+        normalization: str,
+        activation: str,
+        *,
+        rngs: nnx.Rngs,
+    ) -> None:
         widths = (features, *hidden)
         self.layers = nnx.List(
             GraphConvolution(before, after, normalization, activation, rngs=rngs)
             for before, after in zip(widths, hidden, strict=False)
         )
 
-    def __call__(self, graph):  # noqa: D102
+    def __call__(self, graph: Graph) -> Float[Array, "N width"]:
+        """The representation of every node."""
         h = None
         for layer in self.layers:
             h = layer(graph, h)
@@ -114,10 +136,10 @@ def gcn(
         lambda rngs: GCN(features, hidden, normalization, activation, rngs=rngs)
     )
 
-    def init(key):
+    def init(key: PRNGKeyArray) -> dict[str, Any]:
         return pure.init(key)[0]
 
-    def apply(params, graph):
+    def apply(params: Any, graph: Graph) -> Float[Array, "N width"]:
         return pure.evaluate(params, {}, graph)
 
     return Encoder(init, apply, features, hidden[-1])

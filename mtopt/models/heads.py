@@ -1,4 +1,4 @@
-"""Heads of one task, and what each kind of label makes of their outputs."""
+"""Task heads, and the loss and prediction for each kind of label."""
 
 from collections.abc import Callable
 
@@ -123,7 +123,7 @@ def check_kind(kind: str) -> None:
         raise UserError(f"no kind of task {kind!r}: {nearest(kind, list(LOSSES))}")
 
 
-def linear(
+def linear_head(
     features: int, outputs: int, *, dtype: DTypeLike = jnp.float32
 ) -> Callable[[nnx.Rngs], nnx.Module]:
     """One linear layer from the representation to the outputs.
@@ -139,7 +139,7 @@ def linear(
 def mlp_head(
     features: int, hidden: int, outputs: int, *, dtype: DTypeLike = jnp.float32
 ) -> Callable[[nnx.Rngs], nnx.Module]:
-    """A hidden layer with relu, then a linear one; arguments as for :func:`linear`.
+    """A hidden layer with relu, then a linear one; see :func:`linear_head`.
 
     Args:
       features: the size of the representation.

@@ -1,18 +1,21 @@
-"""What the encoders share: layers as torch starts them, BatchNorm, pooling."""
+"""Layers of the encoders: torch's initialisation, BatchNorm, pooling."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Float, Num, PRNGKeyArray
 
 from mtopt.errors import UserError
 
+Initializer = Callable[..., Array]  # (key, shape, dtype) -> array
 
-def uniform(fan_in: int) -> Callable[..., Array]:
+
+def uniform(fan_in: int) -> Initializer:
     """Weights and biases from ``U(-1/sqrt(fan_in), 1/sqrt(fan_in))``.
 
     This is what torch gives its linear and convolution layers unless told otherwise
@@ -34,7 +37,7 @@ def uniform(fan_in: int) -> Callable[..., Array]:
     )
 
 
-def he_normal(fan_out: int) -> Callable[..., Array]:
+def he_normal(fan_out: int) -> Initializer:
     """Weights from ``N(0, 2 / fan_out)``, as torchvision's ResNets start.
 
     From He et al., Delving Deep into Rectifiers, 2015, arXiv 1502.01852: relu halves
@@ -54,14 +57,16 @@ def he_normal(fan_out: int) -> Callable[..., Array]:
     )
 
 
-def _flat(draw):
+def _flat(draw: Initializer) -> Initializer:
     """``draw`` as an initialiser that draws a vector, then shapes it.
 
     The numbers are the same. Drawn in shape under ``vmap`` (the tasks' heads, or
     seeds), XLA takes eight times as long to compile them on a CPU.
     """
 
-    def initialise(key, shape, dtype=jnp.float32, **_):
+    def initialise(
+        key: PRNGKeyArray, shape: Sequence[int], dtype: Any = jnp.float32, **_: Any
+    ) -> Array:
         return draw(key, (math.prod(shape),), dtype).reshape(shape)
 
     return initialise
@@ -123,17 +128,18 @@ class BatchNorm(nnx.Module):
       Ioffe and Szegedy, Batch Normalization, 2015, arXiv 1502.03167.
     """
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int) -> None:
         self.scale = nnx.Param(jnp.ones(channels, jnp.float32))
         self.bias = nnx.Param(jnp.zeros(channels, jnp.float32))
         self.mean = nnx.BatchStat(jnp.zeros(channels, jnp.float32))
         self.var = nnx.BatchStat(jnp.ones(channels, jnp.float32))
         self.use_running_average = False
 
-    def __call__(self, x):  # noqa: D102
+    def __call__(self, x: Float[Array, "*shape C"]) -> Float[Array, "*shape C"]:
+        """Standardises every channel, then scales and shifts it."""
         values = x.astype(jnp.float32)
 
-        def over(vector):
+        def over(vector: Float[Array, " C"]) -> Float[Array, "*shape C"]:
             return jnp.broadcast_to(vector, x.shape)
 
         if self.use_running_average:

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Num
 
 from mtopt.models.functional import Model, functional
 from mtopt.models.heads import mlp_head
@@ -15,14 +16,17 @@ REPRESENTATION = 50
 class LeNet(nnx.Module):
     """Two convolutions and a fully connected layer; see :func:`lenet`."""
 
-    def __init__(self, input_shape, *, dtype, rngs):
+    def __init__(
+        self, input_shape: tuple[int, ...], *, dtype: DTypeLike, rngs: nnx.Rngs
+    ) -> None:
         height, width = (_after_convolutions(size) for size in input_shape[:2])
         self.conv1 = conv(input_shape[2], 10, size=5, dtype=dtype, rngs=rngs)
         self.conv2 = conv(10, 20, size=5, dtype=dtype, rngs=rngs)
         self.dense = dense(20 * height * width, REPRESENTATION, dtype=dtype, rngs=rngs)
         self.dtype = dtype
 
-    def __call__(self, x):  # noqa: D102
+    def __call__(self, x: Num[Array, "b h w c"]) -> Float[Array, "b width"]:
+        """The representation of every image."""
         x = as_floats(x, self.dtype)
         x = jax.nn.relu(max_pool(self.conv1(x)))
         x = jax.nn.relu(max_pool(self.conv2(x)))

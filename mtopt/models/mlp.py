@@ -6,17 +6,26 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Num
 
 from mtopt.errors import UserError
 from mtopt.models.functional import Model, functional
-from mtopt.models.heads import linear
+from mtopt.models.heads import linear_head
 from mtopt.models.layers import as_floats, dense
 
 
 class MLP(nnx.Module):
     """Hidden layers with relu on the flattened input; see :func:`mlp`."""
 
-    def __init__(self, features, hidden, dropout, *, dtype, rngs):
+    def __init__(
+        self,
+        features: int,
+        hidden: tuple[int, ...],
+        dropout: float,
+        *,
+        dtype: DTypeLike,
+        rngs: nnx.Rngs,
+    ) -> None:
         widths = (features, *hidden)
         self.layers = nnx.List(
             dense(before, after, dtype=dtype, rngs=rngs)
@@ -25,7 +34,8 @@ class MLP(nnx.Module):
         self.dropouts = nnx.List(nnx.Dropout(dropout, rngs=rngs) for _ in hidden)
         self.dtype = dtype
 
-    def __call__(self, x):  # noqa: D102
+    def __call__(self, x: Num[Array, "b ..."]) -> Float[Array, "b width"]:
+        """The last hidden layer."""
         x = as_floats(x, self.dtype).reshape(x.shape[0], -1)
         for layer, dropout in zip(self.layers, self.dropouts, strict=True):
             x = dropout(jax.nn.relu(layer(x)))
@@ -81,7 +91,7 @@ def mlp(
     features = math.prod(input_shape)
     return functional(
         lambda rngs: MLP(features, hidden, dropout, dtype=dtype, rngs=rngs),
-        linear(hidden[-1], outputs, dtype=dtype),
+        linear_head(hidden[-1], outputs, dtype=dtype),
         names,
         kind=kind,
         x_axis=x_axis,

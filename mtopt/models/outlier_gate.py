@@ -8,6 +8,7 @@ With theta a parameter of every task, :math:`p_k = (1 - \sigma(\theta_k)) F_{non
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Array, Float, Num
 
 from mtopt.models.functional import Factory
 
@@ -17,23 +18,25 @@ SPREAD = 0.1  # of theta at first, as in R-MTGB
 class Branches(nnx.Module):
     """Two modules on the same input, their outputs stacked; see :func:`branches`."""
 
-    def __init__(self, make: Factory, rngs: nnx.Rngs):
+    def __init__(self, make: Factory, rngs: nnx.Rngs) -> None:
         self.majority = make(rngs)
         self.outliers = make(rngs)
 
-    def __call__(self, x):  # noqa: D102
+    def __call__(self, x: Num[Array, "b ..."]) -> Float[Array, "b 2 ..."]:
+        """Both outputs, on a new axis 1."""
         return jnp.stack([self.majority(x), self.outliers(x)], axis=1)
 
 
 class Gated(nnx.Module):
     """A gate, then a head; see :func:`gated`."""
 
-    def __init__(self, make: Factory, rngs: nnx.Rngs):
+    def __init__(self, make: Factory, rngs: nnx.Rngs) -> None:
         theta = SPREAD * jax.random.normal(rngs.params(), ())
         self.outlier_logit = nnx.Param(theta)
         self.head = make(rngs)
 
-    def __call__(self, pair):  # noqa: D102
+    def __call__(self, pair: Float[Array, "b 2 ..."]) -> Array:
+        """The head on the mean of the pair that the gate weighs."""
         share = jax.nn.sigmoid(self.outlier_logit[...]).astype(pair.dtype)
         return self.head((1 - share) * pair[:, 0] + share * pair[:, 1])
 

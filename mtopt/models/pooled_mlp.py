@@ -5,6 +5,7 @@ import math
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
+from jaxtyping import Array, Float
 
 from mtopt.errors import UserError
 from mtopt.models.functional import Model, functional
@@ -16,10 +17,11 @@ from mtopt.models.outlier_gate import branches, gated
 class Offset(nnx.Module):
     """Adds a number to every output: all that a task has of its own."""
 
-    def __init__(self, outputs):
+    def __init__(self, outputs: int) -> None:
         self.bias = nnx.Param(jnp.zeros(outputs))
 
-    def __call__(self, outputs):  # noqa: D102
+    def __call__(self, outputs: Float[Array, "b C"]) -> Float[Array, "b C"]:
+        """The outputs, shifted."""
         return outputs + self.bias[...].astype(outputs.dtype)[None]
 
 
@@ -72,13 +74,13 @@ def pooled_mlp(
             f"hidden is {hidden}: expected at least one width, each 1 or more"
         )
 
-    def network(rngs):
+    def network(rngs: nnx.Rngs) -> nnx.Sequential:
         layers = MLP(math.prod(input_shape), hidden, 0.0, dtype=dtype, rngs=rngs)
         return nnx.Sequential(
             layers, dense(hidden[-1], outputs, dtype=dtype, rngs=rngs)
         )
 
-    def offset(rngs):
+    def offset(rngs: nnx.Rngs) -> Offset:
         return Offset(outputs)
 
     parts = (branches(network), gated(offset)) if outlier_gate else (network, offset)

@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Num
 
 from mtopt.errors import UserError
 from mtopt.models.functional import Model, functional
-from mtopt.models.heads import linear
+from mtopt.models.heads import linear_head
 from mtopt.models.layers import BatchNorm, as_floats, check_image, dense, he_normal
 
 SMALLEST = {"small": 8, "imagenet": 32}
@@ -17,7 +17,15 @@ SMALLEST = {"small": 8, "imagenet": 32}
 class Block(nnx.Module):
     """Two 3x3 convolutions around a shortcut (the basic block)."""
 
-    def __init__(self, channels, outputs, *, stride, dtype, rngs):
+    def __init__(
+        self,
+        channels: int,
+        outputs: int,
+        *,
+        stride: int,
+        dtype: DTypeLike,
+        rngs: nnx.Rngs,
+    ) -> None:
         self.conv1 = _conv(channels, outputs, 3, stride, dtype=dtype, rngs=rngs)
         self.norm1 = BatchNorm(outputs)
         self.conv2 = _conv(outputs, outputs, 3, 1, dtype=dtype, rngs=rngs)
@@ -27,7 +35,8 @@ class Block(nnx.Module):
             self.conv3 = _conv(channels, outputs, 1, stride, dtype=dtype, rngs=rngs)
             self.norm3 = BatchNorm(outputs)
 
-    def __call__(self, x):  # noqa: D102
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b _ _ outputs"]:
+        """The block on feature maps."""
         y = jax.nn.relu(self.norm1(self.conv1(x)))
         y = self.norm2(self.conv2(y))
         if self.projects:
@@ -38,7 +47,16 @@ class Block(nnx.Module):
 class ResNet18(nnx.Module):
     """Eight blocks in four stages, averaged over all pixels; see :func:`resnet18`."""
 
-    def __init__(self, channels, stem, width, representation, *, dtype, rngs):
+    def __init__(
+        self,
+        channels: int,
+        stem: str,
+        width: int,
+        representation: int | None,
+        *,
+        dtype: DTypeLike,
+        rngs: nnx.Rngs,
+    ) -> None:
         self.imagenet = stem == "imagenet"
         size, stride = (7, 2) if self.imagenet else (3, 1)
         self.conv = _conv(channels, width, size, stride, dtype=dtype, rngs=rngs)
@@ -50,11 +68,12 @@ class ResNet18(nnx.Module):
             for b, a in zip(before, after, strict=True)
         )
         self.projects = representation is not None
-        if self.projects:
+        if representation is not None:
             self.dense = dense(8 * width, representation, dtype=dtype, rngs=rngs)
         self.dtype = dtype
 
-    def __call__(self, x):  # noqa: D102
+    def __call__(self, x: Num[Array, "b h w c"]) -> Float[Array, "b features"]:
+        """The representation of every image."""
         x = jax.nn.relu(self.norm(self.conv(as_floats(x, self.dtype))))
         if self.imagenet:
             x = overlapping_max_pool(x)
@@ -132,7 +151,7 @@ def resnet18(
         lambda rngs: ResNet18(
             input_shape[2], stem, width, representation, dtype=dtype, rngs=rngs
         ),
-        linear(representation or 8 * width, outputs, dtype=dtype),
+        linear_head(representation or 8 * width, outputs, dtype=dtype),
         names,
         kind=kind,
         x_axis=x_axis,
@@ -161,7 +180,15 @@ def overlapping_max_pool(x: Float[Array, "B H W C"]) -> Float[Array, "B h w C"]:
     return x
 
 
-def _conv(channels, outputs, size, stride, *, dtype, rngs):
+def _conv(
+    channels: int,
+    outputs: int,
+    size: int,
+    stride: int,
+    *,
+    dtype: DTypeLike,
+    rngs: nnx.Rngs,
+) -> nnx.Conv:
     """Padded by ``size // 2`` on either side, without a bias."""
     return nnx.Conv(
         channels,

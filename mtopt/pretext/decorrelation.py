@@ -1,10 +1,12 @@
 """Representation decorrelation: views that agree, in features that do not repeat."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from mtopt.data.graphs import Sampler, whole
+from mtopt.data.graphs import Graph, Sampler, whole
 from mtopt.errors import expect
 from mtopt.pretext.pretext import Encoder, Pretext
 from mtopt.pretext.two_views import TwoViews
@@ -56,14 +58,14 @@ def decorrelation(
     expect(strength >= 0, "strength", strength, "a number of at least 0")
     expect(epsilon >= 0, "epsilon", epsilon, "a number of at least 0")
 
-    def init(key):
+    def init(key: PRNGKeyArray) -> dict[str, Any]:
         del key
         return {}
 
-    def encode(shared, graph, key):
+    def encode(shared: Any, graph: Graph, key: PRNGKeyArray) -> dict[str, Any]:
         return views.encode(encoder, shared, graph, key)
 
-    def loss(head, representation, key):
+    def loss(head: Any, representation: Any, key: PRNGKeyArray) -> Float[Array, ""]:
         del head, key
         real = representation["real"]
         first = standardised(representation["first"], real, epsilon)

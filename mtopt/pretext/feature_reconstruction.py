@@ -1,14 +1,15 @@
 """Masked feature reconstruction: what a node's neighbours say of its features."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from mtopt.data.graphs import Features, Graph, drop_edges, propagate, random_nodes
 from mtopt.errors import expect
-from mtopt.pretext.pretext import Encoder, Pretext, glorot, linear
+from mtopt.pretext.pretext import Encoder, Pretext, glorot, init_linear
 
 
 def feature_reconstruction(
@@ -49,14 +50,14 @@ def feature_reconstruction(
     expect(0 < masked < 1, "masked", masked, "a share in (0, 1)")
     expect(0 <= dropped_edges < 1, "dropped_edges", dropped_edges, "a share in [0, 1)")
 
-    def init(key):
+    def init(key: PRNGKeyArray) -> dict[str, Any]:
         project_key, decode_key = jax.random.split(key)
         return {
             "project": glorot(project_key, encoder.width, encoder.width),
-            "decode": linear(decode_key, encoder.width, encoder.features),
+            "decode": init_linear(decode_key, encoder.width, encoder.features),
         }
 
-    def encode(shared, graph, key):
+    def encode(shared: Any, graph: Graph, key: PRNGKeyArray) -> dict[str, Any]:
         node_key, edge_key = jax.random.split(key)
         hidden = random_nodes(node_key, graph.node_mask, masked)
         view = drop_edges(edge_key, graph, dropped_edges)
@@ -65,7 +66,7 @@ def feature_reconstruction(
         h = encoder.apply(shared["encoder"], inputs)
         return {"h": h, "view": view, "masked": hidden}
 
-    def loss(head, representation, key):
+    def loss(head: Any, representation: Any, key: PRNGKeyArray) -> Float[Array, ""]:
         del key
         view, hidden = representation["view"], representation["masked"]
         h = representation["h"] @ head["project"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from mtopt.batch import Batch, masked_mean
 from mtopt.data.graphs import Graph
@@ -19,7 +19,7 @@ from mtopt.tasks import TaskGroups, Tasks
 
 @dataclasses.dataclass(frozen=True)
 class PretextModel:
-    """What trains an encoder without labels; made by :func:`pretext_model`.
+    """A self-supervised model of several pretext tasks; see :func:`pretext_model`.
 
     Args:
       tasks: a group for every pretext, for :func:`mtopt.make_train_step`.
@@ -83,7 +83,7 @@ def pretext_model(encoder: Encoder, pretexts: Mapping[str, Pretext]) -> PretextM
         tuple(_group(name, pretexts[name]) for name in names), shared_inputs=True
     )
 
-    def init(key):
+    def init(key: PRNGKeyArray) -> tuple[Params, None]:
         encoder_key, head_key = jax.random.split(key)
         heads = []
         for name in names:
@@ -93,13 +93,15 @@ def pretext_model(encoder: Encoder, pretexts: Mapping[str, Pretext]) -> PretextM
         shared = {"encoder": encoder.init(encoder_key), "mask_token": token}
         return {"shared": shared, "tasks": tuple(heads)}, None
 
-    def batch(graph):
+    def batch(graph: Graph) -> Batch:
         one = jax.tree.map(lambda leaf: leaf[None], graph)
         nothing = jnp.zeros((1, 1), jnp.float32)
         there = jnp.ones((1, 1), bool)
         return Batch(one, (nothing,) * len(names), (there,) * len(names))
 
-    def predict(params, model_state, graph):
+    def predict(
+        params: Params, model_state: None, graph: Graph
+    ) -> Float[Array, "N width"]:
         del model_state
         return encoder.apply(params["shared"]["encoder"], graph)
 
@@ -109,13 +111,19 @@ def pretext_model(encoder: Encoder, pretexts: Mapping[str, Pretext]) -> PretextM
 def _group(name: str, pretext: Pretext) -> Tasks:
     """One pretext as a group of one task, whose samples are graphs."""
 
-    def encode(shared, x, key):
+    def encode(shared: Any, x: Any, key: PRNGKeyArray) -> Any:
         graph = jax.tree.map(lambda leaf: leaf[0], x)
         # Groups on shared inputs have the step's key in common.
         (own,) = task_keys(key, (name,))
         return pretext.encode(shared, graph, own)
 
-    def head_loss(head, representation, targets, mask, key):
+    def head_loss(
+        head: Any,
+        representation: Any,
+        targets: Any,
+        mask: Bool[Array, "1"],
+        key: PRNGKeyArray,
+    ) -> Float[Array, ""]:
         del targets
         return masked_mean(pretext.loss(head, representation, key)[None], mask)
 

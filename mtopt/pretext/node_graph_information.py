@@ -1,11 +1,13 @@
 """Node-graph mutual information: does a node belong to this graph?"""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from mtopt.data.graphs import Sampler, shuffle, whole
+from mtopt.data.graphs import Graph, Sampler, shuffle, whole
 from mtopt.pretext.pretext import Encoder, Pretext
 
 
@@ -30,13 +32,13 @@ def node_graph_information(encoder: Encoder, *, sample: Sampler = whole) -> Pret
       2018, arXiv 1809.10341. W starts from ``U(-1/sqrt(D), 1/sqrt(D))``, as released.
     """
 
-    def init(key):
+    def init(key: PRNGKeyArray) -> dict[str, Any]:
         bound = encoder.width**-0.5
         shape = (encoder.width, encoder.width)
         draw = jax.random.uniform(key, shape, jnp.float32, -bound, bound)
         return {"bilinear": draw}
 
-    def encode(shared, graph, key):
+    def encode(shared: Any, graph: Graph, key: PRNGKeyArray) -> dict[str, Any]:
         sample_key, shuffle_key = jax.random.split(key)
         part = sample(sample_key, graph)
         other = shuffle(shuffle_key, part)
@@ -46,7 +48,7 @@ def node_graph_information(encoder: Encoder, *, sample: Sampler = whole) -> Pret
             "real": part.node_mask,
         }
 
-    def loss(head, representation, key):
+    def loss(head: Any, representation: Any, key: PRNGKeyArray) -> Float[Array, ""]:
         del key
         return information_loss(head["bilinear"], **representation)
 

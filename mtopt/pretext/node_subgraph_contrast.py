@@ -1,12 +1,14 @@
 """Node-subgraph contrast: which node of one view is which of the other?"""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from mtopt.data.graphs import Sampler, whole
+from mtopt.data.graphs import Graph, Sampler, whole
 from mtopt.errors import expect
-from mtopt.pretext.pretext import Encoder, Pretext, apply_linear, linear
+from mtopt.pretext.pretext import Encoder, Pretext, apply_linear, init_linear
 from mtopt.pretext.two_views import TwoViews
 
 
@@ -53,20 +55,20 @@ def node_subgraph_contrast(
     expect(temperature > 0, "temperature", temperature, "a number above 0")
     expect(hidden >= 1, "hidden", hidden, "1 or more")
 
-    def init(key):
+    def init(key: PRNGKeyArray) -> dict[str, Any]:
         first_key, second_key = jax.random.split(key)
         return {
-            "first": linear(first_key, encoder.width, hidden),
-            "second": linear(second_key, hidden, encoder.width),
+            "first": init_linear(first_key, encoder.width, hidden),
+            "second": init_linear(second_key, hidden, encoder.width),
         }
 
-    def encode(shared, graph, key):
+    def encode(shared: Any, graph: Graph, key: PRNGKeyArray) -> dict[str, Any]:
         return views.encode(encoder, shared, graph, key)
 
-    def loss(head, representation, key):
+    def loss(head: Any, representation: Any, key: PRNGKeyArray) -> Float[Array, ""]:
         del key
 
-        def project(h):
+        def project(h: Float[Array, "N D"]) -> Float[Array, "N D"]:
             return apply_linear(
                 head["second"], jax.nn.relu(apply_linear(head["first"], h))
             )
@@ -108,7 +110,12 @@ def contrast(
     return total / (2 * jnp.maximum(real.sum(), 1))
 
 
-def _one_way(own, across, real, temperature):
+def _one_way(
+    own: Float[Array, "N D"],
+    across: Float[Array, "N N"],
+    real: Bool[Array, " N"],
+    temperature: float | int,
+) -> Float[Array, " N"]:
     """-log of the share of the same node in the other view, for every node."""
     within = own @ own.T / temperature
     others = real[None] & ~jnp.eye(len(real), dtype=bool)
@@ -120,7 +127,7 @@ def _one_way(own, across, real, temperature):
     return top + jnp.log(jnp.where(real, total, 1)) - jnp.diagonal(across)
 
 
-def _unit(rows):
+def _unit(rows: Float[Array, "N D"]) -> Float[Array, "N D"]:
     squares = (rows**2).sum(axis=1, keepdims=True)
     some = squares > 0
     return jnp.where(some, rows * jax.lax.rsqrt(jnp.where(some, squares, 1)), 0)

@@ -1,4 +1,4 @@
-"""What a pretext task is: a view of a graph, and a loss on what the encoder sees."""
+"""The interface of pretext tasks: a view of a graph, and a loss on its encoding."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -52,7 +52,7 @@ def glorot(key: PRNGKeyArray, inputs: int, outputs: int) -> Float[Array, "a b"]:
     return jax.random.uniform(key, (inputs, outputs), jnp.float32, -bound, bound)
 
 
-def linear(key: PRNGKeyArray, inputs: int, outputs: int) -> dict[str, Array]:
+def init_linear(key: PRNGKeyArray, inputs: int, outputs: int) -> dict[str, Array]:
     """Parameters of a linear layer: :func:`glorot`, and a bias of zeros."""
     bias = jnp.zeros(outputs, jnp.float32)
     return {"kernel": glorot(key, inputs, outputs), "bias": bias}

@@ -1,6 +1,7 @@
 """Topology reconstruction: which pairs of nodes have an edge."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from mtopt.data.graphs import Graph, mask_columns
 from mtopt.errors import expect
 from mtopt.linalg import divide_or_zero
-from mtopt.pretext.pretext import Encoder, Pretext, apply_linear, linear
+from mtopt.pretext.pretext import Encoder, Pretext, apply_linear, init_linear
 
 
 def topology_reconstruction(
@@ -54,14 +55,14 @@ def topology_reconstruction(
         0 <= masked_columns < 1, "masked_columns", masked_columns, "a share in [0, 1)"
     )
 
-    def init(key):
+    def init(key: PRNGKeyArray) -> dict[str, Any]:
         project_key, score_key = jax.random.split(key)
         return {
-            "project": linear(project_key, encoder.width, hidden),
-            "score": linear(score_key, hidden, 1),
+            "project": init_linear(project_key, encoder.width, hidden),
+            "score": init_linear(score_key, hidden, 1),
         }
 
-    def encode(shared, graph, key):
+    def encode(shared: Any, graph: Graph, key: PRNGKeyArray) -> dict[str, Any]:
         column_key, pair_key = jax.random.split(key)
         keep = mask_columns(column_key, encoder.features, masked_columns)
         view = dataclasses.replace(graph, features=graph.features.keep_columns(keep))
@@ -75,7 +76,7 @@ def topology_reconstruction(
             "real": real,
         }
 
-    def loss(head, representation, key):
+    def loss(head: Any, representation: Any, key: PRNGKeyArray) -> Float[Array, ""]:
         del key
         h = representation["h"]
         # An isolated node may have no representation, hence no direction.
@@ -85,7 +86,7 @@ def topology_reconstruction(
         z = jax.nn.relu(apply_linear(head["project"], h))
         first = z[representation["first"]]
 
-        def score(nodes):
+        def score(nodes: Int[Array, " E"]) -> Float[Array, " E"]:
             return apply_linear(head["score"], first * z[nodes])[:, 0]
 
         edges, others = score(representation["second"]), score(representation["other"])

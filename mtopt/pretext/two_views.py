@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 import jax
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from mtopt.data.graphs import Graph, Sampler, drop_edges, mask_columns
 from mtopt.errors import expect, expect_one_of
@@ -34,7 +34,7 @@ class TwoViews:
     masked_columns: float | int
     columns: str
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         expect_one_of("columns", self.columns, COLUMNS)
         for field in ("dropped_edges", "masked_columns"):
             value = getattr(self, field)
@@ -51,7 +51,9 @@ class TwoViews:
         if self.columns == "union":
             masks = [masks[0] & masks[1]] * 2
 
-        def view(keep, edge_key):
+        def view(
+            keep: Bool[Array, " F"], edge_key: PRNGKeyArray
+        ) -> Float[Array, "N width"]:
             features = part.features.keep_columns(keep)
             seen = dataclasses.replace(part, features=features)
             seen = drop_edges(edge_key, seen, self.dropped_edges)

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
@@ -141,7 +142,7 @@ def _newton(
     return lax.fori_loop(0, iterations, iterate, (start, start))[0]
 
 
-def _epsilon(matrix):
+def _epsilon(matrix: Float[Array, "K K"]) -> np.floating:
     """The coefficient of the penalty that bounds v: 16 roundings of 1, squared.
 
     Where v is at most 1 / sqrt(rounding), C itself is known well enough to say what v
@@ -150,7 +151,11 @@ def _epsilon(matrix):
     return (16 * jnp.finfo(matrix.dtype).eps) ** 2
 
 
-def _scaled(gramian, present, alpha):
+def _scaled(
+    gramian: Float[Array, "K K"], present: Bool[Array, " K"] | None, alpha: Number
+) -> tuple[
+    Float[Array, "K K"], Float[Array, " K"], Float[Array, " K"], Bool[Array, " K"]
+]:
     """C, m, the unit w° of the weights, and which tasks are weighed.
 
     m is taken relative to the longest row and w° put right for it, since only ratios

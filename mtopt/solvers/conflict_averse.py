@@ -1,11 +1,14 @@
 """The best worst-case descent in a ball around the mean gradient: CAGrad's solve."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from mtopt.linalg import divide_or_zero, uniform_over
+from mtopt.options import Number
 from mtopt.solvers.dense import (
     check_gramian,
     cholesky,
@@ -81,13 +84,18 @@ def conflict_averse_weights(
 
 
 @jax.jit
-def _interior_point(matrix, beta, s, c):
+def _interior_point(
+    matrix: Float[Array, "K K"],
+    beta: Float[Array, " K"],
+    s: Float[Array, " K"],
+    c: Number,
+) -> Float[Array, " K"]:
     """v, in the unknowns of ``conflict_averse_weights``."""
     dtype, k = matrix.dtype, len(matrix)
     eps = jnp.finfo(dtype).eps
     matrix = matrix + 4 * eps * s[:, None] * s[None, :]
 
-    def iterate(_, state):
+    def iterate(_: Any, state: tuple[Array, ...]) -> tuple[Array, ...]:
         v, z, theta, rho = state
         factor = cholesky(matrix + jnp.diag(z / v + rho))
         along = cholesky_solve(factor, s)
@@ -96,13 +104,13 @@ def _interior_point(matrix, beta, s, c):
         rate = jnp.maximum(jnp.vdot(image, along), 0.5 * jnp.vdot(s, v))
         lacking = 0.5 * (c**2 - jnp.vdot(v, image))
 
-        def direction(target):
+        def direction(target: Float[Array, " K"]) -> tuple[Array, Array, Array]:
             dv = cholesky_solve(factor, target - gradient)
             dtheta = (lacking - jnp.vdot(image, dv)) / rate
             dv = dv + dtheta * along
             return dv, target - z - z / v * dv, dtheta
 
-        def reach(dv, dz):
+        def reach(dv: Float[Array, " K"], dz: Float[Array, " K"]) -> Float[Array, ""]:
             return jnp.maximum(jnp.max(-dv / v), jnp.max(-dz / z))
 
         dv, dz, _ = direction(jnp.zeros_like(v))

@@ -1,4 +1,4 @@
-"""What the solves share: scaling to a correlation matrix, factors, checks."""
+"""Dense linear algebra of the solvers: correlation matrix, Cholesky, checks."""
 
 import jax.numpy as jnp
 from jax import lax

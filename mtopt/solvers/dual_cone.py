@@ -1,6 +1,7 @@
 """Projections of K rows onto their dual cone: the K quadratic programs of UPGrad."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from mtopt.solvers.dense import cholesky, cholesky_solve
 
 
 def dual_cone_projections(matrix: Float[Array, "K K"]) -> Float[Array, "K K"]:
-    r"""What every row borrows from the others so as to conflict with none.
+    r"""The multipliers that project every row onto the dual cone of all rows.
 
     .. math::
        U_k = \operatorname*{argmin}_{u \ge 0} \tfrac12 \|(e_k + u)^\top J\|^2
@@ -57,7 +58,7 @@ def dual_cone_projections(matrix: Float[Array, "K K"]) -> Float[Array, "K K"]:
 
 
 @jax.jit
-def _alternate(matrix):
+def _alternate(matrix: Float[Array, "K K"]) -> Float[Array, "K K"]:
     """The programs by the alternating direction method of multipliers."""
     k, penalty, relaxation = len(matrix), 0.03, 1.7
     eye = jnp.eye(k, dtype=matrix.dtype)
@@ -65,7 +66,7 @@ def _alternate(matrix):
     inverse = jax.vmap(cholesky_solve, (None, 0))(factor, eye)
     origin = -_product(matrix, inverse)
 
-    def iterate(_, state):
+    def iterate(_: Any, state: tuple[Array, Array]) -> tuple[Array, Array]:
         u, y = state
         free = origin + penalty * _product(u - y, inverse)
         ahead = relaxation * free + (1 - relaxation) * u + y
@@ -77,17 +78,21 @@ def _alternate(matrix):
 
 
 @jax.jit
-def _polish(matrix, start):
+def _polish(
+    matrix: Float[Array, "K K"], start: Float[Array, "K K"]
+) -> Float[Array, "K K"]:
     """Newton's method on min(u, C u + C_k) = 0 with a falling proximal term."""
     single = matrix.dtype == jnp.float32
     steps, last = (8, 1e-6) if single else (20, 1e-10)
     decay = math.log(last / 1e-3) / (steps - 1)
 
-    def residual(u):
+    def residual(u: Float[Array, "K K"]) -> Float[Array, " K"]:
         slack = _product(u, matrix) + matrix
         return jnp.max(jnp.abs(jnp.minimum(u, slack)), axis=1)
 
-    def newton(u, column, proximal):
+    def newton(
+        u: Float[Array, " K"], column: Float[Array, " K"], proximal: Float[Array, ""]
+    ) -> Float[Array, " K"]:
         active = u > _product(matrix, u) + column
         pair = active[:, None] & active[None, :]
         diagonal = jnp.where(active, proximal, 1)
@@ -96,7 +101,9 @@ def _polish(matrix, start):
         slack = _product(matrix, u) + column
         return u + cholesky_solve(factor, jnp.where(active, -slack, 0))
 
-    def iterate(i, state):
+    def iterate(
+        i: Any, state: tuple[Array, Array, Array]
+    ) -> tuple[Array, Array, Array]:
         u, best, least = state
         proximal = 1e-3 * jnp.exp(decay * i).astype(u.dtype)
         u = jax.vmap(newton, (0, 0, None))(u, matrix, proximal)
@@ -111,6 +118,6 @@ def _polish(matrix, start):
     return lax.fori_loop(0, steps, iterate, state)[1]
 
 
-def _product(left, right):
+def _product(left: Array, right: Array) -> Array:
     """A product in full precision."""
     return jnp.matmul(left, right, precision=lax.Precision.HIGHEST)

@@ -1,5 +1,7 @@
 """Linear programs on the simplex, in the graph: fixed work, for a few tasks."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -66,7 +68,7 @@ def maximise_on_simplex(
     free = jnp.zeros((num_bounds,), dtype)
     cost = jnp.concatenate([jnp.where(present, -centred, 1), free, price])
 
-    def iterate(_, state):
+    def iterate(_: Any, state: tuple[Array, ...]) -> tuple[Array, ...]:
         x, y, z = state
         ratio = x / z
         weighted = equality * ratio[None]
@@ -76,7 +78,7 @@ def maximise_on_simplex(
         primal = target - _dot(equality, x)
         dual = cost - _dot(equality.T, y) - z
 
-        def newton(product):
+        def newton(product: Float[Array, " n"]) -> tuple[Array, Array, Array]:
             """The step to a feasible point with x z = product, linearised."""
             change = product / z - x
             right = primal + _dot(equality, ratio * dual - change)
@@ -106,11 +108,13 @@ def maximise_on_simplex(
     return weights / jnp.where(present.any(), weights.sum(), 1)
 
 
-def _step(values, change, fraction=1.0):
+def _step(
+    values: Float[Array, " n"], change: Float[Array, " n"], fraction: float = 1.0
+) -> Float[Array, ""]:
     """The longest step up to 1 that keeps the values non-negative."""
     return 1 / jnp.maximum(1, jnp.max(-change / values) / fraction)
 
 
-def _dot(matrix, other):
+def _dot(matrix: Array, other: Array) -> Array:
     """A product in full float32, which accelerators do not do unasked."""
     return jnp.matmul(matrix, other, precision=lax.Precision.HIGHEST)

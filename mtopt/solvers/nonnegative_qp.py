@@ -1,5 +1,7 @@
 """A convex quadratic on the non-negative orthant, by an interior point."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -71,18 +73,27 @@ def nonnegative_qp_residual(
     return jnp.max(jnp.abs(jnp.minimum(u, matvec(matrix, u) - q)))
 
 
-def _reach(u, z, du, dz):
+def _reach(
+    u: Float[Array, " K"],
+    z: Float[Array, " K"],
+    du: Float[Array, " K"],
+    dz: Float[Array, " K"],
+) -> Float[Array, ""]:
     """The inverse of the longest step that keeps u and z non-negative."""
     return jnp.maximum(jnp.max(-du / u), jnp.max(-dz / z))
 
 
 @jax.jit  # so that a caller outside of jit compiles the loop once
-def _interior_point(matrix, q):
+def _interior_point(
+    matrix: Float[Array, "K K"], q: Float[Array, " K"]
+) -> Float[Array, " K"]:
     """The iterations of ``nonnegative_qp``."""
     eps = float(jnp.finfo(matrix.dtype).eps)
     iterations = 16 if eps > 1e-12 else 20
 
-    def iterate(_, state):
+    def iterate(
+        _: Any, state: tuple[Array, Array, Array]
+    ) -> tuple[Array, Array, Array]:
         u, z, rho = state
         factor = cholesky(matrix + jnp.diag(z / u + rho))
         gradient = matvec(matrix, u) - q

@@ -1,4 +1,4 @@
-"""How far the gradients of a step agree, for the records of a run."""
+"""Norms and cosines of the task gradients, for the records of a run."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ from mtopt.tasks import TaskGroups, Tasks
 def gradient_conflicts(
     tasks: Tasks | TaskGroups,
 ) -> Callable[[TrainState, Batch], Mapping[str, jax.Array]]:
-    """What a step to come finds: lengths and angles of the tasks' shared gradients.
+    """A function that measures norms and cosines of the task gradients of a step.
 
     A second compiled function, so that the step itself pays nothing for it; one call
     costs the gradients of a step. It compiles once for all methods that train the same

@@ -10,7 +10,7 @@ from mtopt.training.program import Program
 
 
 class Scores(NamedTuple):
-    """What a split says of a model.
+    """The metrics of a model on a split.
 
     Attributes:
       metrics: ``[S, K, M]``, the metrics of the data's kind; NaN where one is

@@ -80,7 +80,7 @@ class BestModel:
 
 @dataclasses.dataclass(frozen=True)
 class Fit:
-    """What a training run leaves behind, for S seeds.
+    """The result of a training run of S seeds.
 
     Attributes:
       state: the state after the last step.
@@ -199,7 +199,7 @@ def read_result(folder: pathlib.Path) -> dict[str, np.ndarray] | None:
 def restore(
     program: Program, seeds: Sequence[int], checkpoints: Checkpoints
 ) -> tuple[TrainState, BestModel]:
-    """The state of a run and its model of choice: its last ones, or the first.
+    """The latest state and best model from the checkpoints, or the first ones.
 
     Args:
       program: what ran.

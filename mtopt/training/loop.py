@@ -1,4 +1,4 @@
-"""The training loop: batches in, records and checkpoints out, from where it stopped."""
+"""The training loop: resumable, with metric records and checkpoints."""
 
 import contextlib
 import dataclasses
@@ -60,7 +60,7 @@ class LoopOptions:
 
 
 class Callback(NamedTuple):
-    """What a run does every so many steps beside training, such as validation.
+    """A function called every so many steps beside training, such as validation.
 
     Attributes:
       every: steps between two calls; the last step always has one.
@@ -164,7 +164,7 @@ def train(
 
 
 def read_per_task(folder: pathlib.Path, name: str) -> dict[str, np.ndarray]:
-    """What the training records of a run hold of one number per task.
+    """The curve of one per-task number from the training records of a run.
 
     Args:
       folder: of the run.
@@ -191,7 +191,7 @@ def resume(
     checkpoints: Checkpoints,
     init_carry: Callable[[TrainState], Any],
 ) -> tuple[TrainState, Any]:
-    """The state of a run and its carry: the last ones, or the first.
+    """The latest state and carry from the checkpoints, or the initial ones.
 
     Args:
       program: what runs.

@@ -1,4 +1,4 @@
-"""What a loop runs: init, step and predict, with the seeds on a leading axis."""
+"""Programs: compiled init, step and predict, with the seeds on a leading axis."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ from mtopt.tasks import TaskGroups, Tasks
 
 @runtime_checkable
 class Trainable(Protocol):
-    """What a program asks of a model; :class:`mtopt.models.Model` has it."""
+    """The protocol of models that can be trained, as :class:`mtopt.models.Model`."""
 
     @property
     def tasks(self) -> Tasks | TaskGroups:

@@ -54,7 +54,7 @@ class MetricWriter:
     def __enter__(self) -> "MetricWriter":
         return self
 
-    def __exit__(self, *exception: object):
+    def __exit__(self, *exception: object) -> None:
         self._file.close()
         if self._mirror is not None:
             self._mirror.close()

@@ -1,4 +1,4 @@
-"""Task gradients of comparable length."""
+"""Normalisation of per-task gradients by norm, loss, or both."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The gradient of every task at the worst point near the current one."""
+"""Sharpness-aware minimisation (SAM) of each task: one ascent step a task."""
 
 from typing import Any
 

@@ -21,7 +21,7 @@ Radius = Number | Numbers
 
 @dataclasses.dataclass(frozen=True)
 class Ball:
-    """How far a task's parameters are moved, and by which norm; see :func:`make_ball`.
+    """The neighbourhood of SAM: radii, and by which norm; see :func:`make_ball`.
 
     Attributes:
       rho_shared: the radius of the shared parameters, a number or ``[K]``.
@@ -94,7 +94,7 @@ def check_ball(ball: Ball, num_tasks: int) -> None:
 
 
 def perturbations(params: Params, grads: Params, ball: Ball) -> Params:
-    r"""Where the loss of every task rises most, to first order, within its ball.
+    r"""The SAM perturbation of every task: steepest ascent to the edge of its ball.
 
     .. math::
        \epsilon_k = \rho \frac{g_k}{\|g_k\|}, \qquad

@@ -1,4 +1,4 @@
-"""What every transformation of rows does around its own change."""
+"""The base of all transformations of per-task gradients."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import optax
 
 from mtopt.errors import expect, expect_plain
-from mtopt.evaluation import Evaluation, enter, split
+from mtopt.evaluation import Evaluation, prepare_evaluation, split
 
 Change = Callable[[Evaluation, Any], tuple[Evaluation, Any]]
 
@@ -56,7 +56,7 @@ def row_transformation(
         evaluation: Evaluation | None = None,
         **others: Any,
     ) -> tuple[Any, Any]:
-        seen = enter(num_tasks, updates, params, evaluation, others)
+        seen = prepare_evaluation(num_tasks, updates, params, evaluation, others)
         changed, state = change(seen, state)
         return changed.gradients, state
 

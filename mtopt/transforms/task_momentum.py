@@ -1,5 +1,6 @@
 """Momentum for every task, before the aggregator: M-ConFIG's first half."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -102,13 +103,13 @@ def task_momentum(
         rows, present = evaluation.rows, evaluation.present
         counts = state.counts + present
 
-        def mean(decay, values, old):
+        def mean(decay: Number, values: Any, old: Any) -> Any:
             new = jax.tree.map(
                 lambda v, o: decay * o + (1 - decay) * v.astype(o.dtype), values, old
             )
             return where_present(present, new, old)
 
-        def corrected(decay, leaf):
+        def corrected(decay: Number, leaf: Array) -> Array:
             share = 1 - jnp.asarray(decay, leaf.dtype) ** jnp.maximum(counts, 1)
             return leaf / share.reshape(-1, *(1,) * (leaf.ndim - 1))
 
@@ -117,10 +118,9 @@ def task_momentum(
         if beta2 is not None:
             squares = jax.tree.map(lambda m, g: g.astype(m.dtype) ** 2, first, rows)
             second = mean(beta2, squares, second)
+            spread = jax.tree.map(functools.partial(corrected, beta2), second)
             moved = jax.tree.map(
-                lambda m, v: m / (jnp.sqrt(corrected(beta2, v)) + epsilon),
-                moved,
-                second,
+                lambda m, v: m / (jnp.sqrt(v) + epsilon), moved, spread
             )
         moved = jax.tree.map(lambda new, row: new.astype(row.dtype), moved, rows)
         return evaluation.replace(rows=moved), MomentumState(counts, first, second)
@@ -175,23 +175,23 @@ def undo_momentum(*, beta: Number = 0.9) -> optax.GradientTransformation:
     """
     expect_number("beta", beta, at_least=0, below=1)
 
-    def init(params):
-        def zeros(leaf):
+    def init(params: Any) -> UndoneState:
+        def zeros(leaf: Any) -> Array:
             return jnp.zeros(leaf.shape, jnp.promote_types(leaf.dtype, jnp.float32))
 
         momentum = jax.tree.map(zeros, split(params)[0])
         return UndoneState(jnp.zeros((), jnp.int32), momentum)
 
-    def update(updates, state, params=None):
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, UndoneState]:
         del params
         direction, head_grads = split(updates)
         count = state.count + 1
 
-        def with_bias(leaf, old):
+        def with_bias(leaf: Array, old: Array) -> Array:
             share = 1 - jnp.asarray(beta, old.dtype) ** count
             return leaf.astype(old.dtype) * share
 
-        def gradient(leaf, new, old):
+        def gradient(leaf: Array, new: Array, old: Array) -> Array:
             return ((new - beta * old) / (1 - beta)).astype(leaf.dtype)
 
         momentum = jax.tree.map(with_bias, direction, state.momentum)

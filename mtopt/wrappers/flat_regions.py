@@ -1,4 +1,4 @@
-"""F-MTL: what lowers the losses and what flattens them, aggregated apart."""
+"""F-MTL: the loss and the sharpness part of SAM gradients, aggregated apart."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from mtopt.aggregation import Aggregator, rule_of
 from mtopt.errors import expect, expect_one_of
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import row_norms, task_numbers, where_present
-from mtopt.per_task import hide_heads
+from mtopt.per_task import zero_absent_heads
 from mtopt.rule import Rule, Solution
 from mtopt.transforms.perturbed import (
     Ball,
@@ -53,7 +53,7 @@ def flat_regions(
     heads: str = "plain",
     passes: str = "vmap",
 ) -> Aggregator:
-    r"""Leads every task to a flat region of its loss, through any aggregator (F-MTL).
+    r"""Sharpness-aware minimisation per task around any aggregator (F-MTL).
 
     .. math::
        g_k = \nabla L_k(\theta, \theta_k), \qquad
@@ -200,10 +200,10 @@ def _parts(evaluation: Evaluation, ball: Ball, dtype: Any) -> _Parts:
     seen = row_norms(flat) > ROUNDINGS * jnp.finfo(dtype).eps * row_norms(clean)
     flat = where_present(seen & evaluation.present, flat, 0)
     key = jax.random.fold_in(evaluation.key, 1) if evaluation.knows("key") else None
-    heads = hide_heads(evaluation.present, sam["tasks"])
+    heads = zero_absent_heads(evaluation.present, sam["tasks"])
     rows = where_present(evaluation.present, sam["shared"], 0)
     return _Parts(
-        loss=evaluation.replace(heads=heads).by_rows(),
+        loss=evaluation.replace(heads=heads).summing_rows(),
         flat=evaluation.replace(rows=flat, heads=None, key=key, unchanged=False),
         sam=evaluation.replace(rows=rows, heads=heads, unchanged=False),
     )
@@ -242,7 +242,7 @@ def _second_aggregate(
         flat.gradients.weighted_gradient(flat.weights),
         jnp.stack([some, some]),
         held[1],
-        parts.loss.random(0),
+        parts.loss.random_key(0),
     )
 
     def of_both(applied: Float[Array, " K"], also: Any) -> Any:
@@ -264,7 +264,7 @@ def _each_aggregate(
 ) -> tuple[Any, Any, Any]:
     """The aggregator of what it makes of the two parts of each task."""
     present = parts.loss.present
-    keys = jax.random.split(parts.loss.random(0), rule.num_tasks)
+    keys = jax.random.split(parts.loss.random_key(0), rule.num_tasks)
     here = jnp.stack([present, present], axis=1)
 
     def of_task(task: tuple[Any, ...]) -> tuple[Any, Any, Any]:

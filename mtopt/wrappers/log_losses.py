@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float
+from typing_extensions import override
 
 from mtopt.aggregation import Aggregator, rule_of
 from mtopt.errors import expect_number
@@ -15,7 +16,7 @@ from mtopt.evaluation import Evaluation
 from mtopt.linalg import scale_rows
 from mtopt.options import Number
 from mtopt.per_task import scale_heads
-from mtopt.problem import Problem
+from mtopt.problem import Params, Problem
 
 EPSILON = 1e-8
 
@@ -98,11 +99,13 @@ class LogProblem(Problem):
     epsilon: Number
 
     @property
-    def names(self):  # noqa: D102
+    @override
+    def names(self) -> tuple[str, ...]:
         return self.problem.names
 
     @property
-    def key(self):  # noqa: D102
+    @override
+    def key(self) -> Any:
         return self.problem.key
 
     @property
@@ -110,13 +113,17 @@ class LogProblem(Problem):
         """True for tasks with at least one label in this batch."""
         return self.problem.present
 
-    def losses(self, params, *, shared_axis=None):  # noqa: D102
+    @override
+    def losses(
+        self, params: Params, *, shared_axis: int | None = None
+    ) -> Float[Array, " K"]:
         losses = self.problem.losses(params, shared_axis=shared_axis)
         return _log(losses, self.present, self.epsilon)[0]
 
-    def losses_and_grads(  # noqa: D102
-        self, params, *, shared_axis=None, passes="vmap"
-    ):
+    @override
+    def losses_and_grads(
+        self, params: Params, *, shared_axis: int | None = None, passes: str = "vmap"
+    ) -> tuple[Float[Array, " K"], Params]:
         losses, grads = self.problem.losses_and_grads(
             params, shared_axis=shared_axis, passes=passes
         )
@@ -124,41 +131,52 @@ class LogProblem(Problem):
         heads = scale_heads(grads["tasks"], slopes)
         return logs, {"shared": scale_rows(slopes, grads["shared"]), "tasks": heads}
 
-    def pullback(self, params, weights, also=None):  # noqa: D102
+    @override
+    def pullback(
+        self, params: Params, weights: Float[Array, " K"], also: Any = None
+    ) -> Any:
         losses = self.problem.losses(params)
         _, slopes = _log(losses, self.present, self.epsilon)
         return self.problem.pullback(params, weights * slopes, also)
 
-    def representation(self, params):  # noqa: D102
+    @override
+    def representation(self, params: Params) -> Any:
         return self.problem.representation(params)
 
-    def head_losses(self, params, representation):  # noqa: D102
+    @override
+    def head_losses(self, params: Params, representation: Any) -> Float[Array, " K"]:
         losses = self.problem.head_losses(params, representation)
         return _log(losses, self.present, self.epsilon)[0]
 
-    def representation_gradients(self, params, representation):  # noqa: D102
+    @override
+    def representation_gradients(self, params: Params, representation: Any) -> Any:
         losses = self.problem.head_losses(params, representation)
         _, slopes = _log(losses, self.present, self.epsilon)
         return scale_rows(
             slopes, self.problem.representation_gradients(params, representation)
         )
 
-    def pull_representation(self, params, gradient):  # noqa: D102
+    @override
+    def pull_representation(self, params: Params, gradient: Any) -> Any:
         return self.problem.pull_representation(params, gradient)
 
-    def sum_over_tasks(self, gradients):  # noqa: D102
+    @override
+    def sum_over_tasks(self, gradients: Any) -> Any:
         return self.problem.sum_over_tasks(gradients)
 
-    def representation_gramian(self, params):  # noqa: D102
+    @override
+    def representation_gramian(self, params: Params) -> Float[Array, "K K"]:
         losses = self.problem.losses(params)
         _, slopes = _log(losses, self.present, self.epsilon)
         products = self.problem.representation_gramian(params)
         return products * slopes[:, None] * slopes[None, :]
 
-    def next_model_state(self, params):  # noqa: D102
+    @override
+    def next_model_state(self, params: Params) -> Any:
         return self.problem.next_model_state(params)
 
-    def split(self, parts):  # noqa: D102
+    @override
+    def split(self, parts: int) -> tuple["LogProblem", ...]:
         return tuple(
             LogProblem(part, self.epsilon) for part in self.problem.split(parts)
         )

@@ -51,7 +51,7 @@ def outlier_weighted(
     tolerance: Number = 0.3,
     drop_below: Number = 0.1,
 ) -> Aggregator:
-    r"""Finds the tasks that pull against the majority, and lets them go.
+    r"""Down-weights outlier tasks, whose gradients oppose the majority's (R-MTGB).
 
     Every task has a logit :math:`\theta_k`, 0 at first, and
     :math:`\sigma(\theta_k)` says how much of an outlier it is. F is what the majority
@@ -177,7 +177,7 @@ def outlier_weighted(
         if evaluation.knows("task_weights"):
             applied = applied * evaluation.task_weights
 
-        regular = evaluation.among(present & (found >= drop_below))
+        regular = evaluation.restricted_to(present & (found >= drop_below))
         weights, inner, gradients = rule.solve(
             memory.inner, regular.replace(task_weights=applied)
         )
@@ -198,7 +198,7 @@ def outlier_weighted(
 
 
 def trust(logits: Float[Array, " K"], present: Bool[Array, " K"]) -> Float[Array, " K"]:
-    r"""How regular a task is: :math:`1 - \sigma(\theta_k)` over the largest.
+    r"""The task weights, :math:`1 - \sigma(\theta_k)` over the largest.
 
     Args:
       logits: theta.

@@ -1,12 +1,16 @@
-"""Rep-MTL: penalties on what the tasks find important in the representation."""
+"""Rep-MTL: penalties on the saliency of the representation for every task."""
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Float
 
 from mtopt.aggregation import Aggregator
 from mtopt.errors import expect_number, expect_one_of
 from mtopt.options import Number, is_zero
+from mtopt.problem import Params, Problem
 from mtopt.wrappers.add_penalty import add_penalty
 from mtopt.wrappers.log_losses import EPSILON, LogProblem
 from mtopt.wrappers.saliency import (
@@ -96,7 +100,9 @@ def rep_mtl(
     expect_one_of("anchor", anchor, ANCHORS)
     expect_one_of("saliency", saliency, ("losses", "log_losses"))
 
-    def penalty(problem, params, representation):
+    def penalty(
+        problem: Problem, params: Params, representation: Any
+    ) -> Float[Array, ""]:
         source = LogProblem(problem, EPSILON) if saliency == "log_losses" else problem
         found = task_saliency(source, params, representation)
         if detach:

@@ -1,4 +1,4 @@
-"""Rep-MTL: what every task finds important in the shared representation."""
+"""Task saliency in the shared representation, and Rep-MTL's two penalties on it."""
 
 from typing import Any
 
@@ -164,7 +164,7 @@ def cross_task_saliency_alignment(
     own_size = _product_norm(own)
     anchor_size = _product_norm(columns)
 
-    def cosine(squares, left, right):
+    def cosine(squares: Array, left: Array, right: Array) -> Array:
         return divide_or_zero(squares, left * right)
 
     aligned = _squares(jnp.einsum("kbpc,bac->kbpa", own, columns, precision="highest"))

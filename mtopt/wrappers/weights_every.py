@@ -1,4 +1,4 @@
-"""Solve for the weights every n steps, and keep them in between."""
+"""Lazy weights: solved for every n steps, and held in between."""
 
 from typing import Any, NamedTuple
 
@@ -85,7 +85,7 @@ def weights_every(
 
     def solve(memory: Held, evaluation: Evaluation) -> Solution:
         def anew() -> tuple[Float[Array, " K"], Any]:
-            weights, inner, _ = rule.solve(memory.inner, evaluation.fresh())
+            weights, inner, _ = rule.solve(memory.inner, evaluation.recomputed())
             weights = weights.astype(memory.weights_held.dtype)
             return jnp.where(evaluation.present, weights, memory.weights_held), inner
 

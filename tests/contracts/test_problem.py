@@ -8,6 +8,7 @@ import pytest
 
 import mtopt
 from tests.helpers import problems
+from tests.helpers.close import assert_close
 
 KEY = jax.random.key(7)
 # Compiled, as in a step: operation by operation they take ten times as long to test.
@@ -25,10 +26,6 @@ losses_of = jax.jit(
 )
 
 SHAPES = pytest.mark.parametrize("x_axis", [None, 0])
-
-
-def assert_trees_close(a, b, **tolerance):
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, **tolerance), a, b)
 
 
 def assert_trees_equal(a, b):
@@ -63,9 +60,9 @@ def test_losses_and_rows_are_those_of_each_task_alone(x_axis):
     for k, (expected, grad) in enumerate(alone(params)):
         np.testing.assert_allclose(losses[k], expected, rtol=1e-5)
         row = jax.tree.map(lambda leaf, k=k: leaf[k], grads["shared"])
-        assert_trees_close(row, grad["shared"], rtol=1e-4, atol=1e-6)
+        assert_close(row, grad["shared"], rtol=1e-4)
         head = jax.tree.map(lambda leaf, k=k: leaf[k], grad["tasks"].values)
-        assert_trees_close(grads["tasks"][tasks.names[k]], head, rtol=1e-4, atol=1e-6)
+        assert_close(grads["tasks"][tasks.names[k]], head, rtol=1e-4)
 
 
 @SHAPES
@@ -80,12 +77,7 @@ def test_pullback_is_the_weighted_sum_of_rows(x_axis):
         return problem.pullback(params, weights), grads["shared"]
 
     pulled, rows = both(params)
-    assert_trees_close(
-        pulled,
-        mtopt.combine(weights, rows),
-        rtol=1e-4,
-        atol=1e-6,
-    )
+    assert_close(pulled, mtopt.combine(weights, rows), rtol=1e-4)
 
 
 @SHAPES
@@ -105,7 +97,7 @@ def test_what_stands_behind_a_mask_changes_no_bit(x_axis, hidden_value):
     spoilt_x = x if x_axis is None else np.where(mask[..., None], x, hidden_value)
 
     def step(x, y):
-        tx = optax.chain(mtopt.mgda(3), optax.adam(0.1))
+        tx = mtopt.chain(mtopt.mgda(3), optax.adam(0.1))
         state = mtopt.TrainState.create(params, tx, KEY)
         return mtopt.make_train_step(tasks, tx)(state, mtopt.Batch(x, y, mask))
 
@@ -139,11 +131,10 @@ def test_each_task_can_be_evaluated_at_parameters_of_its_own():
         own = jax.tree.map(lambda leaf, k=k: leaf[k], moved)
         loss, grad = losses_and_grads(problem, {**params, "shared": own})
         np.testing.assert_allclose(losses[k], loss[k], rtol=1e-5)
-        assert_trees_close(
+        assert_close(
             jax.tree.map(lambda leaf, k=k: leaf[k], grads["shared"]),
             jax.tree.map(lambda leaf, k=k: leaf[k], grad["shared"]),
             rtol=1e-4,
-            atol=1e-6,
         )
 
 
@@ -161,7 +152,7 @@ def test_representation_gramian_is_that_of_the_explicit_jacobian():
         jacobian = jax.jacrev(losses_at)(problem.representation(params)).reshape(3, -1)
         return problem.representation_gramian(params), jacobian @ jacobian.T
 
-    np.testing.assert_allclose(*both(params), rtol=1e-4)
+    assert_close(*both(params), rtol=1e-4)
 
 
 def test_representation_gramian_of_disjoint_inputs_is_diagonal():
@@ -253,7 +244,7 @@ class TestGroups:
         _, grads = losses_and_grads(self.problem, self.params)
         updates, _ = tx.update(grads, tx.init(self.params), self.params)
         for group, name, weight in [(0, "a", 1), (1, "b", 2), (0, "c", 3)]:
-            assert_trees_close(
+            assert_close(
                 updates["tasks"][group][name],
                 jax.tree.map(
                     lambda leaf, w=weight: w * leaf, grads["tasks"][group][name]
@@ -262,7 +253,7 @@ class TestGroups:
             )
 
     def test_a_step_trains_both_groups(self):
-        tx = optax.chain(mtopt.mgda(4), optax.adam(1e-2))
+        tx = mtopt.chain(mtopt.mgda(4), optax.adam(1e-2))
         state = mtopt.TrainState.create(self.params, tx, KEY)
         step = mtopt.make_train_step(self.groups, tx)
         state, first = step(state, self.batch)

@@ -27,7 +27,7 @@ SCRIPT = """
         jax.device_put(batch.mask, over(None, "data")),
     )
     for name in METHODS:
-        tx = optax.chain(make(name, 3), optax.sgd(0.1))
+        tx = mtopt.chain(make(name, 3), optax.sgd(0.1))
         step = mtopt.make_train_step(tasks, tx)
         results = []
         for data in (batch, sharded):

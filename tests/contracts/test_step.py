@@ -8,6 +8,7 @@ import pytest
 
 import mtopt
 from tests.helpers import problems
+from tests.helpers.close import assert_close
 
 KEY = jax.random.key(3)
 SHARED = (8, 128, 1024, (512, 512), 10, None)
@@ -49,7 +50,7 @@ def plain_flops(tasks, params, batch):
 @pytest.mark.parametrize("shape", [SHARED, DISJOINT], ids=["shared", "disjoint"])
 def test_a_scalarizer_costs_what_the_gradient_of_the_weighted_loss_costs(shape):
     tasks, params, batch = problems.classification(*shape)
-    tx = optax.chain(mtopt.equal_weighting(shape[0]), optax.sgd(0.1))
+    tx = mtopt.chain(mtopt.equal_weighting(shape[0]), optax.sgd(0.1))
     ratio = step_flops(tasks, params, batch, tx) / plain_flops(tasks, params, batch)
     assert ratio <= 1.005
 
@@ -72,7 +73,7 @@ def test_rows_of_disjoint_inputs_are_free():
 def test_mgda_costs_one_forward_k_backwards_and_the_solve():
     tasks, params, batch = problems.classification(*SHARED)
     num_tasks = SHARED[0]
-    tx = optax.chain(mtopt.mgda(num_tasks), optax.sgd(0.1))
+    tx = mtopt.chain(mtopt.mgda(num_tasks), optax.sgd(0.1))
     forward = problems.flops(
         lambda p, b: tasks.problem(b, KEY).losses(p), params, batch
     )
@@ -95,7 +96,7 @@ def test_mgda_costs_one_forward_k_backwards_and_the_solve():
 
 def test_the_upper_bound_of_mgda_costs_the_heads_and_one_encoder_backward():
     tasks, params, batch = problems.classification(*SHARED)
-    tx = optax.chain(mtopt.mgda(8, space="representation"), optax.sgd(0.1))
+    tx = mtopt.chain(mtopt.mgda(8, space="representation"), optax.sgd(0.1))
     ratio = step_flops(tasks, params, batch, tx) / plain_flops(tasks, params, batch)
     assert ratio <= 1.06
 
@@ -103,7 +104,7 @@ def test_the_upper_bound_of_mgda_costs_the_heads_and_one_encoder_backward():
 def test_the_program_does_not_grow_with_the_number_of_tasks():
     def instructions(num_tasks):
         tasks, params, batch = problems.classification(num_tasks, 8, 32, (64,), 3, 0)
-        tx = optax.chain(mtopt.mgda(num_tasks), optax.adam(1e-3))
+        tx = mtopt.chain(mtopt.mgda(num_tasks), optax.adam(1e-3))
         state = mtopt.TrainState.create(params, tx, KEY)
         return (
             mtopt.make_train_step(tasks, tx).lower(state, batch).as_text().count("\n")
@@ -115,7 +116,7 @@ def test_the_program_does_not_grow_with_the_number_of_tasks():
 @pytest.mark.parametrize("x_axis", [None, 0])
 def test_seeds_vmapped_equal_seeds_alone(x_axis):
     tasks, params, batch = problems.classification(3, 8, 5, (7,), 4, x_axis)
-    tx = optax.chain(mtopt.mgda(3), optax.adam(1e-2))
+    tx = mtopt.chain(mtopt.mgda(3), optax.adam(1e-2))
     step = mtopt.make_train_step(tasks, tx)
 
     def start(seed):
@@ -155,7 +156,7 @@ def test_every_pass_of_a_step_sees_the_same_randomness_and_every_step_another():
     losses = problem.losses(params)
     np.testing.assert_array_equal(losses, problem.losses_and_grads(params)[0])
     np.testing.assert_array_equal(losses[0], losses[1])
-    tx = optax.chain(mtopt.equal_weighting(2), optax.sgd(0.0))
+    tx = mtopt.chain(mtopt.equal_weighting(2), optax.sgd(0.0))
     state = mtopt.TrainState.create(params, tx, KEY)
     step = mtopt.make_train_step(tasks, tx)
     values = []
@@ -167,7 +168,7 @@ def test_every_pass_of_a_step_sees_the_same_randomness_and_every_step_another():
 
 def test_the_state_is_a_copy_so_that_donation_takes_nothing_from_the_caller():
     tasks, params, batch = problems.classification(3, 6, 5, (7,), 4, None)
-    tx = optax.chain(mtopt.mgda(3), optax.contrib.schedule_free_sgd(0.1))
+    tx = mtopt.chain(mtopt.mgda(3), optax.contrib.schedule_free_sgd(0.1))
     key = jax.random.key(0)
     for _ in range(2):
         state = mtopt.TrainState.create(params, tx, key)
@@ -185,12 +186,10 @@ def test_the_model_state_moves_once_whatever_the_method_evaluates():
     batch = mtopt.Batch(x, jnp.zeros((2, 5)), jnp.ones((2, 5), bool))
     for name in ("equal_weighting", "mgda"):
         params = {"shared": jnp.ones((3, 4)), "tasks": heads}
-        tx = optax.chain(mtopt.METHODS[name](2), optax.sgd(0.1))
+        tx = mtopt.chain(mtopt.METHODS[name](2), optax.sgd(0.1))
         state = mtopt.TrainState.create(params, tx, KEY, {"mean": jnp.zeros(3)})
         state, _ = mtopt.make_train_step(tasks, tx)(state, batch)
-        np.testing.assert_allclose(
-            state.model_state["mean"], 0.1 * x.mean(0), rtol=1e-6
-        )
+        assert_close(state.model_state["mean"], 0.1 * x.mean(0), rtol=1e-6)
 
 
 def test_statistics_of_disjoint_inputs_are_the_mean_over_present_tasks():
@@ -202,6 +201,4 @@ def test_statistics_of_disjoint_inputs_are_the_mean_over_present_tasks():
     mask = jnp.ones((3, 5), bool).at[1].set(False)
     problem = tasks.problem(mtopt.Batch(x, jnp.zeros((3, 5)), mask), KEY, {"mean": 0.0})
     state = problem.next_model_state({"shared": jnp.ones((2, 4))})
-    np.testing.assert_allclose(
-        state["mean"], x[jnp.array([0, 2])].mean((0, 1)), rtol=1e-5
-    )
+    assert_close(state["mean"], x[jnp.array([0, 2])].mean((0, 1)), rtol=1e-5)

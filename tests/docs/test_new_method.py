@@ -17,7 +17,7 @@ from typing import Any
 from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import uniform_over
-from mtopt.method import method
+from mtopt.registry import method
 
 
 @method(family="losses")

@@ -25,6 +25,7 @@ from mtopt.methods.smooth_tchebycheff import (
 from mtopt.methods.smooth_tchebycheff_warmup import smooth_tchebycheff_warmup
 from mtopt.methods.tchebycheff import tchebycheff
 from mtopt.methods.uncertainty_weighting import uncertainty_weighting
+from tests.helpers.close import assert_close
 
 MAKE = {
     "scale_invariant": scale_invariant,
@@ -79,7 +80,7 @@ def follow(method, losses, present=None):
     losses = jnp.asarray(losses, float)
     present = np.ones(losses.shape, bool) if present is None else present
     state, (weights, directions) = run(losses, jnp.asarray(present))
-    np.testing.assert_allclose(directions, weights, rtol=1e-6)
+    assert_close(directions, weights, rtol=1e-6)
     return np.asarray(weights), state
 
 

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 import mtopt
-from mtopt.method import about
+from mtopt.registry import about
 from tests.helpers.arrays import linear_update
 
 K, D = 4, 6
@@ -28,7 +28,7 @@ every_method = over(mtopt.METHODS)
 
 
 def with_trait(trait):
-    """The methods that say so of themselves; see mtopt/method.py."""
+    """The methods that say so of themselves; see mtopt/registry.py."""
     return {name for name, make in mtopt.METHODS.items() if trait in about(make).traits}
 
 
@@ -102,10 +102,6 @@ def assert_finite(tree):
     for leaf in jax.tree.leaves(tree):
         if jnp.issubdtype(leaf.dtype, jnp.floating):
             assert np.isfinite(np.asarray(leaf, np.float64)).all()
-
-
-def assert_close(a, b, rtol=1e-4, atol=1e-5):
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol, atol), a, b)
 
 
 def weights_of(state):

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 import mtopt
-from mtopt.method import about
+from mtopt.registry import about
 from tests.helpers import problems
 
 K = 4

@@ -6,6 +6,7 @@ import pytest
 
 import mtopt
 from mtopt.methods.aligned_mtl import aligned_mtl
+from tests.helpers.close import assert_close
 from tests.helpers.gradients import rows
 from tests.helpers.updates import GOLDEN, solve
 
@@ -59,8 +60,8 @@ def test_a_task_that_is_absent_or_at_rest_adds_no_eigenvalue(x64, scale):
     found, state = solve(tx, jnp.asarray(jacobian), present=jnp.asarray(present))
     at_rest, _ = solve(tx, jnp.asarray(rest))
     alone, _ = solve(aligned_mtl(3, scale=scale), jnp.asarray(jacobian[present]))
-    np.testing.assert_allclose(found, alone, rtol=1e-9)
-    np.testing.assert_allclose(at_rest, alone, rtol=1e-9)
+    assert_close(found, alone, rtol=1e-9)
+    assert_close(at_rest, alone, rtol=1e-9)
     np.testing.assert_array_equal(state.weights[~present], 0)
 
 

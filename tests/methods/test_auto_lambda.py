@@ -5,6 +5,7 @@ import pytest
 
 from mtopt.errors import UserError
 from mtopt.methods.auto_lambda import auto_lambda
+from tests.helpers.close import assert_close
 from tests.helpers.several_batches import (
     BATCH,
     Adam,
@@ -28,7 +29,7 @@ def test_auto_lambda_follows_the_algorithm(primary):
         slope = -0.2 * sum(products[i] for i in judges)
         weights = np.maximum(weights + adam.step(slope), 0)
         np.testing.assert_allclose(applied, weights, rtol=1e-6, atol=1e-9)
-        np.testing.assert_allclose(
+        assert_close(
             updates["shared"], weights @ np.asarray(grads["shared"]), rtol=1e-6
         )
         np.testing.assert_allclose(
@@ -61,7 +62,7 @@ def test_auto_lambda_is_the_derivative_of_the_validation_loss():
         found[0][1] - weights, -1e-3 * np.sign(numeric), rtol=1e-4
     )
     products, _ = look_ahead(batch, weights, eta)
-    np.testing.assert_allclose(-eta * products.sum(0), numeric, rtol=1e-4)
+    assert_close(-eta * products.sum(0), numeric, rtol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 import mtopt
 from mtopt.methods.conflict_free import conflict_free
 from mtopt.methods.imtl_g import imtl_g
+from tests.helpers.close import assert_close
 from tests.helpers.gradients import cosines, rows
 from tests.helpers.updates import GOLDEN, solve
 
@@ -35,7 +36,7 @@ def test_config_follows_its_formula_and_preference(x64):
     expected = sum(g @ best for g in jacobian) * best
     tx = conflict_free(5, preference=tuple(preference))
     direction, _ = solve(tx, jnp.asarray(jacobian))
-    np.testing.assert_allclose(direction, expected, rtol=1e-9)
+    assert_close(direction, expected, rtol=1e-9)
     ratios = cosines(jacobian, direction) / preference
     np.testing.assert_allclose(ratios, ratios[0], rtol=1e-9)
 

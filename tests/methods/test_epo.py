@@ -7,6 +7,7 @@ import pytest
 
 import mtopt
 from mtopt.methods.epo import epo
+from tests.helpers.close import assert_close
 from tests.helpers.linear_programs import best
 
 
@@ -176,4 +177,4 @@ def test_one_task_is_plain_descent():
     direction, _ = jax.jit(tx.update)(
         row, tx.init(jnp.zeros(2)), evaluation=mtopt.Evaluation(losses=jnp.ones(1))
     )
-    np.testing.assert_allclose(direction, row[0], rtol=1e-6)
+    assert_close(direction, row[0], rtol=1e-6)

@@ -11,6 +11,7 @@ from mtopt.methods.smooth_tchebycheff import (
     smooth_tchebycheff_loss,
 )
 from mtopt.methods.tchebycheff import tchebycheff_loss
+from tests.helpers.close import assert_close
 from tests.helpers.loss_methods import MAKE, follow
 
 every_method = pytest.mark.parametrize("name", sorted(MAKE))
@@ -42,7 +43,7 @@ def test_the_scalar_losses_take_a_traced_preference():
         along + 5 * across,
         scaled.sum() - 2 * cosine,
     ]
-    np.testing.assert_allclose(found[1], expected, rtol=1e-5)
+    assert_close(found[1], expected, rtol=1e-5)
 
 
 @every_method

@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 
+from mtopt.chain import chain
 from mtopt.errors import UserError
 from mtopt.methods.moco import moco
 from tests.helpers.row_methods import D, K, assert_follows, batches
@@ -73,6 +74,6 @@ def test_bad_options_are_named(method, options, message):
 
 
 def test_weights_read_back():
-    tx = optax.chain(moco(2), optax.sgd(0.1))
+    tx = chain(moco(2), optax.sgd(0.1))
     state = tx.init(jnp.zeros(3))
     assert optax.tree.get(state, "weights").tolist() == [0.5, 0.5]

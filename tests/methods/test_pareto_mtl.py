@@ -8,6 +8,7 @@ import scipy.optimize
 
 import mtopt
 from mtopt.methods.pareto_mtl import pareto_mtl
+from tests.helpers.close import assert_close
 
 CIRCLE = tuple((np.cos(t), np.sin(t)) for t in np.linspace(0, np.pi / 2, 5))
 
@@ -172,4 +173,4 @@ def test_one_task_is_plain_descent():
     direction, _ = jax.jit(tx.update)(
         row, tx.init(jnp.zeros(2)), evaluation=mtopt.Evaluation(losses=jnp.ones(1))
     )
-    np.testing.assert_allclose(direction, row[0], rtol=1e-6)
+    assert_close(direction, row[0], rtol=1e-6)

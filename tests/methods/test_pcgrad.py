@@ -7,6 +7,7 @@ import pytest
 
 import mtopt
 from mtopt.methods.pcgrad import pcgrad, visiting_orders
+from tests.helpers.close import assert_close
 from tests.helpers.gradients import cosines, rows
 from tests.helpers.updates import GOLDEN, solve
 
@@ -46,7 +47,7 @@ def test_pcgrad_projects_vectors(x64, order, reduction):
     expected = getattr(projected(jacobian, orders), reduction)(axis=0)
     tx = pcgrad(5, order=order, reduction=reduction)
     direction, _ = solve(tx, jnp.asarray(jacobian), key=key)
-    np.testing.assert_allclose(direction, expected, rtol=1e-12)
+    assert_close(direction, expected, rtol=1e-12)
 
 
 def test_orders_are_permutations_of_three_kinds():

@@ -11,6 +11,7 @@ from mtopt.methods.fairgrad import fairgrad
 from mtopt.methods.imgrad import imgrad
 from mtopt.methods.nash_mtl import nash_mtl
 from mtopt.methods.upgrad import upgrad
+from tests.helpers.close import assert_close
 from tests.helpers.gradients import normal_rows
 from tests.helpers.updates import direction_and_weights
 
@@ -25,9 +26,9 @@ def test_one_task_descends_its_gradient(method):
     row = jnp.array([[3.0, -4.0]])
     direction, weights = direction_and_weights(method(1), row)
     assert weights[0] > 0
-    np.testing.assert_allclose(direction, weights[0] * row[0], rtol=1e-6)
+    assert_close(direction, weights[0] * row[0], rtol=1e-6)
     if method in (upgrad, dualproj):
-        np.testing.assert_allclose(direction, row[0], rtol=1e-6)
+        assert_close(direction, row[0], rtol=1e-6)
 
 
 @every_method

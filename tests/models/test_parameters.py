@@ -9,15 +9,15 @@ import optax
 import pytest
 
 import mtopt
+from tests.helpers.close import assert_close
 from tests.helpers.models import TINY, make_batch, normed, residual, tiny
-from tests.helpers.trees import assert_trees_close
 
 
 def test_heads_do_not_depend_on_other_tasks():
     all_three, _ = tiny("lenet").init(jax.random.key(0))
     two, _ = tiny("lenet", names=("right", "up")).init(jax.random.key(0))
-    assert_trees_close(two["tasks"]["right"], all_three["tasks"]["right"], rtol=0)
-    assert_trees_close(two["shared"], all_three["shared"], rtol=0)
+    assert_close(two["tasks"]["right"], all_three["tasks"]["right"], rtol=0)
+    assert_close(two["shared"], all_three["shared"], rtol=0)
     kernels = all_three["tasks"].values["layers"][0]["kernel"]
     assert abs(kernels[0] - kernels[1]).max() > 0.01
 
@@ -31,7 +31,7 @@ def test_seeds_under_vmap_equal_single_ones(name):
     many = jax.jit(jax.vmap(model.predict, in_axes=(0, 0, None)))(params, state, x)
     single_params, single_state = model.init(keys[1])
     last = jax.tree.map(lambda leaf: leaf[1], (params, state))
-    assert_trees_close(last, (single_params, single_state), rtol=1e-6)
+    assert_close(last, (single_params, single_state), rtol=1e-6)
     one = jax.jit(model.predict)(single_params, single_state, x)
     np.testing.assert_allclose(many[1], one, rtol=1e-4, atol=1e-5)
 
@@ -42,7 +42,7 @@ def test_bfloat16_computes_alone(name):
     shape = (8, 8, 1) if name == "residual" else TINY[name][0]
     full, half = make(), make(dtype=jnp.bfloat16)
     params, state = half.init(jax.random.key(0))
-    assert_trees_close((params, state), full.init(jax.random.key(0)), rtol=0)
+    assert_close((params, state), full.init(jax.random.key(0)), rtol=0)
     batch = make_batch(shape, "classification", 3)
 
     @jax.jit
@@ -83,7 +83,7 @@ def test_training_reduces_the_losses(name, x_axis):
     model = tiny(name, x_axis=x_axis)
     params, state = jax.jit(model.init)(jax.random.key(0))
     batch = make_batch(TINY[name][0], "classification", 3, x_axis=x_axis)
-    tx = optax.chain(mtopt.equal_weighting(3), optax.adam(1e-2))
+    tx = mtopt.chain(mtopt.equal_weighting(3), optax.adam(1e-2))
     step = mtopt.make_train_step(model.tasks, tx)
     train_state = mtopt.TrainState.create(params, tx, jax.random.key(1), state)
     losses = []

@@ -20,6 +20,7 @@ from mtopt.pretext.node_graph_information import information_loss
 from mtopt.pretext.node_subgraph_contrast import contrast
 from mtopt.pretext.topology_reconstruction import _pairs
 from mtopt.pretext.two_views import TwoViews
+from tests.helpers.close import assert_close
 from tests.helpers.graphs import adjacency, random_graph
 
 KEY = jax.random.key(5)
@@ -90,7 +91,7 @@ def test_contrast_of_equal_views_has_its_closed_form():
     n, tau = 6, 0.4
     found = contrast(3.0 * jnp.eye(n), jnp.eye(n), everything(n), tau)
     expected = math.log(1 + 2 * (n - 1) * math.exp(-1 / tau))
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert_close(found, expected, rtol=1e-5)
 
 
 def test_contrast_is_its_equation_in_float64():
@@ -108,7 +109,7 @@ def test_contrast_is_its_equation_in_float64():
         found = contrast(
             jnp.asarray(2 * first), jnp.asarray(second), everything(7), 0.3
         )
-    np.testing.assert_allclose(found, expected, rtol=1e-10)
+    assert_close(found, expected, rtol=1e-10)
 
 
 def test_contrast_survives_the_published_temperature():
@@ -244,7 +245,7 @@ def test_padding_changes_no_loss():
 
 
 def test_a_run_compiles_once_and_lowers_the_losses():
-    tx = optax.chain(MGDA, optax.adamw(5e-3))
+    tx = mtopt.chain(MGDA, optax.adamw(5e-3))
     state = mtopt.TrainState.create(start(), tx, jax.random.key(1))
     step = mtopt.make_train_step(TOGETHER.tasks, tx)
     # Graphs of two sizes in one shape, as for the two encoders of the experiment.

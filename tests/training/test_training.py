@@ -67,7 +67,7 @@ def mlp(data, names, dropout=0.0):
 def program(data, num_seeds, method="mgda", separate=False, dropout=0.0):
     names = ("task",) if separate else data.tasks
     model = mlp(data, names, dropout)
-    tx = optax.chain(mtopt.METHODS[method](len(names)), optax.adamw(1e-2))
+    tx = mtopt.chain(mtopt.METHODS[method](len(names)), optax.adamw(1e-2))
     if separate:
         return separate_program(model, tx, data.tasks, num_seeds)
     return shared_program(model, tx, num_seeds)

@@ -7,9 +7,9 @@ import pytest
 
 import mtopt
 from tests.helpers import problems
+from tests.helpers.close import assert_close
 from tests.helpers.quadratics import D, joined, random_quadratics
 from tests.helpers.single_loss import single_loss_sam
-from tests.helpers.trees import assert_trees_close
 from tests.helpers.updates import KEY, first_update_on, update_on
 
 
@@ -37,7 +37,7 @@ def test_sam_of_the_mean_loss_is_sam_of_one_loss(adaptive):
         return pairs
 
     for found, expected in both(params):
-        assert_trees_close(found, expected, rtol=1e-4, atol=1e-6)
+        assert_close(found, expected, rtol=1e-4)
 
 
 def test_sam_moves_all_tasks_to_one_point():
@@ -50,5 +50,5 @@ def test_sam_moves_all_tasks_to_one_point():
     shared, own = grads[:, :D].mean(axis=0), grads[:, D:] / 3
     length = np.sqrt((shared**2).sum() + (own**2).sum())
     moves = np.concatenate([np.tile(shared, (3, 1)), own], axis=1) * 0.3 / length
-    np.testing.assert_allclose(joined(found), tasks.sam(moves), rtol=1e-10)
-    np.testing.assert_allclose(joined(clean), grads, rtol=1e-12)
+    assert_close(joined(found), tasks.sam(moves), rtol=1e-10)
+    assert_close(joined(clean), grads, rtol=1e-12)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import mtopt
+from tests.helpers.close import assert_close
 from tests.helpers.rep_mtl import (
     KEY,
     activity,
@@ -16,7 +17,6 @@ from tests.helpers.rep_mtl import (
     one_number,
     setting,
 )
-from tests.helpers.trees import assert_trees_close
 
 
 def test_the_second_derivative_of_one_number():
@@ -46,10 +46,10 @@ def test_the_second_derivative_of_one_number():
         for penalised in (tsr, added):
             found = difference(penalised, own)
             np.testing.assert_allclose(found["shared"], 0.3327106, atol=5e-8)
-            np.testing.assert_allclose(found["shared"], slopes.sum(), rtol=1e-13)
+            assert_close(found["shared"], slopes.sum(), rtol=1e-13)
             of_heads = slopes * np.array([4.0, 2.5])
-            np.testing.assert_allclose(found["tasks"].values, of_heads, rtol=1e-13)
-        assert_trees_close(detached, own, rtol=1e-15)
+            assert_close(found["tasks"].values, of_heads, rtol=1e-13)
+        assert_close(detached, own, rtol=1e-15)
 
         problem = tasks.problem(batch, KEY)
         saliency = jax.jit(mtopt.task_saliency)(problem, params)
@@ -79,7 +79,7 @@ def test_penalties_in_penalties_add_up(name):
             return 2 * activity(None, params, z) + 0.5 * decay(None, params, z)
 
         expected = jax.jit(jax.grad(penalties))(params)
-        assert_trees_close(difference(found, base), expected, rtol=1e-9, atol=1e-12)
+        assert_close(difference(found, base), expected, rtol=1e-9)
 
 
 def test_a_negative_coefficient_is_an_error():

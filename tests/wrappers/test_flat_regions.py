@@ -16,6 +16,7 @@ from mtopt.transforms.perturbed import (
 )
 from mtopt.wrappers.flat_regions import VARIANTS
 from tests.helpers import problems
+from tests.helpers.close import assert_close
 from tests.helpers.methods import make
 from tests.helpers.quadratics import (
     B,
@@ -25,7 +26,6 @@ from tests.helpers.quadratics import (
     repeat,
 )
 from tests.helpers.single_loss import single_loss_sam
-from tests.helpers.trees import assert_trees_close
 from tests.helpers.updates import KEY, update_on
 
 PAPER = {
@@ -143,7 +143,7 @@ def test_one_task_is_sam(adaptive):
 
     expected, found = directions(params)
     for direction in found.values():
-        assert_trees_close(direction, expected, rtol=1e-4, atol=1e-5)
+        assert_close(direction, expected, rtol=1e-4)
 
 
 def test_heads_take_their_own_sam_gradient_or_the_rule_of_the_aggregator():
@@ -169,7 +169,7 @@ def test_heads_take_their_own_sam_gradient_or_the_rule_of_the_aggregator():
         sam, found = jax.tree.map(np.asarray, both(params))
     for name, (heads, weights) in found.items():
         factor = weights[:, None] if name.startswith("aggregator") else 1
-        np.testing.assert_allclose(heads, factor * sam, rtol=1e-10)
+        assert_close(heads, factor * sam, rtol=1e-10)
 
 
 def test_groups_of_tasks_are_perturbed_like_one_stack():
@@ -211,7 +211,7 @@ def test_groups_of_tasks_are_perturbed_like_one_stack():
             )
 
         (rows, flat), (grouped_rows, grouped_flat) = both(params, own)
-    close = functools.partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-12)
+    close = functools.partial(assert_close, rtol=1e-9)
     close(grouped_rows["shared"], rows["shared"])
     close(grouped_flat[0]["shared"], flat[0]["shared"])
     close(grouped_flat[1].memory.flat_weights, flat[1].memory.flat_weights)
@@ -233,8 +233,8 @@ def test_one_after_another_is_all_at_once():
         return found
 
     vmapped, unrolled, mapped = directions(params)
-    assert_trees_close(unrolled, vmapped, rtol=1e-5, atol=1e-6)
-    assert_trees_close(mapped, vmapped, rtol=1e-5, atol=1e-6)
+    assert_close(unrolled, vmapped, rtol=1e-5)
+    assert_close(mapped, vmapped, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -268,7 +268,7 @@ def test_a_wrapper_of_weights_stands_inside(wrapper):
     (first, begun, _, state), (expected, plain_begun, _, plain_state) = two_steps(
         params
     )
-    assert_trees_close(first, expected, rtol=1e-5, atol=1e-5)
+    assert_close(first, expected, rtol=1e-5)
 
     def both(state):
         return np.stack([optax.tree.get(state, "weights"), state.memory.flat_weights])

@@ -16,9 +16,9 @@ from mtopt.transforms.perturbed import (
 )
 from mtopt.wrappers.flat_regions import VARIANTS
 from tests.helpers import problems
+from tests.helpers.close import assert_close
 from tests.helpers.methods import assert_finite
 from tests.helpers.quadratics import random_quadratics
-from tests.helpers.trees import assert_trees_close
 from tests.helpers.updates import KEY, first_update_on, update_on
 
 SCALE_FREE = {
@@ -56,7 +56,7 @@ def test_a_tiny_radius_does_not_magnify_rounding_noise(name):
     clean, _ = found[f"{name} 0.0"]
     for rho in (1e-30, 1e-9):
         direction, flat_weights = found[f"{name} {rho}"]
-        assert_trees_close(direction, clean, rtol=1e-4, atol=1e-6)
+        assert_close(direction, clean, rtol=1e-4)
         assert not flat_weights.any()
     direction, flat_weights = found[f"{name} 0.01"]
     assert_finite(direction)
@@ -108,9 +108,9 @@ def test_a_task_without_a_gradient_leaves_the_others_theirs(case, variant):
     found = with_two_tasks_of_three()
     direction, state = found[f"{case}, {variant}"]
     expected, two = found[f"two, {variant}"]
-    np.testing.assert_allclose(direction["shared"], expected["shared"], rtol=1e-7)
+    assert_close(direction["shared"], expected["shared"], rtol=1e-7)
     own = direction["tasks"].values
-    np.testing.assert_allclose(own[:2], expected["tasks"].values, rtol=1e-7)
+    assert_close(own[:2], expected["tasks"].values, rtol=1e-7)
     assert not own[2].any()
     np.testing.assert_allclose(
         state.memory.flat_weights[:2], two.memory.flat_weights, rtol=1e-6
@@ -139,7 +139,7 @@ def test_rows_from_a_transformation_are_what_it_aggregates(rho):
         # Without a step (gamma 0) MoDo's weights stay uniform: the mean of both parts.
         return found["shared"], jax.tree.map(lambda row: row.mean(axis=0), rows)
 
-    assert_trees_close(*both(params), rtol=1e-5, atol=1e-6)
+    assert_close(*both(params), rtol=1e-5)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

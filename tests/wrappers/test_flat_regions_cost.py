@@ -10,7 +10,7 @@ import pytest
 
 import mtopt
 from tests.helpers import problems
-from tests.helpers.trees import assert_trees_close
+from tests.helpers.close import assert_close
 from tests.helpers.updates import KEY
 
 COSTLY = (4, 128, 256, (256, 256), 10, None)
@@ -52,8 +52,8 @@ def test_a_step_keeps_its_budget(tx, forwards, backwards, solves):
     """
     forward, backward, solve = costs()
     tasks, params, batch = problems.classification(*COSTLY)
-    state = mtopt.TrainState.create(params, optax.chain(tx, optax.sgd(0.1)), KEY)
-    step = mtopt.make_train_step(tasks, optax.chain(tx, optax.sgd(0.1)))
+    state = mtopt.TrainState.create(params, mtopt.chain(tx, optax.sgd(0.1)), KEY)
+    step = mtopt.make_train_step(tasks, mtopt.chain(tx, optax.sgd(0.1)))
     found = step.lower(state, batch).compile().cost_analysis()["flops"]
     passes = forwards * forward + backwards * backward
     assert 0.97 * passes <= found <= 1.03 * (passes + solves * solve)
@@ -76,6 +76,6 @@ def test_seeds_vmapped_equal_seeds_alone_and_compile_once():
         alone = [step(state, batch)[0] for state in alone]
     assert together._cache_size() == step._cache_size() == 1
     expected = jax.tree.map(lambda *leaves: jnp.stack(leaves), *alone)
-    assert_trees_close(stacked.params, expected.params, rtol=1e-4, atol=1e-5)
+    assert_close(stacked.params, expected.params, rtol=1e-4)
     weights = optax.tree.get(stacked.opt_state, "flat_weights")
     np.testing.assert_allclose(weights.sum(axis=1), [1, 1], rtol=1e-5)

@@ -11,9 +11,9 @@ import pytest
 
 import mtopt
 from mtopt.wrappers.flat_regions import VARIANTS
+from tests.helpers.close import assert_close
 from tests.helpers.methods import make, over
 from tests.helpers.quadratics import random_quadratics
-from tests.helpers.trees import assert_trees_close
 from tests.helpers.updates import KEY, first_update_on, update_on
 
 
@@ -106,7 +106,7 @@ def test_split_is_direct_where_the_weights_do_not_read_the_gradients(name):
     found, start = linear_runs()
     (split, weights), (direct, expected) = found[name]
     np.testing.assert_allclose(weights, expected, rtol=1e-9)
-    assert_trees_close(split, direct, rtol=1e-9, atol=1e-12)
+    assert_close(split, direct, rtol=1e-9)
     assert np.abs(split["shared"] - start["shared"]).max() > 1e-4
 
 
@@ -154,7 +154,7 @@ def test_two_vectors_are_aggregated_as_two_tasks(name, options):
         found, heads, expected = both(params)
     for variant, (shared, weights, flat_weights) in expected.items():
         direction, state = found[variant]
-        close = functools.partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-8)
+        close = functools.partial(assert_close, rtol=1e-6)
         close(direction["shared"], shared)
         close(optax.tree.get(state, "weights"), weights)
         close(state.memory.flat_weights, flat_weights)
@@ -188,4 +188,4 @@ def test_split_is_direct_for_a_mean_whatever_the_radii(rho):
             )[0]
             for variant in ("split", "direct")
         )
-        np.testing.assert_allclose(split["shared"], direct["shared"], rtol=1e-12)
+        assert_close(split["shared"], direct["shared"], rtol=1e-12)

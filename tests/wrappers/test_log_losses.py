@@ -9,15 +9,15 @@ import pytest
 import mtopt
 from mtopt.wrappers import log_losses
 from mtopt.wrappers.log_losses import LogProblem
-from tests.helpers.trees import assert_trees_close
+from tests.helpers.close import assert_close
 from tests.helpers.wrappers import LOSSES, PARAMS, ROWS, model, steps, train
 
 
 def test_log_losses_hand_an_aggregator_the_rows_of_the_logs():
     (direction, weights), *_ = steps(log_losses(mtopt.mgda(3)), [ROWS], losses=[LOSSES])
     (expected, solved), *_ = steps(mtopt.mgda(3), [ROWS / LOSSES[:, None]])
-    np.testing.assert_allclose(direction, expected, rtol=1e-5)
-    np.testing.assert_allclose(weights, solved, rtol=1e-5)
+    assert_close(direction, expected, rtol=1e-5)
+    assert_close(weights, solved, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -38,9 +38,9 @@ def test_log_losses_are_the_method_on_a_model_that_returns_logs(inner):
 
     logged = mtopt.Tasks(tasks.names, tasks.encode, log_loss)
     sgd = optax.sgd(1.0)
-    found, _ = train(optax.chain(log_losses(inner), sgd), [batch], tasks, params)
-    expected, _ = train(optax.chain(inner, sgd), [batch], logged, params)
-    assert_trees_close(found.params, expected.params, rtol=1e-4, atol=1e-6)
+    found, _ = train(mtopt.chain(log_losses(inner), sgd), [batch], tasks, params)
+    expected, _ = train(mtopt.chain(inner, sgd), [batch], logged, params)
+    assert_close(found.params, expected.params, rtol=1e-4)
 
 
 def test_a_log_problem_is_the_problem_of_a_model_that_returns_logs():
@@ -67,7 +67,7 @@ def test_a_log_problem_is_the_problem_of_a_model_that_returns_logs():
             [part.losses(params) for part in parts],
         )
 
-    assert_trees_close(answers(found), answers(logged), rtol=1e-4, atol=1e-6)
+    assert_close(answers(found), answers(logged), rtol=1e-4)
 
 
 def test_log_losses_of_zero_and_of_absent_tasks_are_finite():
@@ -79,7 +79,7 @@ def test_log_losses_of_zero_and_of_absent_tasks_are_finite():
         present=[jnp.array([True, True, False])],
     )
     expected = (ROWS[0] / 0.5 + ROWS[1] / 2) / 2
-    np.testing.assert_allclose(found[0][0], expected, rtol=1e-6)
+    assert_close(found[0][0], expected, rtol=1e-6)
 
     tasks, params, batch = model()
     batch = mtopt.Batch(batch.x, batch.y, batch.mask.at[1].set(False))

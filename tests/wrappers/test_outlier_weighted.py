@@ -14,6 +14,7 @@ from mtopt.transforms import per_task_sam
 from mtopt.wrappers import outlier_weighted
 from mtopt.wrappers.outlier_weighted import BOUNDS, alignment
 from tests.helpers import problems
+from tests.helpers.close import assert_close
 from tests.helpers.methods import OF_EVERY_KIND, assert_finite, make
 
 ROWS = jnp.array([[1.0, 0.0, 0.5], [2.0, 0.4, 0.0], [-0.3, 0.1, -0.1], [0.1, 0.2, 0.3]])
@@ -64,7 +65,7 @@ def test_logits_follow_the_published_equations_line_by_line():
             trusted = regular / regular.max()
             for k in range(4):
                 asked = asked + trusted[k] * rows[k] / losses[k]
-            np.testing.assert_allclose(logits(state), theta, rtol=1e-12)
+            assert_close(logits(state), theta, rtol=1e-12)
             np.testing.assert_allclose(weights(state), trusted, rtol=1e-12)
             np.testing.assert_allclose(state.memory.majority, asked, rtol=1e-12)
     assert (theta[0], theta[3]) == BOUNDS
@@ -106,7 +107,7 @@ def test_units_of_the_losses_do_not_matter(scale):
             )
         found.append(logits(state))
     assert abs(found[0]).min() > 0.1
-    np.testing.assert_allclose(found[1], found[0], rtol=1e-5)
+    assert_close(found[1], found[0], rtol=1e-5)
 
 
 def test_the_phases_follow_the_count_of_updates():
@@ -119,7 +120,7 @@ def test_the_phases_follow_the_count_of_updates():
     found = run(tx, [ROWS] * 9)
     mean = np.asarray(ROWS.mean(axis=0))
     for direction, state in found[:3]:  # all share
-        np.testing.assert_allclose(direction, mean, rtol=1e-6)
+        assert_close(direction, mean, rtol=1e-6)
         np.testing.assert_array_equal(logits(state), 0)
         np.testing.assert_array_equal(weights(state), 1)
     for (_, before), (direction, state) in itertools.pairwise(found[2:7]):
@@ -182,8 +183,8 @@ def test_absent_tasks_and_zero_rows_neither_judge_nor_are_judged():
     direction, state = run(tx, [ROWS.at[3].set(0.0)] * 3, present=present)[-1]
     small = outlier_weighted(mtopt.mgda(3), num_shared=0)
     expected, few = run(small, [ROWS[:3]] * 3)[-1]
-    np.testing.assert_allclose(direction, expected, rtol=1e-5)
-    np.testing.assert_allclose(logits(state)[:3], logits(few), rtol=1e-5)
+    assert_close(direction, expected, rtol=1e-5)
+    assert_close(logits(state)[:3], logits(few), rtol=1e-5)
     assert logits(state)[3] == 0
     assert np.isfinite(run(tx, [jnp.zeros((4, 3))] * 2)[-1][0]).all()
 
@@ -192,7 +193,7 @@ def test_weights_of_the_user_multiply():
     own = jnp.array([1.0, 0.5, 2.0, 1.0])
     tx = outlier_weighted(mtopt.equal_weighting(4))
     direction, state = run(tx, [ROWS], task_weights=own)[0]
-    np.testing.assert_allclose(direction, own @ ROWS / 4, rtol=1e-6)
+    assert_close(direction, own @ ROWS / 4, rtol=1e-6)
     np.testing.assert_allclose(weights(state), own)
 
 
@@ -248,7 +249,7 @@ def test_it_takes_finite_steps_through_all_phases(name):
 def test_it_stands_around_other_wrappers(inner):
     tasks, params, batch = problems.classification(3, 6, 5, (7,), 4, None)
     tx = outlier_weighted(WITH[inner](mtopt.mgda(3)), num_shared=0)
-    tx = optax.chain(per_task_sam(3, rho=0.05), tx, optax.sgd(0.1))
+    tx = mtopt.chain(per_task_sam(3, rho=0.05), tx, optax.sgd(0.1))
     state = mtopt.TrainState.create(params, tx, jax.random.key(0))
     step = mtopt.make_train_step(tasks, tx)
     for _ in range(2):
@@ -301,7 +302,7 @@ def planted(num_tasks, seed):
 def accuracy(aggregator, num_tasks, seed, steps=600):
     """Of the regular tasks on fresh samples, and the final task weights."""
     tasks, params, sample = planted(num_tasks, seed)
-    tx = optax.chain(aggregator, optax.adam(1e-2))
+    tx = mtopt.chain(aggregator, optax.adam(1e-2))
     state = mtopt.TrainState.create(params, tx, jax.random.key(seed))
     step = mtopt.make_train_step(tasks, tx)
     for _ in range(steps):

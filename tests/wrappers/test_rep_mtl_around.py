@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import mtopt
+from tests.helpers.close import assert_close
 from tests.helpers.methods import make
 from tests.helpers.rep_mtl import (
     _directions,
@@ -16,7 +17,6 @@ from tests.helpers.rep_mtl import (
     saliency_penalties,
     setting,
 )
-from tests.helpers.trees import assert_trees_close
 
 AGGREGATORS = {
     "rows": mtopt.mgda(3),
@@ -85,8 +85,8 @@ def test_any_aggregator_gets_the_same_gradient_of_the_penalty(name, penalised):
     expected, triples, _ = penalised
     (base, weights), (found, same), (detached, _) = triples[name]
     with jax.enable_x64(True):
-        assert_trees_close(difference(found, base), expected, rtol=1e-8, atol=1e-10)
-    assert_trees_close(detached, base, rtol=1e-11, atol=1e-12)
+        assert_close(difference(found, base), expected, rtol=1e-8)
+    assert_close(detached, base, rtol=1e-11)
     np.testing.assert_array_equal(weights, same)
 
 
@@ -94,7 +94,7 @@ def test_any_aggregator_gets_the_same_gradient_of_the_penalty(name, penalised):
 def test_flat_regions_and_penalties_commute(name, penalised):
     """The flat part of the direction takes no penalty, and the loss part takes one."""
     _, triples, inside = penalised
-    assert_trees_close(inside[name][0], triples[name][1][0], rtol=1e-12, atol=1e-13)
+    assert_close(inside[name][0], triples[name][1][0], rtol=1e-12)
 
 
 def test_without_coefficients_it_is_the_aggregator():
@@ -112,6 +112,6 @@ def test_task_weights_are_for_losses_alone(penalised):
         txs = [*inner, *(saliency_penalties(aggregator) for aggregator in inner)]
         found = directions(txs, tasks, params, batch, jnp.array([1.0, 5.0, 0.0]))
         for base, own in zip(found[:2], found[2:], strict=True):
-            assert_trees_close(difference(own, base), expected, rtol=1e-8, atol=1e-10)
+            assert_close(difference(own, base), expected, rtol=1e-8)
         unweighted = triples["rows"][0][0]["shared"]
         assert not np.allclose(found[1]["shared"]["first"], unweighted["first"])

@@ -11,8 +11,8 @@ import pytest
 import mtopt
 from mtopt.methods.famo import logit_slope
 from tests.helpers import problems
+from tests.helpers.close import assert_close
 from tests.helpers.rep_mtl import KEY, equal, saliency_penalties, setting
-from tests.helpers.trees import assert_trees_close
 
 
 def train(tx, tasks, params, batch, count=1):
@@ -33,12 +33,12 @@ def test_famo_is_told_of_the_whole_step_with_its_penalty():
         fell = jnp.log(metrics["losses"]) - jnp.log(losses(state.params))
         slope = logit_slope(jnp.zeros(3), fell, jnp.ones(3, bool))
         moment = optax.tree.get(state.opt_state, "mu")  # of Adam: 0.1 of the slope
-        np.testing.assert_allclose(moment, 0.1 * slope, rtol=1e-6)
+        assert_close(moment, 0.1 * slope, rtol=1e-6)
 
 
 def test_bfloat16_parameters_stay_bfloat16():
     tasks, params, batch = setting("shared", jnp.bfloat16)
-    tx = optax.chain(mtopt.log_losses(mtopt.rep_mtl(equal())), optax.adam(1e-2))
+    tx = mtopt.chain(mtopt.log_losses(mtopt.rep_mtl(equal())), optax.adam(1e-2))
     state, metrics = train(tx, tasks, params, batch, count=3)
     for leaf in jax.tree.leaves(state.params):
         assert leaf.dtype == jnp.bfloat16
@@ -48,7 +48,7 @@ def test_bfloat16_parameters_stay_bfloat16():
 
 def test_seeds_under_vmap_are_seeds_alone():
     tasks, params, batch = setting("shared", jnp.float32)
-    tx = optax.chain(saliency_penalties(equal()), optax.sgd(0.1))
+    tx = mtopt.chain(saliency_penalties(equal()), optax.sgd(0.1))
     step = mtopt.make_train_step(tasks, tx)
 
     def start(scale):
@@ -66,7 +66,7 @@ def test_seeds_under_vmap_are_seeds_alone():
         for _ in range(2):
             alone, _ = step(alone, batch)
         one = jax.tree.map(lambda leaf, k=k: leaf[k], stack.params)
-        assert_trees_close(one, alone.params, rtol=1e-4, atol=1e-5)
+        assert_close(one, alone.params, rtol=1e-4)
 
 
 METHODS = {
@@ -85,7 +85,7 @@ DEEPER, WIDER = (256, 256, 256), (512,)  # than (256,)
 @functools.cache
 def step_flops(name, hidden):
     tasks, params, batch = problems.classification(4, 64, 256, (*hidden, 16), 5, None)
-    tx = optax.chain(METHODS[name], optax.sgd(0.1))
+    tx = mtopt.chain(METHODS[name], optax.sgd(0.1))
     state = mtopt.TrainState.create(params, tx, KEY)
     step = mtopt.make_train_step(tasks, tx)
     return step.lower(state, batch).compile().cost_analysis()["flops"]

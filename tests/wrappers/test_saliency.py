@@ -15,6 +15,7 @@ from mtopt.wrappers.saliency import (
     task_saliency_regulation,
 )
 from tests.helpers import problems
+from tests.helpers.close import assert_close
 from tests.helpers.saliency import alignment, in_groups, regulation
 
 KEY = jax.random.key(5)
@@ -94,7 +95,7 @@ def test_a_common_scale_changes_nothing_and_that_of_a_task_does():
         value = tsr(saliency)
         for scale in (1e-9, -7.0, 1e12):
             scaled = tsr(scale * saliency)
-            np.testing.assert_allclose(scaled, value, rtol=1e-12)
+            assert_close(scaled, value, rtol=1e-12)
         one_larger = tsr(saliency.at[1].multiply(10))
         assert abs(one_larger - value) > 1e-2
 
@@ -109,7 +110,7 @@ def test_its_derivative_in_the_size_of_a_task():
         share = size / total
         entropy = -(share * np.log(share)).sum(axis=0)
         expected = -(np.log(share) + entropy) / total / 4
-        np.testing.assert_allclose(found[..., 0], sign * expected, rtol=1e-11)
+        assert_close(found[..., 0], sign * expected, rtol=1e-11)
         _, at_uniform = value_and_grad(tsr, np.full((3, 4, 2), 2.0))
         np.testing.assert_allclose(at_uniform, 0, atol=1e-15)
 
@@ -176,7 +177,7 @@ def test_what_alignment_does_not_see(anchor):
         rotation, _ = np.linalg.qr(random(6, 6, seed=1))
         per_sample = jnp.array([1.0, -1e-9, 1e6, 3.0])[None, :, None, None]
         for same in (saliency @ rotation, saliency * per_sample, saliency[:, :, ::-1]):
-            np.testing.assert_allclose(value(same), expected, rtol=1e-11)
+            assert_close(value(same), expected, rtol=1e-11)
         per_task = jnp.array([1.0, 5.0, 1.0])[:, None, None, None]
         assert abs(value(saliency * per_task) - expected) > 1e-3
 
@@ -252,13 +253,13 @@ def test_saliencies_of_any_size_count_as_those_of_1(penalty, equation, size):
     saliency = random(3, 4, 2, 5).astype("float32")
     value, grad = value_and_grad(penalty, saliency)
     found, found_grad = value_and_grad(penalty, np.float32(size) * saliency)
-    np.testing.assert_allclose(found, value, rtol=1e-5)
+    assert_close(found, value, rtol=1e-5)
     np.testing.assert_allclose(
         found_grad * np.float32(size), grad, rtol=1e-3, atol=1e-6
     )
     with jax.enable_x64(True):
         exact = equation(jnp.asarray(saliency, float), everywhere(saliency))
-    np.testing.assert_allclose(value, exact, rtol=1e-5)
+    assert_close(value, exact, rtol=1e-5)
 
 
 @PENALTIES
@@ -306,7 +307,7 @@ def test_bfloat16_is_measured_in_float32(penalty, equation):
     value, grad = value_and_grad(penalty, low)
     assert (value.dtype, grad.dtype) == (np.float32, jnp.bfloat16)
     expected, _ = value_and_grad(penalty, low.astype(jnp.float32))
-    np.testing.assert_allclose(value, expected, rtol=1e-6)
+    assert_close(value, expected, rtol=1e-6)
 
 
 # --- task_saliency --------------------------------------------------------------------
@@ -397,7 +398,7 @@ def test_groups_on_one_representation_are_as_one():
     groups, own, pieces = in_groups(tasks, params, batch)
     found = saliency_of(groups.problem(pieces, KEY), own)
     expected = saliency_of(tasks.problem(batch, KEY), params)
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert_close(found, expected, rtol=1e-6)
 
 
 def test_groups_without_a_common_representation_have_no_saliency():

@@ -6,6 +6,7 @@ import pytest
 
 import mtopt
 from mtopt.wrappers import smoothed_weights
+from tests.helpers.close import assert_close
 from tests.helpers.wrappers import ROWS, STACKS, averages, steps
 
 
@@ -35,7 +36,7 @@ def test_the_first_weight_of_a_task_starts_its_mean():
     solved = [w for _, w in steps(mtopt.mgda(3), STACKS[:2], present=here)]
     tx = smoothed_weights(mtopt.mgda(3))
     found = [weights for _, weights in steps(tx, STACKS[:2], present=here)]
-    np.testing.assert_allclose(found[1][1], solved[1][1], rtol=1e-5)
+    assert_close(found[1][1], solved[1][1], rtol=1e-5)
 
 
 def test_rows_of_its_own_making_are_summed_with_the_smoothed_weights():
@@ -51,7 +52,7 @@ def test_smoothing_twice_is_a_mean_of_means():
     expected = inner[0]
     for own, weights in zip(inner, found, strict=True):
         expected = 0.25 * expected + 0.75 * own
-        np.testing.assert_allclose(weights, expected, rtol=1e-5)
+        assert_close(weights, expected, rtol=1e-5)
     assert abs(inner[-1] - found[-1]).max() > 1e-3
 
 

@@ -8,6 +8,7 @@ import pytest
 
 import mtopt
 from mtopt.wrappers import WRAPPERS, log_losses, smoothed_weights, weights_every
+from tests.helpers.close import assert_close
 from tests.helpers.wrappers import LOSSES, PARAMS, STACKS, model, steps, train
 
 
@@ -31,7 +32,7 @@ def test_wrappers_compose_in_either_order():
     solved = [weights for _, weights in steps(mtopt.mgda(3), STACKS)]
     tx = smoothed_weights(weights_every(mtopt.mgda(3), n=2), alpha=0.5)
     found = [weights for _, weights in steps(tx, STACKS)]
-    np.testing.assert_allclose(found[1], solved[0], rtol=1e-5)
+    assert_close(found[1], solved[0], rtol=1e-5)
     np.testing.assert_allclose(
         found[2], 0.5 * solved[0] + 0.5 * solved[2], rtol=1e-4, atol=1e-6
     )
@@ -53,7 +54,7 @@ def test_wrapped_methods_keep_dtypes_and_train_under_jit(name):
     tasks, params, batch = model()
     params = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params)
     options = {"n": 2} if name == "weights_every" else {}
-    tx = optax.chain(WRAPPERS[name](mtopt.mgda(3), **options), optax.adam(1e-3))
+    tx = mtopt.chain(WRAPPERS[name](mtopt.mgda(3), **options), optax.adam(1e-3))
     state, metrics = train(tx, [batch] * 3, tasks, params)
     for leaf in jax.tree.leaves(state.params):
         assert leaf.dtype == jnp.bfloat16

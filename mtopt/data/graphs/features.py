@@ -132,5 +132,5 @@ class Features:
         left = self.left[nodes] * real[:, None]
         return dataclasses.replace(self, rows=rows, left=left)
 
-    def _sum(self, entries):
+    def _sum(self, entries: Array) -> Array:
         return jax.ops.segment_sum(entries, self.rows, self.left.shape[0])

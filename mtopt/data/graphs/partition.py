@@ -1,4 +1,4 @@
-"""A graph cut into parts of equal size, for want of labels."""
+"""Graph partitioning into parts of about equal size, whose numbers serve as labels."""
 
 import numpy as np
 from jaxtyping import Int
@@ -56,7 +56,9 @@ def partition(
     return _spectral(edges, nodes, parts)
 
 
-def _spectral(edges, nodes, parts):
+def _spectral(
+    edges: Int[np.ndarray, "E 2"], nodes: int, parts: int
+) -> Int[np.ndarray, " N"]:
     import scipy.sparse
     from sklearn.cluster import KMeans
 

@@ -109,7 +109,7 @@ def saint(nodes: int) -> Sampler:
     """
     expect(nodes >= 1, "nodes", nodes, "1 or more")
 
-    def sample(key, graph):
+    def sample(key: PRNGKeyArray, graph: Graph) -> Graph:
         if nodes >= len(graph.node_mask):
             return graph
         noise = jax.random.gumbel(key, graph.node_mask.shape)
@@ -132,7 +132,7 @@ def ego(seeds: int, *, hops: int, nodes: int) -> Sampler:
     expect(hops >= 0, "hops", hops, "0 or more")
     expect(nodes >= 1, "nodes", nodes, "1 or more")
 
-    def sample(key, graph):
+    def sample(key: PRNGKeyArray, graph: Graph) -> Graph:
         if nodes >= len(graph.node_mask):
             return graph
         start_key, tie_key = jax.random.split(key)

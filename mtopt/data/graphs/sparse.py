@@ -1,5 +1,7 @@
 """The product of a sparse matrix with a dense one."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -35,7 +37,9 @@ def sparse_product(
     """
     blocks = max(-(-len(rows) // BLOCK), 1)
 
-    def add(total, entries):
+    def add(
+        total: Float[Array, "N D"], entries: Sequence[Array]
+    ) -> tuple[Float[Array, "N D"], None]:
         rows, columns, values = entries
         return total.at[rows].add(values[:, None] * x[columns], mode="drop"), None
 

@@ -65,7 +65,7 @@ def cifar100(
     given = np.repeat([TRAIN, TEST], lengths)
     split = divide(given, fine, {VALID: valid_fraction}, np.random.default_rng(seed))
 
-    def part(wanted):
+    def part(wanted: int) -> ArraySplit:
         own = [(split == wanted) & (coarse == task) for task in range(COARSE)]
         if not all(rows.any() for rows in own):
             raise UserError(f"{path}: too few images: expected some of every class")

@@ -1,6 +1,7 @@
 """Where MNIST and Fashion-MNIST come from: IDX files, or tfds's prepared data."""
 
 import pathlib
+from typing import Any
 
 import numpy as np
 
@@ -96,7 +97,7 @@ def _from_tfds(name: str) -> dict[str, Images]:
     }
 
 
-def _collect(source) -> Images:
+def _collect(source: Any) -> Images:
     samples = source.__getitems__(range(len(source)))
     images = np.stack([sample["image"][..., 0] for sample in samples])
     return Images(images, np.array([sample["label"] for sample in samples]))

@@ -4,7 +4,7 @@ import hashlib
 import inspect
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -110,7 +110,7 @@ def multi_mnist(
     )
 
 
-def _same_options(loader):
+def _same_options(loader: Callable[..., Dataset]) -> Callable[..., Dataset]:
     """Shows the options of :func:`multi_mnist`, which the command line reads off."""
     loader.__signature__ = inspect.signature(multi_mnist)
     return loader

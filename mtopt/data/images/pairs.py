@@ -1,4 +1,4 @@
-"""Two images on one canvas: what every "left and right" data set is made of."""
+"""Pairs of overlapping images, as in Multi-MNIST and its variants."""
 
 import dataclasses
 from collections.abc import Sequence

@@ -30,7 +30,7 @@ class PairsBuilder(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     url_infos = None  # Nothing is downloaded: no checksums to look for.
 
-    def __init__(self, pairs: Mapping[str, Pairs], data_dir: pathlib.Path):
+    def __init__(self, pairs: Mapping[str, Pairs], data_dir: pathlib.Path) -> None:
         self._pairs = pairs
         super().__init__(data_dir=data_dir, file_format="array_record")
 
@@ -47,7 +47,7 @@ class PairsBuilder(tfds.core.GeneratorBasedBuilder):
             disable_shuffling=True,
         )
 
-    def _split_generators(self, dl_manager) -> dict[str, Any]:
+    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         del dl_manager
         return {name: self._generate_examples(p) for name, p in self._pairs.items()}
 

@@ -1,4 +1,4 @@
-"""Ten annotators of handwritten digits, some of whom do not do as they were told."""
+"""Planted outlier tasks: annotators of handwritten digits, some of them wrong."""
 
 import numpy as np
 

@@ -1,5 +1,6 @@
 """The synthetic tasks of R-MTGB: common functions, own functions, outlier tasks."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -110,7 +111,7 @@ def scenario(
             break
     dtype = np.float32 if kind == "regression" else np.int32
 
-    def part(chosen):
+    def part(chosen: slice) -> Rows:
         x, y = features[:, chosen], targets[:, chosen]
         task = np.repeat(np.arange(num_tasks, dtype=np.int32), y.shape[1])
         x = x.reshape(-1, num_features)
@@ -119,14 +120,16 @@ def scenario(
     return Scenario(part(slice(num_train)), part(slice(num_train, None)), outliers)
 
 
-def _function(rng, num_features):
+def _function(
+    rng: np.random.Generator, num_features: int
+) -> Callable[[np.ndarray], np.ndarray]:
     """A random function of rows ``[N, D]``."""
     shape, single = (num_features, FREQUENCIES), np.float32
     w = rng.standard_normal(shape, single) / single(num_features / 4)
     b = 2 * single(np.pi) * rng.random(FREQUENCIES, single)
     a = rng.standard_normal(FREQUENCIES, single) * single((2 / FREQUENCIES) ** 0.5)
 
-    def evaluate(x):
+    def evaluate(x: Float[np.ndarray, "N D"]) -> Float[np.ndarray, " N"]:
         values = np.empty(len(x), single)
         for begin in range(0, len(x), AT_ONCE):
             some = slice(begin, begin + AT_ONCE)

@@ -1,4 +1,4 @@
-"""Arrays out of an ``.npz`` file, or one line that says why not."""
+"""Reading an ``.npz`` file, with one clear line for one that is damaged."""
 
 import pathlib
 import zipfile

@@ -12,6 +12,7 @@ from mtopt.data import graphs
 from mtopt.data.graphs import Features, Graph, sparse
 from mtopt.data.graphs.sparse import sparse_product
 from mtopt.models.gcn import gcn
+from tests.helpers.close import assert_close
 from tests.helpers.graphs import adjacency, dense_of, permuted, random_graph
 
 KEY = jax.random.key(3)
@@ -32,7 +33,7 @@ def test_features_are_what_they_stand_for():
     )
     np.testing.assert_allclose(x.squared_norms(), (dense**2).sum(axis=1), rtol=1e-5)
     stored = Features.dense(jnp.asarray(dense, jnp.float32))
-    np.testing.assert_allclose(dense_of(stored), dense, rtol=1e-6)
+    assert_close(dense_of(stored), dense, rtol=1e-6)
     np.testing.assert_allclose(
         stored.squared_norms(), (dense**2).sum(axis=1), rtol=1e-5
     )

@@ -14,6 +14,7 @@ from mtopt.metrics.probes import (
     link_prediction,
     probe_accuracy,
 )
+from tests.helpers.close import assert_close
 from tests.helpers.graphs import dense_of
 
 
@@ -50,7 +51,7 @@ def test_features_without_values_are_ones_and_rows_can_be_scaled(tmp_path):
     path = write(tmp_path / "mine.npz", x_data=None)
     scaled = dense_of(graph_npz(path, scale="rows").features)
     expected = (WORDS > 0) / np.maximum((WORDS > 0).sum(axis=1, keepdims=True), 1)
-    np.testing.assert_allclose(scaled, expected, rtol=1e-6)
+    assert_close(scaled, expected, rtol=1e-6)
 
 
 def test_a_bad_file_is_one_line(tmp_path):

@@ -1,4 +1,4 @@
-"""What stands with a method, so that nothing else has to list it.
+"""Registration of methods: a decorator, and the metadata that it stores.
 
 A method is its file and one import line in ``mtopt/methods/__init__.py``. The registry,
 the face of the package, the command line, the invariants, the table and the pages read
@@ -28,7 +28,7 @@ TRAITS = ("mean-like", "non-conflicting", "random", "task-bound")
 
 @dataclasses.dataclass(frozen=True)
 class About:
-    """What tables and tests must know about a method.
+    """The metadata of a method, for tables and tests.
 
     Attributes:
       family: what it decides by, a key of ``FAMILIES``.
@@ -55,7 +55,7 @@ def method(
     traits: tuple[str, ...] = (),
     fixed: Mapping[str, str] | None = None,
 ) -> Callable[[Method], Method]:
-    """Marks the factory of a method, ``(num_tasks, **options) -> Aggregator``.
+    """Registers the factory of a method, ``(num_tasks, **options) -> Aggregator``.
 
     Args:
       family: see :class:`About`.
@@ -79,7 +79,7 @@ def method(
 
 
 def about(factory: Method) -> About:
-    """What stands with a method.
+    """The metadata of a method.
 
     Args:
       factory: a value of :data:`mtopt.METHODS`.
@@ -100,7 +100,7 @@ def registry(namespace: Mapping[str, Any]) -> dict[str, Method]:
     found: dict[str, Any] = {
         name: value
         for name, value in namespace.items()
-        if callable(value) and "about" in getattr(value, "__dict__", {})
+        if "about" in getattr(value, "__dict__", {})
     }
     families = list(FAMILIES)
 
