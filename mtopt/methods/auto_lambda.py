@@ -81,7 +81,7 @@ def auto_lambda(
     """
     is_primary = np.ones(num_tasks, bool)
     if primary is not None:
-        hits = as_array(primary)[:, None] == np.arange(num_tasks)[None]
+        hits = as_array(primary).reshape(-1, 1) == np.arange(num_tasks)[None]
         expect(
             hits.any() & hits.any(axis=1).all(),
             "primary",

@@ -6,7 +6,7 @@ from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
 from mtopt.errors import expect, expect_one_of
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import uniform_over
-from mtopt.options import Number
+from mtopt.options import Number, as_array
 from mtopt.registry import method
 from mtopt.solvers import conflict_averse_weights
 
@@ -69,7 +69,9 @@ def cagrad(
       gain, which is zero whatever d is, does not count as the worst. nash-mtl and the
       authors' NYUv2 code multiply d by K: ``optax.scale(K)`` after it does the same.
     """
-    expect(c > 0, "c", c, "a number above 0 (c = 0 is equal_weighting)")
+    expect(
+        (as_array(c) > 0).all(), "c", c, "a number above 0 (c = 0 is equal_weighting)"
+    )
     expect_one_of("rescale", rescale, RESCALINGS)
 
     def weigh(memory: Any, gramian: Gramian, evaluation: Evaluation) -> Weighed:

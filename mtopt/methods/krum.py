@@ -6,9 +6,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
-from mtopt.errors import expect_number, expect_one_of
+from mtopt.errors import expect, expect_one_of
 from mtopt.evaluation import Evaluation
-from mtopt.options import Integer
+from mtopt.options import Integer, as_array
 from mtopt.registry import method
 
 
@@ -69,9 +69,11 @@ def krum(
       Distances come from the Gramian, clamped at 0; TorchJD's root of a negative
       rounding is NaN. Of equal scores the first tasks are taken.
     """
-    most = max(num_tasks - 3, 0)
-    expect_number("num_byzantine", num_byzantine, at_least=0, at_most=most)
-    expect_number("num_selected", num_selected, at_least=1, at_most=num_tasks)
+    f, m, most = as_array(num_byzantine), as_array(num_selected), max(num_tasks - 3, 0)
+    expected = f"0 to {most}, the number of tasks less 3"
+    expect(((f >= 0) & (f <= most)).all(), "num_byzantine", num_byzantine, expected)
+    expected = f"1 to {num_tasks}, the number of tasks"
+    expect(((m >= 1) & (m <= num_tasks)).all(), "num_selected", num_selected, expected)
     expect_one_of("distance", distance, ("squared", "euclidean"))
 
     def weigh(memory: Any, gramian: Gramian, evaluation: Evaluation) -> Weighed:

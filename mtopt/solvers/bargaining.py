@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
@@ -141,13 +142,13 @@ def _newton(
     return lax.fori_loop(0, iterations, iterate, (start, start))[0]
 
 
-def _epsilon(matrix: Float[Array, "K K"]) -> float:
+def _epsilon(matrix: Float[Array, "K K"]) -> np.floating:
     """The coefficient of the penalty that bounds v: 16 roundings of 1, squared.
 
     Where v is at most 1 / sqrt(rounding), C itself is known well enough to say what v
     is; the penalty is then below the rounding of y.
     """
-    return float(16 * jnp.finfo(matrix.dtype).eps) ** 2
+    return (16 * jnp.finfo(matrix.dtype).eps) ** 2
 
 
 def _scaled(
