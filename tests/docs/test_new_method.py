@@ -17,12 +17,13 @@ from typing import Any
 from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import uniform_over
+from mtopt.options import Number
 from mtopt.registry import method
 
 
 @method(family="losses")
 def quiet_weighting(
-    num_tasks: int, *, share: float = 1 / 3, heads: str = "weighted"
+    num_tasks: int, *, share: Number = 1 / 3, heads: str = "weighted"
 ) -> Aggregator:
     r"""Descends a third of the mean loss.
 
