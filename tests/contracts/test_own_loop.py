@@ -1,5 +1,7 @@
 """A loop of one's own costs what the step costs, without further arguments."""
 
+import functools
+
 import jax
 import optax
 import pytest
@@ -10,7 +12,7 @@ from tests.helpers.methods import make, over
 
 K = 8
 # Large enough that drawing keys and counting labels are nothing beside the model.
-TASKS, PARAMS, BATCH = problems.classification(K, 128, 1024, (512, 512), 10, None)
+TASKS, PARAMS, BATCH = problems.classification(K, 128, 1024, (512,), 10, None)
 # What they weigh by takes no backward pass of its own, and no second forward pass.
 SCALARIZERS = {
     *("cosmos_scalarization", "dynamic_weight_average", "equal_weighting"),
@@ -38,6 +40,7 @@ def own_loop(tx):
     return jax.jit(update)
 
 
+@functools.cache
 def plain_flops():
     """jax.grad of the mean loss, and a step of SGD with it."""
 

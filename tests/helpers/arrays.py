@@ -1,6 +1,7 @@
 """Any method on plain arrays: one update, with all that a step would hand it."""
 
 import jax
+import jax.numpy as jnp
 import optax
 
 import mtopt
@@ -12,6 +13,8 @@ def evaluated(jacobian, losses, present=None, task_weights=None, key=None):
     problem, params = mtopt.linear_problem(jacobian, losses, present, key)
     return problem.evaluate(params).replace(
         rows=jacobian,
+        # So that an update of theirs is what the head rule made of a gradient of 1.
+        heads=jax.tree.map(jnp.ones_like, params["tasks"]),
         unchanged=True,
         losses=losses,
         present=problem.present,
@@ -21,12 +24,17 @@ def evaluated(jacobian, losses, present=None, task_weights=None, key=None):
     )
 
 
-def linear_update(
+def linear_updates(
     tx, state, jacobian, losses, *, present=None, task_weights=None, key=None
 ):
-    """The direction of the shared parameters, and the new state."""
+    """The updates of the shared parameters and of the heads, and the new state."""
     seen = evaluated(jacobian, losses, present, task_weights, key)
-    updates, state = optax.with_extra_args_support(tx).update(
+    return optax.with_extra_args_support(tx).update(
         seen.gradients, state, seen.params, evaluation=seen
     )
+
+
+def linear_update(*arguments, **known):
+    """The direction of the shared parameters, and the new state."""
+    updates, state = linear_updates(*arguments, **known)
     return split(updates)[0], state

@@ -10,7 +10,7 @@ import pytest
 
 import mtopt
 from mtopt.registry import about
-from tests.helpers.arrays import linear_update
+from tests.helpers.arrays import linear_updates
 
 K, D = 4, 6
 
@@ -53,39 +53,57 @@ OF_EVERY_KIND = of_every_kind()
 
 
 def update(tx, state, jacobian, losses, present, task_weights):
-    return linear_update(
+    return linear_updates(
         tx, state, jacobian, losses, present=present, task_weights=task_weights
     )
 
 
 class Method:
-    """One method on K tasks of D parameters, compiled once."""
+    """One method on K tasks of D parameters, compiled once: alone, and under vmap."""
 
-    def __init__(self, name, num_tasks=K, dtype="float32"):
-        self.tx = make(name, num_tasks)
+    def __init__(self, name, num_tasks=K, dtype="float32", **options):
+        self.tx = make(name, num_tasks, **options)
         self.num_tasks = num_tasks
         self.dtype = dtype
         _, params = mtopt.linear_problem(
             jnp.zeros((num_tasks, D), dtype), jnp.ones(num_tasks)
         )
         self.init = self.tx.init(params)
-        self._update = jax.jit(functools.partial(update, self.tx))
+        one = functools.partial(update, self.tx)
+        self._update = jax.jit(one)
+        self._vmapped = jax.jit(jax.vmap(one, (None, 0, None, None, None)))
 
-    def __call__(
-        self, jacobian, losses=None, present=None, task_weights=None, state=None
-    ):
-        """The direction of the shared parameters, and the state after it."""
+    def _arguments(self, jacobian, losses=None, present=None, task_weights=None):
         if losses is None:
             losses = jnp.arange(1, self.num_tasks + 1, dtype=self.dtype)
         ones = jnp.ones(self.num_tasks)
-        direction, state = self._update(
-            self.init if state is None else state,
+        return (
             jnp.asarray(jacobian, self.dtype),
             losses,
             ones.astype(bool) if present is None else jnp.asarray(present),
             ones if task_weights is None else jnp.asarray(task_weights, jnp.float32),
         )
-        return np.asarray(direction), state
+
+    def updates(self, jacobian, *known, state=None, **more):
+        """Those of the shared parameters and of the heads, and the state after them."""
+        state = self.init if state is None else state
+        return self._update(state, *self._arguments(jacobian, *known, **more))
+
+    def __call__(self, jacobian, *known, **more):
+        """The direction of the shared parameters, and the state after it."""
+        updates, state = self.updates(jacobian, *known, **more)
+        return np.asarray(updates["shared"]), state
+
+    def first_of_each(self, jacobians):
+        """The first direction and state of every Jacobian, in one program."""
+        updates, states = self._vmapped(self.init, *self._arguments(jacobians))
+        return np.asarray(updates["shared"]), states
+
+    def types(self):
+        """What an update returns, as shapes and types."""
+        arguments = self._arguments(jnp.zeros((self.num_tasks, D)))
+        updates, state = jax.eval_shape(self._update, self.init, *arguments)
+        return updates["shared"], state
 
 
 @functools.cache

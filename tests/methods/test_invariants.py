@@ -5,6 +5,7 @@ program updates K = 4 tasks of 6 parameters, whatever is asked of it.
 """
 
 import functools
+import inspect
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ from mtopt.training.checkpoint import Checkpoints
 from tests.helpers import problems
 from tests.helpers.arrays import linear_update
 from tests.helpers.close import assert_close
+from tests.helpers.families import family
 from tests.helpers.methods import (
     OF_EVERY_KIND,
     D,
@@ -29,10 +31,11 @@ from tests.helpers.methods import (
     method,
     over,
     rows,
-    update,
     weights_of,
     with_trait,
 )
+
+ALL = set(mtopt.METHODS)
 
 
 def test_every_kind_of_method_is_among_the_few_that_train():
@@ -42,34 +45,56 @@ def test_every_kind_of_method_is_among_the_few_that_train():
 
 
 @every_method
-@pytest.mark.parametrize(
-    "dtype", [pytest.param("bfloat16", marks=pytest.mark.slow), "float64"]
-)
+@pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
 def test_dtypes_survive(name, dtype):
     with jax.enable_x64(dtype == "float64"):
-        low = Method(name, dtype=dtype)
-        direction, state = low(np.asarray(rows(K, D)))
+        direction, state = Method(name, dtype=dtype).types()
         assert direction.dtype == dtype
         wide = "float64" if dtype == "float64" else "float32"
-        assert weights_of(state).dtype == wide
-        assert_finite(state)
-    if dtype == "float64" and name not in with_trait("random"):
-        single, _ = method(name)(rows(K, D))
-        assert_close(single, direction, rtol=2e-3)
+        assert optax.tree.get(state, "weights").dtype == wide
+
+
+@pytest.mark.slow
+@every_method
+def test_half_precision_keeps_it_finite(name):
+    assert_finite(Method(name, dtype="bfloat16")(rows(K, D)))
+
+
+@over(
+    set(mtopt.METHODS) - with_trait("random"), slow=set(mtopt.METHODS) - OF_EVERY_KIND
+)
+def test_single_precision_agrees_with_double(name):
+    with jax.enable_x64(True):
+        direction, state = Method(name, dtype="float64")(np.asarray(rows(K, D)))
+        assert_finite((direction, state))
+    single, _ = method(name)(rows(K, D))
+    assert_close(single, direction, rtol=2e-3)
+
+
+@functools.cache
+def many(name):
+    """Random gradients, then families that break solvers: all that vmap is asked."""
+    seeds = np.stack([rows(K, D, seed) for seed in range(3)])
+    stack = np.concatenate([seeds, family((K, D))])
+    return stack, *method(name).first_of_each(stack)
 
 
 @every_method
 def test_jitted_and_vmapped_agree(name):
     """Eager updates too, in test_families.py: operation by operation they are slow."""
-    stack = jnp.stack([rows(K, D, seed) for seed in range(3)])
-    own = method(name)
-    losses, present, ones = jnp.arange(1.0, K + 1), jnp.ones(K, bool), jnp.ones(K)
-    jitted = [own(jacobian) for jacobian in stack]
-    over_seeds = jax.vmap(functools.partial(update, own.tx), (0, 0, None, None, None))
-    states = jax.tree.map(lambda leaf: jnp.stack([leaf] * 3), own.init)
-    vmapped, states = jax.jit(over_seeds)(states, stack, losses, present, ones)
-    expected = jax.tree.map(lambda *leaves: jnp.stack(leaves), *jitted)
-    assert_close((vmapped, states), expected, rtol=1e-4)
+    stack, directions, states = many(name)
+    alone = [method(name)(jacobian) for jacobian in stack[:3]]
+    expected = jax.tree.map(lambda *leaves: jnp.stack(leaves), *alone)
+    found = jax.tree.map(lambda leaf: leaf[:3], (directions, states))
+    assert_close(found, expected, rtol=1e-4)
+
+
+@every_method
+def test_gradients_of_every_rank_stationary_ones_and_all_scales_keep_it_finite(name):
+    stack, directions, states = many(name)
+    assert_finite((directions, states))
+    assert not stack[3].any()
+    assert not directions[3].any()
 
 
 @every_method
@@ -90,7 +115,7 @@ def test_identical_tasks_give_that_gradient(name):
     assert_close(direction, jacobian[0], rtol=1e-4)
 
 
-@over(set(mtopt.METHODS) - with_trait("task-bound") - with_trait("random"))
+@over(ALL - with_trait("task-bound") - with_trait("random"))
 def test_the_order_of_tasks_does_not_matter(name):
     order = np.array([2, 0, 3, 1])
     losses = jnp.arange(1.0, K + 1)
@@ -214,28 +239,18 @@ def test_rows_that_a_transformation_changed_are_what_counts(name):
 def test_the_head_rule_is_an_option(name):
     """Heads move along their gradient (here 1), or along w times it."""
     losses = jnp.arange(1.0, K + 1)
-
-    def heads_moved(heads):
-        tx = make(name, K, heads=heads)
-
-        def update(updates, state, params, **extra):
-            ones = jax.tree.map(jnp.ones_like, updates["tasks"])
-            out, state = tx.update({**updates, "tasks": ones}, state, params, **extra)
-            return {"shared": out["tasks"].values[:, 0], "tasks": None}, state
-
-        wrapped = optax.GradientTransformationExtraArgs(tx.init, update)
-        return linear_update(wrapped, method(name).init, rows(K, D), losses)
-
-    (plain, _), (weighted, state) = jax.jit(
-        lambda: (heads_moved("plain"), heads_moved("weighted"))
-    )()
     # DB-MTL's heads descend the logarithms of the losses.
     gradient = 1 / losses if name == "db_mtl" else jnp.ones(K)
-    np.testing.assert_allclose(plain, gradient, rtol=1e-5)
-    np.testing.assert_allclose(weighted, weights_of(state) * gradient, rtol=1e-5)
+    default = inspect.signature(mtopt.METHODS[name]).parameters["heads"].default
+    (other,) = {"plain", "weighted"} - {default}
+    for heads, own in ((default, method(name)), (other, Method(name, heads=other))):
+        updates, state = own.updates(rows(K, D), losses)
+        expected = gradient * (weights_of(state) if heads == "weighted" else 1)
+        moved = updates["tasks"].values[:, 0]
+        np.testing.assert_allclose(moved, expected, rtol=1e-5)
 
 
-@over(mtopt.METHODS, slow=mtopt.METHODS.keys() - OF_EVERY_KIND)
+@over(ALL, slow=ALL - OF_EVERY_KIND)
 def test_it_trains_in_one_program_and_resumes_bit_for_bit(name, tmp_path):
     tasks, params, batch = problems.classification(3, 36, 5, (16,), 2, None)
     batch = mtopt.Batch(batch.x, (batch.x[:, :3].T > 0).astype(int), batch.mask)
@@ -275,15 +290,19 @@ def test_a_learning_rate_of_zero_moves_nothing(name):
 @every_method
 def test_plain_arrays_work_or_say_what_is_missing(name):
     tx = make(name, K)
-    losses, missing = jnp.ones(K), ""
-    try:
-        direction, _ = tx.update(
-            rows(K, D),
+
+    def update(jacobian, losses):
+        return tx.update(
+            jacobian,
             tx.init(jnp.zeros(D)),
             jnp.zeros(D),
             new=object(),
             evaluation=mtopt.Evaluation(losses=losses),
         )
+
+    missing = ""
+    try:
+        direction, _ = jax.eval_shape(update, jnp.zeros((K, D)), jnp.ones(K))
         assert direction.shape == (D,)
     except (TypeError, mtopt.UserError) as error:
         missing = str(error)

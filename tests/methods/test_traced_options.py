@@ -10,9 +10,20 @@ import pytest
 import mtopt
 from tests.helpers import problems
 from tests.helpers.close import assert_close
+from tests.helpers.methods import OF_EVERY_KIND
 from tests.helpers.options import MAKERS, K, cases, fixed, numeric, two_steps
 
+OTHERS = set(mtopt.METHODS) - OF_EVERY_KIND
 CASES = [pytest.param(*case, id="-".join((case[0], *case[1]))) for case in cases()]
+# What a traced number computes, of a method of every kind, wrappers, transformations.
+FEW = [
+    pytest.param(
+        *case.values,
+        id=case.id,
+        marks=pytest.mark.slow if case.values[0] in OTHERS else (),
+    )
+    for case in CASES
+]
 
 
 def test_the_options_are_found():
@@ -28,7 +39,20 @@ def test_the_options_are_found():
     }
 
 
+def arrays(options):
+    """As in a chain of optax: traced numbers of the parameters' precision."""
+    return {option: jnp.asarray(value) for option, value in options.items()}
+
+
 @pytest.mark.parametrize(("name", "options"), CASES)
+def test_an_option_may_be_traced(name, options):
+    _, make = MAKERS[name]
+    traced = jax.eval_shape(lambda own: two_steps(make(**own)), arrays(options))
+    plain = jax.eval_shape(lambda: two_steps(make(**options)))
+    assert traced == plain
+
+
+@pytest.mark.parametrize(("name", "options"), FEW)
 def test_a_traced_option_does_what_a_plain_one_does(name, options):
     _, make = MAKERS[name]
 
@@ -36,10 +60,7 @@ def test_a_traced_option_does_what_a_plain_one_does(name, options):
     def both(traced):
         return two_steps(make(**traced)), two_steps(make(**options))
 
-    # As in a chain of optax, traced numbers are arrays of the parameters' precision.
-    arrays = {option: jnp.asarray(value) for option, value in options.items()}
-    traced, plain = both(arrays)
-    assert jax.tree.map(jnp.result_type, traced) == jax.tree.map(jnp.result_type, plain)
+    traced, plain = both(arrays(options))
     assert_close(traced, plain, rtol=1e-5)
 
 
