@@ -1,13 +1,14 @@
 """Rep-MTL around every kind of aggregator, and inside flat regions."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 import mtopt
 from tests.helpers.close import assert_close
-from tests.helpers.methods import make
+from tests.helpers.methods import make, over
 from tests.helpers.rep_mtl import (
     _directions,
     difference,
@@ -18,17 +19,20 @@ from tests.helpers.rep_mtl import (
     setting,
 )
 
-AGGREGATORS = {
+# By default one for each thing that an aggregator may do with gradients.
+DEFAULT = {
     "rows": mtopt.mgda(3),
     "representation": mtopt.mgda(3, space="representation", heads="plain"),
     "part of the batch": mtopt.modo(3),
-    "masked representation": mtopt.graddrop(3, space="representation"),
     "looks ahead": mtopt.famo(3),
     "averaged rows": make("db_mtl", 3),
     "held": mtopt.weights_every(mtopt.mgda(3), n=2),
+    "flat": mtopt.flat_regions(mtopt.mgda(3), rho=0.3),
+}
+OTHERS = {
+    "masked representation": mtopt.graddrop(3, space="representation"),
     "smoothed": mtopt.smoothed_weights(mtopt.mgda(3)),
     "logs": mtopt.log_losses(mtopt.mgda(3)),
-    "flat": mtopt.flat_regions(mtopt.mgda(3), rho=0.3),
     "flat at once": mtopt.flat_regions(mtopt.mgda(3), rho=0.3, variant="direct"),
     "flat of both": mtopt.flat_regions(
         mtopt.mgda(3), rho=0.3, variant="second_aggregate"
@@ -37,52 +41,59 @@ AGGREGATORS = {
         mtopt.mgda(3), rho=0.3, variant="each_aggregate"
     ),
 }
-
-
 FLAT = {
     "flat": "split",
     "flat at once": "direct",
     "flat of both": "second_aggregate",
     "flat of each": "each_aggregate",
 }
+AGGREGATORS = over([*DEFAULT, *OTHERS], slow=OTHERS)
 
 
-@pytest.fixture(scope="module")
-def penalised():
-    """Of every aggregator three updates: alone, with the penalties, and detached.
-
-    With the gradient of the penalties, and what flat_regions around them does. It is
-    one program, in which XLA compiles what all have in common once.
-    """
+@functools.cache
+def gradient_of_the_penalty():
     with jax.enable_x64(True):
         tasks, params, batch = setting("shared")
-        txs = [
-            tx
-            for aggregator in AGGREGATORS.values()
-            for tx in (
-                aggregator,
-                saliency_penalties(aggregator),
-                saliency_penalties(aggregator, detach=True),
-            )
-        ]
-        txs += [
-            mtopt.flat_regions(saliency_penalties(mtopt.mgda(3)), rho=0.3, variant=name)
-            for name in FLAT.values()
-        ]
+        gradient = jax.grad(lambda params: penalty_by_hand(tasks, batch, params))
+        return jax.jit(gradient)(params)
+
+
+@functools.cache
+def first_updates(few):
+    """Of every aggregator three: alone, with the penalties, and detached.
+
+    And what flat_regions around them does. It is one program, in which XLA compiles
+    what all have in common once.
+    """
+    aggregators = DEFAULT if few else OTHERS
+    flat = [name for name in FLAT if name in aggregators]
+    txs = [
+        tx
+        for aggregator in aggregators.values()
+        for tx in (
+            aggregator,
+            saliency_penalties(aggregator),
+            saliency_penalties(aggregator, detach=True),
+        )
+    ]
+    for name in flat:
+        inner, variant = saliency_penalties(mtopt.mgda(3)), FLAT[name]
+        txs.append(mtopt.flat_regions(inner, rho=0.3, variant=variant))
+    with jax.enable_x64(True):
+        tasks, params, batch = setting("shared")
         found = _directions(tuple(txs), tasks, params, batch, None)
-        found, inside = found[: -len(FLAT)], found[-len(FLAT) :]
-        expected = jax.jit(
-            jax.grad(lambda params: penalty_by_hand(tasks, batch, params))
-        )(params)
-    triples = [found[i : i + 3] for i in range(0, len(found), 3)]
-    triples = dict(zip(AGGREGATORS, triples, strict=True))
-    return expected, triples, dict(zip(FLAT, inside, strict=True))
+    triples = [found[i : i + 3] for i in range(0, 3 * len(aggregators), 3)]
+    return (
+        dict(zip(aggregators, triples, strict=True)),
+        dict(zip(flat, found[3 * len(aggregators) :], strict=True)),
+    )
 
 
-@pytest.mark.parametrize("name", AGGREGATORS)
-def test_any_aggregator_gets_the_same_gradient_of_the_penalty(name, penalised):
+@AGGREGATORS
+def test_any_aggregator_gets_the_same_gradient_of_the_penalty(name):
     """Beside its own direction and weights; nothing where there is none."""
-    expected, triples, _ = penalised
+    expected = gradient_of_the_penalty()
+    triples, _ = first_updates(name in DEFAULT)
     (base, weights), (found, same), (detached, _) = triples[name]
     with jax.enable_x64(True):
         assert_close(difference(found, base), expected, rtol=1e-8)
@@ -90,10 +101,10 @@ def test_any_aggregator_gets_the_same_gradient_of_the_penalty(name, penalised):
     np.testing.assert_array_equal(weights, same)
 
 
-@pytest.mark.parametrize("name", FLAT)
-def test_flat_regions_and_penalties_commute(name, penalised):
+@over(FLAT, slow=OTHERS)
+def test_flat_regions_and_penalties_commute(name):
     """The flat part of the direction takes no penalty, and the loss part takes one."""
-    _, triples, inside = penalised
+    triples, inside = first_updates(name in DEFAULT)
     assert_close(inside[name][0], triples[name][1][0], rtol=1e-12)
 
 
@@ -104,8 +115,9 @@ def test_without_coefficients_it_is_the_aggregator():
     assert unpenalised.rule is aggregator.rule
 
 
-def test_task_weights_are_for_losses_alone(penalised):
-    expected, triples, _ = penalised
+def test_task_weights_are_for_losses_alone():
+    expected = gradient_of_the_penalty()
+    triples, _ = first_updates(True)
     with jax.enable_x64(True):
         tasks, params, batch = setting("shared")
         inner = (equal(), mtopt.mgda(3))

@@ -93,7 +93,14 @@ def step_flops(name, hidden):
 
 @pytest.mark.parametrize(
     ("name", "larger"),
-    [(name, DEEPER) for name in METHODS if name != "equal"] + [("both", WIDER)],
+    [
+        ("both", DEEPER),
+        ("both, of logs", DEEPER),
+        pytest.param("tsr", DEEPER, marks=pytest.mark.slow),
+        pytest.param("csa", DEEPER, marks=pytest.mark.slow),
+        pytest.param("both, beside logs", DEEPER, marks=pytest.mark.slow),
+        pytest.param("both", WIDER, marks=pytest.mark.slow),
+    ],
 )
 def test_the_encoder_costs_what_it_costs_under_equal_weighting(name, larger):
     """A larger encoder raises both costs alike: one forward and one backward pass."""
