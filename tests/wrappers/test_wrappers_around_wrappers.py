@@ -50,7 +50,10 @@ def test_what_means_nothing_is_refused_at_construction(outer, inner):
         method(outer, inner, "mgda")
 
 
-@pytest.mark.parametrize("aggregator", AGGREGATORS)
+@pytest.mark.parametrize(
+    "aggregator",
+    ["mgda", pytest.param("equal_weighting", marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize("outer", WRAPPERS)
 def test_every_other_pair_is_a_step(outer, aggregator):
     """Traced, not compiled: shapes and dtypes of the state stay what they were."""
