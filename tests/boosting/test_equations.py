@@ -19,9 +19,9 @@ from tests.helpers.boosting import ALL, TASKS, THETA, data, expected, fit, targe
         ("regression", True),
         ("outputs", True),
         ("two", True),
-        ("three", True),
+        pytest.param("three", True, marks=pytest.mark.slow),
         ("regression", False),
-        ("two", False),
+        pytest.param("two", False, marks=pytest.mark.slow),
         # Two more programs to compile.
         pytest.param("outputs", False, marks=pytest.mark.slow),
         pytest.param("three", False, marks=pytest.mark.slow),

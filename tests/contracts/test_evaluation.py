@@ -130,7 +130,7 @@ def unguarded(head, z, y, mask, key):
 
 
 @over(OF_EVERY_KIND)
-@pytest.mark.parametrize("x_axis", [None, 0])
+@pytest.mark.parametrize("x_axis", [None, pytest.param(0, marks=pytest.mark.slow)])
 def test_a_loss_that_divides_by_no_labels_reaches_no_method(name, x_axis):
     tasks, params, batch = problems.classification(3, 12, 6, (8,), 1, x_axis)
     tasks = mtopt.Tasks(tasks.names, tasks.encode, unguarded, x_axis)

@@ -8,7 +8,7 @@ import pytest
 
 import mtopt
 from tests.helpers import problems
-from tests.helpers.methods import make, over
+from tests.helpers.methods import OF_EVERY_KIND, make, over
 
 K = 8
 # Large enough that drawing keys and counting labels are nothing beside the model.
@@ -58,7 +58,8 @@ def plain_flops():
     return flops(update.lower(PARAMS).compile())
 
 
-@over(mtopt.METHODS)
+# The others are compiled twice for what their kind shows already.
+@over(mtopt.METHODS, slow=set(mtopt.METHODS) - SCALARIZERS - OF_EVERY_KIND)
 def test_it_costs_what_the_step_costs(name):
     tx = mtopt.chain(make(name, K), optax.sgd(0.1))
     key = jax.random.key(0)

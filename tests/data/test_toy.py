@@ -146,7 +146,17 @@ def assert_within(found, ends):
         assert low <= value <= high, (found, ends)
 
 
-@pytest.mark.parametrize("label", ENDS)
+# A thousand steps of each: a scalarizer, a solve, a projection, and the rest if slow.
+FEW = ("equal_weighting", "mgda", "pcgrad")
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        pytest.param(label, marks=() if label.split()[0] in FEW else pytest.mark.slow)
+        for label in ENDS
+    ],
+)
 def test_methods_end_where_they_should(label):
     options, ends = ENDS[label]
     name = label.split()[0]

@@ -77,7 +77,12 @@ def test_bfloat16_computes_alone(name):
 
 @pytest.mark.parametrize(
     ("name", "x_axis"),
-    [("mlp", None), ("mlp", 0), ("lenet", None), ("resnet18", None)],
+    [
+        ("mlp", None),
+        ("mlp", 0),
+        ("lenet", None),
+        pytest.param("resnet18", None, marks=pytest.mark.slow),
+    ],
 )
 def test_training_reduces_the_losses(name, x_axis):
     model = tiny(name, x_axis=x_axis)

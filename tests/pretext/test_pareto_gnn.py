@@ -212,7 +212,11 @@ def test_topology_draws_edges_of_the_graph_and_their_sources():
     assert (ends[:, 0] < ends[:, 1]).any()
 
 
-@pytest.mark.parametrize("k", range(5), ids=NAMES)
+@pytest.mark.parametrize(
+    "k",
+    [pytest.param(k, marks=pytest.mark.slow if k > 1 else ()) for k in range(5)],
+    ids=NAMES,
+)
 def test_a_task_is_the_same_whatever_other_tasks_there_are(k):
     _, (losses, grads, *_) = solved()
     params, (_, (loss, (shared, head))) = alone(NAMES[k])

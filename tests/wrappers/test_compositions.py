@@ -8,7 +8,7 @@ import pytest
 
 import mtopt
 from tests.helpers import problems
-from tests.helpers.methods import OF_EVERY_KIND, assert_finite, make
+from tests.helpers.methods import OF_EVERY_KIND, assert_finite, make, over
 
 COMPILED = {"equal_weighting", "mgda", "famo", "gradnorm"}
 TASKS, PARAMS, BATCH = problems.classification(3, 6, 5, (7,), 4, None)
@@ -47,14 +47,10 @@ def test_it_takes_three_finite_steps(name, f_mtl, rep_mtl):
     assert all(float(distance) > 1e-3 for distance in jax.tree.leaves(moved["shared"]))
 
 
-@pytest.mark.parametrize("name", sorted(mtopt.METHODS))
+@over(mtopt.METHODS, slow=set(mtopt.METHODS) - OF_EVERY_KIND)
 def test_every_composition_is_a_step(name):
-    """Traced, not compiled: shapes and dtypes of the state stay what they were.
-
-    All four for a method of every kind, and of the others the longest.
-    """
-    few = itertools.product((False, True), repeat=2)
-    for f_mtl, rep_mtl in few if name in OF_EVERY_KIND else [(True, True)]:
+    """Traced, not compiled: shapes and dtypes of the state stay what they were."""
+    for f_mtl, rep_mtl in itertools.product((False, True), repeat=2):
         tx = mtopt.chain(composition(name, f_mtl, rep_mtl), optax.adam(1e-2))
         state = jax.eval_shape(
             lambda tx=tx: mtopt.TrainState.create(PARAMS, tx, jax.random.key(0))

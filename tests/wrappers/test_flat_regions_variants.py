@@ -12,7 +12,7 @@ import pytest
 import mtopt
 from mtopt.wrappers.flat_regions import VARIANTS
 from tests.helpers.close import assert_close
-from tests.helpers.methods import make, over
+from tests.helpers.methods import OF_EVERY_KIND, make, over
 from tests.helpers.quadratics import random_quadratics
 from tests.helpers.updates import KEY, first_update_on, update_on
 
@@ -45,7 +45,7 @@ def program(tx, problem, params):
     return re.sub(r" at 0x[0-9a-f]+", "", str(traced))
 
 
-@over(mtopt.METHODS)
+@over(mtopt.METHODS, slow=set(mtopt.METHODS) - OF_EVERY_KIND)
 def test_without_a_radius_it_is_the_aggregator(name):
     """Exactly: both are the same operations in the same order."""
     problem, params = random_quadratics().problem()
@@ -100,7 +100,7 @@ def _itself(updates):
     return updates
 
 
-@pytest.mark.parametrize("name", LINEAR)
+@over(LINEAR, slow=set(LINEAR) - OF_EVERY_KIND)
 def test_split_is_direct_where_the_weights_do_not_read_the_gradients(name):
     """Whatever they remember: both parts are told of the same losses and steps."""
     found, start = linear_runs()

@@ -50,13 +50,17 @@ def test_what_means_nothing_is_refused_at_construction(outer, inner):
         method(outer, inner, "mgda")
 
 
+@pytest.mark.parametrize(
+    "aggregator",
+    ["mgda", pytest.param("equal_weighting", marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize("outer", WRAPPERS)
-def test_every_other_pair_is_a_step(outer):
+def test_every_other_pair_is_a_step(outer, aggregator):
     """Traced, not compiled: shapes and dtypes of the state stay what they were."""
     for inner in WRAPPERS:
         if (outer, inner) in REFUSED:
             continue
-        tx = method(outer, inner, "mgda")
+        tx = method(outer, inner, aggregator)
         state = jax.eval_shape(
             lambda tx=tx: mtopt.TrainState.create(PARAMS, tx, jax.random.key(0))
         )
