@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import jax
 import jax.numpy as jnp
@@ -84,29 +83,41 @@ def run_here(tmp_path, monkeypatch, *flags):
         main.main(main.parse_flags(argv))
 
 
+# The command, which dies by its own hand as soon as a checkpoint is there, whatever
+# else the machine does meanwhile.
+KILLED = """
+import os, runpy, signal
+from mtopt.training.checkpoint import Checkpoints
+
+save = Checkpoints.save
+
+def save_and_die(self, step, tree):
+    save(self, step, tree)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+Checkpoints.save = save_and_die
+runpy.run_module("experiments.main", run_name="__main__", alter_sys=True)
+"""
+
+
 def test_a_killed_run_goes_on_where_it_was_and_ends_the_same(
     tmp_path, monkeypatch, capsys
 ):
-    flags = [
-        *SMALL,
-        "--config.steps=600",
-        "--method=mgda",
-        "--config.single_task=false",
-    ]
-    whole = run(tmp_path, *flags, "--out=whole")
-    assert whole.returncode == 0, whole.stderr
-    process = subprocess.Popen(
-        command(*flags, "--out=cut"), cwd=tmp_path, env=environment(tmp_path)
+    monkeypatch.setenv("MTOPT_CACHE", str(tmp_path / "cache"))
+    flags = [*SMALL, "--method=mgda", "--config.single_task=false"]
+    run_here(tmp_path, monkeypatch, *flags, "--out=whole")
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, *flags, "--out=cut"],
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        check=False,
     )
-    checkpoints = tmp_path / "cut/mgda/seed-0-1/checkpoints"
-    deadline = time.time() + 120
-    while not any(checkpoints.glob("[0-9]*")) and time.time() < deadline:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (tmp_path / "cut/mgda/seed-0-1/result.json").exists()
-    again = run(tmp_path, "--resume=cut")
-    assert again.returncode == 0, again.stderr
+    assert killed.returncode == -signal.SIGKILL
+    folder = tmp_path / "cut/mgda/seed-0-1"
+    with Checkpoints(folder / "checkpoints") as stored:
+        assert stored.latest == 20
+    assert not (folder / "result.json").exists()
+    run_here(tmp_path, monkeypatch, "--resume=cut")
     one, other = (
         json.loads((tmp_path / name / "mgda/seed-0-1/result.json").read_text())
         for name in ("whole", "cut")
@@ -115,13 +126,15 @@ def test_a_killed_run_goes_on_where_it_was_and_ends_the_same(
     trees = []
     for name in ("whole", "cut"):
         with Checkpoints(tmp_path / name / "mgda/seed-0-1/checkpoints") as stored:
-            assert stored.latest == 600
+            assert stored.latest == 60
             arrays = sorted(
                 (p.relative_to(tmp_path / name), p.read_bytes())
-                for p in (tmp_path / name / "mgda").rglob("600/**/_METADATA")
+                for p in (tmp_path / name / "mgda").rglob("60/**/_METADATA")
             )
+            assert arrays
             trees.append(arrays)
     assert trees[0] == trees[1]
+    capsys.readouterr()
     run_here(tmp_path, monkeypatch, "--resume=cut")
     assert "mgda" in capsys.readouterr().out
 

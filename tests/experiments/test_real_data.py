@@ -58,8 +58,8 @@ def test_tox21_with_its_missing_labels(data_dir, tmp_path):
     [
         ("landmine", 29, "auc", 0.70, 1.0),
         ("sarcos", 7, "r2", 0.85, 1.0),
-        ("census_income", 3, "auc", 0.90, 1.0),
-        ("qm8", 12, "r2", 0.5, 1.0),
+        pytest.param("census_income", 3, "auc", 0.90, 1.0, marks=pytest.mark.slow),
+        pytest.param("qm8", 12, "r2", 0.5, 1.0, marks=pytest.mark.slow),
     ],
 )
 def test_tabular_and_molecule_sets(
@@ -71,6 +71,7 @@ def test_tabular_and_molecule_sets(
     assert worst < mean(values) <= best
 
 
+@pytest.mark.slow
 def test_toxcast_617_tasks_run_as_one_stacked_computation(data_dir, tmp_path):
     changes = {"steps": 60, "eval_every": 60, "model": "mlp(hidden=(64,))"}
     result = train("toxcast", data_dir, tmp_path, **changes)
@@ -86,6 +87,7 @@ def test_multi_mnist_at_the_paper_protocol(data_dir, tmp_path):
     assert mean(accuracy) > 0.93
 
 
+@pytest.mark.slow
 def test_reviews_reach_logistic_regression(data_dir, tmp_path):
     result = train("rep_mtl_reviews", data_dir, tmp_path)
     assert len(result["tasks"]) == 16
@@ -116,8 +118,12 @@ def test_rep_mtl_experiments_name_methods_that_build(num_tasks):
     ("name", "data"),
     [
         ("rep_mtl_multi_mnist", "multi_mnist(num_train=64, num_valid=8, num_test=8)"),
-        ("rep_mtl_cifar100", None),
-        ("rep_mtl_reviews", "npz(path='fdu_mtl_reviews/data.npz', max_features=20)"),
+        pytest.param("rep_mtl_cifar100", None, marks=pytest.mark.slow),
+        pytest.param(
+            "rep_mtl_reviews",
+            "npz(path='fdu_mtl_reviews/data.npz', max_features=20)",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_rep_mtl_experiment_runs_with_its_control(name, data, data_dir, tmp_path):
