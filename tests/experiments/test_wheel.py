@@ -91,15 +91,21 @@ def test_an_editable_installation_runs_the_files_of_the_repository(checkout, tmp
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as file:
         file.extractall(tmp_path / "site")
+    # This environment may have an editable mtopt of its own, which must not answer.
     code = (
-        f"import site, sys; site.addsitedir({str(tmp_path / 'site')!r})\n"
+        "import site, sys\n"
+        "def is_editable(name): return name.startswith('__editable__')\n"
+        "for name in filter(is_editable, list(sys.modules)): del sys.modules[name]\n"
+        "sys.meta_path[:] = [finder for finder in sys.meta_path\n"
+        "    if not is_editable(getattr(finder, '__module__', ''))]\n"
+        f"sys.path.insert(0, {str(tmp_path / 'site')!r})\n"
+        f"site.addsitedir({str(tmp_path / 'site')!r})\n"
         "import mtopt_experiments.console as console\n"
         "print(console.__file__)\n"
         "sys.argv = ['mtopt', 'run', '--list']\n"
         "console.main()\n"
     )
     (tmp_path / "elsewhere").mkdir()
-    # This environment may have another mtopt; only ours has these experiments.
     command = [sys.executable, "-c", code]
     printed = run(command, tmp_path / "elsewhere", PYTHONPATH=str(checkout))
     first, *listed = printed.splitlines()
