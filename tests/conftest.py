@@ -13,13 +13,17 @@ os.environ.setdefault("XLA_FLAGS", SUITE_FLAGS)
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".jax_cache"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 # Threads of OpenMP and of BLAS wait by spinning: on small arrays and busy cores they
-# take up to three times the time of one.
+# take many times the time of one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import jax
 import pytest
 from absl import flags
+from threadpoolctl import threadpool_limits
+
+# What pytest's plugins have loaded has read the environment already.
+threadpool_limits(1)
 
 # grain and tfds read absl flags, and under pytest nobody parses them.
 flags.FLAGS.mark_as_parsed()

@@ -19,7 +19,7 @@ from tests.helpers.gramians import FAMILIES, SIZES, STATIONARY, gramians, solve
     ("k", "dtype", "alpha"),
     [
         *((k, "float32", a) for k in SIZES for a in (1.0, 2.0)),
-        (128, "float32", 1.0),
+        pytest.param(128, "float32", 1.0, marks=pytest.mark.slow),
         (8, "float32", 0.5),
         (8, "float32", 4.0),
         (8, "float64", 1.0),

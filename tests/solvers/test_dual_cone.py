@@ -15,7 +15,12 @@ from tests.helpers.gramians import FAMILIES, SIZES, check_by_family, solve, unit
 
 @pytest.mark.parametrize(
     ("k", "dtype"),
-    [*((k, "float32") for k in (*SIZES, 128)), (8, "float64"), (40, "float64")],
+    [
+        *((k, "float32") for k in SIZES),
+        (8, "float64"),
+        (40, "float64"),
+        pytest.param(128, "float32", marks=pytest.mark.slow),
+    ],
 )
 def test_dual_cone_residual(k, dtype):
     def residual(gramian):

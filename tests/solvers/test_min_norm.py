@@ -45,7 +45,14 @@ FAMILIES = {
     "scale_1e10": lambda rng, j: 1e5 * j,
 }
 SEEDS = 2
-SIZES = [1, 2, 3, 5, 8, 16, 40, 64]
+SIZES = [
+    1,
+    2,
+    5,
+    16,
+    40,
+    *(pytest.param(k, marks=pytest.mark.slow) for k in (3, 8, 64)),
+]
 
 
 @functools.cache

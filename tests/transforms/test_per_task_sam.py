@@ -101,8 +101,15 @@ def test_a_small_radius_gives_the_product_of_hessian_and_direction():
     assert wider / narrower == pytest.approx(2, rel=0.02)
 
 
-@pytest.mark.parametrize("x_axis", [None, 0], ids=["shared", "disjoint"])
-@pytest.mark.parametrize("adaptive", [False, True])
+@pytest.mark.parametrize(
+    ("x_axis", "adaptive"),
+    [
+        (None, True),
+        (0, False),
+        pytest.param(None, False, marks=pytest.mark.slow),
+        pytest.param(0, True, marks=pytest.mark.slow),
+    ],
+)
 def test_every_task_is_perturbed_as_if_it_were_alone(x_axis, adaptive):
     tasks, params, batch = problems.classification(3, 6, 5, (7,), 4, x_axis, 0.2)
 

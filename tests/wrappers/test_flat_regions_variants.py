@@ -71,13 +71,12 @@ LINEAR = (
 )
 
 
-@functools.cache
-def linear_runs():
-    """Three steps of each, split and direct, in one program."""
+def linear_runs(name):
+    """Three steps, split and direct, in one program."""
     with jax.enable_x64(True):
         problem, params = random_quadratics(seed=4).problem()
 
-        def run(name, variant):
+        def run(variant):
             aggregator = mtopt.flat_regions(make(name, 3), rho=0.3, variant=variant)
             tx = mtopt.chain(aggregator, optax.sgd(0.05))
 
@@ -90,10 +89,8 @@ def linear_runs():
             (end, state), _ = jax.lax.scan(step, start, length=3)
             return end, optax.tree.get(state, "weights")
 
-        def runs():
-            return {n: [run(n, v) for v in ("split", "direct")] for n in LINEAR}
-
-        return jax.tree.map(np.asarray, (jax.jit(runs)(), params))
+        runs = jax.jit(lambda: (run("split"), run("direct")))
+        return jax.tree.map(np.asarray, (runs(), params))
 
 
 def _itself(updates):
@@ -103,8 +100,7 @@ def _itself(updates):
 @over(LINEAR, slow=set(LINEAR) - OF_EVERY_KIND)
 def test_split_is_direct_where_the_weights_do_not_read_the_gradients(name):
     """Whatever they remember: both parts are told of the same losses and steps."""
-    found, start = linear_runs()
-    (split, weights), (direct, expected) = found[name]
+    ((split, weights), (direct, expected)), start = linear_runs(name)
     np.testing.assert_allclose(weights, expected, rtol=1e-9)
     assert_close(split, direct, rtol=1e-9)
     assert np.abs(split["shared"] - start["shared"]).max() > 1e-4

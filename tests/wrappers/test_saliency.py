@@ -25,7 +25,14 @@ saliency_of = jax.jit(task_saliency)
 ANCHORS = pytest.mark.parametrize("anchor", ["tasks", "mean"])
 # More channels than places, as many, and fewer; [B, C] and [B, H, W, C].
 SHAPES = pytest.mark.parametrize(
-    "shape", [(3, 4, 9), (2, 4, 2, 3, 8), (3, 4, 6, 6), (2, 4, 3, 5, 4), (1, 3, 2, 2)]
+    "shape",
+    [
+        (3, 4, 9),
+        (2, 4, 3, 5, 4),
+        (1, 3, 2, 2),
+        pytest.param((2, 4, 2, 3, 8), marks=pytest.mark.slow),
+        pytest.param((3, 4, 6, 6), marks=pytest.mark.slow),
+    ],
 )
 
 
