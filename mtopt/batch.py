@@ -1,7 +1,7 @@
 """A batch of tasks: inputs, labels and which labels are real."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from mtopt.errors import UserError
+from mtopt.errors import UserError, nearest
+from mtopt.per_task import check_names
 
 
 @jax.tree_util.register_dataclass
@@ -33,11 +34,15 @@ class Batch:
       x: the inputs, any pytree.
       y: the labels, any pytree (an array in nearly every case).
       mask: True where a label is real.
+      names: the sorted task names, which a step compares with those of its tasks when
+        it is traced; None for arrays that were put in that order by hand. One tuple per
+        group for :class:`mtopt.TaskGroups`.
     """
 
     x: Any
     y: Any
     mask: Any
+    names: Any = dataclasses.field(default=None, metadata={"static": True})
 
     @staticmethod
     def shared(
@@ -47,44 +52,55 @@ class Batch:
 
         Args:
           x: inputs, leaves ``[B, ...]``.
-          y: task name to labels ``[B, ...]``; NaN in a float label is a missing one.
+          y: task name to labels, an array ``[B, ...]`` or a pytree of such; NaN in a
+            float label is a missing one. Tracers may stand among them.
           mask: task name to bool ``[B]``, where labels are missing otherwise. Tasks
             it does not name are labelled wherever their label is not NaN.
 
         Raises:
-          UserError: where the tasks' labels differ in shape.
+          UserError: where the tasks' labels differ in shape, are no numbers, or a mask
+            is of a task without labels.
 
         Example:
           >>> batch = Batch.shared(np.zeros((2, 3)), {"b": np.array([1., np.nan]),
           ...                                         "a": np.array([0., 1.])})
-          >>> batch.mask.tolist()
-          [[True, True], [True, False]]
+          >>> batch.names, batch.mask.tolist()
+          (('a', 'b'), [[True, True], [True, False]])
         """
-        names = sorted(y)
-        labels = [np.asarray(y[name]) for name in names]
-        for name, label in zip(names, labels, strict=True):
-            if label.shape != labels[0].shape:
+        names = tuple(sorted(y))
+        check_names(names)
+        labels = {name: _numbers(y[name], f"labels of task {name!r}") for name in names}
+        first = _shapes(labels[names[0]])
+        for name, own in labels.items():
+            if _shapes(own) != first:
                 raise UserError(
-                    f"labels of task {name!r} have shape {label.shape}, those of "
-                    f"{names[0]!r} {labels[0].shape}: shared inputs need one label "
-                    "per sample and task (mask the missing ones)"
+                    f"labels of task {name!r} have shape {_shapes(own)}, those of "
+                    f"{names[0]!r} {first}: shared inputs need one label per sample "
+                    "and task (mask the missing ones)"
                 )
+        for name in mask or {}:
+            if name not in labels:
+                raise UserError(f"a mask of task {name!r}: {nearest(name, names)}")
         masks = [
-            np.asarray(mask[name], bool) if mask and name in mask else _labelled(label)
-            for name, label in zip(names, labels, strict=True)
+            _array(mask[name], f"the mask of task {name!r}").astype(bool)
+            if mask and name in mask
+            else _labelled(own)
+            for name, own in labels.items()
         ]
-        return Batch(x, np.stack(labels), np.stack(masks))
+        return Batch(x, _stack(labels.values()), _stack(masks), names)
 
     @staticmethod
     def disjoint(samples: Mapping[str, tuple[Any, Any]]) -> "Batch":
         """Every task its own samples, in sub-batches of any size.
 
         Args:
-          samples: task name to ``(x, y)``: an array of inputs ``[b_k, ...]`` and its
-            labels ``[b_k, ...]``. Shorter sub-batches are padded to the longest.
+          samples: task name to ``(x, y)``: inputs ``[b_k, ...]`` and labels
+            ``[b_k, ...]``, arrays or pytrees of them. Shorter sub-batches are padded
+            to the longest. Tracers may stand among them.
 
         Raises:
-          UserError: where inputs and labels of a task differ in length.
+          UserError: where inputs and labels of a task differ in length, or are no
+            numbers.
 
         Example:
           >>> batch = Batch.disjoint({"a": (np.ones((3, 2)), np.ones(3)),
@@ -92,20 +108,29 @@ class Batch:
           >>> batch.x.shape, batch.mask.sum(1).tolist()
           ((2, 3, 2), [3, 1])
         """
-        names = sorted(samples)
-        pairs = [tuple(np.asarray(a) for a in samples[name]) for name in names]
-        for name, (x, y) in zip(names, pairs, strict=True):
-            if len(x) != len(y):
+        names = tuple(sorted(samples))
+        check_names(names)
+        pairs = {
+            name: (
+                _numbers(samples[name][0], f"inputs of task {name!r}"),
+                _numbers(samples[name][1], f"labels of task {name!r}"),
+            )
+            for name in names
+        }
+        for name, pair in pairs.items():
+            lengths = {len(leaf) for leaf in jax.tree.leaves(pair)}
+            if len(lengths) > 1:
+                x, y = (len(jax.tree.leaves(tree)[0]) for tree in pair)
                 raise UserError(
-                    f"task {name!r} has {len(x)} inputs and {len(y)} labels: expected "
-                    "one label per input"
+                    f"task {name!r} has {x} inputs and {y} labels: expected one label "
+                    "per input"
                 )
-        size = max(len(y) for _, y in pairs)
-        return Batch(
-            np.stack([_pad(x, size) for x, _ in pairs]),
-            np.stack([_pad(y, size) for _, y in pairs]),
-            np.stack([_pad(_labelled(y), size) for _, y in pairs]),
-        )
+        size = max(len(jax.tree.leaves(y)[0]) for _, y in pairs.values())
+        padded = [
+            jax.tree.map(lambda leaf: _pad(leaf, size), (x, y, _labelled(y)))
+            for x, y in pairs.values()
+        ]
+        return Batch(*_stack(padded), names)
 
 
 def masked_mean(
@@ -178,12 +203,57 @@ def fill_padding(tree: Any, mask: Bool[Array, "K b"]) -> Any:
     return zero_masked(filled, present)
 
 
-def _labelled(y: np.ndarray) -> np.ndarray:
-    if not np.issubdtype(y.dtype, np.floating):
-        return np.ones(len(y), bool)
-    return np.asarray(~np.isnan(y).any(axis=tuple(range(1, y.ndim))))
+def _numbers(tree: Any, what: str) -> Any:
+    """Arrays of numbers in place of what numpy can read as such."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: _array(leaf, what + jax.tree_util.keystr(path)),
+        tree,
+        is_leaf=lambda node: isinstance(node, list),
+    )
 
 
-def _pad(array: np.ndarray, size: int) -> np.ndarray:
+def _array(leaf: Any, what: str) -> Any:
+    if isinstance(leaf, jax.Array):
+        return leaf
+    array = np.asarray(leaf)
+    if array.dtype.kind not in "biufcV":  # V: bfloat16 and its like
+        kind = "strings" if array.dtype.kind in "US" else f"of type {array.dtype}"
+        raise UserError(
+            f"{what} are {kind}: expected numbers; number classes with "
+            "np.unique(labels, return_inverse=True)[1]"
+        )
+    return array
+
+
+def _shapes(tree: Any) -> Any:
+    """The shape of an array, or those of a tree's leaves."""
+    leaves = jax.tree.leaves(tree)
+    if len(leaves) == 1:
+        return jnp.shape(leaves[0])
+    return tuple(map(jnp.shape, leaves))
+
+
+def _stack(trees: Iterable[Any]) -> Any:
+    """Stacks trees on a new first axis: with numpy, unless one is on a device."""
+
+    def stack(*leaves: Any) -> Any:
+        traced = any(isinstance(leaf, jax.Array) for leaf in leaves)
+        return (jnp if traced else np).stack(leaves)
+
+    return jax.tree.map(stack, *trees)
+
+
+def _labelled(tree: Any) -> Any:
+    """True where no float of a sample's label is NaN, ``[b]``."""
+    leaves = jax.tree.leaves(tree)
+    labelled = np.ones(len(leaves[0]), bool)
+    for leaf in leaves:
+        if jnp.issubdtype(leaf.dtype, jnp.floating):
+            known = ~(leaf != leaf)  # NaN alone, in any array library
+            labelled = labelled & known.all(axis=tuple(range(1, leaf.ndim)))
+    return labelled
+
+
+def _pad(array: Any, size: int) -> Any:
     widths = [(0, size - len(array))] + [(0, 0)] * (array.ndim - 1)
-    return np.pad(array, widths)
+    return (jnp if isinstance(array, jax.Array) else np).pad(array, widths)

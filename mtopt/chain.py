@@ -1,14 +1,18 @@
-"""``optax.chain`` whose members can see the update that leaves the whole chain."""
+"""``optax.chain`` for tasks: members see what leaves it, and one head at a time."""
 
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import optax
 
-from mtopt.evaluation import Evaluation
+from mtopt.errors import expect_one_of
+from mtopt.evaluation import Evaluation, split
+from mtopt.per_head import modules, parts, per_head, select_present, task_names
 
 
 def chain(
-    *transforms: optax.GradientTransformation,
+    *transforms: optax.GradientTransformation, absent: str = "wait"
 ) -> optax.GradientTransformationExtraArgs:
     """Chains transformations: per-task gradients in, one update out.
 
@@ -19,12 +23,24 @@ def chain(
     after(update))``. ``after`` changes no state; the chain then computes the same once
     more, which ``jit`` merges.
 
+    Behind the aggregator, an optimizer sees one task's own parameters at a time: a head
+    moves as it does when its task is trained alone, also under an optimizer that looks
+    at whole layers, such as ``optax.lamb`` or ``optax.contrib.muon``. A transformation
+    of all parameters at once, such as ``optax.clip_by_global_norm``, stays one: make it
+    a member of its own.
+
     Args:
       *transforms: transformations of per-task gradients, one aggregator, then ordinary
         optax. A chain may be a member of another one.
+      absent: what the own parameters of a task do that is absent from a batch.
+        ``"wait"``: they and their moments stay as they are; ``"move"``: momentum and
+        weight decay go on, as optax does with a gradient of zero.
 
     Returns:
       A transformation whose state is the tuple of its members' states.
+
+    Raises:
+      UserError: for another value of ``absent``.
 
     Example:
       >>> import jax.numpy as jnp, mtopt
@@ -35,7 +51,8 @@ def chain(
       >>> print(updates)
       [-0.2 -0.1]
     """
-    members = [optax.with_extra_args_support(transform) for transform in transforms]
+    expect_one_of("absent", absent, ("wait", "move"))
+    members = [_member(transform, absent == "wait") for transform in transforms]
 
     def init(params: Any) -> tuple[Any, ...]:
         return tuple(member.init(params) for member in members)
@@ -69,3 +86,51 @@ def chain(
         return run(0, updates)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _member(
+    transform: optax.GradientTransformation, wait: bool
+) -> optax.GradientTransformationExtraArgs:
+    """A member of a chain; one of optax's own sees one head at a time."""
+    plain = optax.with_extra_args_support(transform)
+    origins = modules(transform)
+    if "mtopt" in origins:  # it knows the axis of tasks
+        return plain
+    # Without memory, only a decay of parameters moves a head whose gradient is 0.
+    may_decay = "add_decayed_weights" in parts(transform) or origins - {"optax", "jax"}
+    mapped = per_head(transform)
+
+    def update(
+        updates: Any,
+        state: Any,
+        params: Any = None,
+        *,
+        evaluation: Evaluation | None = None,
+        **extra: Any,
+    ) -> tuple[Any, Any]:
+        known = {**extra, "evaluation": evaluation}
+        if not _is_direction(updates, params):
+            return plain.update(updates, state, params, **known)
+        new_updates, new_state = mapped.update(updates, state, params, **known)
+        present = None if evaluation is None else evaluation.present
+        stands_still = not (may_decay or jax.tree.leaves(state))
+        if not wait or present is None or stands_still:
+            return new_updates, new_state
+        names = task_names(updates)
+        nothing = jax.tree.map(jnp.zeros_like, updates)
+        return (
+            select_present(present, names, new_updates, nothing),
+            select_present(present, names, new_state, state),
+        )
+
+    return optax.GradientTransformationExtraArgs(mapped.init, update)
+
+
+def _is_direction(updates: Any, params: Any) -> bool:
+    """Whether updates have the parameters' shapes: an aggregator stands before them."""
+    rows, _ = split(updates)
+    shared, heads = split(params)
+    if heads is None or params is None:
+        return False
+    found = zip(jax.tree.leaves(rows), jax.tree.leaves(shared), strict=False)
+    return all(jnp.shape(leaf) == jnp.shape(own) for leaf, own in found)

@@ -123,6 +123,7 @@ class StackedProblem(Problem):
                 jax.tree.map(lambda leaf: take(leaf, x_samples), self.batch.x),
                 jax.tree.map(lambda leaf: take(leaf, 1), self.batch.y),
                 take(self.batch.mask, 1),
+                self.names,
             )
             key = jax.random.fold_in(self.key, 3 + i)
             seen = loss_mask(batch.mask)

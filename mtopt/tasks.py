@@ -86,17 +86,23 @@ class Tasks:
           model_state: BatchNorm statistics and their like.
 
         Raises:
-          UserError: where a shape does not fit the K tasks.
+          UserError: where a shape does not fit the K tasks, or the batch is of tasks
+            of other names.
         """
         self._check(batch)
         mask = jnp.asarray(batch.mask, bool)
         x = batch.x if self.x_axis is None else fill_padding(_arrays(batch.x), mask)
         y = zero_masked(_arrays(batch.y), mask)
         return StackedProblem(
-            Batch(x, y, mask), loss_mask(mask), key, model_state, self
+            Batch(x, y, mask, self.names), loss_mask(mask), key, model_state, self
         )
 
     def _check(self, batch: Batch) -> None:
+        if batch.names not in (None, self.names):
+            raise UserError(
+                f"the batch is of the tasks {in_words(batch.names)}: expected "
+                f"{in_words(self.names)}, the names of these tasks"
+            )
         mask_shape = jnp.shape(batch.mask)
         num_tasks = len(self.names)
         if len(mask_shape) != 2 or mask_shape[0] != num_tasks:
@@ -171,7 +177,8 @@ class TaskGroups:
         """The groups on one batch; arguments as for :meth:`Tasks.problem`.
 
         Raises:
-          UserError: where the batch has another number of groups.
+          UserError: where the batch has another number of groups, or tasks of other
+            names.
         """
         count = len(self.groups)
         inputs = (batch.x,) * count if self.shared_inputs else batch.x
@@ -182,10 +189,11 @@ class TaskGroups:
                     f"batch.{field} of task groups must be a tuple of {count} entries, "
                     f"one per group: got {type(value).__name__}"
                 )
+        names = (None,) * count if batch.names is None else batch.names
         parts = tuple(
-            group.problem(Batch(x, y, mask), key, state)
-            for group, x, y, mask, state in zip(
-                self.groups, inputs, batch.y, batch.mask, states, strict=True
+            group.problem(Batch(x, y, mask, own), key, state)
+            for group, x, y, mask, own, state in zip(
+                self.groups, inputs, batch.y, batch.mask, names, states, strict=True
             )
         )
         return GroupedProblem(parts, self.shared_inputs)

@@ -163,7 +163,7 @@ class ArraySplit(Split):
         if self.x_axis is None:
             x = jax.tree.map(lambda leaf: leaf[index], samples.x)
             y = jax.tree.map(lambda leaf: leaf[:, index], samples.y)
-            return Batch(x, y, samples.mask[:, index] & real[None])
+            return Batch(x, y, samples.mask[:, index] & real[None], samples.names)
         own = jax.vmap(lambda leaf, row: leaf[row])
         x, y = jax.tree.map(lambda leaf: own(leaf, index), (samples.x, samples.y))
-        return Batch(x, y, own(samples.mask, index) & real)
+        return Batch(x, y, own(samples.mask, index) & real, samples.names)

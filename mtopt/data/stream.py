@@ -1,5 +1,6 @@
 """A split too large for the device: batches are read from disk as they are needed."""
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -78,7 +79,7 @@ class StreamSplit(Split):
         for begin in range(0, self.size, width):
             index = np.arange(begin, begin + width)
             batch = self._read(np.minimum(index, self.size - 1))
-            yield Batch(batch.x, batch.y, batch.mask & (index < self.size))
+            yield dataclasses.replace(batch, mask=batch.mask & (index < self.size))
 
     def _stream(self, seed: int, batch_size: int, start: int) -> Iterator[Batch]:
         import grain
