@@ -130,7 +130,8 @@ class Batch:
             jax.tree.map(lambda leaf: _pad(leaf, size), (x, y, _labelled(y)))
             for x, y in pairs.values()
         ]
-        return Batch(*_stack(padded), names)
+        x, y, mask = _stack(padded)
+        return Batch(x, y, mask, names)
 
 
 def masked_mean(

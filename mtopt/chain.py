@@ -93,7 +93,7 @@ def _member(
 ) -> optax.GradientTransformationExtraArgs:
     """A member of a chain; one of optax's own sees one head at a time."""
     plain = optax.with_extra_args_support(transform)
-    origins = modules(transform)
+    origins = {module.split(".")[0] for module in modules(transform)}
     if "mtopt" in origins:  # it knows the axis of tasks
         return plain
     # Without memory, only a decay of parameters moves a head whose gradient is 0.

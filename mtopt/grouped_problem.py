@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float
 from typing_extensions import override
 
 from mtopt.errors import UserError
-from mtopt.problem import Params, Problem
+from mtopt.problem import BatchProblem, Params
 from mtopt.stacked_problem import StackedProblem
 
 
@@ -22,7 +22,7 @@ from mtopt.stacked_problem import StackedProblem
     meta_fields=["shared_inputs"],
 )
 @dataclasses.dataclass(frozen=True)
-class GroupedProblem(Problem):
+class GroupedProblem(BatchProblem):
     """:class:`mtopt.TaskGroups` on one batch; made by its ``problem``."""
 
     parts: tuple[StackedProblem, ...]
@@ -42,6 +42,17 @@ class GroupedProblem(Problem):
     def present(self) -> Bool[Array, " K"]:
         """True for tasks with at least one label in this batch."""
         return self._concatenate([part.present for part in self.parts])
+
+    @property
+    def labels(self) -> Array:
+        """How many labels each task has in this batch, ``[K]``."""
+        return self._concatenate([part.labels for part in self.parts])
+
+    @property
+    def model_state(self) -> Any:
+        """Those of the groups, or None where none has one."""
+        states = tuple(part.model_state for part in self.parts)
+        return None if all(state is None for state in states) else states
 
     @override
     def losses(
@@ -120,6 +131,38 @@ class GroupedProblem(Problem):
     def split(self, parts: int) -> tuple["GroupedProblem", ...]:
         pieces = zip(*(group.split(parts) for group in self.parts), strict=True)
         return tuple(GroupedProblem(piece, self.shared_inputs) for piece in pieces)
+
+    @override
+    def auxiliary(self, params: Params) -> Any:
+        found = tuple(part.auxiliary(own) for part, own in self._split(params, None))
+        return None if all(aux is None for aux in found) else found
+
+    @override
+    def tasks_not_finite(self, params: Params) -> Bool[Array, " K"]:
+        return self._concatenate(
+            [part.tasks_not_finite(own) for part, own in self._split(params, None)]
+        )
+
+    @override
+    def without(self, hidden: Bool[Array, " K"]) -> "GroupedProblem":
+        parts = tuple(
+            part.without(hidden[np.searchsorted(self.names, part.names)])
+            for part in self.parts
+        )
+        return dataclasses.replace(self, parts=parts)
+
+    @override
+    def in_parts(self, count: int) -> "GroupedProblem":
+        parts = tuple(part.in_parts(count) for part in self.parts)
+        return dataclasses.replace(self, parts=parts)
+
+    @override
+    def cut_parts(self, representation: Any, count: int) -> Any:
+        return self._first.cut_parts(representation, count)
+
+    @override
+    def join_parts(self, stacked: Any, *, task_axis: bool = False) -> Any:
+        return self._first.join_parts(stacked, task_axis=task_axis)
 
     @property
     def _first(self) -> StackedProblem:

@@ -13,9 +13,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from mtopt.errors import UserError
+from mtopt.linalg import where_present
 from mtopt.per_task import PerTask
 
 # optax's transformations that make one number of an array, or of its two last axes.
@@ -114,13 +116,8 @@ def select_present(present: Any, names: tuple[str, ...], new: Any, old: Any) -> 
     def choose(fresh: Any, kept: Any) -> Any:
         if not isinstance(fresh, PerTask):
             return fresh
-        own = present[jnp.array([names.index(name) for name in fresh.names])]
-
-        def pick(leaf: Any, before: Any) -> Any:
-            seen = own.reshape(own.shape + (1,) * (leaf.ndim - 1))
-            return jnp.where(seen, leaf, before)
-
-        return jax.tree.map(pick, fresh, kept)
+        own = present[np.array([names.index(name) for name in fresh.names])]
+        return where_present(own, fresh, kept)
 
     return jax.tree.map(choose, new, old, is_leaf=_is_stack)
 
@@ -137,8 +134,8 @@ def parts(transformation: Any) -> set[str]:
 
 
 def modules(transformation: Any) -> set[str]:
-    """The packages that a transformation's functions are from."""
-    return {(f.__module__ or "").split(".")[0] for f in _functions(transformation)}
+    """The modules that a transformation's functions are from."""
+    return {f.__module__ or "" for f in _functions(transformation)}
 
 
 class _DependsOnOthers(Exception):

@@ -87,6 +87,9 @@ class Problem(abc.ABC):
     def representation(self, params: Params) -> Any:
         """The representation Z: leaves ``[B, ...]``, or ``[K, b, ...]`` if disjoint.
 
+        Arrays of integers or booleans in it, such as which tokens are real, are left
+        out (None); the heads get them all the same.
+
         Raises:
           UserError: for groups of tasks that do not act on one representation.
         """
@@ -166,6 +169,25 @@ class Problem(abc.ABC):
           UserError: where the batch has fewer samples.
         """
 
+    def auxiliary(self, params: Params) -> Any:
+        """What the head losses return beside the loss, leaves ``[K, ...]``, or None.
+
+        Args:
+          params: where to evaluate.
+        """
+        return None
+
+    @abc.abstractmethod
+    def tasks_not_finite(self, params: Params) -> Bool[Array, " K"]:
+        """Which tasks have a loss or gradient that is not finite.
+
+        On shared inputs gradients are taken with respect to heads and representation,
+        which costs passes through the heads alone.
+
+        Args:
+          params: where to evaluate.
+        """
+
     def pullback(
         self, params: Params, weights: Float[Array, " K"], also: Any = None
     ) -> Any:
@@ -209,3 +231,58 @@ class Problem(abc.ABC):
         return jax.tree.map(
             lambda p, g: p - jnp.asarray(length, p.dtype) * g, params, step
         )
+
+
+class BatchProblem(Problem):
+    """A problem that knows its batch, and can be made of less of it.
+
+    Attributes:
+      labels: how many labels each task has in the batch, ``[K]``.
+      model_state: BatchNorm statistics and their like, or None.
+    """
+
+    labels: Array
+    model_state: Any
+
+    @abc.abstractmethod
+    def without(self, hidden: Bool[Array, " K"]) -> "BatchProblem":
+        """The problem in which some tasks are absent from the batch.
+
+        Nothing of them, NaN and inf included, reaches the others: neither labels, nor
+        inputs and parameters of their own.
+
+        Args:
+          hidden: the tasks.
+        """
+
+    @abc.abstractmethod
+    def in_parts(self, count: int) -> Any:
+        """The problems on equal parts of the batch, stacked: leaves ``[M, ...]``.
+
+        For :class:`mtopt.micro_batches.MicroBatches`.
+
+        Args:
+          count: M.
+
+        Raises:
+          UserError: unless it divides the number of samples, or where the model couples
+            the samples of a batch.
+        """
+
+    @abc.abstractmethod
+    def cut_parts(self, representation: Any, count: int) -> Any:
+        """A tree like the representation in parts, leaves ``[M, ...]``.
+
+        Args:
+          representation: leaves as :meth:`representation` returns them.
+          count: M.
+        """
+
+    @abc.abstractmethod
+    def join_parts(self, stacked: Any, *, task_axis: bool = False) -> Any:
+        """What :meth:`cut_parts` took apart; of gradients, with a leading task axis.
+
+        Args:
+          stacked: leaves ``[M, ...]``.
+          task_axis: whether all leaves have an axis K, also on shared inputs.
+        """

@@ -10,21 +10,23 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 from typing_extensions import override
 
-from mtopt.batch import Batch, loss_mask
+from mtopt.batch import Batch, loss_mask, zero_masked
 from mtopt.errors import UserError
-from mtopt.linalg import gramian
+from mtopt.floats import has_gaps, merge, only_floats, without_floats
+from mtopt.linalg import gramian, where_present
+from mtopt.nonfinite import tasks_not_finite
 from mtopt.passes import over_tasks
 from mtopt.per_task import PerTask, in_words, task_keys
-from mtopt.problem import Params, Problem
+from mtopt.problem import BatchProblem, Params
 
 
 @functools.partial(
     jax.tree_util.register_dataclass,
-    data_fields=["batch", "loss_mask", "key", "model_state"],
+    data_fields=["batch", "loss_mask", "key", "model_state", "hidden"],
     meta_fields=["tasks"],
 )
 @dataclasses.dataclass(frozen=True)
-class StackedProblem(Problem):
+class StackedProblem(BatchProblem):
     """:class:`mtopt.Tasks` on one batch; made by :meth:`mtopt.Tasks.problem`.
 
     Attributes:
@@ -33,6 +35,8 @@ class StackedProblem(Problem):
       key: the randomness of the step.
       model_state: BatchNorm statistics and their like.
       tasks: the model.
+      hidden: tasks whose own parameters are not read either, ``[K]``, or None; see
+        :meth:`without`.
     """
 
     batch: Batch
@@ -40,6 +44,7 @@ class StackedProblem(Problem):
     key: Any
     model_state: Any
     tasks: Any
+    hidden: Any = None
 
     @property
     @override
@@ -50,6 +55,11 @@ class StackedProblem(Problem):
     def present(self) -> Bool[Array, " K"]:
         """True for tasks with at least one label in this batch."""
         return self.batch.mask.any(axis=1)
+
+    @property
+    def labels(self) -> Array:
+        """How many labels each task has in this batch, ``[K]``."""
+        return self.batch.mask.sum(axis=1)
 
     @override
     def losses(
@@ -67,7 +77,7 @@ class StackedProblem(Problem):
 
     @override
     def representation(self, params: Params) -> Any:
-        return self._encode(params["shared"])[0]
+        return only_floats(self._encode(params["shared"])[0])
 
     @override
     def head_losses(self, params: Params, representation: Any) -> Float[Array, " K"]:
@@ -80,7 +90,10 @@ class StackedProblem(Problem):
 
     @override
     def pull_representation(self, params: Params, gradient: Any) -> Any:
-        _, pull = jax.vjp(lambda shared: self._encode(shared)[0], params["shared"])
+        def features(shared: Any) -> Any:
+            return only_floats(self._encode(shared)[0])
+
+        _, pull = jax.vjp(features, params["shared"])
         return pull(gradient)[0]
 
     @override
@@ -127,9 +140,77 @@ class StackedProblem(Problem):
             )
             key = jax.random.fold_in(self.key, 3 + i)
             seen = loss_mask(batch.mask)
-            return StackedProblem(batch, seen, key, self.model_state, self.tasks)
+            return dataclasses.replace(self, batch=batch, loss_mask=seen, key=key)
 
         return tuple(part(i) for i in range(parts))
+
+    @override
+    def auxiliary(self, params: Params) -> Any:
+        if not self.tasks.has_aux:
+            return None
+        z = self.representation(params)
+        return self._over_heads(lambda *own: self._head_outputs(*own)[1], params, z)
+
+    @override
+    def tasks_not_finite(self, params: Params) -> Bool[Array, " K"]:
+        if self.tasks.x_axis is not None:  # rows are one pass
+            return tasks_not_finite(*self.losses_and_grads(params))
+        function = jax.value_and_grad(self._head_loss, argnums=(0, 1))
+        z = self.representation(params)
+        return tasks_not_finite(*self._over_heads(function, params, z))
+
+    @override
+    def without(self, hidden: Bool[Array, " K"]) -> "StackedProblem":
+        mask = self.batch.mask & ~hidden[:, None]
+        x = self.batch.x
+        if self.tasks.x_axis is not None:
+            x = zero_masked(x, jnp.broadcast_to(~hidden[:, None], mask.shape))
+        batch = Batch(x, zero_masked(self.batch.y, mask), mask, self.names)
+        return dataclasses.replace(
+            self, batch=batch, loss_mask=loss_mask(mask), hidden=hidden
+        )
+
+    @override
+    def in_parts(self, count: int) -> "StackedProblem":
+        size = self.batch.mask.shape[1]
+        if count < 1 or size % count:
+            raise UserError(
+                f"a batch of {size} samples in {count} micro-batches: expected a "
+                "number that divides it"
+            )
+        if self.tasks.stateful:
+            raise UserError(
+                "the model couples the samples of a batch by its running statistics "
+                "(BatchNorm), so that micro-batches would train another model: "
+                "expected micro_batches=1, or a model without such statistics"
+            )
+        axis = 0 if self.tasks.x_axis is None else 1
+        mask = _cut(self.batch.mask, count, 1)
+        batch = Batch(
+            jax.tree.map(lambda leaf: _cut(leaf, count, axis), self.batch.x),
+            jax.tree.map(lambda leaf: _cut(leaf, count, 1), self.batch.y),
+            mask,
+            self.names,
+        )
+        hidden = self.hidden
+        return dataclasses.replace(
+            self,
+            batch=batch,
+            loss_mask=jax.vmap(loss_mask)(mask),
+            key=jax.random.split(self.key, count),
+            model_state=None,
+            hidden=hidden if hidden is None else jnp.stack([hidden] * count),
+        )
+
+    @override
+    def cut_parts(self, representation: Any, count: int) -> Any:
+        axis = 0 if self.tasks.x_axis is None else 1
+        return jax.tree.map(lambda leaf: _cut(leaf, count, axis), representation)
+
+    @override
+    def join_parts(self, stacked: Any, *, task_axis: bool = False) -> Any:
+        axis = 1 if task_axis or self.tasks.x_axis is not None else 0
+        return jax.tree.map(lambda leaf: _join(leaf, axis), stacked)
 
     def _task_loss(
         self,
@@ -143,20 +224,35 @@ class StackedProblem(Problem):
         head_key: Any,
     ) -> Float[Array, ""]:
         representation, _ = self._encode_one(shared, x, encode_key)
-        return self._head_loss(head, representation, y, mask, present, head_key)
+        constants = without_floats(representation)
+        z = only_floats(representation)
+        return self._head_loss(head, z, constants, y, mask, present, head_key)
 
     def _head_loss(
+        self, head: Any, z: Any, constants: Any, y: Any, *rest: Any
+    ) -> Float[Array, ""]:
+        return self._head_outputs(head, z, constants, y, *rest)[0]
+
+    def _head_outputs(
         self,
         head: Any,
-        representation: Any,
+        z: Any,
+        constants: Any,
         y: Any,
         mask: Bool[Array, " b"],
         present: Bool[Array, ""],
         key: Any,
-    ) -> Float[Array, ""]:
-        """The loss of one task, a constant 0 where it is absent."""
-        loss = self.tasks.head_loss(head, representation, y, mask, key)
-        return jnp.where(present, loss, jnp.zeros_like(loss))
+    ) -> tuple[Float[Array, ""], Any]:
+        """The loss of one task, a constant 0 where it is absent, and what is beside it.
+
+        A representation may hold arrays that are no features, such as which tokens are
+        real: nothing is differentiated with respect to these.
+        """
+        representation = merge(z, constants)
+        outputs = self.tasks.head_loss(head, representation, y, mask, key)
+        _check_outputs(outputs, self.tasks.has_aux)
+        loss, aux = outputs if self.tasks.has_aux else (outputs, None)
+        return jnp.where(present, loss, jnp.zeros_like(loss)), aux
 
     def _encode_one(self, shared: Any, x: Any, key: Any) -> tuple[Any, Any]:
         if self.tasks.stateful:
@@ -192,9 +288,14 @@ class StackedProblem(Problem):
     def _over_heads(
         self, function: Callable[..., Any], params: Params, representation: Any
     ) -> Any:
-        on_tasks = over_tasks(function, (0, self.tasks.x_axis, 0, 0, 0, 0))
+        x_axis = self.tasks.x_axis
+        constants = None
+        if has_gaps(representation):
+            constants = without_floats(self._encode(params["shared"])[0])
+        on_tasks = over_tasks(function, (0, x_axis, x_axis, 0, 0, 0, 0))
         labels = self.batch.y, self.loss_mask, self.present
-        return on_tasks(self._heads(params), representation, *labels, self._head_keys)
+        heads = self._heads(params)
+        return on_tasks(heads, representation, constants, *labels, self._head_keys)
 
     @property
     def _encode_keys(self) -> Any:
@@ -213,9 +314,43 @@ class StackedProblem(Problem):
                 f"params['tasks'] holds {in_words(found)}: expected a mtopt.PerTask of "
                 f"the tasks {in_words(self.names)}"
             )
-        return heads.values
+        if self.hidden is None:
+            return heads.values
+        return where_present(~self.hidden, heads.values, 0)
 
     def _mean_over_present(self, new: Array, old: Any) -> Array:
         share = self.present / jnp.maximum(self.present.sum(), 1)
         mean = jnp.tensordot(share.astype(new.dtype), new, axes=1)
         return jnp.where(self.present.any(), mean, old)
+
+
+def _check_outputs(outputs: Any, has_aux: bool) -> None:
+    """Raises unless a head loss returned one number, and auxiliary ones where said."""
+    pair = isinstance(outputs, tuple) and len(outputs) == 2
+    if pair and not has_aux:
+        raise UserError(
+            "head_loss returned a pair: expected one number, or "
+            "mtopt.Tasks(..., has_aux=True) for a loss and auxiliary outputs"
+        )
+    loss = outputs[0] if pair else outputs
+    if pair != has_aux or jnp.shape(loss):
+        shape = type(loss).__name__ if isinstance(loss, tuple) else jnp.shape(loss)
+        expected = "a pair of a number and auxiliary outputs" if has_aux else "a number"
+        raise UserError(
+            f"head_loss returned {shape}: expected {expected}; mtopt.masked_mean "
+            "reduces losses of samples"
+        )
+
+
+def _cut(leaf: Array, count: int, axis: int) -> Array:
+    """Samples on an axis, dealt in turn to ``count`` parts on a new first axis."""
+    shape = leaf.shape
+    dealt = leaf.reshape(*shape[:axis], shape[axis] // count, count, *shape[axis + 1 :])
+    return jnp.moveaxis(dealt, axis + 1, 0)
+
+
+def _join(leaf: Array, axis: int) -> Array:
+    """The inverse of :func:`_cut`."""
+    dealt = jnp.moveaxis(leaf, 0, axis + 1)
+    shape = dealt.shape
+    return dealt.reshape(*shape[:axis], -1, *shape[axis + 2 :])

@@ -35,6 +35,8 @@ class Tasks:
         if each task has inputs of its own, ``[K, b, ...]``.
       stateful: True if ``encode`` is ``(shared, x, key, model_state) ->
         (representation, model_state)``, as BatchNorm's running statistics need.
+      has_aux: True if ``head_loss`` returns ``(loss, aux)``: the step's metrics have
+        ``aux`` with a leading task axis.
 
     Raises:
       UserError: for names out of order.
@@ -64,6 +66,7 @@ class Tasks:
     head_loss: Callable[..., Float[Array, ""]]
     x_axis: int | None = None
     stateful: bool = False
+    has_aux: bool = False
 
     def __post_init__(self) -> None:
         check_names(self.names)

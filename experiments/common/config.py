@@ -11,6 +11,7 @@ from typing import Any
 import optax
 
 from mtopt.errors import UserError, nearest
+from mtopt.nonfinite import ON_NONFINITE
 from mtopt.training.loop import LoopOptions
 
 from .run_folder import folder_name
@@ -176,6 +177,11 @@ class Config(TrainingConfig):
       tensorboard: also write TensorBoard events (needs the extra ``tensorboard``).
       dtype: of the model's arithmetic, ``float32`` or ``bfloat16``; parameters,
         losses and Gramians are float32 in either case.
+      micro_batches: parts in which a batch is evaluated, so that it needs the memory of
+        one of them; the step is that of the whole batch.
+      on_nonfinite: what happens on a batch with NaN or infinite losses, gradients or
+        updates: ``raise`` stops at the next record, with the task and the step;
+        ``skip_task`` and ``skip_step`` go on without.
     """
 
     data: str
@@ -187,6 +193,8 @@ class Config(TrainingConfig):
     stack_seeds: bool = True
     tensorboard: bool = False
     dtype: str = option("float32", one_of=("float32", "bfloat16"))
+    micro_batches: int = option(1, at_least=1)
+    on_nonfinite: str = option("raise", one_of=ON_NONFINITE)
 
 
 def check_fields(config: Any, prefix: str = "") -> None:

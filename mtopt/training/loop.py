@@ -14,6 +14,7 @@ import optax
 
 from mtopt.batch import Batch
 from mtopt.errors import UserError
+from mtopt.nonfinite import check_finite, first_of_models
 from mtopt.step import TrainState
 from mtopt.training.checkpoint import Checkpoints
 from mtopt.training.program import Program
@@ -119,13 +120,14 @@ def train(
       The state after the last step, and the carry.
 
     Raises:
-      UserError: where a loss is no longer finite, or a checkpoint does not fit.
+      UserError: where a loss is no longer finite (or, of a guarded step, anything), or
+        a checkpoint does not fit.
     """
     names = names or [f"seed {seed}" for seed in seeds]
     folder.mkdir(parents=True, exist_ok=True)
     with Checkpoints(folder / "checkpoints") as checkpoints:
         state, carry = resume(program, seeds, checkpoints, init_carry)
-        start = int(np.ravel(state.step)[0])
+        start = _position(state)
         progress(start, np.full(len(tasks), np.nan))
         mirror = TensorBoard(folder) if tensorboard else None
         with MetricWriter(
@@ -147,7 +149,7 @@ def train(
                     clock = _Clock(step)  # compiling is not training
                 if recorded:
                     losses = np.asarray(losses)
-                    _check_finite(losses, step, tasks, names)
+                    _check_finite(program, state, losses, step, tasks, names)
                     numbers = measured | _numbers_per_task(state, losses.shape)
                     rate = clock.rate(step)
                     _record(writer.write, step, seeds, tasks, losses, rate, numbers)
@@ -209,10 +211,27 @@ def resume(
     return checkpoints.load(checkpoints.latest, first)
 
 
+def _position(state: TrainState) -> int:
+    """How many batches the run has drawn, those without a step among them."""
+    return int(np.ravel(state.step + state.nonfinite.skipped)[0])
+
+
 def _check_finite(
-    losses: np.ndarray, step: int, tasks: Sequence[str], names: Sequence[str]
+    program: Program,
+    state: TrainState,
+    losses: np.ndarray,
+    step: int,
+    tasks: Sequence[str],
+    names: Sequence[str],
 ) -> None:
-    if not np.isfinite(losses).all():
+    """Raises where the run is to stop, naming the batch if the step was guarded."""
+    if program.on_nonfinite == "raise":
+        found = state.nonfinite
+        per_model = len(np.ravel(found.skipped)) // len(names)
+        for i, own in enumerate(first_of_models(found)):
+            mine = tasks if per_model == 1 else tasks[i % per_model :][:1]
+            check_finite(own, mine, names[i // per_model])
+    elif program.on_nonfinite is None and not np.isfinite(losses).all():
         model, task = np.argwhere(~np.isfinite(losses))[0]
         raise UserError(
             f"the loss of task {tasks[task]!r} is {losses[model, task]} at step {step} "
@@ -223,11 +242,14 @@ def _check_finite(
 def _numbers_per_task(
     state: TrainState, shape: tuple[int, ...]
 ) -> dict[str, np.ndarray]:
-    """The numbers of :data:`PER_TASK` that there are."""
+    """The numbers of :data:`PER_TASK` that there are, and bad batches if any were."""
     found = {
         name: optax.tree.get(getattr(state, place), name, default=None)
         for name, place in PER_TASK.items()
     }
+    batches = np.asarray(state.nonfinite.batches)
+    if batches.any():
+        found["nonfinite_batches"] = batches.reshape(shape)
     return {
         name: np.asarray(values)
         for name, values in found.items()

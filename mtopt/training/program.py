@@ -46,6 +46,9 @@ class Program(NamedTuple):
       models: ``(S,)`` if the tasks share a model, ``(S, K)`` if each has its own: the
         leading axes of every leaf of the state.
       steps_per_call: optimizer steps that one call of ``step`` takes, on one batch.
+      on_nonfinite: what the step does with numbers that are not finite, as
+        :func:`mtopt.make_train_step`; where it is ``"raise"``, training stops at the
+        next record.
     """
 
     init: Callable[[jax.Array], TrainState]
@@ -53,13 +56,29 @@ class Program(NamedTuple):
     predict: Callable[[Any, Any, Any], jax.Array]
     models: tuple[int, ...]
     steps_per_call: int = 1
+    on_nonfinite: str | None = None
 
 
 def shared_program(
-    model: Trainable, tx: optax.GradientTransformation, num_seeds: int
+    model: Trainable,
+    tx: optax.GradientTransformation,
+    num_seeds: int,
+    *,
+    on_nonfinite: str | None = None,
+    micro_batches: int = 1,
 ) -> Program:
-    """Multi-task training: one model for all tasks, one replica per seed."""
-    train_step = make_train_step(model.tasks, tx)
+    """Multi-task training: one model for all tasks, one replica per seed.
+
+    Args:
+      model: what is trained.
+      tx: the chain.
+      num_seeds: S.
+      on_nonfinite: as :func:`mtopt.make_train_step`.
+      micro_batches: as :func:`mtopt.make_train_step`.
+    """
+    train_step = make_train_step(
+        model.tasks, tx, on_nonfinite=on_nonfinite, micro_batches=micro_batches
+    )
 
     def init(keys: jax.Array) -> TrainState:
         init_keys, run_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
@@ -76,6 +95,7 @@ def shared_program(
         jax.jit(jax.vmap(step), donate_argnums=0),
         _predict(model),
         (num_seeds,),
+        on_nonfinite=on_nonfinite,
     )
 
 
@@ -84,6 +104,9 @@ def separate_program(
     tx: optax.GradientTransformation,
     task_names: Sequence[str],
     num_seeds: int,
+    *,
+    on_nonfinite: str | None = None,
+    micro_batches: int = 1,
 ) -> Program:
     """Single-task baselines: a model per task, trained side by side on its own labels.
 
@@ -96,11 +119,15 @@ def separate_program(
       tx: the optimizer, after an aggregator of one task.
       task_names: the K tasks.
       num_seeds: S.
+      on_nonfinite: as :func:`mtopt.make_train_step`.
+      micro_batches: as :func:`mtopt.make_train_step`.
     """
     inputs = model.tasks.x_axis
     one = shared_program(model, tx, len(task_names))
     over_tasks = Batch(inputs, 0, 0)  # pyright: ignore[reportArgumentType]
-    train_step = make_train_step(model.tasks, tx)
+    train_step = make_train_step(
+        model.tasks, tx, on_nonfinite=on_nonfinite, micro_batches=micro_batches
+    )
 
     def init(keys: jax.Array) -> TrainState:
         own = jax.vmap(lambda key: task_keys(key, tuple(task_names)))(keys)
@@ -125,6 +152,7 @@ def separate_program(
         jax.jit(jax.vmap(step), donate_argnums=0),
         jax.jit(jax.vmap(predict, in_axes=(0, 0, None))),
         (num_seeds, len(task_names)),
+        on_nonfinite=on_nonfinite,
     )
 
 

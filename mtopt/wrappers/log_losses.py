@@ -177,6 +177,10 @@ class LogProblem(Problem):
         return self.problem.next_model_state(params)
 
     @override
+    def tasks_not_finite(self, params: Params) -> Bool[Array, " K"]:
+        return self.problem.tasks_not_finite(params)
+
+    @override
     def split(self, parts: int) -> tuple["LogProblem", ...]:
         return tuple(
             LogProblem(part, self.epsilon) for part in self.problem.split(parts)

@@ -215,6 +215,6 @@ def test_a_chain_without_an_aggregator_is_an_error(tx):
     step = mtopt.make_train_step(tasks, mtopt.chain(tx))
     with (
         jax.numpy_rank_promotion("allow"),  # as it is for users: Adam broadcasts
-        pytest.raises(mtopt.UserError, match="expected a chain with one aggregator"),
+        pytest.raises(mtopt.UserError, match="no aggregator among its members"),
     ):
         step(state, batch)

@@ -22,15 +22,29 @@ def adam_after(method):
     return mtopt.chain(method, optax.adam(1e-2))
 
 
-def test_accumulation_around_a_chain_fails(page):
-    tx = optax.MultiSteps(adam_after(mtopt.mgda(2)), 4).gradient_transformation()
-    with pytest.raises(mtopt.UserError, match="expected rows of 2 tasks"):
-        page["train"](tx)
+AROUND = {
+    "MultiSteps": lambda tx: optax.MultiSteps(tx, 4).gradient_transformation(),
+    "apply_if_finite": lambda tx: optax.apply_if_finite(tx, 3),
+    "lookahead": lambda tx: optax.lookahead(tx, 5, 0.5),
+    "sam": lambda tx: optax.contrib.sam(tx, optax.sgd(0.05)),
+}
 
 
-def test_apply_if_finite_around_a_chain_fails(page):
-    tx = optax.apply_if_finite(adam_after(mtopt.mgda(2)), 3)
-    with pytest.raises(TypeError, match="cond branches"):
+@pytest.mark.parametrize("name", AROUND)
+def test_what_cannot_stand_around_a_chain_names_the_form_that_works(page, name):
+    works = {
+        "MultiSteps": "micro_batches=4",
+        "apply_if_finite": "on_nonfinite",
+        "lookahead": "behind the aggregator",
+        "sam": "per_task_sam",
+    }
+    with pytest.raises(mtopt.UserError, match=rf"optax's {name}.*{works[name]}"):
+        page["train"](AROUND[name](adam_after(mtopt.mgda(2))))
+
+
+def test_a_search_along_the_update_names_the_loop(page):
+    tx = mtopt.chain(mtopt.mgda(2), optax.sgd(1.0), optax.scale_by_zoom_linesearch(5))
+    with pytest.raises(mtopt.UserError, match="write the loop"):
         page["train"](tx)
 
 

@@ -1,0 +1,195 @@
+"""A batch evaluated part after part, in the memory of one: exact gradient accumulation.
+
+Averaging the directions of several batches is another method than one direction of
+their common gradients: a solve is not linear. Here the losses and per-task gradients of
+the parts are averaged, each task's by its own labels, and one aggregation follows.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+from typing_extensions import override
+
+from mtopt.errors import UserError
+from mtopt.linalg import scale_rows
+from mtopt.per_task import scale_heads
+from mtopt.problem import BatchProblem, Params, Problem
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["whole", "parts"],
+    meta_fields=["count"],
+)
+@dataclasses.dataclass(frozen=True)
+class MicroBatches(Problem):
+    r"""A problem whose batch is evaluated in M equal parts, one after another.
+
+    .. math:: L_k = \sum_m \frac{n_k^m}{n_k} L_k^m
+
+    with :math:`n_k^m` the labels of task k in part m. It equals the problem on the
+    whole batch for losses that are means over labels, as :func:`mtopt.masked_mean`.
+
+    Attributes:
+      whole: the problem on the whole batch.
+      parts: the M problems, stacked: leaves ``[M, ...]``.
+      count: M.
+    """
+
+    whole: Any
+    parts: Any
+    count: int
+
+    @classmethod
+    def of(cls, problem: BatchProblem, count: int) -> "MicroBatches":
+        """The problem in ``count`` parts.
+
+        Args:
+          problem: on the whole batch.
+          count: M, which divides the number of samples.
+
+        Raises:
+          UserError: where it does not, or the model couples the samples of a batch.
+        """
+        return cls(problem, problem.in_parts(count), count)
+
+    @property
+    @override
+    def names(self) -> tuple[str, ...]:
+        return self.whole.names
+
+    @property
+    @override
+    def key(self) -> Any:
+        return self.whole.key
+
+    @property
+    def present(self) -> Bool[Array, " K"]:
+        """True for tasks with at least one label in the whole batch."""
+        return self.whole.present
+
+    @property
+    def labels(self) -> Array:
+        """How many labels each task has in the whole batch, ``[K]``."""
+        return self.whole.labels
+
+    @override
+    def losses(
+        self, params: Params, *, shared_axis: int | None = None
+    ) -> Float[Array, " K"]:
+        return self._sum(
+            lambda part, share: share * part.losses(params, shared_axis=shared_axis)
+        )
+
+    @override
+    def losses_and_grads(
+        self, params: Params, *, shared_axis: int | None = None, passes: str = "vmap"
+    ) -> tuple[Float[Array, " K"], Params]:
+        def weighted(part: Problem, share: Any) -> tuple[Any, Params]:
+            losses, grads = part.losses_and_grads(
+                params, shared_axis=shared_axis, passes=passes
+            )
+            rows = scale_rows(share, grads["shared"])
+            heads = scale_heads(grads["tasks"], share)
+            return share * losses, {"shared": rows, "tasks": heads}
+
+        return self._sum(weighted)
+
+    @override
+    def pullback(
+        self, params: Params, weights: Float[Array, " K"], also: Any = None
+    ) -> Any:
+        if also is not None:
+            return super().pullback(params, weights, also)
+        return self._sum(lambda part, share: part.pullback(params, share * weights))
+
+    @override
+    def representation(self, params: Params) -> Any:
+        stacked = jax.lax.map(lambda part: part.representation(params), self.parts)
+        return self.whole.join_parts(stacked)
+
+    @override
+    def head_losses(self, params: Params, representation: Any) -> Float[Array, " K"]:
+        return self._sum(
+            lambda part, share, z: share * part.head_losses(params, z),
+            self.whole.cut_parts(representation, self.count),
+        )
+
+    @override
+    def representation_gradients(self, params: Params, representation: Any) -> Any:
+        def one(part: Problem, share: Any, z: Any) -> Any:
+            return scale_rows(share, part.representation_gradients(params, z))
+
+        pieces = self.whole.cut_parts(representation, self.count)
+        return self.whole.join_parts(self._map(one, pieces), task_axis=True)
+
+    @override
+    def pull_representation(self, params: Params, gradient: Any) -> Any:
+        return self._sum(
+            lambda part, share, own: part.pull_representation(params, own),
+            self.whole.cut_parts(gradient, self.count),
+        )
+
+    @override
+    def sum_over_tasks(self, gradients: Any) -> Any:
+        return self.whole.sum_over_tasks(gradients)
+
+    @override
+    def representation_gramian(self, params: Params) -> Float[Array, "K K"]:
+        def one(part: Problem, share: Any) -> Any:
+            return part.representation_gramian(params) * jnp.outer(share, share)
+
+        return self._sum(one)
+
+    @override
+    def next_model_state(self, params: Params) -> Any:
+        return self.whole.model_state
+
+    @override
+    def auxiliary(self, params: Params) -> Any:
+        return self._sum(lambda part, share: scale_rows(share, part.auxiliary(params)))
+
+    @override
+    def tasks_not_finite(self, params: Params) -> Bool[Array, " K"]:
+        found = jax.lax.map(lambda part: part.tasks_not_finite(params), self.parts)
+        return found.any(axis=0)
+
+    @override
+    def split(self, parts: int) -> tuple["MicroBatches", ...]:
+        raise UserError(
+            "this method splits its batch into independent parts, and the batch is "
+            f"evaluated in {self.count} micro-batches: expected micro_batches=1, or a "
+            "method that does not split (the table of methods says which do)"
+        )
+
+    def _map(self, function: Callable[..., Any], *pieces: Any) -> Any:
+        """``function(part, share [K], piece...)`` for all parts, results stacked."""
+        return jax.lax.map(self._with_share(function), (self.parts, *pieces))
+
+    def _sum(self, function: Callable[..., Any], *pieces: Any) -> Any:
+        """The sum of ``function(part, share [K], piece...)`` over all parts."""
+        one, everything = self._with_share(function), (self.parts, *pieces)
+        first = jax.tree.map(lambda leaf: leaf[0], everything)
+        nothing = jax.tree.map(
+            lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(one, first)
+        )
+
+        def add(total: Any, inputs: Any) -> tuple[Any, None]:
+            return jax.tree.map(jnp.add, total, one(inputs)), None
+
+        return jax.lax.scan(add, nothing, everything)[0]
+
+    def _with_share(self, function: Callable[..., Any]) -> Callable[[Any], Any]:
+        """The function of a part and its pieces, which is told the part's share."""
+
+        def one(inputs: Any) -> Any:
+            part, *own = inputs
+            share = part.labels / jnp.maximum(self.labels, 1)
+            return function(part, share, *own)
+
+        return one
