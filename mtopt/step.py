@@ -260,8 +260,8 @@ def _refuse_around(tx: Any) -> None:
         return
     if name in _AROUND:
         raise UserError(
-            f"optax's {name} cannot stand around a chain, where gradients of tasks have "
-            f"an axis more than the parameters: {_AROUND[name]}"
+            f"optax's {name} cannot stand around a chain, where gradients have an axis "
+            f"of tasks: {_AROUND[name]}"
         )
 
 

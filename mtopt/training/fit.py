@@ -3,7 +3,8 @@
 import dataclasses
 import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -101,6 +102,7 @@ def fit(
     *,
     seeds: Sequence[int],
     tensorboard: bool = False,
+    belongs_to: Mapping[str, str] = MappingProxyType({}),
     progress: Progress = lambda step, losses: None,
 ) -> Fit:
     """Trains S seeds, chooses each one's model on validation, tests it once.
@@ -117,6 +119,7 @@ def fit(
       seeds: one seed per model; it decides the initial parameters, the order of the
         samples and the noise in the step.
       tensorboard: also write the records as TensorBoard events.
+      belongs_to: what the run is of, as :func:`mtopt.training.loop.train`.
       progress: called with the step and the mean losses ``[K]`` at every training
         record; before the first step, with losses that are NaN.
 
@@ -154,6 +157,7 @@ def fit(
         callback=Callback(options.eval_every, validate),
         finish=test,
         tensorboard=tensorboard,
+        belongs_to=belongs_to,
         progress=progress,
     )
     (scores,) = tested

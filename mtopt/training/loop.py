@@ -5,6 +5,7 @@ import dataclasses
 import pathlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -87,6 +88,7 @@ def train(
     finish: Callable[[Any, Write], None] | None = None,
     measure: Callable[[TrainState, Batch], Mapping[str, jax.Array]] | None = None,
     tensorboard: bool = False,
+    belongs_to: Mapping[str, str] = MappingProxyType({}),
     progress: Progress = lambda step, losses: None,
 ) -> tuple[TrainState, Any]:
     """Trains S seeds side by side.
@@ -113,6 +115,8 @@ def train(
       measure: ``(state, batch) -> {name: [S, K, ...]}`` before a step whose record is
         due: more numbers of the tasks to write into it.
       tensorboard: also write the records as TensorBoard events.
+      belongs_to: what the run is of, name to text, such as the fingerprint of its data;
+        checkpoints of another are refused.
       progress: called with the step and the mean losses ``[K]`` at every training
         record; before the first step, with losses that are NaN.
 
@@ -125,7 +129,7 @@ def train(
     """
     names = names or [f"seed {seed}" for seed in seeds]
     folder.mkdir(parents=True, exist_ok=True)
-    with Checkpoints(folder / "checkpoints") as checkpoints:
+    with Checkpoints(folder / "checkpoints", belongs_to=belongs_to) as checkpoints:
         state, carry = resume(program, seeds, checkpoints, init_carry)
         start = _position(state)
         progress(start, np.full(len(tasks), np.nan))

@@ -210,7 +210,9 @@ def test_a_checkpoint_of_another_model_is_named(tmp_path):
     other = {"w": jnp.zeros((2, 2)), "v": jnp.zeros(1)}
     with (
         Checkpoints(tmp_path) as checkpoints,
-        pytest.raises(mtopt.UserError, match="another model"),
+        pytest.raises(
+            mtopt.UserError, match="does not belong to this run: it has no v"
+        ),
     ):
         checkpoints.load(1, other)
 
