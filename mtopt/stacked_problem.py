@@ -115,7 +115,7 @@ class StackedProblem(BatchProblem):
         state = self._encode(params["shared"])[1]
         if self.tasks.x_axis is None:
             return state
-        return jax.tree.map(self._mean_over_present, state, self.model_state)
+        return where_present(self.present, state, self.model_state)
 
     @override
     def split(self, parts: int) -> tuple["StackedProblem", ...]:
@@ -222,8 +222,9 @@ class StackedProblem(BatchProblem):
         present: Bool[Array, ""],
         encode_key: Any,
         head_key: Any,
+        model_state: Any,
     ) -> Float[Array, ""]:
-        representation, _ = self._encode_one(shared, x, encode_key)
+        representation, _ = self._encode_one(shared, x, encode_key, model_state)
         constants = without_floats(representation)
         z = only_floats(representation)
         return self._head_loss(head, z, constants, y, mask, present, head_key)
@@ -254,16 +255,18 @@ class StackedProblem(BatchProblem):
         loss, aux = outputs if self.tasks.has_aux else (outputs, None)
         return jnp.where(present, loss, jnp.zeros_like(loss)), aux
 
-    def _encode_one(self, shared: Any, x: Any, key: Any) -> tuple[Any, Any]:
+    def _encode_one(
+        self, shared: Any, x: Any, key: Any, model_state: Any
+    ) -> tuple[Any, Any]:
         if self.tasks.stateful:
-            return self.tasks.encode(shared, x, key, self.model_state)
-        return self.tasks.encode(shared, x, key), self.model_state
+            return self.tasks.encode(shared, x, key, model_state)
+        return self.tasks.encode(shared, x, key), model_state
 
     def _encode(self, shared: Any) -> tuple[Any, Any]:
+        own = self.batch.x, self._encode_keys, self._state_of_tasks
         if self.tasks.x_axis is None:
-            return self._encode_one(shared, self.batch.x, self._encode_keys)
-        on_tasks = over_tasks(self._encode_one, (None, 0, 0))
-        return on_tasks(shared, self.batch.x, self._encode_keys)
+            return self._encode_one(shared, *own)
+        return over_tasks(self._encode_one, (None, 0, 0, 0))(shared, *own)
 
     def _over_tasks(
         self,
@@ -273,7 +276,7 @@ class StackedProblem(BatchProblem):
         passes: str = "vmap",
     ) -> Any:
         x_axis = self.tasks.x_axis
-        in_axes = (shared_axis, 0, x_axis, 0, 0, 0, x_axis, 0)
+        in_axes = (shared_axis, 0, x_axis, 0, 0, 0, x_axis, 0, x_axis)
         return over_tasks(function, in_axes, passes)(
             params["shared"],
             self._heads(params),
@@ -283,6 +286,7 @@ class StackedProblem(BatchProblem):
             self.present,
             self._encode_keys,
             self._head_keys,
+            self._state_of_tasks,
         )
 
     def _over_heads(
@@ -296,6 +300,19 @@ class StackedProblem(BatchProblem):
         labels = self.batch.y, self.loss_mask, self.present
         heads = self._heads(params)
         return on_tasks(heads, representation, constants, *labels, self._head_keys)
+
+    @property
+    def _state_of_tasks(self) -> Any:
+        """The model state; with inputs of their own, that of every task."""
+        if self.tasks.x_axis is not None:
+            for path, leaf in jax.tree_util.tree_leaves_with_path(self.model_state):
+                if jnp.shape(leaf)[:1] != (len(self.names),):
+                    raise UserError(
+                        f"model_state{jax.tree_util.keystr(path)} has shape "
+                        f"{jnp.shape(leaf)}: expected a leading axis of the "
+                        f"{len(self.names)} tasks, whose inputs are their own"
+                    )
+        return self.model_state
 
     @property
     def _encode_keys(self) -> Any:
@@ -317,11 +334,6 @@ class StackedProblem(BatchProblem):
         if self.hidden is None:
             return heads.values
         return where_present(~self.hidden, heads.values, 0)
-
-    def _mean_over_present(self, new: Array, old: Any) -> Array:
-        share = self.present / jnp.maximum(self.present.sum(), 1)
-        mean = jnp.tensordot(share.astype(new.dtype), new, axes=1)
-        return jnp.where(self.present.any(), mean, old)
 
 
 def _check_outputs(outputs: Any, has_aux: bool) -> None:

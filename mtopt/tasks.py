@@ -34,7 +34,8 @@ class Tasks:
       x_axis: None if all tasks share one input (then the forward pass runs once), 0
         if each task has inputs of its own, ``[K, b, ...]``.
       stateful: True if ``encode`` is ``(shared, x, key, model_state) ->
-        (representation, model_state)``, as BatchNorm's running statistics need.
+        (representation, model_state)``, as BatchNorm's running statistics need. With
+        inputs of their own every task has its own: leaves ``[K, ...]``.
       has_aux: True if ``head_loss`` returns ``(loss, aux)``: the step's metrics have
         ``aux`` with a leading task axis.
 
@@ -86,7 +87,8 @@ class Tasks:
           key: the randomness of the step (dropout, sampling). Every pass of the step
             uses the same one. Task k's key is ``fold_in(key, hash(name_k))``: adding
             or removing another task does not change it.
-          model_state: BatchNorm statistics and their like.
+          model_state: BatchNorm statistics and their like; with ``x_axis=0`` of every
+            task, leaves ``[K, ...]``.
 
         Raises:
           UserError: where a shape does not fit the K tasks, or the batch is of tasks

@@ -57,7 +57,8 @@ def functional(
     In training BatchNorm uses the statistics of the batch, for disjoint inputs those
     of each task's own sub-batch, whose padding repeats its samples. The running
     statistics move once per step, by one clean forward pass, whatever points a method
-    evaluates; with disjoint inputs to the mean over the tasks that are present.
+    evaluates; with disjoint inputs every task that is present moves its own, which
+    normalise its inputs in evaluation as its batches did in training.
 
     Args:
       encoder: makes the shared part, ``x -> representation``.
@@ -120,6 +121,10 @@ def functional(
     def init(key: PRNGKeyArray) -> tuple[Params, dict[str, Any]]:
         trunk_key, branch_key = jax.random.split(key)
         shared, model_state = trunk.init(trunk_key)
+        if x_axis is not None:
+            model_state = jax.tree.map(
+                lambda leaf: jnp.stack([leaf] * len(names)), model_state
+            )
         heads, _ = jax.vmap(branch.init)(task_keys(branch_key, names))
         return {"shared": shared, "tasks": PerTask(heads, names)}, model_state
 
@@ -129,7 +134,7 @@ def functional(
     def predict(params: Params, model_state: Any, x: Any) -> Float[Array, "K b ..."]:
         encode_all = trunk.evaluate
         if x_axis is not None:
-            encode_all = jax.vmap(encode_all, in_axes=(None, None, x_axis))
+            encode_all = jax.vmap(encode_all, in_axes=(None, 0, x_axis))
         representation = encode_all(params["shared"], model_state, x)
         over_tasks = jax.vmap(predict_one, in_axes=(0, x_axis))
         return over_tasks(params["tasks"].values, representation)

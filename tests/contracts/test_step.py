@@ -192,16 +192,21 @@ def test_the_model_state_moves_once_whatever_the_method_evaluates():
         assert_close(state.model_state["mean"], 0.1 * x.mean(0), rtol=1e-6)
 
 
-def test_statistics_of_disjoint_inputs_are_the_mean_over_present_tasks():
+def test_statistics_of_disjoint_inputs_are_each_task_s_own():
     def counting_encode(shared, x, key, model_state):
         return x @ shared, {"mean": x.mean(0)}
 
     tasks = mtopt.Tasks(("a", "b", "c"), counting_encode, problems.regress, 0, True)
     x = jax.random.normal(KEY, (3, 5, 2))
     mask = jnp.ones((3, 5), bool).at[1].set(False)
-    problem = tasks.problem(mtopt.Batch(x, jnp.zeros((3, 5)), mask), KEY, {"mean": 0.0})
+    batch = mtopt.Batch(x, jnp.zeros((3, 5)), mask)
+    problem = tasks.problem(batch, KEY, {"mean": jnp.full((3, 2), 7.0)})
     state = problem.next_model_state({"shared": jnp.ones((2, 4))})
-    assert_close(state["mean"], x[jnp.array([0, 2])].mean((0, 1)), rtol=1e-5)
+    assert_close(state["mean"][::2], x[::2].mean(1), rtol=1e-5)
+    np.testing.assert_array_equal(state["mean"][1], [7.0, 7.0])  # it was absent
+    pooled = tasks.problem(batch, KEY, {"mean": jnp.zeros(2)})
+    with pytest.raises(mtopt.UserError, match="a leading axis of the 3 tasks"):
+        pooled.next_model_state({"shared": jnp.ones((2, 4))})
 
 
 @pytest.mark.parametrize(

@@ -89,16 +89,31 @@ def test_statistics_move_once_per_step(method):
     assert_close(after.model_state, expected, rtol=1e-5)
 
 
-def test_statistics_of_disjoint_tasks_are_the_mean_over_present_ones():
+def test_every_disjoint_task_that_is_present_moves_its_own_statistics():
     model = normed(x_axis=0)
     params, state = model.init(jax.random.key(0))
     batch = make_batch((3,), "classification", 3, x_axis=0)
     batch = dataclasses.replace(batch, mask=batch.mask.at[1].set(False))
     problem = model.tasks.problem(batch, jax.random.key(1), state)
     each = moved_statistics(params, batch.x)
-    expected = jax.tree.map(lambda leaf: (leaf[0] + leaf[2]) / 2, each)
+    expected = jax.tree.map(lambda new, old: new.at[1].set(old[1]), each, state)
     found = jax.jit(problem.next_model_state)(params)
     assert_close(found, expected, rtol=1e-5)
+
+
+def test_a_task_is_normalised_in_evaluation_as_in_training():
+    """Another task's inputs, ten times as large, change nothing of it."""
+    model = normed(x_axis=0)
+    params, state = model.init(jax.random.key(0))
+    batch = make_batch((3,), "classification", 3, x_axis=0)
+    loud = dataclasses.replace(batch, x=batch.x.at[1].mul(10.0))
+
+    def outputs(batch):
+        moved = model.tasks.problem(batch, jax.random.key(1), state)
+        return model.predict(params, moved.next_model_state(params), batch.x)
+
+    found, expected = jax.jit(outputs)(loud), jax.jit(outputs)(batch)
+    np.testing.assert_allclose(found[::2], expected[::2], rtol=1e-5)
 
 
 @pytest.mark.parametrize("method", ["equal_weighting", "mgda"])
