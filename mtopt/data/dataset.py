@@ -1,8 +1,8 @@
 """A multi-task data set in memory: three splits, epochs of shuffled batches."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
-from typing import Literal, Protocol, runtime_checkable
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -59,6 +59,9 @@ class Dataset:
       test: read once, at the end.
       target_mean: regression targets were shifted by it, ``[K]`` in their own units.
       target_std: and divided by it, ``[K]``.
+      reading: what the loader took its source for, as plain values by title: what it
+        makes of each array, which ones it did not read. For
+        :func:`mtopt.data.describe`.
 
     Raises:
       UserError: for task names out of order.
@@ -74,6 +77,7 @@ class Dataset:
     test: Split
     target_mean: np.ndarray | None = None
     target_std: np.ndarray | None = None
+    reading: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_names(self.tasks)

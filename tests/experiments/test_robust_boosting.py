@@ -295,7 +295,7 @@ def test_missing_data_is_one_line(changes, message, tmp_path):
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("school", {"task": None}, "has no task: expected x, y and task"),
+        ("school", {"task": None}, "and no task: expected x, y and task"),
         ("school", {"y": np.ones(3)}, "expected [N, D], [N] and [N]"),
         ("bank", {"y": np.linspace(0, 1, 60)}, "expected classes from 0 on"),
     ],
