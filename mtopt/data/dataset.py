@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Int
 from typing_extensions import override
 
+from mtopt.arrays import as_numbers
 from mtopt.batch import Batch
 from mtopt.errors import UserError
 from mtopt.per_task import check_names
@@ -96,7 +97,7 @@ class ArraySplit(Split):
       x_axis: None for shared inputs, 0 for disjoint ones.
 
     Raises:
-      UserError: for a split without samples.
+      UserError: for a split without samples, or of anything but numbers.
 
     Example:
       >>> import numpy as np
@@ -110,9 +111,14 @@ class ArraySplit(Split):
     """
 
     def __init__(self, samples: Batch, x_axis: int | None) -> None:
-        self.samples = jax.tree.map(jnp.asarray, samples)
-        self.x_axis = x_axis
         mask = np.asarray(samples.mask)
+        self.samples = dataclasses.replace(
+            samples,
+            x=_on_device("x", samples.x),
+            y=_on_device("y", samples.y),
+            mask=jnp.asarray(mask),
+        )
+        self.x_axis = x_axis
         self.size = int(mask.shape[1] if x_axis is None else mask.sum())
         self.labels = mask.sum(axis=1)
         if self.size == 0:
@@ -171,3 +177,7 @@ class ArraySplit(Split):
         own = jax.vmap(lambda leaf, row: leaf[row])
         x, y = jax.tree.map(lambda leaf: own(leaf, index), (samples.x, samples.y))
         return Batch(x, y, own(samples.mask, index) & real)
+
+
+def _on_device(name: str, tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: jnp.asarray(as_numbers(name, leaf)), tree)
