@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from mtopt.arrays import as_numbers
 from mtopt.errors import UserError, nearest
 from mtopt.per_task import check_names
 
@@ -82,7 +83,7 @@ class Batch:
             if name not in labels:
                 raise UserError(f"a mask of task {name!r}: {nearest(name, names)}")
         masks = [
-            _array(mask[name], f"the mask of task {name!r}").astype(bool)
+            as_numbers(f"the mask of task {name!r}", mask[name]).astype(bool)
             if mask and name in mask
             else _labelled(own)
             for name, own in labels.items()
@@ -205,25 +206,12 @@ def fill_padding(tree: Any, mask: Bool[Array, "K b"]) -> Any:
 
 
 def _numbers(tree: Any, what: str) -> Any:
-    """Arrays of numbers in place of what numpy can read as such."""
+    """Arrays of numbers in place of what can be read as such."""
     return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: _array(leaf, what + jax.tree_util.keystr(path)),
+        lambda path, leaf: as_numbers(what + jax.tree_util.keystr(path), leaf),
         tree,
         is_leaf=lambda node: isinstance(node, list),
     )
-
-
-def _array(leaf: Any, what: str) -> Any:
-    if isinstance(leaf, jax.Array):
-        return leaf
-    array = np.asarray(leaf)
-    if array.dtype.kind not in "biufcV":  # V: bfloat16 and its like
-        kind = "strings" if array.dtype.kind in "US" else f"of type {array.dtype}"
-        raise UserError(
-            f"{what} are {kind}: expected numbers; number classes with "
-            "np.unique(labels, return_inverse=True)[1]"
-        )
-    return array
 
 
 def _shapes(tree: Any) -> Any:

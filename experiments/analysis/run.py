@@ -9,6 +9,7 @@ import numpy as np
 import optax
 
 import mtopt
+from mtopt.data import fingerprint
 from mtopt.errors import UserError
 from mtopt.models import Model
 from mtopt.training.checkpoint import Checkpoints
@@ -23,6 +24,7 @@ from ..common.building import (
     seed_stacks,
 )
 from ..common.config import Config
+from ..common.data_record import check_data
 from ..common.run_folder import run_folder
 from ..common.stored_run import StoredRun, read_run
 from .config import AnalysisConfig
@@ -43,13 +45,15 @@ def analyze(
       data_dir: the folder of data sets, where it is no longer the run's own.
 
     Raises:
-      UserError: where the folder holds no such run, or one that is not finished.
+      UserError: where the folder holds no such run, one that is not finished, or one on
+        other data.
     """
     config.check()
     stored = read_comparison(folder)
     trained = stored.config
     places = {text: checkpoints_of(folder, text, trained) for text in trained.methods}
     dataset = load_dataset(trained.data, data_dir or stored.data_dir)
+    check_data(folder, fingerprint(dataset))
     model = make_model(trained.model, dataset, dataset.tasks, trained.dtype)
     drawn = dataset.test.batches(config.samples, seeds=(config.seed,))
     sample = jax.tree.map(lambda leaf: leaf[0], next(drawn))

@@ -29,7 +29,7 @@ from sklearn.tree import DecisionTreeRegressor
 
 from mtopt import boosting
 from mtopt.data.tables.boosting_scenarios import scenario
-from mtopt.data.tables.npz_file import read_arrays
+from mtopt.data.tables.npz_file import Archive
 
 from ..common.command import command, data_dir, start
 
@@ -61,10 +61,8 @@ def jobs(folder: pathlib.Path | None) -> list[Job]:
         ("school", (50, 50, 20), None),
         ("landmine", (50, 50, 50), 2),
     ):
-        path = folder / name / "data.npz"
-        keys = ("x", "y", "task")
-        arrays = read_arrays(path, keys.__contains__)
-        x, y, task = (arrays[key] for key in keys)
+        archive = Archive(folder / name / "data.npz")
+        x, y, task = (archive[key] for key in ("x", "y", "task"))
         task = np.unique(task, return_inverse=True)[1]
         y = y.astype(np.int32) if classes else (y - y.mean()) / y.std()
         found.append(Job(name, x, y, task, iterations, 0.1, classes))

@@ -23,6 +23,7 @@ from .building import (
     seed_stacks,
 )
 from .config import Config
+from .data_record import record_dataset
 from .experiment import Job
 from .progress import ProgressBar, seeds_label
 from .report import write_report
@@ -43,7 +44,7 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
 
     Returns:
       The job: called with a folder, it trains what is not finished there yet and
-      leaves metrics, checkpoints, the table and the pictures in it.
+      leaves what the data is, metrics, checkpoints, the table and the pictures in it.
 
     Raises:
       UserError: for anything in the configuration or the data that can't be run.
@@ -104,6 +105,7 @@ def prepare_training(
     stacks = seed_stacks(config.seeds, config.stack_seeds)
 
     def train(folder: pathlib.Path) -> Comparison:
+        record_dataset(folder, dataset)
         results = {
             text: _train(
                 text, program, dataset, options, stacks, folder, config.tensorboard

@@ -2,7 +2,9 @@
 
 ``python -m experiments.main --experiment=npz
 --config.data="npz(path='mine.npz')"``. A relative path is looked up in ``--data_dir``
-where that is set.
+where that is set. The run prints what it understood the file to be, and keeps it as
+``data.json``; where the kind of the labels is not clear it asks for one,
+``npz(path='mine.npz', kind='classification')``.
 """
 
 from ..common.config import Config, Optimizer

@@ -14,7 +14,7 @@ def get_config() -> Config:
     """A small MLP; every step sees 16 pupils of every school."""
     return dataclasses.replace(
         npz.get_config(),
-        data="npz(path='school/data.npz')",
+        data="npz(path='school/data.npz', kind='regression')",
         model="mlp(hidden=(64, 32))",
         batch_size=16,
         steps=1000,

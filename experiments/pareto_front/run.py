@@ -13,6 +13,7 @@ from mtopt.grammar import CallText, MethodText
 from mtopt.metrics import METRICS
 
 from ..common.building import load_dataset, make_model, parse_methods
+from ..common.data_record import record_dataset
 from ..common.experiment import Job
 from ..common.report import write_report
 from ..common.run_folder import read_arrays, write_arrays
@@ -64,6 +65,7 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
 
     def job(folder: pathlib.Path) -> None:
         started = time.time()
+        record_dataset(folder, dataset)
         path = folder / "fronts.npz"
         measured = read_arrays(path)
         for text, group in groups.items():

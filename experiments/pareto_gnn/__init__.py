@@ -2,8 +2,9 @@ r"""ParetoGNN: five pretext tasks train one graph encoder, and MGDA reconciles t
 
 ``python -m experiments.main --experiment=pareto_gnn`` on a planted graph, or with
 ``--data_dir=DIR --config.data="graph_npz(path='graph_cora/data.npz', scale='rows')"``
-on one of yours; see :func:`mtopt.data.graphs.nodes.graph_npz`. ParetoGNN standardises
-features; the words of Cora and Citeseer serve better with ``scale='rows'``. Without
+on one of yours; see :func:`mtopt.data.graphs.nodes_npz.graph_npz`. ParetoGNN
+standardises features; the words of Cora and Citeseer serve better with
+``scale='rows'``. A graph without classes has no scores for them. Without
 labels the encoder learns from every pretext alone, from all with equal weights, and
 from all with those of MGDA: as published, where they are found for unit gradients and
 applied to the gradients as they are, and with unit gradients in both

@@ -35,7 +35,7 @@ class Config(TrainingConfig):
 
     Attributes:
       data: the graph, as ``name(option=value)`` of
-        :data:`mtopt.data.graphs.nodes.GRAPHS`.
+        :data:`mtopt.data.graphs.sources.GRAPHS`.
       encoder: what is trained, likewise.
       pretexts: the tasks, likewise of :data:`mtopt.pretext.PRETEXTS`; their ``sample``
         likewise of :data:`mtopt.data.graphs.SAMPLERS`.

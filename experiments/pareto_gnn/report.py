@@ -105,10 +105,15 @@ def table(result: Downstream) -> str:
 
 
 def mean_ranks(result: Downstream) -> dict[str, float]:
-    """The mean rank of every trained encoder over the four downstream tasks."""
+    """The mean rank of every trained encoder over the four downstream tasks.
+
+    Tasks that have no score at all, for want of classes, take no part.
+    """
     trained = list(result.scores)[2:]
     means = np.array([result.scores[name].mean(axis=0)[:RANKED] for name in trained])
-    return dict(zip(trained, mean_rank(means, [True] * RANKED).tolist(), strict=True))
+    means = means[:, ~np.isnan(means).all(axis=0)]
+    ranks = mean_rank(means, [True] * means.shape[1])
+    return dict(zip(trained, ranks.tolist(), strict=True))
 
 
 def summary(result: Downstream) -> dict[str, Any]:

@@ -14,8 +14,10 @@ import optax
 
 import mtopt
 from mtopt.data.graphs import SAMPLERS, Graph
-from mtopt.data.graphs.nodes import GRAPHS, LinkSplit, NodeData, link_split
+from mtopt.data.graphs.description import describe_graph, graph_summary
+from mtopt.data.graphs.nodes import LinkSplit, NodeData, link_split
 from mtopt.data.graphs.partition import has_metis, partition
+from mtopt.data.graphs.sources import GRAPHS
 from mtopt.errors import UserError
 from mtopt.grammar import CallText, MethodText
 from mtopt.metrics.probes import (
@@ -30,6 +32,7 @@ from mtopt.training.loop import read_per_task, train
 from mtopt.training.program import Program, shared_program
 
 from ..common.building import load_dataset, parse_methods, seed_stacks
+from ..common.data_record import record_data
 from ..common.experiment import Job
 from ..common.progress import ProgressBar, seeds_label
 from ..common.report import write_report
@@ -104,6 +107,8 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
 
     def job(folder: pathlib.Path) -> None:
         started = time.time()
+        described = describe_graph(benchmark.data)
+        record_data(folder, described, graph_summary(described))
         scores = read_arrays(folder / "scores.npz")
         ways = {RAW: _raw, UNTRAINED: functools.partial(_untrained, untrained, config)}
         for text, run in runs.items():
@@ -260,8 +265,9 @@ def _embeddings(program: Program, state: mtopt.TrainState, graph: Graph) -> np.n
 def _scores(
     z: dict[str, np.ndarray], benchmark: GraphBenchmark, how: Evaluation
 ) -> np.ndarray:
-    """The scores of :data:`~.report.METRICS`, a row a seed."""
+    """The scores of :data:`~.report.METRICS`, a row a seed; NaN without classes."""
     labels = benchmark.data.labels
+    classes = len(np.unique(labels[labels >= 0])) > 1
     grid = {} if how.exponents is None else {"exponents": how.exponents}
     probe = functools.partial(
         probe_accuracy, splits=how.splits, folds=how.folds, **grid
@@ -269,9 +275,11 @@ def _scores(
     return np.array(
         [
             [
-                probe(whole, labels),
+                probe(whole, labels) if classes else np.nan,
                 probe(whole, benchmark.parts),
-                clustering_nmi(whole, labels, repeats=how.clusterings),
+                clustering_nmi(whole, labels, repeats=how.clusterings)
+                if classes
+                else np.nan,
                 *link_prediction(links, benchmark.split),
             ]
             for whole, links in zip(z["whole"], z["links"], strict=True)

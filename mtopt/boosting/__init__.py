@@ -11,6 +11,7 @@ from mtopt.boosting.estimator import (
 from mtopt.boosting.estimator import (
     MultiTaskBoostingRegressor as MultiTaskBoostingRegressor,
 )
+from mtopt.boosting.importances import importances as importances
 from mtopt.boosting.learner import append_task as append_task
 from mtopt.boosting.learner import fit as fit
 from mtopt.boosting.trees import Trees as Trees

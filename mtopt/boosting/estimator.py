@@ -1,5 +1,7 @@
 """The learner as scikit-learn estimators."""
 
+import dataclasses
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -9,12 +11,23 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.metrics import accuracy_score, r2_score
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from mtopt.boosting.ensemble import predict, predict_proba
+from mtopt.boosting.ensemble import Ensemble, predict, predict_proba
+from mtopt.boosting.importances import importances
+from mtopt.boosting.inputs import (
+    check_weight_of_tasks,
+    read_classes,
+    read_rows,
+    read_targets,
+    read_weights,
+    task_position,
+)
 from mtopt.boosting.learner import fit
-from mtopt.errors import UserError, expect
+from mtopt.errors import UserError, expect, expect_one_of
+
+UNSEEN_TASKS = ("shared", "error")
 
 
 class _MultiTaskBoosting(BaseEstimator):
@@ -33,7 +46,8 @@ class _MultiTaskBoosting(BaseEstimator):
         subsample: float = 1.0,
         patience: int | None = None,
         validation_fraction: float = 0.1,
-        task_column: int | None = None,
+        task_column: int | str | None = None,
+        unseen_task: str = "shared",
         random_state: Any = None,
     ) -> None:
         self.num_shared = num_shared
@@ -47,20 +61,20 @@ class _MultiTaskBoosting(BaseEstimator):
         self.patience = patience
         self.validation_fraction = validation_fraction
         self.task_column = task_column
+        self.unseen_task = unseen_task
         self.random_state = random_state
 
     def _fit(
         self,
-        X: Any,
+        X: np.ndarray,
         y: np.ndarray,
-        task: Any,
-        sample_weight: Any,
+        task: np.ndarray,
+        weights: np.ndarray,
         num_classes: int | None,
     ) -> None:
-        X, task = self._split(X, task)
-        expect(len(y) == len(X), "len(y)", len(y), f"{len(X)}, the rows of X")
+        expect_one_of("unseen_task", self.unseen_task, UNSEEN_TASKS)
         self.tasks_, number = np.unique(task, return_inverse=True)
-        self.n_features_in_ = X.shape[1] + (self.task_column is not None)
+        check_weight_of_tasks(self.tasks_, number, weights)
         random = check_random_state(self.random_state)
         seed = random.randint(np.iinfo(np.int32).max)
         held_out = None
@@ -68,7 +82,6 @@ class _MultiTaskBoosting(BaseEstimator):
             share = self.validation_fraction
             expect(0 < share < 1, "validation_fraction", share, "a number in (0, 1)")
             held_out = _filled(_held_out(number, share, random))
-        weights = np.ones(len(X)) if sample_weight is None else sample_weight
         # Rows of weight 0 fill up: folds of nearly equal size compile once.
         self.ensemble_ = fit(
             _filled(X),
@@ -89,6 +102,13 @@ class _MultiTaskBoosting(BaseEstimator):
             patience=self.patience,
             key=jax.random.key(seed),
         )
+        trained = weights if held_out is None else weights * ~held_out[: len(X)]
+        gains = importances(self.ensemble_, X, number, trained)
+        if self.task_column is not None:
+            names = getattr(self, "feature_names_in_", None)
+            place = task_position(self.task_column, names, self.n_features_in_)  # pyright: ignore
+            gains = np.insert(gains, place, 0)
+        self.feature_importances_ = gains
 
     @property
     def outlierness_(self) -> np.ndarray:
@@ -98,45 +118,51 @@ class _MultiTaskBoosting(BaseEstimator):
 
     def _call(self, function: Callable[..., Array], X: Any, task: Any) -> np.ndarray:
         check_is_fitted(self)
-        X, task = self._split(X, task)
+        X, task = self._rows(X, task, fitting=False)
+        if (task.dtype.kind in "US") != (self.tasks_.dtype.kind in "US"):
+            raise UserError(
+                f"task is of type {task.dtype}: expected {self.tasks_.dtype}, as fitted"
+            )
         number = np.searchsorted(self.tasks_, task)
         number = np.minimum(number, len(self.tasks_) - 1)
-        unknown = np.unique(task[self.tasks_[number] != task])
-        if len(unknown):
-            raise UserError(
-                f"task {unknown.tolist()} was not fitted: expected one of the "
-                f"{len(self.tasks_)} in tasks_"
-            )
-        predicted = function(self.ensemble_, _filled(X), jnp.asarray(_filled(number)))
-        return np.asarray(predicted)[: len(X)]
+        unseen = self.tasks_[number] != task
+        if unseen.any():
+            self._say_unseen(task[unseen])
 
-    def _split(self, X: Any, task: Any) -> tuple[np.ndarray, np.ndarray]:
-        """The numeric features, and the task of every row."""
-        if (task is None) == (self.task_column is None):
+        def called(ensemble: Ensemble) -> np.ndarray:
+            padded = _filled(X), jnp.asarray(_filled(number))
+            return np.asarray(function(ensemble, *padded))[: len(X)]
+
+        known = called(self.ensemble_)
+        if not unseen.any():
+            return known
+        where = unseen.reshape(-1, *(1 for _ in known.shape[1:]))
+        return np.where(where, called(_shared_block(self.ensemble_)), known)
+
+    def _say_unseen(self, task: np.ndarray) -> None:
+        """Warns of tasks that were not fitted, or refuses them."""
+        found = f"task {np.unique(task).tolist()} was not fitted"
+        if self.unseen_task == "error":
             raise UserError(
-                "the task of every row comes either as task=... or as a column of X "
-                "with task_column=...: give one of them"
+                f"{found}: expected one of the {len(self.tasks_)} in tasks_; "
+                "unseen_task='shared' predicts others by the trees of all tasks"
             )
-        if self.task_column is not None:
-            X = np.asarray(X)
-            inside = X.ndim == 2 and -X.shape[1] <= self.task_column < X.shape[1]
-            expect(inside, "task_column", self.task_column, f"a column of X {X.shape}")
-            task = X[:, self.task_column]
-            X = np.delete(X, self.task_column, axis=1)
-        X = check_array(
-            X,
-            dtype=np.float32,  # pyright: ignore[reportArgumentType]
-            ensure_all_finite="allow-nan",  # pyright: ignore[reportArgumentType]
+        warnings.warn(
+            f"{found}: its {len(task)} rows are predicted by the shared block alone",
+            stacklevel=4,
         )
-        task = np.asarray(task)
-        expect(task.shape == X.shape[:1], "task.shape", task.shape, f"({len(X)},)")
-        return X, task
+
+    def _rows(
+        self, X: Any, task: Any, *, fitting: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
+        return read_rows(self, X, task, self.task_column, fitting)
 
 
 class MultiTaskBoostingRegressor(RegressorMixin, _MultiTaskBoosting):
     """R-MTGB for regression; see :func:`mtopt.boosting.fit`.
 
-    NaN in X counts as below every number, in training and in predictions. Categories
+    X may be an array or a frame. NaN in X counts as below every number, in training and
+    in predictions; in y it is refused, but for rows of weight 0. Categories
     go in as one-hot columns, as in the paper: scikit-learn's ``OneHotEncoder`` before
     the estimator, dense, and the task past it as a parameter of the last step. With
     scikit-learn's metadata routing, ``set_fit_request(task=True)`` and
@@ -156,13 +182,21 @@ class MultiTaskBoostingRegressor(RegressorMixin, _MultiTaskBoosting):
       patience: iterations without a lower validation loss that end a block; None runs
         all.
       validation_fraction: the share of each task's rows that ``patience`` holds out.
-      task_column: the column of X with the task, for tools that pass X and y alone;
-        None for the argument ``task`` of ``fit``, ``predict`` and ``score``.
+      task_column: the column of X with the task, by position, or by name where X is a
+        frame, for tools that pass X and y alone; None for the argument ``task`` of
+        ``fit``, ``predict`` and ``score``.
+      unseen_task: what a task that was not fitted is predicted by, as where a fold of
+        a cross-validation lacks a rare one: ``"shared"``: by block 1, the trees of all
+        tasks, with a warning that names the task; ``"error"``: it is refused.
       random_state: of theta, subsamples and validation rows: a number or a NumPy
         ``RandomState``; None draws another each time.
 
     Attributes:
       tasks_: the labels of the tasks, sorted.
+      feature_names_in_: the columns of a frame; others later, or in another order, are
+        an error.
+      feature_importances_: the share of each column of X in what all splits gained, see
+        :func:`mtopt.boosting.importances`; 0 for the column of the task.
       outlierness_: sigma(theta) of each.
       ensemble_: the :class:`mtopt.boosting.Ensemble`.
 
@@ -188,18 +222,28 @@ class MultiTaskBoostingRegressor(RegressorMixin, _MultiTaskBoosting):
       >>> pipe = pipe.fit(colours, y, multitaskboostingregressor__task=task)
       >>> pipe.predict(colours[:3], task=np.array([0, 0, 1])).round(3).tolist()
       [1.0, 3.0, 2.0]
+
+      Several targets of one row, some of them missing, are tasks in long form:
+
+      >>> y = np.stack([X[:, 0], -X[:, 0]], axis=1)
+      >>> y[:10, 1] = np.nan
+      >>> row, target = np.nonzero(np.isfinite(y))
+      >>> model = MultiTaskBoostingRegressor(num_shared=0, num_partition=0)
+      >>> len(model.fit(X[row], y[row, target], task=target).predict(X[row], target))
+      70
     """
 
     def fit(
         self, X: Any, y: Any, task: Any = None, sample_weight: Any = None
     ) -> "MultiTaskBoostingRegressor":
         """Fits numbers, or several outputs, and learns the labels of the tasks."""
-        y = check_array(y, ensure_2d=False, dtype="numeric")
-        self._fit(X, y.astype(np.float32), task, sample_weight, None)
+        X, task = self._rows(X, task, fitting=True)
+        weights = read_weights(sample_weight, len(X))
+        self._fit(X, read_targets(y, weights), task, weights, None)
         return self
 
     def predict(self, X: Any, task: Any = None) -> np.ndarray:
-        """Predictions; a task that was not fitted is an error."""
+        """Predictions; see ``unseen_task`` for a task that was not fitted."""
         return self._call(predict, X, task)
 
     def score(
@@ -228,14 +272,14 @@ class MultiTaskBoostingClassifier(ClassifierMixin, _MultiTaskBoosting):
         self, X: Any, y: Any, task: Any = None, sample_weight: Any = None
     ) -> "MultiTaskBoostingClassifier":
         """Fits classes of any sortable labels, and learns those of the tasks."""
-        self.classes_, classes = np.unique(np.asarray(y), return_inverse=True)
-        found = self.classes_.tolist()
-        expect(len(found) >= 2, "y", found, "two classes at least")
-        self._fit(X, classes, task, sample_weight, len(found))
+        X, task = self._rows(X, task, fitting=True)
+        weights = read_weights(sample_weight, len(X))
+        self.classes_, classes = read_classes(y, weights)
+        self._fit(X, classes, task, weights, len(self.classes_))
         return self
 
     def predict(self, X: Any, task: Any = None) -> np.ndarray:
-        """The most probable class; a task that was not fitted is an error."""
+        """The most probable class; see ``unseen_task`` for tasks not fitted."""
         return self.classes_[self._call(predict, X, task)]
 
     def predict_proba(self, X: Any, task: Any = None) -> Float[np.ndarray, "N K"]:
@@ -258,6 +302,15 @@ def _held_out(
         rows = random.permutation(np.flatnonzero(task == number))
         chosen[rows[: min(len(rows) - 1, round(share * len(rows)))]] = True
     return chosen
+
+
+def _shared_block(ensemble: Ensemble) -> Ensemble:
+    """The ensemble whose trees of the other blocks say nothing."""
+    blocks = ("outlier", "non_outlier", "task_specific")
+    empty = {
+        name: jax.tree.map(jnp.zeros_like, getattr(ensemble, name)) for name in blocks
+    }
+    return dataclasses.replace(ensemble, **empty)
 
 
 def _filled(array: Any) -> np.ndarray:

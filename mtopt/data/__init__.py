@@ -6,6 +6,9 @@
 from mtopt.data.dataset import ArraySplit as ArraySplit
 from mtopt.data.dataset import Dataset as Dataset
 from mtopt.data.dataset import Split as Split
+from mtopt.data.description import describe as describe
+from mtopt.data.description import summary as summary
+from mtopt.data.fingerprint import fingerprint as fingerprint
 from mtopt.data.images.cifar100 import cifar100 as cifar100
 from mtopt.data.images.multi_digits import multi_digits as multi_digits
 from mtopt.data.images.multi_mnist import multi_fashion as multi_fashion

@@ -1,8 +1,8 @@
 """A multi-task data set in memory: three splits, epochs of shuffled batches."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
-from typing import Literal, Protocol, runtime_checkable
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Int
 from typing_extensions import override
 
+from mtopt.arrays import as_numbers
 from mtopt.batch import Batch
 from mtopt.errors import UserError
 from mtopt.per_task import check_names
@@ -59,6 +60,9 @@ class Dataset:
       test: read once, at the end.
       target_mean: regression targets were shifted by it, ``[K]`` in their own units.
       target_std: and divided by it, ``[K]``.
+      reading: what the loader took its source for, as plain values by title: what it
+        makes of each array, which ones it did not read. For
+        :func:`mtopt.data.describe`.
 
     Raises:
       UserError: for task names out of order.
@@ -74,6 +78,7 @@ class Dataset:
     test: Split
     target_mean: np.ndarray | None = None
     target_std: np.ndarray | None = None
+    reading: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_names(self.tasks)
@@ -92,7 +97,7 @@ class ArraySplit(Split):
       x_axis: None for shared inputs, 0 for disjoint ones.
 
     Raises:
-      UserError: for a split without samples.
+      UserError: for a split without samples, or of anything but numbers.
 
     Example:
       >>> import numpy as np
@@ -106,9 +111,14 @@ class ArraySplit(Split):
     """
 
     def __init__(self, samples: Batch, x_axis: int | None) -> None:
-        self.samples = jax.tree.map(jnp.asarray, samples)
-        self.x_axis = x_axis
         mask = np.asarray(samples.mask)
+        self.samples = dataclasses.replace(
+            samples,
+            x=_on_device("x", samples.x),
+            y=_on_device("y", samples.y),
+            mask=jnp.asarray(mask),
+        )
+        self.x_axis = x_axis
         self.size = int(mask.shape[1] if x_axis is None else mask.sum())
         self.labels = mask.sum(axis=1)
         if self.size == 0:
@@ -167,3 +177,7 @@ class ArraySplit(Split):
         own = jax.vmap(lambda leaf, row: leaf[row])
         x, y = jax.tree.map(lambda leaf: own(leaf, index), (samples.x, samples.y))
         return Batch(x, y, own(samples.mask, index) & real, samples.names)
+
+
+def _on_device(name: str, tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: jnp.asarray(as_numbers(name, leaf)), tree)

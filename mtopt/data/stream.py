@@ -65,6 +65,24 @@ class StreamSplit(Split):
         self.source = source
         self.size = len(source)
 
+    @property
+    def labels(self) -> np.ndarray | None:
+        """The labels of each task, ``[K]``; None where reading all would tell."""
+        if isinstance(self.source, BatchSource):
+            return np.asarray(self.source.samples.mask).sum(axis=1)
+        batch = self.spaced(1)
+        if "mask" in _fetch(self.source, [0])[0]:
+            return None
+        return np.full(len(batch.mask), self.size)
+
+    def spaced(self, count: int) -> Batch:
+        """Samples evenly spaced over the source; all, where they are in memory."""
+        if isinstance(self.source, BatchSource):
+            return self.source.samples
+        return self._read(
+            np.linspace(0, self.size - 1, min(count, self.size), dtype=int)
+        )
+
     @override
     def batches(
         self, batch_size: int, *, seeds: Sequence[int], start: int = 0

@@ -10,6 +10,7 @@ from tests.helpers.imports import MODULES, imported_by
 ORDER = (
     "options",
     "errors",
+    "arrays",
     "linalg",
     "passes",
     "floats",

@@ -20,7 +20,7 @@ from mtopt.data.dataset import ArraySplit
 from mtopt.errors import UserError
 from mtopt.models import MODELS
 
-FILES = ["front.png", "fronts.npz", "results.json", "table.txt"]
+FILES = ["data.json", "front.png", "fronts.npz", "results.json", "table.txt"]
 FOLDERS = [
     "cosmos",
     "equal_weighting",

@@ -69,7 +69,7 @@ def synthetic_run(tmp_path_factory):
 def test_planted_outliers_are_found_and_told(synthetic_run):
     folder, results = synthetic_run
     assert names(folder) == sorted(
-        [*PICTURES, "predictions.npz", "results.json", "table.txt"]
+        ["data.json", *PICTURES, "predictions.npz", "results.json", "table.txt"]
     )
     for name in PICTURES:
         assert (folder / name).read_bytes().startswith(b"\x89PNG")
@@ -117,7 +117,7 @@ def test_real_data_in_units_of_the_target_beside_the_published(tmp_path):
     methods = ("r_mtgb(num_shared=0, num_partition=5)", "pooling")
     results = run(real, folder, data, methods=methods, seeds=(0, 1))
     assert names(folder) == sorted(
-        [*PICTURES, "results.json", "school.npz", "table.txt"]
+        ["data.json", *PICTURES, "results.json", "school.npz", "table.txt"]
     )
     school = results["data"]["school"]
     assert [school[key] for key in ("tasks", "train_rows", "test_rows")] == [3, 48, 12]
@@ -158,7 +158,13 @@ def test_a_single_learner_of_classes_has_neither_theta_nor_rank(tmp_path):
     write_set(tmp_path / "data", "bank", drawn(num_classes=2))
     folder, methods = tmp_path / "run", ("pooling(num_shared=2)",)
     results = run(real, folder, tmp_path / "data", methods=methods)
-    assert names(folder) == ["bank.npz", "results.json", "scores.png", "table.txt"]
+    assert names(folder) == [
+        "bank.npz",
+        "data.json",
+        "results.json",
+        "scores.png",
+        "table.txt",
+    ]
     assert results["ranks"] is None
     entry = results["data"]["bank"]["learners"][methods[0]]
     assert 0.5 < entry["accuracy"][0] <= 1
@@ -295,7 +301,7 @@ def test_missing_data_is_one_line(changes, message, tmp_path):
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("school", {"task": None}, "has no task: expected x, y and task"),
+        ("school", {"task": None}, "and no task: expected x, y and task"),
         ("school", {"y": np.ones(3)}, "expected [N, D], [N] and [N]"),
         ("bank", {"y": np.linspace(0, 1, 60)}, "expected classes from 0 on"),
     ],

@@ -6,6 +6,9 @@ import numpy as np
 
 from mtopt.data.graphs import Features, Graph
 
+WORDS = np.array([[1, 0, 3], [0, 2, 0], [0, 0, 0], [1, 0, 0]], float)
+"""The features that :func:`save_graph` writes."""
+
 
 def random_graph(nodes=14, edges=30, columns=9, seed=0, shift=True):
     """A random graph whose words are standardised, and the same features dense."""
@@ -41,3 +44,19 @@ def permuted(graph, order):
     place = jnp.argsort(order)
     features = graph.features.take(order, graph.node_mask, place)
     return Graph(features, place[graph.edges], graph.edge_mask, graph.node_mask)
+
+
+def save_graph(path, **changed):
+    arrays = {
+        "edges": np.array([[0, 1], [2, 1], [1, 2], [3, 3]]),
+        "x_indptr": np.array([0, 2, 3, 3, 4]),
+        "x_indices": np.array([0, 2, 1, 0], np.int16),
+        "x_data": np.array([1.0, 3.0, 2.0, 1.0], np.float32),
+        "x_shape": np.array([4, 3]),
+        "y": np.array([0, 1, -1, 1], np.int8),
+        **changed,
+    }
+    np.savez(
+        path, **{name: value for name, value in arrays.items() if value is not None}
+    )
+    return path

@@ -5,11 +5,14 @@ import time
 
 import numpy as np
 
+from mtopt.data.fingerprint import fingerprint_of
 from mtopt.data.tables.boosting_scenarios import Rows
 from mtopt.errors import UserError
 
+from ...common.data_record import record_data
 from ...common.experiment import Job
 from ...common.report import write_report
+from ..description import describe_rows, summary
 from ..learners import LEARNERS, Fitted, Learner, build, folds, run_all
 from . import report
 from .config import Config
@@ -49,6 +52,7 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
 
     def job(folder: pathlib.Path) -> None:
         started = time.time()
+        _record(folder, tables)
         fitted = [
             (data, _fitted(folder, data, learners[data.name], config))
             for data in tables
@@ -63,6 +67,16 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
         )
 
     return job
+
+
+def _record(folder: pathlib.Path, tables: list[Table]) -> None:
+    """Says and stores what the tables were understood to be."""
+    sets = [describe_rows(t.name, t.kind, t.train, t.test) for t in tables]
+    described = {
+        "fingerprint": fingerprint_of(None, *(s["fingerprint"] for s in sets)),
+        "sets": sets,
+    }
+    record_data(folder, described, "\n".join(map(summary, sets)))
 
 
 def _names(asked: tuple[str, ...], data_dir: pathlib.Path) -> list[str]:

@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.model_selection import train_test_split
 
 from mtopt.data.tables.boosting_scenarios import Rows
-from mtopt.data.tables.npz_file import read_arrays
+from mtopt.data.tables.npz_file import Archive
 from mtopt.errors import UserError, expect
 
 from ..report import MEASURES, Measure
@@ -59,10 +59,12 @@ def read_table(name: str, data_dir: pathlib.Path) -> Table:
       UserError: where it is missing, damaged, or holds something else.
     """
     path = data_file(name, data_dir)
-    arrays = read_arrays(path, KEYS.__contains__)
-    if lacking := [key for key in KEYS if key not in arrays]:
-        raise UserError(f"{path} has no {', '.join(lacking)}: expected x, y and task")
-    x, y, labels = (arrays[key] for key in KEYS)
+    archive = Archive(path)
+    if lacking := [key for key in KEYS if key not in archive]:
+        raise UserError(
+            f"{archive} and no {', no '.join(lacking)}: expected x, y and task"
+        )
+    x, y, labels = (archive[key] for key in KEYS)
     sized = x.ndim == 2 and y.shape == labels.shape == x.shape[:1]
     shapes = (x.shape, y.shape, labels.shape)
     expect(sized, f"{path}: x, y and task", shapes, "[N, D], [N] and [N]")

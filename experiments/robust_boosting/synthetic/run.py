@@ -8,8 +8,10 @@ import numpy as np
 
 from mtopt.data.tables.boosting_scenarios import scenario
 
+from ...common.data_record import record_data
 from ...common.experiment import Job
 from ...common.report import write_report
+from ..description import describe_rows, summary
 from ..learners import build, folds, run_all
 from . import report
 from .config import Config
@@ -51,6 +53,9 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
             jax.tree.map(lambda *leaves: np.stack(leaves), *parts)
             for parts in ([d.train for d in draws], [d.test for d in draws])
         )
+        name = f"scenario {config.scenario}"
+        described = describe_rows(name, config.kind, train, test)
+        record_data(folder, described, summary(described))
         fold = None
         if config.search:
             each = [folds(draw.train.task, s) for s, draw in enumerate(draws)]

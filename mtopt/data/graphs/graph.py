@@ -44,15 +44,11 @@ class Graph:
         """A graph without padding; loops and second copies of an edge are left out.
 
         Raises:
-          UserError: for an edge to a node that does not exist.
+          UserError: for edges of another shape, or to a node that does not exist.
         """
         count = features.shape[0]
         edges = np.asarray(edges)
-        if edges.size and not 0 <= edges.min() <= edges.max() < count:
-            raise UserError(
-                f"edges join nodes {edges.min()} to {edges.max()}: expected nodes in "
-                f"[0, {count}), one for each row of features"
-            )
+        check_edges(edges, count)
         ordered = np.sort(edges[edges[:, 0] != edges[:, 1]], axis=1)
         once = np.unique(ordered, axis=0)
         real = jnp.ones(len(once), bool), jnp.ones(count, bool)
@@ -77,6 +73,34 @@ class Graph:
             jnp.pad(self.edges, ((0, more_edges), (0, 0))),
             jnp.pad(self.edge_mask, (0, more_edges)),
             jnp.pad(self.node_mask, (0, more_nodes)),
+        )
+
+
+def check_edges(edges: np.ndarray, nodes: int) -> None:
+    """Raises unless edges are rows of two numbers of nodes.
+
+    Args:
+      edges: what is to be ``[E, 2]``.
+      nodes: N.
+
+    Raises:
+      UserError: for another shape or type, or a node out of range.
+
+    Example:
+      >>> check_edges(np.array([[0, 1, 2], [1, 2, 0]]), 3)
+      Traceback (most recent call last):
+      mtopt.errors.UserError: edges is int64 (2, 3): expected integers (E, 2), the two \
+ends of an edge in a row; transpose (2, E)
+    """
+    if edges.ndim != 2 or edges.shape[1] != 2 or edges.dtype.kind not in "iu":
+        raise UserError(
+            f"edges is {edges.dtype} {edges.shape}: expected integers (E, 2), the two "
+            "ends of an edge in a row; transpose (2, E)"
+        )
+    if edges.size and not 0 <= edges.min() <= edges.max() < nodes:
+        raise UserError(
+            f"edges join nodes {edges.min()} to {edges.max()}: expected nodes in "
+            f"[0, {nodes}), counted from 0, one for each row of features"
         )
 
 

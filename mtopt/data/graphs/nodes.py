@@ -2,15 +2,15 @@
 
 import dataclasses
 import itertools
-import os
-import pathlib
-from collections.abc import Callable
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from mtopt.data.graphs import Features, Graph
-from mtopt.errors import UserError, expect, expect_one_of
+from mtopt.data.graphs.graph import check_edges
+from mtopt.errors import UserError, expect
 
 SCALES = ("standard", "rows", "none")
 """What the features of nodes may be brought to."""
@@ -26,6 +26,7 @@ class NodeData:
       raw: as they are, for comparison.
       edges: the E undirected edges, each once, ``[E, 2]``.
       labels: the class of every node, ``[N]``; -1 where it has none.
+      reading: what the loader took its source for, as plain values by title.
     """
 
     name: str
@@ -33,6 +34,7 @@ class NodeData:
     raw: Features
     edges: np.ndarray
     labels: np.ndarray
+    reading: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def graph(self) -> Graph:
@@ -41,60 +43,8 @@ class NodeData:
 
     @property
     def classes(self) -> int:
-        """The number of classes."""
+        """The number of classes; 0 for a graph without labels."""
         return int(self.labels.max()) + 1
-
-
-def graph_npz(path: str | os.PathLike[str], *, scale: str = "standard") -> NodeData:
-    """A graph of your own, or a published one, from a ``.npz`` file.
-
-    ================= ========== =====================================================
-    array             shape      what
-    ================= ========== =====================================================
-    ``edges``         ``[E, 2]`` the ends of every edge, in [0, N); direction, loops
-                                 and second copies are left out
-    ``x_indptr``      ``[N+1]``  features in compressed rows: those of node i stand at
-    ``x_indices``     ``[M]``    ``x_indptr[i]:x_indptr[i+1]`` of ``x_indices`` (the
-    ``x_data``        ``[M]``    columns) and ``x_data`` (the values, 1 if not given)
-    ``x_shape``       ``[2]``    N and F
-    ``y``             ``[N]``    classes from 0; -1 for a node without one
-    ================= ========== =====================================================
-
-    Args:
-      path: the file.
-      scale: ``"standard"``: every column with mean 0 and variance 1 over the nodes, as
-        ParetoGNN; ``"rows"``: every node's values divided by their sum, as Kipf and
-        Welling; ``"none"``.
-
-    Raises:
-      UserError: for another scale, or a file that can't be read or lacks an array.
-    """
-    expect_one_of("scale", scale, SCALES)
-    path = pathlib.Path(path)
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            found = dict(stored)
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"cannot read {path} ({type(error).__name__}): expected a .npz file of a "
-            "graph, see mtopt.data.graph_npz"
-        ) from error
-    missing = {"edges", "x_indptr", "x_indices", "x_shape", "y"} - found.keys()
-    if missing:
-        raise UserError(
-            f"{path} lacks {', '.join(sorted(missing))}: expected the arrays of "
-            "mtopt.data.graph_npz"
-        )
-    shape = (int(found["x_shape"][0]), int(found["x_shape"][1]))
-    rows = np.repeat(np.arange(shape[0]), np.diff(found["x_indptr"]))
-    columns = found["x_indices"].astype(np.int64)
-    values = found.get("x_data", np.ones(len(columns))).astype(np.float64)
-    features = scaled(rows, columns, values, shape, scale)
-    raw = scaled(rows, columns, values, shape, "none")
-    edges = np.asarray(Graph.of(features, found["edges"]).edges)
-    name = path.parent.name if path.stem == "data" else path.stem
-    labels = found["y"].astype(np.int64)
-    return NodeData(name.removeprefix("graph_"), features, raw, edges, labels)
 
 
 def stochastic_blocks(
@@ -219,7 +169,8 @@ def link_split(
       seed: of the division.
 
     Raises:
-      UserError: where a graph has too few pairs without an edge, or too few edges.
+      UserError: for edges of another shape, or where a graph has too few pairs
+        without an edge, or too few edges.
 
     Example:
       >>> ring = np.stack([np.arange(20), (np.arange(20) + 1) % 20], axis=1)
@@ -227,6 +178,7 @@ def link_split(
       >>> len(split.train), len(split.valid), len(split.test)
       (28, 4, 8)
     """
+    check_edges(edges, nodes)
     rng = np.random.default_rng(seed)
     count = len(edges)
     sizes = [round(valid * count), round(test * count)]
@@ -251,10 +203,3 @@ def link_split(
         for a, b in itertools.pairwise(ends)
     ]
     return LinkSplit(parts[2], parts[0], parts[1])
-
-
-GRAPHS: dict[str, Callable[..., NodeData]] = {
-    "graph_npz": graph_npz,
-    "stochastic_blocks": stochastic_blocks,
-}
-"""Every source of a graph by its name."""

@@ -3,6 +3,7 @@
 import numpy as np
 from jaxtyping import Int
 
+from mtopt.data.graphs.graph import check_edges
 from mtopt.errors import expect
 
 
@@ -31,7 +32,8 @@ def partition(
       metis: False for spectral clustering, whatever is installed.
 
     Raises:
-      UserError: for a number of parts that the nodes do not allow.
+      UserError: for edges of another shape, or a number of parts that the nodes do not
+        allow.
 
     Example:
       >>> two = np.array([[0, 1], [1, 2], [0, 2], [3, 4], [4, 5], [3, 5], [2, 3]])
@@ -43,6 +45,7 @@ def partition(
       Karypis and Kumar, A Fast and High Quality Multilevel Scheme for Partitioning
       Irregular Graphs, SIAM Journal on Scientific Computing, 1998.
     """
+    check_edges(edges, nodes)
     expect(2 <= parts <= nodes, "parts", parts, f"2 to the number of nodes, {nodes}")
     if metis and has_metis():
         import pymetis

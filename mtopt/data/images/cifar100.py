@@ -7,7 +7,7 @@ import numpy as np
 from mtopt.batch import Batch
 from mtopt.data.dataset import ArraySplit, Dataset
 from mtopt.data.division import TEST, TRAIN, VALID, check_fractions, divide
-from mtopt.data.tables.npz_file import read_arrays
+from mtopt.data.tables.npz_file import Archive
 from mtopt.errors import UserError
 
 FINE, COARSE = 100, 20
@@ -51,13 +51,14 @@ def cifar100(
     """
     check_fractions(valid_fraction=valid_fraction)
     path = pathlib.Path(path).expanduser()
-    arrays = read_arrays(path, (*KEYS, "coarse_names").__contains__)
-    missing = [key for key in (*KEYS, "coarse_names") if key not in arrays]
+    archive = Archive(path)
+    missing = [key for key in (*KEYS, "coarse_names") if key not in archive]
     if missing:
         raise UserError(
-            f"{path} has no {', no '.join(missing)}: expected the images and classes "
-            "of CIFAR-100 by part; see mtopt.data.images.cifar100"
+            f"{archive} and no {', no '.join(missing)}: expected the images and "
+            "classes of CIFAR-100 by part; see mtopt.data.images.cifar100"
         )
+    arrays = {key: archive[key] for key in (*KEYS, "coarse_names")}
     images, fine, coarse = _joined(arrays, path)
     names = [str(name) for name in arrays["coarse_names"].tolist()]
     labels = _ranks(fine, coarse, names, path)[fine]

@@ -1,7 +1,6 @@
 """A user's own arrays: a documented ``.npz`` format for tabular multi-task data."""
 
 import pathlib
-from collections.abc import Mapping
 
 import numpy as np
 from absl import logging
@@ -9,28 +8,19 @@ from absl import logging
 from mtopt.data.dataset import Dataset
 from mtopt.data.division import SPLITS, TEST, TRAIN, VALID, check_fractions, divide
 from mtopt.data.stream import ON_DEVICE_BYTES, place
-from mtopt.data.tables.npz_counts import LENGTHS, SPARSE, with_lengths
-from mtopt.data.tables.npz_file import read_arrays
-from mtopt.data.tables.npz_inputs import INPUTS, MAX_FEATURES, read_inputs
-from mtopt.data.tables.npz_labels import KINDS, Labels, NpzKind, read_labels
+from mtopt.data.tables.npz_file import Archive
+from mtopt.data.tables.npz_inputs import MAX_FEATURES, read_inputs
+from mtopt.data.tables.npz_kinds import KINDS, NpzKind
+from mtopt.data.tables.npz_labels import Labels, read_labels
+from mtopt.data.tables.npz_parts import Parts
 from mtopt.errors import UserError
-
-JOINED = (*INPUTS, LENGTHS, "indices", "counts", "y", "task")
-PER_SPLIT = (*INPUTS, *SPARSE, "y", "task")
-OTHERS = (
-    "split",
-    "cat_cardinality",
-    "vocab",
-    "target_names",
-    "task_names",
-    "task_ids",
-)
 
 
 def npz(
     path: str | pathlib.Path,
     *,
     kind: NpzKind | None = None,
+    missing: float | int | None = None,
     seed: int = 0,
     valid_fraction: float = 0.15,
     test_fraction: float = 0.15,
@@ -64,12 +54,17 @@ def npz(
 
     **Labels**, in one of two ways:
 
-    * ``y`` ``[N, K]``: K tasks on shared inputs, a column each. NaN or infinity, or
-      255 in a uint8 array, is a missing label. ``target_names`` or ``task_names``
-      ``[K]`` name them.
+    * ``y`` ``[N, K]``: K tasks on shared inputs, a column each. ``target_names`` or
+      ``task_names`` ``[K]`` name them.
     * ``y`` ``[N]`` and ``task`` int ``[N]``: every sample belongs to one of K tasks,
       0 to K - 1. ``task_names`` ``[K]`` (strings) or ``task_ids`` ``[K]`` (integers)
       name them. A sample without a label is left out.
+
+    A label is missing where ``y`` is NaN, or 255 in a uint8 array, or the value
+    ``missing``; where weights ``w`` are 0, whatever ``y`` holds there; and where
+    ``mask`` is False. Both have the shape of ``y``, or ``[N, 1]`` (``[N]``) for all
+    tasks of a row. ``w`` is no more than that: weights of one task that differ are
+    refused.
 
     Names made of integers are padded with zeros (``task_007``), so that tasks, which
     are sorted by name, keep their order.
@@ -87,13 +82,18 @@ def npz(
     inputs, one of all tasks on disjoint inputs, where tasks are of one kind and
     differ in their means. A label behind a mask is stored as 0.
 
-    Other keys are ignored.
+    What the file was understood to be stands in :attr:`~mtopt.data.Dataset.reading`,
+    with the arrays that were not read; a run prints it.
 
     Args:
       path: the file.
-      kind: what the labels are; None infers: values 0 and 1 alone are ``binary``,
-        other integer arrays ``classification``, other floats ``regression``. (Classes
-        that are stored as floats need ``kind="classification"``.)
+      kind: what the labels of all tasks are: ``binary`` (0 and 1), ``classification``
+        (0, 1, 2 ...) or ``regression``. None infers it where only one will do, and
+        otherwise says what each task's labels look like; see
+        :func:`~mtopt.data.tables.npz_kinds.infer_kind`. Whole numbers stored as
+        floats may be classes or numbers: there it must be given.
+      missing: a value of ``y`` that stands for a missing label, -1 for example; None:
+        no number does.
       seed: of the division into parts.
       valid_fraction: share of the training samples for validation, in (0, 1), where
         the file has no validation part.
@@ -112,13 +112,13 @@ def npz(
       largest class + 1.
 
     Raises:
-      UserError: for a file that is no npz, a missing key, shapes that do not fit, or
-        labels out of range.
+      UserError: for a file that is no npz, a missing key, shapes that do not fit,
+        labels out of range, or labels of unequal or unclear kinds.
 
     Example:
       >>> import tempfile
       >>> path = pathlib.Path(tempfile.mkdtemp()) / "flowers.npz"
-      >>> np.savez(path, x=np.eye(20), y=np.arange(40.).reshape(20, 2),
+      >>> np.savez(path, x=np.eye(20), y=np.arange(40).reshape(20, 2) / 4,
       ...          target_names=np.array(["width", "height"]))
       >>> data = npz(path)
       >>> data.name, data.tasks, data.kind, data.train.size, data.test.size
@@ -134,15 +134,16 @@ def npz(
     if max_features < 1:
         raise UserError(f"max_features is {max_features}: expected 1 or more")
     check_fractions(valid_fraction=valid_fraction, test_fraction=test_fraction)
-    read = with_lengths(read_arrays(path, _is_known), path)
-    arrays, split = _join_splits(read, path)
-    labels = read_labels(arrays, path, kind)
+    archive = Archive(path)
+    arrays = Parts(archive)
+    split = arrays.split()
+    labels = read_labels(arrays, path, kind, missing)
     inputs = read_inputs(arrays, path)
     split = np.where(labels.usable, split, -1)
     group = np.zeros(len(split), int) if labels.task is None else labels.task
     shares = {VALID: valid_fraction, TEST: test_fraction}
-    missing = {part: f for part, f in shares.items() if not (split == part).any()}
-    split = divide(split, group, missing, np.random.default_rng(seed))
+    drawn = {part: f for part, f in shares.items() if not (split == part).any()}
+    split = divide(split, group, drawn, np.random.default_rng(seed))
     for part, title in enumerate(SPLITS):
         if not (split == part).any():
             raise UserError(f"{path}: no labelled sample left for {title}: add samples")
@@ -163,64 +164,15 @@ def npz(
         x_axis=x_axis,
         target_mean=mean,
         target_std=std,
+        reading={
+            "file": str(path),
+            "inputs": inputs.description(train, max_features),
+            "missing labels": dict(labels.missing),
+            "kind": "given" if kind else "inferred from the values",
+            "not read": archive.unread,
+        },
         **place(batches, x_axis, on_device_bytes),
     )
-
-
-def _is_known(key: str) -> bool:
-    base = key.removesuffix("_train").removesuffix("_valid").removesuffix("_test")
-    return base in PER_SPLIT or key in OTHERS
-
-
-def _join_splits(
-    arrays: dict[str, np.ndarray], path: pathlib.Path
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """One array per key, and the part of every sample."""
-    parts = [title for title in SPLITS if f"y_{title}" in arrays]
-    if not parts:
-        return arrays, _given_split(arrays, path)
-    if "train" not in parts or "y" in arrays:
-        raise UserError(
-            f"{path} has {', '.join(sorted(arrays))}: expected either y, or y_train "
-            "with y_valid and y_test beside it"
-        )
-    joined = {key: value for key, value in arrays.items() if key not in JOINED}
-    for key in JOINED:
-        found = [title for title in SPLITS if f"{key}_{title}" in arrays]
-        if found and found != parts:
-            raise UserError(
-                f"{path} has {key} for {', '.join(found)} and y for "
-                f"{', '.join(parts)}: expected the same splits of every array"
-            )
-        if found:
-            pieces = [arrays[f"{key}_{title}"] for title in parts]
-            if any(p.ndim == 0 or p.shape[1:] != pieces[0].shape[1:] for p in pieces):
-                raise UserError(
-                    f"{path}: {key} has shapes {[p.shape for p in pieces]} in "
-                    f"{', '.join(parts)}: expected samples of equal shape"
-                )
-            joined[key] = np.concatenate(pieces)
-    lengths = [len(arrays[f"y_{title}"]) for title in parts]
-    return joined, np.repeat([SPLITS.index(title) for title in parts], lengths)
-
-
-def _given_split(arrays: Mapping[str, np.ndarray], path: pathlib.Path) -> np.ndarray:
-    if "y" not in arrays:
-        raise UserError(
-            f"{path} has {', '.join(sorted(arrays)) or 'no known array'}: expected "
-            "labels y (or y_train, y_valid, y_test) and inputs; see mtopt.data.npz"
-        )
-    size = len(np.atleast_1d(arrays["y"]))
-    if "split" not in arrays:
-        return np.full(size, TRAIN)
-    given = arrays["split"]
-    unknown = sorted(set(np.unique(given).tolist()) - set(SPLITS), key=str)
-    if unknown or given.shape != (size,):
-        raise UserError(
-            f"{path}: split has shape {given.shape} and values {unknown or SPLITS}: "
-            f"expected ({size},) of {', '.join(map(repr, SPLITS))}"
-        )
-    return np.array([SPLITS.index(title) for title in given.tolist()])
 
 
 def _enough(

@@ -5,15 +5,14 @@ A file has them as compressed sparse rows: entries ``indptr[n]`` to ``indptr[n +
 """
 
 import pathlib
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
+from mtopt.data.tables.npz_file import Archive, Arrays
 from mtopt.errors import UserError
 
 SPARSE = ("indptr", "indices", "counts")
-SUFFIXES = ("", "_train", "_valid", "_test")
 LENGTHS = "num_entries"
 
 
@@ -61,55 +60,54 @@ class Counts(NamedTuple):
         return table
 
 
-def with_lengths(
-    arrays: Mapping[str, np.ndarray], path: pathlib.Path
-) -> dict[str, np.ndarray]:
-    """Entries per sample in place of every ``indptr``: parts can then be joined.
+def entries_per_sample(archive: Archive, suffix: str = "") -> np.ndarray:
+    """How many words each sample has: unlike ``indptr``, parts of it can be joined.
+
+    Args:
+      archive: the file.
+      suffix: of the part, ``"_train"``; none where the file has no parts.
+
+    Returns:
+      int ``[N]``.
 
     Raises:
       UserError: for one of the three arrays without the others, or an ``indptr`` that
         does not fit them.
     """
-    changed = dict(arrays)
-    for suffix in SUFFIXES:
-        keys = [f"{key}{suffix}" for key in SPARSE]
-        missing = [key for key in keys if key not in arrays]
-        if len(missing) == len(keys):
-            continue
-        if missing:
-            raise UserError(
-                f"{path} has no {' and no '.join(missing)}: word counts are the three "
-                f"arrays {', '.join(keys)}"
-            )
-        indptr, *entries = (arrays[key] for key in keys)
-        if any(a.ndim != 1 or a.dtype.kind not in "iu" for a in (indptr, entries[0])):
-            raise UserError(
-                f"{path}: {keys[0]} is {indptr.dtype} {indptr.shape} and {keys[1]} "
-                f"{entries[0].dtype} {entries[0].shape}: expected integers in a row"
-            )
-        lengths = np.diff(indptr.astype(np.int64))
-        fits = len(indptr) > 0 and indptr[0] == 0 and (lengths >= 0).all()
-        if not fits or any(a.shape != (indptr[-1],) for a in entries):
-            raise UserError(
-                f"{path}: {keys[0]} does not fit {keys[1]} {entries[0].shape} and "
-                f"{keys[2]} {entries[1].shape}: expected it to rise from 0 to the "
-                "length of either"
-            )
-        del changed[keys[0]]
-        changed[LENGTHS + suffix] = lengths
-    return changed
+    path, keys = archive.path, [f"{key}{suffix}" for key in SPARSE]
+    if missing := [key for key in keys if key not in archive]:
+        raise UserError(
+            f"{path} has no {' and no '.join(missing)}: word counts are the three "
+            f"arrays {', '.join(keys)}"
+        )
+    indptr, *entries = (archive[key] for key in keys)
+    if any(a.ndim != 1 or a.dtype.kind not in "iu" for a in (indptr, entries[0])):
+        raise UserError(
+            f"{path}: {keys[0]} is {indptr.dtype} {indptr.shape} and {keys[1]} "
+            f"{entries[0].dtype} {entries[0].shape}: expected integers in a row"
+        )
+    lengths = np.diff(indptr.astype(np.int64))
+    fits = len(indptr) > 0 and indptr[0] == 0 and (lengths >= 0).all()
+    if not fits or any(a.shape != (indptr[-1],) for a in entries):
+        raise UserError(
+            f"{path}: {keys[0]} does not fit {keys[1]} {entries[0].shape} and "
+            f"{keys[2]} {entries[1].shape}: expected it to rise from 0 to the "
+            "length of either"
+        )
+    return lengths
 
 
-def read_counts(arrays: Mapping[str, np.ndarray], path: pathlib.Path) -> Counts | None:
+def read_counts(arrays: Arrays, path: pathlib.Path) -> Counts | None:
     """The word counts of a file, None where it has none; see :func:`mtopt.data.npz`.
 
     Args:
-      arrays: the arrays of the file, after :func:`with_lengths`.
+      arrays: the arrays of the file, :class:`~mtopt.data.tables.npz_parts.Parts`.
       path: the file, for messages.
 
     Raises:
-      UserError: for a number of samples that is not that of the labels, a word beyond
-        the vocabulary, or counts that are negative or no numbers.
+      UserError: for one of the three arrays without the others, a number of samples
+        that is not that of the labels, a word beyond the vocabulary, or counts that
+        are negative or no numbers.
     """
     if LENGTHS not in arrays:
         return None
@@ -129,7 +127,14 @@ def read_counts(arrays: Mapping[str, np.ndarray], path: pathlib.Path) -> Counts 
             "numbers of at least 0"
         )
     least, most = words.min(initial=0), words.max(initial=0)
-    vocabulary = len(arrays["vocab"]) if "vocab" in arrays else int(most) + 1
+    vocabulary = int(most) + 1
+    if "vocab" in arrays:
+        if arrays["vocab"].ndim != 1:
+            raise UserError(
+                f"{path}: vocab has shape {arrays['vocab'].shape}: expected (V,), a "
+                "word for each number in indices"
+            )
+        vocabulary = len(arrays["vocab"])
     if least < 0 or most >= vocabulary:
         raise UserError(
             f"{path}: indices go from {least} to {most}: expected words from 0 to "

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from mtopt.data.tables.npz_counts import Counts, read_counts
-from mtopt.data.tables.scaling import standardise
+from mtopt.data.tables.npz_file import Arrays
+from mtopt.data.tables.scaling import moments, standardise
 from mtopt.errors import UserError
 
 NUMBERS = ("x", "x_num", "desc")
@@ -23,11 +24,13 @@ class Inputs(NamedTuple):
       numbers: columns to standardise, ``[N, D]``.
       bits: columns of 0 and 1, float32 ``[N, E]``.
       counts: word counts, or None.
+      columns: array of the file to how many of these columns it became.
     """
 
     numbers: np.ndarray
     bits: np.ndarray
     counts: Counts | None
+    columns: Mapping[str, int]
 
     def scaled(self, train: np.ndarray, max_features: int = MAX_FEATURES) -> np.ndarray:
         """All columns side by side.
@@ -44,8 +47,32 @@ class Inputs(NamedTuple):
             blocks.append(self.counts.columns(train, max_features))
         return np.concatenate([b for b in blocks if b.shape[1]], axis=1)
 
+    def description(
+        self, train: np.ndarray, max_features: int = MAX_FEATURES
+    ) -> dict[str, str]:
+        """Array of the file to what :meth:`scaled` makes of it, in words."""
+        words, first = {}, 0
+        for key, count in self.columns.items():
+            if key not in NUMBERS:
+                how = {"x_cat": "one-hot", "fp": "bits, 0 or 1"}[key]
+                words[key] = f"{count} columns, {how}"
+                continue
+            block = self.numbers[:, first : first + count]
+            first += count
+            words[key] = f"{count} columns, standardised"
+            if missing := int((~np.isfinite(block)).sum()):
+                words[key] += f", {missing} missing values became the mean"
+            if constant := int((moments(block[train])[1] == 0).sum()):
+                words[key] += f", {constant} constant in training became 0"
+        if self.counts is not None:
+            size = self.counts.shape[1]
+            words["counts"] = (
+                f"log(1 + count) of {min(max_features, size)} of {size} words"
+            )
+        return words
 
-def read_inputs(arrays: Mapping[str, np.ndarray], path: pathlib.Path) -> Inputs:
+
+def read_inputs(arrays: Arrays, path: pathlib.Path) -> Inputs:
     """Puts the inputs that a file has side by side; see :func:`mtopt.data.tables.npz`.
 
     Args:
@@ -62,8 +89,8 @@ def read_inputs(arrays: Mapping[str, np.ndarray], path: pathlib.Path) -> Inputs:
     counts = read_counts(arrays, path)
     if not found and counts is None:
         raise UserError(
-            f"{path} has {', '.join(sorted(arrays))}: expected inputs, any of "
-            f"{', '.join(INPUTS)}, or word counts"
+            f"{path} has {', '.join(sorted(arrays))}: expected inputs beside the "
+            f"labels, any of {', '.join(INPUTS)}, or word counts"
         )
     size = len(arrays["y"])
     for key, array in found.items():
@@ -79,21 +106,33 @@ def read_inputs(arrays: Mapping[str, np.ndarray], path: pathlib.Path) -> Inputs:
             )
     numbers = [np.zeros((size, 0), np.float32)]
     numbers += [found[key] for key in NUMBERS if key in found]
-    bits = [np.zeros((size, 0), np.float32)]
+    bits = {}
     if "x_cat" in found:
-        bits.append(_one_hot(found["x_cat"], arrays.get("cat_cardinality"), path))
+        bits["x_cat"] = _one_hot(found["x_cat"], arrays.get("cat_cardinality"), path)
     if "fp" in found:
-        bits.append(np.unpackbits(found["fp"], axis=1).astype(np.float32))
-    return Inputs(np.concatenate(numbers, axis=1), np.concatenate(bits, axis=1), counts)
+        bits["fp"] = np.unpackbits(found["fp"], axis=1).astype(np.float32)
+    columns = {key: found[key].shape[1] for key in NUMBERS if key in found}
+    columns |= {key: block.shape[1] for key, block in bits.items()}
+    none = np.zeros((size, 0), np.float32)
+    return Inputs(
+        np.concatenate(numbers, axis=1),
+        np.concatenate([none, *bits.values()], axis=1),
+        counts,
+        columns,
+    )
 
 
 def _one_hot(
-    codes: np.ndarray, sizes: np.ndarray | None, path: pathlib.Path
+    codes: np.ndarray, cardinality: np.ndarray | None, path: pathlib.Path
 ) -> np.ndarray:
     """One column per category of each column of codes."""
     codes = codes.astype(np.int64)
     largest = codes.max(axis=0)
-    sizes = np.asarray(largest + 1 if sizes is None else sizes)
+    sizes = largest + 1 if cardinality is None else cardinality
+    if sizes.dtype.kind not in "iu":
+        raise UserError(
+            f"{path}: cat_cardinality is of type {sizes.dtype}: expected integers"
+        )
     if sizes.shape != largest.shape or codes.min() < 0 or (largest >= sizes).any():
         raise UserError(
             f"{path}: x_cat has codes from {codes.min()} up to {largest.tolist()} by "

@@ -3,17 +3,16 @@
 import dataclasses
 import pathlib
 from collections.abc import Mapping
-from typing import Literal
 
 import numpy as np
 
 from mtopt.batch import Batch
+from mtopt.data.tables.npz_file import Arrays
+from mtopt.data.tables.npz_kinds import NpzKind, check_range, infer_kind
+from mtopt.data.tables.npz_known import read_known
 from mtopt.data.tables.scaling import moments
 from mtopt.errors import UserError
 
-MISSING_BYTE = 255
-NpzKind = Literal["classification", "binary", "regression"]
-KINDS = ("classification", "binary", "regression")
 SHARED_NAMES = ("target_names", "task_names")
 OWN_NAMES = ("task_names", "task_ids")
 
@@ -29,6 +28,7 @@ class Labels:
       names: the K names, sorted.
       kind: what the labels are.
       outputs: the size of a head's output.
+      missing: how many labels are missing, by reason.
     """
 
     y: np.ndarray
@@ -37,6 +37,7 @@ class Labels:
     names: tuple[str, ...]
     kind: NpzKind
     outputs: int
+    missing: Mapping[str, int]
 
     @property
     def usable(self) -> np.ndarray:
@@ -92,7 +93,10 @@ class Labels:
 
 
 def read_labels(
-    arrays: Mapping[str, np.ndarray], path: pathlib.Path, kind: NpzKind | None
+    arrays: Arrays,
+    path: pathlib.Path,
+    kind: NpzKind | None,
+    missing: float | int | None = None,
 ) -> Labels:
     """Reads the labels, either way; see :func:`mtopt.data.tables.npz`.
 
@@ -100,14 +104,21 @@ def read_labels(
       arrays: the arrays of the file.
       path: the file, for messages.
       kind: what the labels are; None infers it.
+      missing: the value of a missing label; None where no value means that.
 
     Returns:
       The labels, tasks in the order of their names.
 
     Raises:
-      UserError: for unfit shapes, types, values or names.
+      UserError: for unfit shapes, types, values or names, or labels that may be of
+        several kinds.
     """
     y = arrays["y"]
+    if y.dtype.kind in "USO":
+        raise UserError(
+            f"{path}: y is of type {y.dtype}: expected numbers; numpy.unique(column, "
+            "return_inverse=True)[1] makes names into classes"
+        )
     if y.dtype.kind not in "biuf":
         raise UserError(f"{path}: y is of type {y.dtype}: expected numbers")
     task = arrays.get("task")
@@ -117,47 +128,29 @@ def read_labels(
             "task array: expected (N, K) for K tasks on shared inputs, or (N,) and "
             "task (N,) for tasks with samples of their own"
         )
-    known = np.isfinite(y) if y.dtype.kind == "f" else np.ones(y.shape, bool)
-    if y.dtype == np.uint8:
-        known = y != MISSING_BYTE
-    if not known.any():
-        raise UserError(f"{path}: every label of y is missing: expected some")
+    if task is None:
+        names, order = _names(arrays, SHARED_NAMES, path, y.shape[1])
+    else:
+        task = _check_task(task, len(y), arrays, path)
+        names, order = _names(arrays, OWN_NAMES, path, _num_tasks(arrays, task))
+        task = np.argsort(order)[task]
+    known, reasons = read_known(arrays, path, missing)
+    if task is None:
+        y, known = y[:, order], known[:, order]
+        own = {n: y[:, k][known[:, k]] for k, n in enumerate(names)}
+    else:
+        own = {n: y[known & (task == k)] for k, n in enumerate(names)}
+    kind = kind or infer_kind(own, path)
     values = y[known]
-    kind = kind or _infer_kind(values)
-    _check_range(values, kind, path)
+    check_range(values, kind, path)
     outputs = int(values.max()) + 1 if kind == "classification" else 1
     dtype = np.float64 if kind == "regression" else np.int32
     y = np.where(known, y, 0).astype(dtype)
-    if task is None:
-        names, order = _names(arrays, SHARED_NAMES, path, y.shape[1])
-        return Labels(y[:, order], known[:, order], None, names, kind, outputs)
-    task = _check_task(task, len(y), arrays, path)
-    names, order = _names(arrays, OWN_NAMES, path, _num_tasks(arrays, task))
-    return Labels(y, known, np.argsort(order)[task], names, kind, outputs)
-
-
-def _infer_kind(values: np.ndarray) -> NpzKind:
-    if np.isin(values, (0, 1)).all():
-        return "binary"
-    return "regression" if values.dtype.kind == "f" else "classification"
-
-
-def _check_range(values: np.ndarray, kind: NpzKind, path: pathlib.Path) -> None:
-    if kind == "regression":
-        return
-    if kind == "binary":
-        fits, expected = np.isin(values, (0, 1)), "0 or 1"
-    else:
-        fits = (values == np.floor(values)) & (values >= 0) & (values < 2**31)
-        expected = "classes 0, 1, 2 ..."
-    if not fits.all():
-        raise UserError(
-            f"{path}: y has the value {values[~fits][0]}: {kind} takes {expected}"
-        )
+    return Labels(y, known, task, names, kind, outputs, reasons)
 
 
 def _check_task(
-    task: np.ndarray, size: int, arrays: Mapping[str, np.ndarray], path: pathlib.Path
+    task: np.ndarray, size: int, arrays: Arrays, path: pathlib.Path
 ) -> np.ndarray:
     if task.shape != (size,) or task.dtype.kind not in "iu":
         raise UserError(
@@ -174,7 +167,7 @@ def _check_task(
     return task
 
 
-def _num_tasks(arrays: Mapping[str, np.ndarray], task: np.ndarray) -> int:
+def _num_tasks(arrays: Arrays, task: np.ndarray) -> int:
     for key in OWN_NAMES:
         if key in arrays:
             return len(np.atleast_1d(arrays[key]))
@@ -182,7 +175,7 @@ def _num_tasks(arrays: Mapping[str, np.ndarray], task: np.ndarray) -> int:
 
 
 def _names(
-    arrays: Mapping[str, np.ndarray],
+    arrays: Arrays,
     keys: tuple[str, ...],
     path: pathlib.Path,
     num_tasks: int,
@@ -190,6 +183,11 @@ def _names(
     """Sorted names, and which of the file's tasks each is."""
     key = next((key for key in keys if key in arrays), None)
     given = np.arange(num_tasks) if key is None else arrays[key]
+    if given.dtype.kind not in "iuUS":
+        raise UserError(
+            f"{path}: {key} is of type {given.dtype}: expected a string or an integer "
+            "for each task"
+        )
     if given.shape != (num_tasks,):
         raise UserError(
             f"{path}: {key} has shape {given.shape}: expected ({num_tasks},), a "
@@ -199,7 +197,10 @@ def _names(
         width = len(str(given.max()))
         names = [f"task_{int(number):0{width}}" for number in given]
     else:
-        names = [str(n, "utf-8") if isinstance(n, bytes) else str(n) for n in given]
+        names = [
+            str(n, "utf-8", "replace") if isinstance(n, bytes) else str(n)
+            for n in given
+        ]
     if "" in names or len(set(names)) < num_tasks:
         wrong = next(n for n in names if not n or names.count(n) > 1)
         raise UserError(

@@ -89,7 +89,7 @@ def test_the_seed_decides_the_division(tmp_path, whole):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda a: {"fine_test": None}, "has no fine_test: expected"),
+        (lambda a: {"fine_test": None}, "and no fine_test: expected"),
         (lambda a: {"x_test": None, "coarse_names": None}, "x_test, no coarse_names"),
         (lambda a: {"x_train": a["x_train"] / 255}, "x_train is float64"),
         (

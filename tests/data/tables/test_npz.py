@@ -8,6 +8,8 @@ from mtopt.data.tables.npz_inputs import read_inputs
 from mtopt.errors import UserError
 from tests.helpers.npz import PARTS, N, collect, disjoint, save, shared
 
+ROW = np.arange(N)
+
 
 def test_shared_tasks_are_sorted_and_split(tmp_path):
     arrays = shared(
@@ -26,7 +28,7 @@ def test_inputs_stay_with_their_labels(tmp_path):
     # The label is the row; x is its affine image, which scaling cannot hide.
     row = np.arange(N)
     arrays = {"x": row[:, None] * 2.0 + 1, "y": np.stack([row, row[::-1]], 1) * 1.0}
-    data = npz(save(tmp_path, **arrays))
+    data = npz(save(tmp_path, **arrays), kind="regression")
     for part in PARTS:
         batch = collect(data, part)
         first = batch.y[0] * data.target_std[0] + data.target_mean[0]
@@ -78,7 +80,9 @@ def test_the_byte_255_is_a_missing_label(tmp_path):
         (np.tile([[0.0, 1.0]], (N, 1)), None, "binary", 1),
         (np.tile([[True, False]], (N, 1)), None, "binary", 1),
         (np.tile([[0, 4]], (N, 1)), None, "classification", 5),
-        (np.tile([[0.0, 4.0]], (N, 1)), None, "regression", 1),
+        (np.stack([ROW % 2, ROW % 5], 1), None, "classification", 5),
+        (np.stack([ROW / 2, ROW * 0.0], 1), None, "regression", 1),
+        (np.stack([ROW * 500.0, ROW * 900.0], 1), None, "regression", 1),
         (np.tile([[0.0, 4.0]], (N, 1)), "classification", "classification", 5),
         (np.tile([[0, 1]], (N, 1)), "classification", "classification", 2),
         (np.tile([[0, 1]], (N, 1)), "regression", "regression", 1),

@@ -1,5 +1,7 @@
 """What the npz format refuses, in one clear line each."""
 
+import contextlib
+
 import numpy as np
 import pytest
 
@@ -12,7 +14,7 @@ from tests.helpers.npz import PARTS, N, disjoint, save, shared
     ("arrays", "message"),
     [
         ({"x": np.eye(4)}, "expected labels y"),
-        (shared(x=None), "expected inputs, any of"),
+        (shared(x=None), "expected inputs beside the labels, any of"),
         (shared(x=np.eye(3)), r"x has shape \(3, 3\): expected \(40, columns\)"),
         (shared(x=np.zeros(N)), r"x has shape \(40,\)"),
         (shared(x=np.full((N, 2), "a")), "x is of type <U1: expected numbers"),
@@ -93,6 +95,79 @@ def test_options_out_of_range_are_named(tmp_path, options, message):
         npz(save(tmp_path, **shared()), **options)
 
 
+HOSTILE = {
+    "objects": np.array([None, 1, "a"] * 10, object),
+    "strings": np.full(31, "a"),
+    "bytes": np.full(31, b"a"),
+    "one number": np.array(3),
+    "one string": np.array("a"),
+    "complex numbers": np.ones(31, complex),
+    "dates": np.full(31, np.datetime64("2020-01-01")),
+    "nothing": np.zeros(0),
+    "no columns": np.zeros((31, 0)),
+    "a cube": np.zeros((31, 2, 2)),
+    "too many rows": np.zeros((50, 2)),
+    "nan": np.full((31, 2), np.nan),
+    "infinity": np.full(31, np.inf),
+    "negative integers": np.full((31, 1), -3),
+    "large integers": np.full(31, 2**62),
+    "records": np.zeros(31, [("a", int), ("b", float)]),
+}
+WHOLE = {
+    "x_num": np.eye(31),
+    "x_cat": np.arange(31)[:, None] % 4,
+    "cat_cardinality": np.array([4]),
+    "vocab": np.array(["a", "b"]),
+    "split": np.array(list(PARTS) * 10 + ["train"]),
+    "indptr": np.arange(32),
+    "indices": np.zeros(31, int),
+    "counts": np.ones(31),
+    "w": np.ones(31),
+    "mask": np.ones((31, 1)),
+}
+OWN = disjoint() | WHOLE | {"task_ids": np.arange(3), "task_names": np.arange(3)}
+COLUMNS = WHOLE | {"y": np.arange(62.0).reshape(31, 2) / 4, "x": np.eye(31)}
+COLUMNS |= {"target_names": np.array(["a", "b"]), "fp": np.ones((31, 2), np.uint8)}
+
+
+class OneLine(Exception):
+    """An error of the user was said as it should be."""
+
+
+@contextlib.contextmanager
+def one_line(said):
+    try:
+        yield
+    except UserError as error:
+        if said in str(error) and "\n" not in str(error):
+            raise OneLine from error
+        raise
+
+
+@pytest.mark.parametrize("arrays", [OWN, COLUMNS], ids=["own samples", "shared"])
+@pytest.mark.parametrize("what", HOSTILE)
+def test_whatever_an_array_is_there_is_one_clear_line_or_none(tmp_path, arrays, what):
+    npz(save(tmp_path, **arrays))
+    for key in arrays:
+        path = save(tmp_path, **(arrays | {key: HOSTILE[what]}))
+        said = f"array {key} of {path}" if what == "objects" else str(path)
+        with contextlib.suppress(OneLine), one_line(said):
+            npz(path)
+
+
+def test_the_keys_of_a_file_with_other_ones_are_said(tmp_path):
+    caps = {"X": np.eye(4), "Y": np.eye(4), "ids": np.arange(4)}
+    with pytest.raises(UserError, match=r"set\.npz has X, Y, ids: expected labels y"):
+        npz(save(tmp_path, **caps))
+    with pytest.raises(UserError, match=r"set\.npz has X, y: expected inputs beside"):
+        npz(save(tmp_path, X=np.eye(4), y=np.eye(4)))
+
+
+def test_names_of_classes_are_refused_with_the_way_to_number_them(tmp_path):
+    with pytest.raises(UserError, match=r"y is of type <U3: .*return_inverse=True"):
+        npz(save(tmp_path, x=np.eye(4), y=np.full((4, 1), "yes")))
+
+
 def test_files_that_are_no_npz_are_named(tmp_path):
     with pytest.raises(UserError, match="no file"):
         npz(tmp_path / "none.npz")
@@ -105,6 +180,8 @@ def test_files_that_are_no_npz_are_named(tmp_path):
     cut.write_bytes(whole.read_bytes()[:400])
     np.savez(objects, x=np.eye(2), y=np.array([[None], [1]], object))
     for path in (text, one, cut, objects):
-        with pytest.raises(UserError, match=f"cannot read .*{path.name}") as error:
+        what = "array y" if path == objects else "the file"
+        expected = f"cannot read {what} of .*{path.name}"
+        with pytest.raises(UserError, match=expected) as error:
             npz(path)
         assert "\n" not in str(error.value)

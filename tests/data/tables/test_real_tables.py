@@ -10,10 +10,10 @@ from tests.helpers.npz import PARTS, collect
 @pytest.mark.parametrize(
     ("name", "kind", "tasks", "inferred", "outputs", "x_axis", "columns"),
     [
-        ("school", None, 139, "regression", 1, 0, 27),
+        ("school", "regression", 139, "regression", 1, 0, 27),
         ("landmine", None, 29, "binary", 1, 0, 9),
-        ("computer", None, 190, "regression", 1, 0, 13),
-        ("abalone", None, 3, "regression", 1, 0, 7),
+        ("computer", "regression", 190, "regression", 1, 0, 13),
+        ("abalone", "regression", 3, "regression", 1, 0, 7),
         ("bank", None, 12, "binary", 1, 0, 31),
         ("avila", "classification", 48, "classification", 12, 0, 9),
         ("sarcos_test", None, 7, "regression", 1, None, 21),

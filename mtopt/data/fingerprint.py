@@ -1,0 +1,73 @@
+"""What tells one data set from another: a hash of its arrays."""
+
+import hashlib
+
+import jax
+import numpy as np
+
+from mtopt.batch import Batch
+from mtopt.data.dataset import ArraySplit, Dataset, Split
+from mtopt.data.stream import StreamSplit
+
+SPLITS = ("train", "valid", "test")
+SAMPLES_OF_A_STREAM = 256
+
+
+def fingerprint(dataset: Dataset) -> str:
+    """16 hex digits of a data set: its tasks, and the arrays that a model is fitted to.
+
+    Two data sets have one fingerprint if task names, kind, and the shapes, types and
+    numbers of all arrays agree, after scaling and division into parts; a renamed task
+    or one changed label gives another. Of a split that is read from a source as it is
+    needed, 256 samples evenly spaced stand for the rest.
+
+    Args:
+      dataset: the data set; its name and where it came from do not matter.
+
+    Returns:
+      The digits.
+
+    Example:
+      >>> from mtopt.data import multi_digits
+      >>> counts = {"num_train": 8, "num_valid": 4, "num_test": 4}
+      >>> one, same, other = (multi_digits(seed=s, **counts) for s in (0, 0, 1))
+      >>> fingerprint(one) == fingerprint(same), fingerprint(one) == fingerprint(other)
+      (True, False)
+    """
+    named = (dataset.tasks, dataset.kind, dataset.outputs, dataset.x_axis)
+    content = {title: _content(getattr(dataset, title)) for title in SPLITS}
+    sizes = tuple(getattr(dataset, title).size for title in SPLITS)
+    scale = (dataset.target_mean, dataset.target_std)
+    return fingerprint_of((content, scale), repr((named, sizes)))
+
+
+def fingerprint_of(arrays: object, *words: str) -> str:
+    """16 hex digits of any tree of arrays: where each stands, its shape, type, bytes.
+
+    Args:
+      arrays: the tree.
+      words: what else it depends on.
+
+    Returns:
+      The digits.
+
+    Example:
+      >>> fingerprint_of({"a": np.zeros(2)}) == fingerprint_of({"b": np.zeros(2)})
+      False
+    """
+    digest = hashlib.sha256(repr(words).encode())
+    for path, leaf in jax.tree_util.tree_leaves_with_path(arrays):
+        array = np.asarray(leaf)
+        where = (jax.tree_util.keystr(path), array.shape, array.dtype.str)
+        digest.update(repr(where).encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _content(split: Split) -> Batch:
+    """All samples of a split, or some that stand for them."""
+    if isinstance(split, ArraySplit):
+        return split.samples
+    if isinstance(split, StreamSplit):
+        return split.spaced(SAMPLES_OF_A_STREAM)
+    return next(split.in_order(SAMPLES_OF_A_STREAM))
