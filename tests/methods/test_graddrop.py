@@ -77,7 +77,10 @@ def head_loss(head, z, y, mask, key):
 
 def small_problem(x_axis):
     rng = np.random.default_rng(5)
-    draw = lambda *shape: rng.normal(size=shape).astype("float32")  # noqa: E731
+
+    def draw(*shape):
+        return rng.normal(size=shape).astype("float32")
+
     tasks = mtopt.Tasks(("a", "b"), encode, head_loss, x_axis)
     lead = () if x_axis is None else (2,)
     batch = mtopt.Batch(draw(*lead, 6, 3), draw(2, 6), np.ones((2, 6), bool))

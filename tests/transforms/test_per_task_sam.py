@@ -148,7 +148,10 @@ def test_the_perturbed_pass_drops_the_same_features():
 
     tasks = mtopt.Tasks(NAMES, encode, head_loss)
     rng = np.random.default_rng(0)
-    draw = lambda *shape: rng.normal(size=shape).astype("float32")  # noqa: E731
+
+    def draw(*shape):
+        return rng.normal(size=shape).astype("float32")
+
     params = {"shared": draw(8, 6), "tasks": mtopt.PerTask(draw(3, 6), NAMES)}
     batch = mtopt.Batch(draw(5, 8), draw(3, 5), np.ones((3, 5), bool))
     problem = tasks.problem(batch, KEY)
