@@ -69,10 +69,10 @@ def epo(
         below 0.
 
     Example:
-      >>> import mtopt
+      >>> import jax, mtopt
       >>> tx = epo(2, preference=(1, 1))
       >>> jacobian = jnp.array([[1., 0.], [0., 1.]])
-      >>> direction, _ = tx.update(
+      >>> direction, _ = jax.jit(tx.update)(
       ...     jacobian, tx.init(jnp.zeros(2)),
       ...     evaluation=mtopt.Evaluation(losses=jnp.array([1., 3.])))
       >>> print(abs(direction).round(2))

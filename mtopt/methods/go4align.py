@@ -58,7 +58,7 @@ def go4align(
       >>> import jax.numpy as jnp
       >>> tx = go4align(3, num_groups=2, step_size=0)
       >>> rows = jnp.ones((3, 2))
-      >>> _, state = tx.update(
+      >>> _, state = jax.jit(tx.update)(
       ...     rows, tx.init(jnp.zeros(2)),
       ...     evaluation=mtopt.Evaluation(losses=jnp.array([1., 1.2, 6.])))
       >>> [round(float(w), 3) for w in state.weights]

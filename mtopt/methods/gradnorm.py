@@ -68,9 +68,9 @@ def gradnorm(
       >>> import mtopt
       >>> tx = gradnorm(2)
       >>> jacobian, losses = jnp.array([[1., 0.], [0., 4.]]), jnp.ones(2)
-      >>> state = tx.init(jnp.zeros(2))
+      >>> state, update = tx.init(jnp.zeros(2)), jax.jit(tx.update)
       >>> for _ in range(9):
-      ...     direction, state = tx.update(
+      ...     direction, state = update(
       ...         jacobian, state, evaluation=mtopt.Evaluation(losses=losses))
       >>> [round(float(weight), 1) for weight in state.weights]
       [1.2, 0.8]

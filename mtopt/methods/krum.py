@@ -53,11 +53,11 @@ def krum(
       UserError: for an ``f`` or ``m`` outside its range, or an unknown option.
 
     Example:
-      >>> import jax.numpy as jnp
+      >>> import jax, jax.numpy as jnp
       >>> tx = krum(5, num_byzantine=1, num_selected=4)
       >>> jacobian = jnp.array([[1., 1., 1.], [1., 0., 1.], [75., -666., 23.],
       ...                       [1., 2., 3.], [2., 0., 1.]])
-      >>> direction, _ = tx.update(jacobian, tx.init(jnp.zeros(3)))
+      >>> direction, _ = jax.jit(tx.update)(jacobian, tx.init(jnp.zeros(3)))
       >>> direction.tolist()
       [1.25, 0.75, 1.5]
 

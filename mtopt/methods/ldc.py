@@ -85,7 +85,7 @@ def ldc(
       >>> import jax.numpy as jnp
       >>> tx = ldc(2, penalty=0.1, tau="ones", normalization="identity")
       >>> jacobian = jnp.array([[-4., 1., 1.], [6., 1., 1.]])
-      >>> direction, state = tx.update(
+      >>> direction, state = jax.jit(tx.update)(
       ...     jacobian, tx.init(jnp.zeros(3)),
       ...     evaluation=mtopt.Evaluation(losses=jnp.array([2., 1.])))
       >>> [round(float(w), 3) for w in state.weights]

@@ -61,7 +61,7 @@ def pbi(
       >>> import jax.numpy as jnp
       >>> tx = pbi(2, theta=1)
       >>> jacobian = jnp.array([[-4., 1., 1.], [6., 1., 1.]])
-      >>> direction, state = tx.update(
+      >>> direction, state = jax.jit(tx.update)(
       ...     jacobian, tx.init(jnp.zeros(3)),
       ...     evaluation=mtopt.Evaluation(losses=jnp.array([2., 1.])))
       >>> [abs(round(float(w), 3)) for w in state.weights]

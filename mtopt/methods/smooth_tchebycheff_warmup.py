@@ -61,9 +61,10 @@ def smooth_tchebycheff_warmup(
       >>> import jax.numpy as jnp
       >>> tx = smooth_tchebycheff_warmup(2, steps_per_epoch=1, warmup_epochs=0)
       >>> rows, state = jnp.ones((2, 3)), tx.init(jnp.zeros(3))
+      >>> update = jax.jit(tx.update)
       >>> for losses in ([1., 2.], [1., 6.]):
       ...     known = mtopt.Evaluation(losses=jnp.array(losses))
-      ...     _, state = tx.update(rows, state, evaluation=known)
+      ...     _, state = update(rows, state, evaluation=known)
       ...     print([round(float(w), 3) for w in state.weights])
       [1.0, 0.5]
       [0.5, 0.25]

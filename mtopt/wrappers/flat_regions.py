@@ -111,7 +111,7 @@ def flat_regions(
       ...           "tasks": mtopt.PerTask(jnp.zeros((2, 1)), tasks.names)}
       >>> seen = problem.evaluate(params)
       >>> tx = flat_regions(mtopt.mgda(2), rho=0.5)
-      >>> direction, _ = tx.update(
+      >>> direction, _ = jax.jit(tx.update)(
       ...     seen.gradients, tx.init(params), params, evaluation=seen)
       >>> print(direction["shared"].round(4))
       [-0.4191  4.026 ]

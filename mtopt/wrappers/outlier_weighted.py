@@ -123,11 +123,11 @@ def outlier_weighted(
       >>> import mtopt, optax
       >>> tx = outlier_weighted(mtopt.equal_weighting(3), num_shared=0)
       >>> params = jnp.zeros(2)
-      >>> state = tx.init(params)
+      >>> state, update = tx.init(params), jax.jit(tx.update)
       >>> rows = jnp.array([[1., 0.], [1., 0.2], [-1., 0.]])
       >>> known = mtopt.Evaluation(losses=jnp.ones(3))
       >>> for _ in range(100):
-      ...     direction, state = tx.update(rows, state, params, evaluation=known)
+      ...     direction, state = update(rows, state, params, evaluation=known)
       >>> [round(float(t), 2) for t in optax.tree.get(state, "task_weights")]
       [1.0, 1.0, 0.06]
       >>> [round(float(d), 2) for d in direction]

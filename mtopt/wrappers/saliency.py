@@ -41,7 +41,7 @@ def task_saliency(
       >>> import mtopt
       >>> jacobian = jnp.array([[2., 0.], [1., 1.]])
       >>> problem, params = mtopt.linear_problem(jacobian, jnp.ones(2))
-      >>> task_saliency(problem, params).shape
+      >>> jax.jit(task_saliency)(problem, params).shape
       (2, 6, 2)
 
     References:
@@ -84,7 +84,7 @@ def task_saliency_regulation(
 
     Example:
       >>> saliency = jnp.array([[[3.]], [[1.]]])
-      >>> print(f"{task_saliency_regulation(saliency):.4f}")
+      >>> print(f"{jax.jit(task_saliency_regulation)(saliency):.4f}")
       0.5623
 
     References:
@@ -140,7 +140,7 @@ def cross_task_saliency_alignment(
       Two samples, one task, orthogonal saliencies: all that can be reached.
 
       >>> saliency = jnp.eye(2)[None]
-      >>> print(cross_task_saliency_alignment(saliency, temperature=0.5))
+      >>> print(jax.jit(cross_task_saliency_alignment)(saliency, temperature=0.5))
       -2.0
 
     References:

@@ -77,9 +77,9 @@ def compiled_by_name(name):
 def follow(method, losses, present=None):
     """The weights of every step on these losses ``[T, K]``, and the last state."""
     run = compiled_by_name(method) if isinstance(method, str) else compiled(method)
-    losses = jnp.asarray(losses, float)
+    losses = np.asarray(losses, float)
     present = np.ones(losses.shape, bool) if present is None else present
-    state, (weights, directions) = run(losses, jnp.asarray(present))
+    state, (weights, directions) = run(losses, present)
     assert_close(directions, weights, rtol=1e-6)
     return np.asarray(weights), state
 

@@ -37,19 +37,23 @@ def make(name, num_tasks, **options):
     return mtopt.METHODS[name](num_tasks, **{**example, **options})
 
 
-def of_every_kind():
-    """One method for each family and way to decide: enough for whole training runs."""
-    kinds = {}
+def kinds():
+    """The first method of each family and way to decide, without and with memory."""
+    found = {}
     for name, factory in mtopt.METHODS.items():
         rule = make(name, 2).rule
         own_rows, tells = rule.gradients is None, rule.after_step is not None
         memory = jax.tree.structure(rule.init(jnp.zeros(2))).num_leaves > 1
-        kind = (about(factory).family, own_rows, tells, memory)
-        kinds.setdefault(kind, name)
-    return set(kinds.values())
+        kind = (about(factory).family, own_rows, tells)
+        found.setdefault(kind, {}).setdefault(memory, name)
+    return found.values()
 
 
-OF_EVERY_KIND = of_every_kind()
+OF_EVERY_KIND = {name for pair in kinds() for name in pair.values()}
+# Enough for whole training runs: of every such pair, the one with more to go wrong.
+FEW = {pair[max(pair)] for pair in kinds()}
+a_method_of_every_kind = over(mtopt.METHODS, slow=set(mtopt.METHODS) - OF_EVERY_KIND)
+a_few_methods = over(mtopt.METHODS, slow=set(mtopt.METHODS) - FEW)
 
 
 def update(tx, state, jacobian, losses, present, task_weights):
@@ -107,8 +111,8 @@ class Method:
 
 
 @functools.cache
-def method(name, num_tasks=K):
-    return Method(name, num_tasks)
+def method(name, num_tasks=K, dtype="float32"):
+    return Method(name, num_tasks, dtype)
 
 
 def rows(num_tasks, size, seed=0):

@@ -2,6 +2,7 @@
 
 import collections.abc
 import dataclasses
+import functools
 import inspect
 import typing
 
@@ -25,11 +26,11 @@ def activity(problem, params, representation):
 
 
 def transformed(factory):
-    return lambda **options: mtopt.chain(factory(K, **options), mtopt.mgda(K))
+    return lambda **options: mtopt.chain(factory(K, **options), mtopt.imtl_g(K))
 
 
 def undone(**options):
-    return mtopt.chain(mtopt.mgda(K), mtopt.undo_momentum(**options))
+    return mtopt.chain(mtopt.imtl_g(K), mtopt.undo_momentum(**options))
 
 
 def method(name):
@@ -42,7 +43,7 @@ def method(name):
 
 
 def wrapped(factory, *arguments):
-    return lambda **options: factory(mtopt.mgda(K), *arguments, **options)
+    return lambda **options: factory(mtopt.imtl_g(K), *arguments, **options)
 
 
 # name -> (the function whose signature has the options, options to an optimizer).
@@ -99,18 +100,36 @@ def cases():
             yield name, options
 
 
+@functools.cache
+def setting():
+    with jax.ensure_compile_time_eval():
+        tasks, params, batch = problems.classification(K, 6, 3, (4,), 2, None)
+        # As a scan takes them: the same samples in two orders.
+        return tasks, params, batch, jnp.stack([batch.x, batch.x[::-1]])
+
+
+def optimizer(tx):
+    return mtopt.chain(tx, optax.sgd(0.1))
+
+
+def start(tx):
+    """The parameters and the state of the optimizer before the first step."""
+    _, params, _, _ = setting()
+    return params, optimizer(tx).init(params)
+
+
 def two_steps(tx):
-    """The parameters and the state of the optimizer after two steps on two batches."""
-    tasks, params, batch = problems.classification(K, 6, 3, (4,), 2, None)
-    tx = mtopt.chain(tx, optax.sgd(0.1))
+    """Both after two steps on two batches."""
+    tasks, _, batch, inputs = setting()
 
     def step(carry, x):
         params, state = carry
         problem = tasks.problem(dataclasses.replace(batch, x=x), jax.random.key(2))
         seen = problem.evaluate(params)
-        updates, state = tx.update(seen.gradients, state, params, evaluation=seen)
+        updates, state = optimizer(tx).update(
+            seen.gradients, state, params, evaluation=seen
+        )
         return (optax.apply_updates(params, updates), state), None
 
     # A scan needs a state that keeps its dtypes, whatever the options are.
-    inputs = jnp.stack([batch.x, batch.x[::-1]])
-    return jax.lax.scan(step, (params, tx.init(params)), inputs)[0]
+    return jax.lax.scan(step, start(tx), inputs)[0]

@@ -1,7 +1,10 @@
 """Small multi-task problems that several test files share."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 import mtopt
@@ -30,31 +33,35 @@ def names(num_tasks):
     return tuple(f"task_{k:03d}" for k in range(num_tasks))
 
 
+# Drawn by NumPy, and put: every draw of JAX, and every jnp.asarray, is a program.
 def mlp_params(task_names, inputs, hidden, classes, dtype=jnp.float32):
-    keys = jax.random.split(jax.random.key(0), len(hidden) + 1)
+    rng, num_tasks = np.random.default_rng(0), len(task_names)
     widths = [inputs, *hidden]
     shared = [
-        {"w": jax.random.normal(k, (m, n), dtype) / m**0.5, "b": jnp.zeros(n, dtype)}
-        for k, m, n in zip(keys[1:], widths, widths[1:], strict=False)
+        {"w": rng.normal(size=(m, n)) / m**0.5, "b": np.zeros(n)}
+        for m, n in itertools.pairwise(widths)
     ]
-    num_tasks = len(task_names)
-    weights = jax.random.normal(keys[0], (num_tasks, hidden[-1], classes), dtype)
-    heads = {"w": 0.3 * weights, "b": jnp.zeros((num_tasks, classes), dtype)}
-    return {"shared": shared, "tasks": mtopt.PerTask(heads, task_names)}
+    heads = {
+        "w": 0.3 * rng.normal(size=(num_tasks, hidden[-1], classes)),
+        "b": np.zeros((num_tasks, classes)),
+    }
+    params = {"shared": shared, "tasks": mtopt.PerTask(heads, task_names)}
+    return jax.device_put(jax.tree.map(lambda leaf: leaf.astype(dtype), params))
 
 
 def classification(num_tasks, batch_size, inputs, hidden, classes, x_axis, missing=0.0):
     """An MLP on random labels: the tasks, parameters and one batch."""
     task_names = names(num_tasks)
     tasks = mtopt.Tasks(task_names, encode, classify, x_axis)
-    keys = jax.random.split(jax.random.key(1), 3)
+    rng = np.random.default_rng(1)
     lead = () if x_axis is None else (num_tasks,)
     batch = mtopt.Batch(
-        jax.random.normal(keys[0], (*lead, batch_size, inputs)),
-        jax.random.randint(keys[1], (num_tasks, batch_size), 0, classes),
-        jax.random.uniform(keys[2], (num_tasks, batch_size)) >= missing,
+        rng.normal(size=(*lead, batch_size, inputs)),
+        rng.integers(classes, size=(num_tasks, batch_size)),
+        rng.uniform(size=(num_tasks, batch_size)) >= missing,
     )
-    return tasks, mlp_params(task_names, inputs, hidden, classes), batch
+    params = mlp_params(task_names, inputs, hidden, classes)
+    return tasks, params, jax.device_put(batch)
 
 
 def flops(function, *args):

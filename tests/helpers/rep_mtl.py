@@ -51,12 +51,12 @@ def setting(kind, dtype=float):
     shared = {"first": rng.normal(size=(4, 6)), "second": rng.normal(size=(6, 7))}
     heads = {"w": rng.normal(size=(3, 7, 3)), "b": rng.normal(size=(3, 3))}
     params = {"shared": shared, "tasks": mtopt.PerTask(heads, tasks.names)}
-    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), params)
+    params = jax.device_put(jax.tree.map(lambda leaf: leaf.astype(dtype), params))
     mask = np.ones((3, 5), bool)
     mask[[0, 1, 1, 2, 0, 2], [0, 0, 1, 2, 3, 3]] = False
     if kind == "absent":
         mask[1] = False
-    x = jnp.asarray(rng.normal(size=(*own, 5, *lead, 4)), dtype)
+    x = rng.normal(size=(*own, 5, *lead, 4)).astype(dtype)
     return tasks, params, mtopt.Batch(x, rng.integers(0, 3, size=(3, 5)), mask)
 
 
@@ -72,7 +72,7 @@ def losses_by_hand(tasks, batch, heads, z):
     return losses
 
 
-def penalty_by_hand(tasks, batch, params, *, logs=False, anchor="tasks"):
+def penalty_by_hand(tasks, batch, params, *, tsr=TSR, logs=False, anchor="tasks"):
     z = encode(params["shared"], batch.x, None)
     heads = params["tasks"].values
 
@@ -88,7 +88,7 @@ def penalty_by_hand(tasks, batch, params, *, logs=False, anchor="tasks"):
         saliency.append(gradient if tasks.x_axis is None else gradient[k])
     saliency = jnp.stack(saliency)
     apart = regulation(saliency, batch.mask)
-    return TSR * apart + CSA * alignment(saliency, batch.mask, 0.4, anchor)
+    return tsr * apart + CSA * alignment(saliency, batch.mask, 0.4, anchor)
 
 
 def base_by_hand(tasks, batch, params, *, logs=False, reduction="mean"):
@@ -100,8 +100,8 @@ def base_by_hand(tasks, batch, params, *, logs=False, reduction="mean"):
     return values.mean() if reduction == "mean" else values.sum()
 
 
-def saliency_penalties(aggregator, **options):
-    return mtopt.rep_mtl(aggregator, tsr=TSR, csa=CSA, temperature=0.4, **options)
+def saliency_penalties(aggregator, *, tsr=TSR, csa=CSA, **options):
+    return mtopt.rep_mtl(aggregator, tsr=tsr, csa=csa, temperature=0.4, **options)
 
 
 @functools.partial(jax.jit, static_argnames=("txs", "tasks"))

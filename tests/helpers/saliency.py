@@ -6,6 +6,11 @@ import numpy as np
 
 import mtopt
 
+
+def random(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape) + 0.2
+
+
 # The equations, written out; ``seen`` says which pairs of a task and a sample exist.
 
 

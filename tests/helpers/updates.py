@@ -13,10 +13,11 @@ GOLDEN = jnp.array([[-4.0, 1.0, 1.0], [6.0, 1.0, 1.0]])
 
 def solve(tx, jacobian, **known):
     """The first direction, as an array of NumPy, and the state after it."""
-    jacobian = jnp.asarray(jacobian)
-    params = jnp.zeros(jacobian.shape[1:], jacobian.dtype)
+    jacobian = jax.device_put(jacobian)
+    params = np.zeros(jacobian.shape[1:], jacobian.dtype)
     seen = mtopt.Evaluation(**known)
-    direction, state = tx.update(jacobian, tx.init(params), params, evaluation=seen)
+    update = jax.jit(tx.update)  # operation by operation, each is a program
+    direction, state = update(jacobian, tx.init(params), params, evaluation=seen)
     return np.asarray(direction), state
 
 

@@ -83,7 +83,7 @@ def test_the_logits_follow_the_losses_after_the_whole_chain():
 
 
 def test_it_costs_one_forward_more_than_a_plain_step():
-    shape = (4, 64, 128, (128, 128), 10, None)
+    shape = (4, 64, 128, (128,), 10, None)
     tasks, params, batch = problems.classification(*shape)
 
     def step_flops(tx):

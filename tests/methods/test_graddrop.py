@@ -76,18 +76,16 @@ def head_loss(head, z, y, mask, key):
 
 
 def small_problem(x_axis):
-    keys = jax.random.split(jax.random.key(5), 4)
+    rng = np.random.default_rng(5)
+
+    def draw(*shape):
+        return rng.normal(size=shape).astype("float32")
+
     tasks = mtopt.Tasks(("a", "b"), encode, head_loss, x_axis)
     lead = () if x_axis is None else (2,)
-    batch = mtopt.Batch(
-        jax.random.normal(keys[0], (*lead, 6, 3)),
-        jax.random.normal(keys[1], (2, 6)),
-        jnp.ones((2, 6), bool),
-    )
-    params = {
-        "shared": jax.random.normal(keys[2], (3, 4)),
-        "tasks": mtopt.PerTask(jax.random.normal(keys[3], (2, 4)), tasks.names),
-    }
+    batch = mtopt.Batch(draw(*lead, 6, 3), draw(2, 6), np.ones((2, 6), bool))
+    own = mtopt.PerTask(draw(2, 4), tasks.names)
+    params = jax.device_put({"shared": draw(3, 4), "tasks": own})
     return tasks.problem(batch, jax.random.key(0)), params, batch
 
 
@@ -177,11 +175,16 @@ def test_graddrop_names_what_it_cannot_do():
     params = {"shared": params["shared"], "tasks": (params["tasks"],)}
     grads = {"shared": jnp.ones((2, 3, 4)), "tasks": params["tasks"]}
     tx = graddrop(2, space="representation")
-    seen = grouped.evaluate(params)
+    state = tx.init(params)
+
+    def update():
+        seen = grouped.evaluate(params)
+        return tx.update(seen.gradients, state, params, evaluation=seen)
+
     with pytest.raises(UserError, match="no representation in common"):
-        tx.update(seen.gradients, tx.init(params), params, evaluation=seen)
+        jax.eval_shape(update)
     with pytest.raises(UserError, match="reads problem"):
-        tx.update(grads, tx.init(params), params)
+        tx.update(grads, state, params)
 
 
 @pytest.mark.parametrize(

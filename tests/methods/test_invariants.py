@@ -5,7 +5,6 @@ program updates K = 4 tasks of 6 parameters, whatever is asked of it.
 """
 
 import functools
-import inspect
 
 import jax
 import jax.numpy as jnp
@@ -21,10 +20,13 @@ from tests.helpers.arrays import linear_update
 from tests.helpers.close import assert_close
 from tests.helpers.families import family
 from tests.helpers.methods import (
+    FEW,
     OF_EVERY_KIND,
     D,
     K,
     Method,
+    a_few_methods,
+    a_method_of_every_kind,
     assert_finite,
     every_method,
     make,
@@ -36,22 +38,30 @@ from tests.helpers.methods import (
 )
 
 ALL = set(mtopt.METHODS)
+SUMMING = {name for name in ALL if make(name, K).rule.gradients is not None}
 
 
 def test_every_kind_of_method_is_among_the_few_that_train():
     assert 8 <= len(OF_EVERY_KIND) <= 16
-    families = {about(mtopt.METHODS[name]).family for name in OF_EVERY_KIND}
+    assert 6 <= len(FEW) <= 10
+    assert FEW < OF_EVERY_KIND
+    families = {about(mtopt.METHODS[name]).family for name in FEW}
     assert families == set(FAMILIES)
 
 
-@every_method
-@pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
-def test_dtypes_survive(name, dtype):
-    with jax.enable_x64(dtype == "float64"):
-        direction, state = Method(name, dtype=dtype).types()
-        assert direction.dtype == dtype
-        wide = "float64" if dtype == "float64" else "float32"
-        assert optax.tree.get(state, "weights").dtype == wide
+@a_method_of_every_kind
+def test_half_precision_survives(name):
+    direction, state = Method(name, dtype="bfloat16").types()
+    assert direction.dtype == "bfloat16"
+    assert optax.tree.get(state, "weights").dtype == "float32"
+
+
+@a_method_of_every_kind
+def test_double_precision_survives(name):
+    with jax.enable_x64(True):
+        direction, state = method(name, dtype="float64").types()
+        assert direction.dtype == "float64"
+        assert optax.tree.get(state, "weights").dtype == "float64"
 
 
 @pytest.mark.slow
@@ -60,44 +70,33 @@ def test_half_precision_keeps_it_finite(name):
     assert_finite(Method(name, dtype="bfloat16")(rows(K, D)))
 
 
-@over(
-    set(mtopt.METHODS) - with_trait("random"), slow=set(mtopt.METHODS) - OF_EVERY_KIND
-)
+@over(ALL - with_trait("random"), slow=ALL - FEW)
 def test_single_precision_agrees_with_double(name):
     with jax.enable_x64(True):
-        direction, state = Method(name, dtype="float64")(np.asarray(rows(K, D)))
+        direction, state = method(name, dtype="float64")(np.asarray(rows(K, D)))
         assert_finite((direction, state))
     single, _ = method(name)(rows(K, D))
     assert_close(single, direction, rtol=2e-3)
 
 
-@functools.cache
-def many(name):
-    """Random gradients, then families that break solvers: all that vmap is asked."""
-    seeds = np.stack([rows(K, D, seed) for seed in range(3)])
-    stack = np.concatenate([seeds, family((K, D))])
-    return stack, *method(name).first_of_each(stack)
-
-
-@every_method
+@a_method_of_every_kind
 def test_jitted_and_vmapped_agree(name):
     """Eager updates too, in test_families.py: operation by operation they are slow."""
-    stack, directions, states = many(name)
-    alone = [method(name)(jacobian) for jacobian in stack[:3]]
-    expected = jax.tree.map(lambda *leaves: jnp.stack(leaves), *alone)
-    found = jax.tree.map(lambda leaf: leaf[:3], (directions, states))
-    assert_close(found, expected, rtol=1e-4)
+    stack = np.stack([rows(K, D, seed) for seed in range(3)])
+    alone = [method(name)(jacobian) for jacobian in stack]
+    expected = jax.tree.map(lambda *leaves: np.stack(leaves), *alone)
+    assert_close(method(name).first_of_each(stack), expected, rtol=1e-4)
 
 
 @every_method
 def test_gradients_of_every_rank_stationary_ones_and_all_scales_keep_it_finite(name):
-    stack, directions, states = many(name)
-    assert_finite((directions, states))
-    assert not stack[3].any()
-    assert not directions[3].any()
+    for jacobian in family((K, D)):
+        direction, state = method(name)(jacobian)
+        assert_finite((direction, state))
+        assert jacobian.any() or not direction.any()
 
 
-@every_method
+@a_few_methods
 def test_one_task_descends_its_own_gradient(name):
     jacobian = np.asarray(rows(1, D))
     direction, _ = method(name, 1)(jacobian)
@@ -219,7 +218,7 @@ def test_task_weights_multiply_the_solution(name):
     assert_close(sum(parts), plain, rtol=1e-4, of=parts)
 
 
-@over({name for name in mtopt.METHODS if make(name, K).rule.gradients is not None})
+@over(SUMMING, slow=SUMMING - FEW)
 def test_rows_that_a_transformation_changed_are_what_counts(name):
     """A scalarizer must not pull weights back past a SAM that stands before it."""
     jacobian = rows(K, D)
@@ -235,22 +234,36 @@ def test_rows_that_a_transformation_changed_are_what_counts(name):
     assert_close(direction, expected, rtol=1e-3)
 
 
-@every_method
-def test_the_head_rule_is_an_option(name):
+def assert_heads_move_by_the_rule(name, compiled):
     """Heads move along their gradient (here 1), or along w times it."""
     losses = jnp.arange(1.0, K + 1)
+    updates, state = compiled.updates(rows(K, D), losses)
     # DB-MTL's heads descend the logarithms of the losses.
-    gradient = 1 / losses if name == "db_mtl" else jnp.ones(K)
-    default = inspect.signature(mtopt.METHODS[name]).parameters["heads"].default
-    (other,) = {"plain", "weighted"} - {default}
-    for heads, own in ((default, method(name)), (other, Method(name, heads=other))):
-        updates, state = own.updates(rows(K, D), losses)
-        expected = gradient * (weights_of(state) if heads == "weighted" else 1)
-        moved = updates["tasks"].values[:, 0]
-        np.testing.assert_allclose(moved, expected, rtol=1e-5)
+    gradient = 1 / losses if name == "db_mtl" else np.ones(K)
+    weighted = compiled.tx.rule.heads == "weighted"
+    moved = updates["tasks"].values[:, 0]
+    expected = gradient * (weights_of(state) if weighted else 1)
+    np.testing.assert_allclose(moved, expected, rtol=1e-5)
 
 
-@over(ALL, slow=ALL - OF_EVERY_KIND)
+@every_method
+def test_heads_move_by_the_rule_of_the_method(name):
+    assert_heads_move_by_the_rule(name, method(name))
+
+
+@every_method
+def test_the_head_rule_is_an_option(name):
+    for heads in ("plain", "weighted"):
+        assert make(name, K, heads=heads).rule.heads == heads
+
+
+@a_few_methods
+def test_heads_move_by_the_other_rule(name):
+    (other,) = {"plain", "weighted"} - {method(name).tx.rule.heads}
+    assert_heads_move_by_the_rule(name, Method(name, heads=other))
+
+
+@a_few_methods
 def test_it_trains_in_one_program_and_resumes_bit_for_bit(name, tmp_path):
     tasks, params, batch = problems.classification(3, 36, 5, (16,), 2, None)
     batch = mtopt.Batch(batch.x, (batch.x[:, :3].T > 0).astype(int), batch.mask)
@@ -277,7 +290,7 @@ def test_it_trains_in_one_program_and_resumes_bit_for_bit(name, tmp_path):
     assert jax.tree.structure(state.params) == jax.tree.structure(params)
 
 
-@over(["equal_weighting", "mgda", "db_mtl", "famo", "modo"])
+@over(["equal_weighting", "famo", "modo"], slow=["equal_weighting", "modo"])
 def test_a_learning_rate_of_zero_moves_nothing(name):
     tasks, params, batch = problems.classification(3, 6, 5, (7,), 4, None)
     before = jax.tree.map(np.asarray, params)
@@ -289,27 +302,30 @@ def test_a_learning_rate_of_zero_moves_nothing(name):
 
 @every_method
 def test_plain_arrays_work_or_say_what_is_missing(name):
+    """In half precision, which comes back."""
     tx = make(name, K)
+    start = jnp.zeros(D, "bfloat16")
 
     def update(jacobian, losses):
         return tx.update(
             jacobian,
-            tx.init(jnp.zeros(D)),
-            jnp.zeros(D),
+            tx.init(start),
+            start,
             new=object(),
             evaluation=mtopt.Evaluation(losses=losses),
         )
 
     missing = ""
     try:
-        direction, _ = jax.eval_shape(update, jnp.zeros((K, D)), jnp.ones(K))
-        assert direction.shape == (D,)
+        rows = jnp.zeros((K, D), start.dtype)
+        direction, _ = jax.eval_shape(update, rows, jnp.ones(K))
+        assert (direction.shape, direction.dtype) == (start.shape, start.dtype)
     except (TypeError, mtopt.UserError) as error:
         missing = str(error)
     assert not missing or "problem" in missing or "mtopt.chain" in missing
 
 
-@every_method
+@a_few_methods
 def test_rows_without_the_task_axis_are_an_error(name):
     def first_row(updates, state, params, **extra):
         updates = {**updates, "shared": updates["shared"][0]}

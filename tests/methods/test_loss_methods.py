@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from mtopt.methods.cosmos_scalarization import cosmos_loss
 from mtopt.methods.pbi import pbi_loss
@@ -13,8 +12,9 @@ from mtopt.methods.smooth_tchebycheff import (
 from mtopt.methods.tchebycheff import tchebycheff_loss
 from tests.helpers.close import assert_close
 from tests.helpers.loss_methods import MAKE, follow
+from tests.helpers.methods import over
 
-every_method = pytest.mark.parametrize("name", sorted(MAKE))
+every_method = over(MAKE)
 
 
 def test_the_scalar_losses_take_a_traced_preference():
@@ -46,7 +46,10 @@ def test_the_scalar_losses_take_a_traced_preference():
     assert_close(found[1], expected, rtol=1e-5)
 
 
-@every_method
+@over(
+    MAKE,
+    slow=set(MAKE) - {"go4align", "ldc_log", "dwa_epoch", "imtl_l", "pbi"},
+)
 def test_one_task_descends_its_own_gradient(name):
     weights, _ = follow(MAKE[name](1), np.full((3, 1), 2.0))
     assert (weights > 0).all()

@@ -22,10 +22,14 @@ def test_a_batch_too_small_to_split_is_an_error(method):
     batch = mtopt.Batch(jnp.ones((1, D)), y, jnp.ones((1, 1), bool))
     params = {"shared": jnp.ones(D), "tasks": mtopt.PerTask(jnp.ones((1, 1)), ("a",))}
     problem = tasks.problem(batch, jax.random.key(0))
-    seen = problem.evaluate(params)
     state = method(1).init(params)
+
+    def update():
+        seen = problem.evaluate(params)
+        return method(1).update(seen.gradients, state, params, evaluation=seen)
+
     with pytest.raises(UserError, match="raise the batch size"):
-        method(1).update(seen.gradients, state, params, evaluation=seen)
+        jax.eval_shape(update)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -10,17 +10,18 @@ import pytest
 import mtopt
 from tests.helpers import problems
 from tests.helpers.close import assert_close
-from tests.helpers.methods import OF_EVERY_KIND
-from tests.helpers.options import MAKERS, K, cases, fixed, numeric, two_steps
+from tests.helpers.methods import FEW, over
+from tests.helpers.options import MAKERS, K, cases, fixed, numeric, start, two_steps
 
-OTHERS = set(mtopt.METHODS) - OF_EVERY_KIND
 CASES = [pytest.param(*case, id="-".join((case[0], *case[1]))) for case in cases()]
-# What a traced number computes, of a method of every kind, wrappers, transformations.
-FEW = [
+# What a traced number computes is for a few methods, and for one ball of each kind.
+OTHERS = set(mtopt.METHODS) - FEW
+SLOW = {case.id for case in CASES if case.values[0] in OTHERS} | {
+    *("flat_regions-rho", "per_task_sam-rho_shared-rho_task-beta", "sam-rho"),
+}
+COMPUTED = [
     pytest.param(
-        *case.values,
-        id=case.id,
-        marks=pytest.mark.slow if case.values[0] in OTHERS else (),
+        *case.values, id=case.id, marks=pytest.mark.slow if case.id in SLOW else ()
     )
     for case in CASES
 ]
@@ -48,11 +49,11 @@ def arrays(options):
 def test_an_option_may_be_traced(name, options):
     _, make = MAKERS[name]
     traced = jax.eval_shape(lambda own: two_steps(make(**own)), arrays(options))
-    plain = jax.eval_shape(lambda: two_steps(make(**options)))
+    plain = jax.eval_shape(lambda: start(make(**options)))
     assert traced == plain
 
 
-@pytest.mark.parametrize(("name", "options"), FEW)
+@pytest.mark.parametrize(("name", "options"), COMPUTED)
 def test_a_traced_option_does_what_a_plain_one_does(name, options):
     _, make = MAKERS[name]
 
@@ -99,7 +100,7 @@ SCHEDULED = {
 }
 
 
-@pytest.mark.parametrize("name", SCHEDULED)
+@over(SCHEDULED, slow=["cagrad"])
 def test_a_schedule_of_an_option_trains_in_one_program(name):
     option, schedule = SCHEDULED[name]
     method = optax.inject_hyperparams(mtopt.METHODS[name], static_args="num_tasks")
@@ -145,8 +146,8 @@ def test_many_values_at_once_and_the_slope_of_one(make, value):
         length, step = squared(make), 1e-5
         at = jnp.array([value - step, value, value + step])
         low, middle, high = jax.jit(jax.vmap(length))(at)
-        np.testing.assert_allclose(middle, length(value), rtol=1e-9)
-        slope = jax.jit(jax.grad(length))(value)
+        alone, slope = jax.jit(jax.value_and_grad(length))(value)
+        np.testing.assert_allclose(middle, alone, rtol=1e-9)
         # Differences over 1e-5 are good to its square over the size of the curve.
         np.testing.assert_allclose(slope, (high - low) / (2 * step), rtol=1e-4)
 

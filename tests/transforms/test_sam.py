@@ -13,7 +13,9 @@ from tests.helpers.single_loss import single_loss_sam
 from tests.helpers.updates import KEY, first_update_on, update_on
 
 
-@pytest.mark.parametrize("adaptive", [False, True])
+@pytest.mark.parametrize(
+    "adaptive", [pytest.param(False, marks=pytest.mark.slow), True]
+)
 def test_sam_of_the_mean_loss_is_sam_of_one_loss(adaptive):
     """Before equal weighting: jax.grad of the mean loss at its own worst point."""
     tasks, params, batch = problems.classification(3, 6, 5, (7,), 4, None, 0.2)

@@ -1,5 +1,7 @@
 """Penalties of one's own: their gradient, and penalties in penalties."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -65,7 +67,7 @@ def decay(problem, params, representation):
 
 @pytest.mark.parametrize("name", ["pulled back", "rows", "with logs in between"])
 def test_penalties_in_penalties_add_up(name):
-    aggregator = mtopt.mgda(3) if name == "rows" else equal()
+    aggregator = mtopt.imtl_g(3) if name == "rows" else equal()
     inside = mtopt.add_penalty(aggregator, activity, 2)
     if name == "with logs in between":
         aggregator, inside = mtopt.log_losses(aggregator), mtopt.log_losses(inside)
@@ -91,9 +93,10 @@ def test_a_penalty_needs_the_problem_and_parameters():
     tasks, params, batch = setting("shared", jnp.float32)
     problem = tasks.problem(batch, KEY)
     tx = mtopt.rep_mtl(equal())
-    _, grads = problem.losses_and_grads(params)
+    grads = jax.eval_shape(problem.losses_and_grads, params)[1]
+    state, known = tx.init(params), mtopt.Evaluation(problem=problem)
     with pytest.raises(mtopt.UserError, match="reads problem"):
-        tx.update(grads, tx.init(params), params)
-    known = mtopt.Evaluation(problem=problem)
+        jax.eval_shape(tx.update, grads, state, params)
+    update = functools.partial(tx.update, evaluation=known)
     with pytest.raises(mtopt.UserError, match="has a problem and no rows"):
-        tx.update(grads, tx.init(params), params, evaluation=known)
+        jax.eval_shape(update, grads, state, params)

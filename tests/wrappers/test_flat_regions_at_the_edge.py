@@ -17,7 +17,7 @@ from mtopt.transforms.perturbed import (
 from mtopt.wrappers.flat_regions import VARIANTS
 from tests.helpers import problems
 from tests.helpers.close import assert_close
-from tests.helpers.methods import assert_finite
+from tests.helpers.methods import assert_finite, over
 from tests.helpers.quadratics import random_quadratics
 from tests.helpers.updates import KEY, first_update_on, update_on
 
@@ -28,40 +28,43 @@ SCALE_FREE = {
 }
 
 
+RADII = (1e-30, 1e-9, 1e-2)
+
+
 @functools.cache
-def with_tiny_radii():
-    """A step of each on an MLP in float32, whose second pass differs by rounding."""
+def with_tiny_radii(name):
+    """A step on an MLP in float32, whose second pass differs by rounding."""
     tasks, params, batch = problems.classification(3, 16, 12, (33, 17), 4, None)
     problem = tasks.problem(batch, KEY)
 
+    @jax.jit
     def directions(params):
-        found = {}
-        for name, aggregator in SCALE_FREE.items():
-            for rho in (0.0, 1e-30, 1e-9, 1e-2):
-                tx = mtopt.flat_regions(aggregator, rho=rho)
-                direction, state = update_on(tx, tx.init(params), problem, params)
-                found[f"{name} {rho}"] = direction["shared"], state.memory.flat_weights
+        def perturbed(rho):
+            tx = mtopt.flat_regions(SCALE_FREE[name], rho=rho)
+            direction, state = update_on(tx, tx.init(params), problem, params)
+            return direction["shared"], state.memory.flat_weights
+
+        clean, _ = perturbed(0.0)
         _, grads = problem.losses_and_grads(params)
         sam, _ = update_on(mtopt.per_task_sam(3, rho=1e-9), (), problem, params)
-        found["noise"] = jax.tree.map(jnp.subtract, sam["shared"], grads["shared"])
-        return found
+        noise = jax.tree.map(jnp.subtract, sam["shared"], grads["shared"])
+        return clean, noise, jax.lax.map(perturbed, jnp.array(RADII))
 
-    return jax.tree.map(np.asarray, jax.jit(directions)(params))
+    return jax.tree.map(np.asarray, directions(params))
 
 
-@pytest.mark.parametrize("name", SCALE_FREE)
+@over(SCALE_FREE, slow=["mgda"])
 def test_a_tiny_radius_does_not_magnify_rounding_noise(name):
-    found = with_tiny_radii()
-    assert any(leaf.any() for leaf in jax.tree.leaves(found["noise"]))
-    clean, _ = found[f"{name} 0.0"]
-    for rho in (1e-30, 1e-9):
-        direction, flat_weights = found[f"{name} {rho}"]
+    clean, noise, (directions, flat_weights) = with_tiny_radii(name)
+    assert any(leaf.any() for leaf in jax.tree.leaves(noise))
+    for tiny in (0, 1):
+        direction = jax.tree.map(lambda leaf, i=tiny: leaf[i], directions)
         assert_close(direction, clean, rtol=1e-4)
-        assert not flat_weights.any()
-    direction, flat_weights = found[f"{name} 0.01"]
+        assert not flat_weights[tiny].any()
+    direction = jax.tree.map(lambda leaf: leaf[2], directions)
     assert_finite(direction)
-    assert flat_weights.all()
-    gap = jax.tree.map(jnp.subtract, direction, clean)
+    assert flat_weights[2].all()
+    gap = jax.tree.map(np.subtract, direction, clean)
     assert optax.tree.norm(gap) > 1e-3 * optax.tree.norm(clean)
 
 
@@ -76,29 +79,35 @@ def with_two_tasks_of_three():
         line=tasks.line * still[:, None],
     )
     nothing = dataclasses.replace(tasks, curve=0 * tasks.curve, line=0 * tasks.line)
+    cases = ("absent", "at rest", "all at rest")
     with jax.enable_x64(True):
-        cases = {
-            "absent": tasks.problem(present=[True, True, False]),
-            "at rest": at_rest.problem(),
-            "all at rest": nothing.problem(),
-            "two": tasks.only([0, 1]).problem(),
-        }
+        two, few = tasks.only([0, 1]).problem()
+        three, params = zip(
+            tasks.problem(present=[True, True, False]),
+            at_rest.problem(),
+            nothing.problem(),
+            strict=True,
+        )
 
-        def directions(params):
+        def directions(problem, params):
             found = {}
-            for case, (problem, _) in cases.items():
-                for variant in VARIANTS:
-                    own = mtopt.pcgrad(len(problem.names), order="fixed")
-                    tx = mtopt.flat_regions(own, rho=0.3, variant=variant)
-                    state = tx.init(params[case])
-                    found[f"{case}, {variant}"] = update_on(
-                        tx, state, problem, params[case]
-                    )
-                    assert len(state.memory.flat_weights) == len(problem.names)
+            for variant in VARIANTS:
+                own = mtopt.pcgrad(len(problem.names), order="fixed")
+                tx = mtopt.flat_regions(own, rho=0.3, variant=variant)
+                found[variant] = update_on(tx, tx.init(params), problem, params)
             return found
 
-        params = {case: own for case, (_, own) in cases.items()}
-        return jax.tree.map(np.asarray, jax.jit(directions)(params))
+        @jax.jit
+        def of_all(stack):
+            each = jax.lax.map(lambda problem: directions(problem, params[0]), stack)
+            return each, directions(two, few)
+
+        stack = jax.tree.map(lambda *leaves: jnp.stack(leaves), *three)
+        each, alone = jax.tree.map(np.asarray, of_all(stack))
+    found = {"two": alone}
+    for i, case in enumerate(cases):
+        found[case] = jax.tree.map(lambda leaf, i=i: leaf[i], each)
+    return found
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -106,8 +115,8 @@ def with_two_tasks_of_three():
 def test_a_task_without_a_gradient_leaves_the_others_theirs(case, variant):
     """For PCGrad, a sum that projects, two of three tasks are as if alone."""
     found = with_two_tasks_of_three()
-    direction, state = found[f"{case}, {variant}"]
-    expected, two = found[f"two, {variant}"]
+    direction, state = found[case][variant]
+    expected, two = found["two"][variant]
     assert_close(direction["shared"], expected["shared"], rtol=1e-7)
     own = direction["tasks"].values
     assert_close(own[:2], expected["tasks"].values, rtol=1e-7)
@@ -120,7 +129,7 @@ def test_a_task_without_a_gradient_leaves_the_others_theirs(case, variant):
     assert_finite(state)
 
 
-@pytest.mark.parametrize("rho", [0.0, 0.5])
+@pytest.mark.parametrize("rho", [pytest.param(0.0, marks=pytest.mark.slow), 0.5])
 def test_rows_from_a_transformation_are_what_it_aggregates(rho):
     """MoDo, which pulls gradients back, does not do so in place of doubled rows."""
     tasks, params, batch = problems.classification(3, 6, 5, (7,), 4, None)
@@ -144,7 +153,7 @@ def test_rows_from_a_transformation_are_what_it_aggregates(rho):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_tasks_at_rest_give_no_direction(variant):
-    direction, state = with_two_tasks_of_three()[f"all at rest, {variant}"]
+    direction, state = with_two_tasks_of_three()["all at rest"][variant]
     assert not any(leaf.any() for leaf in jax.tree.leaves(direction))
     assert_finite(state)
 
@@ -154,7 +163,7 @@ def test_parameters_in_bfloat16_stay_so():
     params = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params)
     batch = mtopt.Batch(batch.x.astype(jnp.bfloat16), batch.y, batch.mask)
     problem = tasks.problem(batch, KEY)
-    tx = mtopt.flat_regions(mtopt.mgda(3), rho=1.0, adaptive=True)
+    tx = mtopt.flat_regions(mtopt.imtl_g(3), rho=1.0, adaptive=True)
     direction, state = first_update_on(tx, problem, params)
     assert {leaf.dtype.name for leaf in jax.tree.leaves(direction)} == {"bfloat16"}
     assert state.memory.flat_weights.dtype == np.float32

@@ -12,7 +12,7 @@ import pytest
 import mtopt
 from mtopt.wrappers.flat_regions import VARIANTS
 from tests.helpers.close import assert_close
-from tests.helpers.methods import OF_EVERY_KIND, make, over
+from tests.helpers.methods import FEW, make, over
 from tests.helpers.quadratics import random_quadratics
 from tests.helpers.updates import KEY, first_update_on, update_on
 
@@ -45,7 +45,7 @@ def program(tx, problem, params):
     return re.sub(r" at 0x[0-9a-f]+", "", str(traced))
 
 
-@over(mtopt.METHODS, slow=set(mtopt.METHODS) - OF_EVERY_KIND)
+@over(mtopt.METHODS, slow=set(mtopt.METHODS) - FEW - {"mgda"})
 def test_without_a_radius_it_is_the_aggregator(name):
     """Exactly: both are the same operations in the same order."""
     problem, params = random_quadratics().problem()
@@ -97,7 +97,7 @@ def _itself(updates):
     return updates
 
 
-@over(LINEAR, slow=set(LINEAR) - OF_EVERY_KIND)
+@over(LINEAR, slow=set(LINEAR) - {"dynamic_weight_average", "famo"})
 def test_split_is_direct_where_the_weights_do_not_read_the_gradients(name):
     """Whatever they remember: both parts are told of the same losses and steps."""
     ((split, weights), (direct, expected)), start = linear_runs(name)
@@ -106,12 +106,9 @@ def test_split_is_direct_where_the_weights_do_not_read_the_gradients(name):
     assert np.abs(split["shared"] - start["shared"]).max() > 1e-4
 
 
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [("mgda", {}), ("imtl_g", {}), ("pcgrad", {"order": "fixed"})],
-    ids=["mgda", "imtl_g", "pcgrad"],
-)
-def test_two_vectors_are_aggregated_as_two_tasks(name, options):
+@over(["mgda", "imtl_g", "pcgrad"], slow=["mgda", "pcgrad"])
+def test_two_vectors_are_aggregated_as_two_tasks(name):
+    options = {"order": "fixed"} if name == "pcgrad" else {}
     tasks = random_quadratics(seed=1)
     with jax.enable_x64(True):
         problem, params = tasks.problem()
@@ -171,7 +168,9 @@ def test_two_vectors_need_two_tasks(variant):
         mtopt.flat_regions(mtopt.mgda(1), variant=variant)
 
 
-@pytest.mark.parametrize("rho", [(0.5, 0.0, 1.0), 0.5])
+@pytest.mark.parametrize(
+    "rho", [(0.5, 0.0, 1.0), pytest.param(0.5, marks=pytest.mark.slow)]
+)
 def test_split_is_direct_for_a_mean_whatever_the_radii(rho):
     """A task that is not perturbed counts in the mean of the flat parts too."""
     tasks = random_quadratics()

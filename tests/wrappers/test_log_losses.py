@@ -25,7 +25,7 @@ def test_log_losses_hand_an_aggregator_the_rows_of_the_logs():
     [
         mtopt.equal_weighting(3),
         mtopt.mgda(3, normalize="loss+"),
-        mtopt.mgda(3, space="representation", heads="plain"),
+        mtopt.imtl_g(3, space="representation"),
     ],
     ids=["pulled back", "rows", "representation"],
 )
@@ -83,7 +83,7 @@ def test_log_losses_of_zero_and_of_absent_tasks_are_finite():
 
     tasks, params, batch = model()
     batch = mtopt.Batch(batch.x, batch.y, batch.mask.at[1].set(False))
-    state, _ = train(log_losses(mtopt.mgda(3)), [batch], tasks, params)
+    state, _ = train(log_losses(mtopt.imtl_g(3)), [batch], tasks, params)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
 
 

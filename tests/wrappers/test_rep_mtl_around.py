@@ -14,31 +14,30 @@ from tests.helpers.rep_mtl import (
     difference,
     directions,
     equal,
-    penalty_by_hand,
     saliency_penalties,
     setting,
 )
 
 # By default one for each thing that an aggregator may do with gradients.
 DEFAULT = {
-    "rows": mtopt.mgda(3),
-    "representation": mtopt.mgda(3, space="representation", heads="plain"),
+    "rows": mtopt.imtl_g(3),
+    "representation": mtopt.imtl_g(3, space="representation"),
     "part of the batch": mtopt.modo(3),
-    "looks ahead": mtopt.famo(3),
     "averaged rows": make("db_mtl", 3),
-    "held": mtopt.weights_every(mtopt.mgda(3), n=2),
-    "flat": mtopt.flat_regions(mtopt.mgda(3), rho=0.3),
+    "flat": mtopt.flat_regions(mtopt.imtl_g(3), rho=0.3),
 }
 OTHERS = {
+    "looks ahead": mtopt.famo(3),
+    "held": mtopt.weights_every(mtopt.imtl_g(3), n=2),
     "masked representation": mtopt.graddrop(3, space="representation"),
-    "smoothed": mtopt.smoothed_weights(mtopt.mgda(3)),
-    "logs": mtopt.log_losses(mtopt.mgda(3)),
-    "flat at once": mtopt.flat_regions(mtopt.mgda(3), rho=0.3, variant="direct"),
+    "smoothed": mtopt.smoothed_weights(mtopt.imtl_g(3)),
+    "logs": mtopt.log_losses(mtopt.imtl_g(3)),
+    "flat at once": mtopt.flat_regions(mtopt.imtl_g(3), rho=0.3, variant="direct"),
     "flat of both": mtopt.flat_regions(
-        mtopt.mgda(3), rho=0.3, variant="second_aggregate"
+        mtopt.imtl_g(3), rho=0.3, variant="second_aggregate"
     ),
     "flat of each": mtopt.flat_regions(
-        mtopt.mgda(3), rho=0.3, variant="each_aggregate"
+        mtopt.imtl_g(3), rho=0.3, variant="each_aggregate"
     ),
 }
 FLAT = {
@@ -51,21 +50,13 @@ AGGREGATORS = over([*DEFAULT, *OTHERS], slow=OTHERS)
 
 
 @functools.cache
-def gradient_of_the_penalty():
-    with jax.enable_x64(True):
-        tasks, params, batch = setting("shared")
-        gradient = jax.grad(lambda params: penalty_by_hand(tasks, batch, params))
-        return jax.jit(gradient)(params)
-
-
-@functools.cache
 def first_updates(few):
     """Of every aggregator three: alone, with the penalties, and detached.
 
     And what flat_regions around them does. It is one program, in which XLA compiles
     what all have in common once.
     """
-    aggregators = DEFAULT if few else OTHERS
+    aggregators = {"mean": equal(), **(DEFAULT if few else OTHERS)}
     flat = [name for name in FLAT if name in aggregators]
     txs = [
         tx
@@ -77,7 +68,7 @@ def first_updates(few):
         )
     ]
     for name in flat:
-        inner, variant = saliency_penalties(mtopt.mgda(3)), FLAT[name]
+        inner, variant = saliency_penalties(mtopt.imtl_g(3)), FLAT[name]
         txs.append(mtopt.flat_regions(inner, rho=0.3, variant=variant))
     with jax.enable_x64(True):
         tasks, params, batch = setting("shared")
@@ -91,11 +82,12 @@ def first_updates(few):
 
 @AGGREGATORS
 def test_any_aggregator_gets_the_same_gradient_of_the_penalty(name):
-    """Beside its own direction and weights; nothing where there is none."""
-    expected = gradient_of_the_penalty()
+    """That of the mean, beside its own direction and weights; detached it has none."""
     triples, _ = first_updates(name in DEFAULT)
     (base, weights), (found, same), (detached, _) = triples[name]
+    (mean, _), (penalised, _), _ = triples["mean"]
     with jax.enable_x64(True):
+        expected = difference(penalised, mean)
         assert_close(difference(found, base), expected, rtol=1e-8)
     assert_close(detached, base, rtol=1e-11)
     np.testing.assert_array_equal(weights, same)
@@ -116,13 +108,14 @@ def test_without_coefficients_it_is_the_aggregator():
 
 
 def test_task_weights_are_for_losses_alone():
-    expected = gradient_of_the_penalty()
     triples, _ = first_updates(True)
+    (mean, _), (penalised, _), _ = triples["mean"]
     with jax.enable_x64(True):
         tasks, params, batch = setting("shared")
-        inner = (equal(), mtopt.mgda(3))
+        inner = (equal(), mtopt.imtl_g(3))
         txs = [*inner, *(saliency_penalties(aggregator) for aggregator in inner)]
         found = directions(txs, tasks, params, batch, jnp.array([1.0, 5.0, 0.0]))
+        expected = difference(penalised, mean)
         for base, own in zip(found[:2], found[2:], strict=True):
             assert_close(difference(own, base), expected, rtol=1e-8)
         unweighted = triples["rows"][0][0]["shared"]

@@ -16,21 +16,21 @@ def test_wrappers_compose_in_either_order():
     logs = [LOSSES, LOSSES * 2, LOSSES[::-1]]
     scaled = [rows / own[:, None] for rows, own in zip(STACKS, logs, strict=True)]
     plain = steps(
-        weights_every(smoothed_weights(mtopt.mgda(3), alpha=0.5), n=2), scaled
+        weights_every(smoothed_weights(mtopt.imtl_g(3), alpha=0.5), n=2), scaled
     )
-    tx = log_losses(weights_every(smoothed_weights(mtopt.mgda(3), alpha=0.5), n=2))
+    tx = log_losses(weights_every(smoothed_weights(mtopt.imtl_g(3), alpha=0.5), n=2))
     for (found, _), (expected, _) in zip(
         steps(tx, STACKS, losses=logs), plain, strict=True
     ):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
-    tx = weights_every(smoothed_weights(log_losses(mtopt.mgda(3)), alpha=0.5), n=2)
+    tx = weights_every(smoothed_weights(log_losses(mtopt.imtl_g(3)), alpha=0.5), n=2)
     for (found, _), (expected, _) in zip(
         steps(tx, STACKS, losses=logs), plain, strict=True
     ):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
-    solved = [weights for _, weights in steps(mtopt.mgda(3), STACKS)]
-    tx = smoothed_weights(weights_every(mtopt.mgda(3), n=2), alpha=0.5)
+    solved = [weights for _, weights in steps(mtopt.imtl_g(3), STACKS)]
+    tx = smoothed_weights(weights_every(mtopt.imtl_g(3), n=2), alpha=0.5)
     found = [weights for _, weights in steps(tx, STACKS)]
     assert_close(found[1], solved[0], rtol=1e-5)
     np.testing.assert_allclose(
@@ -54,7 +54,7 @@ def test_wrapped_methods_keep_dtypes_and_train_under_jit(name):
     tasks, params, batch = model()
     params = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params)
     options = {"n": 2} if name == "weights_every" else {}
-    tx = mtopt.chain(WRAPPERS[name](mtopt.mgda(3), **options), optax.adam(1e-3))
+    tx = mtopt.chain(WRAPPERS[name](mtopt.imtl_g(3), **options), optax.adam(1e-3))
     state, metrics = train(tx, [batch] * 3, tasks, params)
     for leaf in jax.tree.leaves(state.params):
         assert leaf.dtype == jnp.bfloat16
