@@ -27,9 +27,9 @@ KEY = jax.random.key(5)
 GRAPH, _ = random_graph(nodes=120, edges=400, columns=60)
 ENCODER = gcn(60, hidden=(16,))
 OPTIONS = {
-    "decorrelation": {"sample": graphs.saint(100)},
+    "decorrelation": {"sample": graphs.saint(121)},
     "node_subgraph_contrast": {
-        "sample": graphs.ego(30, hops=2, nodes=80),
+        "sample": graphs.ego(30, hops=2, nodes=121),
         "hidden": 32,
     },
     "topology_reconstruction": {"edges": 100, "hidden": 32},
@@ -40,7 +40,8 @@ PRETEXT = {
 NAMES = sorted(PRETEXT)
 TOGETHER = pretext_model(ENCODER, PRETEXT)
 ALONE = {name: pretext_model(ENCODER, {name: PRETEXT[name]}) for name in NAMES}
-# All tasks together see this one, each alone the one without padding.
+# All tasks together see this one, each alone the one without padding: as samples of
+# 121 nodes are the whole of either, every mask of padding counts.
 PADDED = GRAPH.padded(nodes=122, edges=len(GRAPH.edge_mask) + 5)
 MGDA = mtopt.mgda(5, normalize="l2")
 
