@@ -49,7 +49,7 @@ def linear_problem(
       >>> seen.losses.tolist(), seen.rows.tolist()
       ([2.0, 3.0], [[-4.0, 1.0, 1.0], [6.0, 1.0, 1.0]])
       >>> tx = mtopt.modo(2)
-      >>> updates, _ = tx.update(
+      >>> updates, _ = jax.jit(tx.update)(
       ...     seen.gradients, tx.init(params), params, evaluation=seen)
       >>> print(updates["shared"].round(3))
       [-4.  1.  1.]

@@ -18,10 +18,10 @@ from tests.helpers.boosting import ALL, TASKS, THETA, data, expected, fit, targe
     [
         ("regression", True),
         ("outputs", True),
-        ("two", True),
+        pytest.param("two", True, marks=pytest.mark.slow),
         pytest.param("three", True, marks=pytest.mark.slow),
         ("regression", False),
-        pytest.param("two", False, marks=pytest.mark.slow),
+        ("two", False),
         # Two more programs to compile.
         pytest.param("outputs", False, marks=pytest.mark.slow),
         pytest.param("three", False, marks=pytest.mark.slow),
@@ -170,7 +170,11 @@ def sklearn_boosting(x, y, task, counts, depth, weight, rate=0.5):
 
 @pytest.mark.parametrize(
     ("counts", "depth"),
-    [((4, 0, 4), 1), ((5, 0, 0), 3), ((0, 0, 5), 2)],
+    [
+        ((4, 0, 4), 1),
+        ((0, 0, 5), 2),
+        pytest.param((5, 0, 0), 3, marks=pytest.mark.slow),
+    ],
 )
 def test_pooled_and_single_task_boosting_are_scikit_learns(counts, depth):
     x, y, task, _ = data()

@@ -67,18 +67,21 @@ def test_early_stopping_keeps_the_best_iteration_of_every_block():
     assert kept[0] == best
 
 
-def test_classes_and_probabilities():
+@pytest.mark.parametrize(
+    ("kind", "x64"),
+    [("two", False), pytest.param("three", True, marks=pytest.mark.slow)],
+)
+def test_classes_and_probabilities(kind, x64):
     x, _, task, train = data()
-    for kind, x64 in (("two", False), ("three", True)):
-        y, classes = targets(kind)
-        with jax.enable_x64(x64):
-            model = fit(x, y, task, num_classes=classes, weights=train * 1.0)
-            shares = np.asarray(boosting.predict_proba(model, x, task))
-            said = boosting.predict(model, x, task)
-            assert boosting.staged_predict(model, x, task).shape == (13, 160)
-        np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-6)
-        np.testing.assert_array_equal(said, shares.argmax(axis=1))
-        assert np.mean(said == y) > 0.65
+    y, classes = targets(kind)
+    with jax.enable_x64(x64):
+        model = fit(x, y, task, num_classes=classes, weights=train * 1.0)
+        shares = np.asarray(boosting.predict_proba(model, x, task))
+        said = boosting.predict(model, x, task)
+        assert boosting.staged_predict(model, x, task).shape == (13, 160)
+    np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-6)
+    np.testing.assert_array_equal(said, shares.argmax(axis=1))
+    assert np.mean(said == y) > 0.65
 
 
 def test_the_task_as_a_feature():

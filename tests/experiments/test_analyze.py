@@ -1,7 +1,9 @@
 """The command that measures trained models."""
 
+import contextlib
 import dataclasses
 import hashlib
+import io
 import json
 import shutil
 
@@ -43,8 +45,8 @@ def test_evaluation_has_the_losses_of_predictions(x_axis):
         kind="classification",
         x_axis=x_axis,
     )
-    params, state = model.init(jax.random.key(0))
-    state = jax.tree.map(lambda leaf: leaf + 0.3, state)
+    params, state = jax.jit(model.init)(jax.random.key(0))
+    state = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf) + 0.3), state)
     rng = np.random.default_rng(0)
     lead = (6,) if x_axis is None else (2, 6)
     batch = mtopt.Batch(
@@ -54,13 +56,18 @@ def test_evaluation_has_the_losses_of_predictions(x_axis):
     )
     tasks = evaluation_tasks(model, "classification")
     problem = tasks.problem(batch, jax.random.key(1), state)
-    logits = jax.nn.log_softmax(model.predict(params, state, batch.x))
+
+    @jax.jit
+    def seen(params):
+        logits = jax.nn.log_softmax(model.predict(params, state, batch.x))
+        return logits, problem.losses(params), problem.next_model_state(params)
+
+    logits, losses, after = seen(params)
     own = -np.take_along_axis(logits, np.asarray(batch.y)[..., None], 2)[..., 0]
-    expected = [loss[m].mean() for loss, m in zip(own, batch.mask, strict=True)]
-    np.testing.assert_allclose(problem.losses(params), expected, rtol=1e-5)
-    np.testing.assert_array_equal(
-        jax.tree.leaves(problem.next_model_state(params))[0], jax.tree.leaves(state)[0]
-    )
+    mask = np.asarray(batch.mask)
+    expected = [loss[m].mean() for loss, m in zip(own, mask, strict=True)]
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+    np.testing.assert_array_equal(jax.tree.leaves(after)[0], jax.tree.leaves(state)[0])
     assert (sharpness(problem, params, rho=0.01, passes="map") > 0).all()
 
 
@@ -102,14 +109,28 @@ def command(**options):
         program.main(["analyze"])
 
 
-def test_the_command_measures_every_method_and_touches_nothing_else(finished, capsys):
-    before = digests(finished)
-    command(run=str(finished), rho=0.05)
+@pytest.fixture(scope="module")
+def measured(finished):
+    """What the folder held before, what the command found, and what it printed."""
+    before, found, printed = digests(finished), [], io.StringIO()
+
+    def analyze(*args):
+        found.append(run.analyze(*args))
+        return found[0]
+
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
+        patch.setattr(program, "analyze", analyze)
+        options = {"adaptive": True, "points": 3, "samples": 10**6, "seed": 1}
+        command(run=str(finished), rho=0.05, **options)
+    return before, found[0], printed.getvalue()
+
+
+def test_the_command_measures_every_method_and_touches_nothing_else(finished, measured):
+    before, _, out = measured
     after = digests(finished)
     new = {"analysis.json", "landscape.png", "slice.png", "alphas.png"}
     assert {str(path) for path in after.keys() - before.keys()} == new
     assert {path: after[path] for path in before} == before
-    out = capsys.readouterr().out
     assert all(method in out for method in METHODS)
     assert "mean ± standard deviation over 2 seeds" in out
     assert max(map(len, out.split("picture")[0].splitlines())) <= 100
@@ -127,10 +148,9 @@ def test_the_command_measures_every_method_and_touches_nothing_else(finished, ca
     ]
 
 
-def test_what_is_measured_is_the_model_after_the_last_step(finished):
+def test_what_is_measured_is_the_model_after_the_last_step(finished, measured):
     """Against the evaluation of a model rebuilt by hand."""
-    config = AnalysisConfig(rho=0.05, adaptive=True, points=3, samples=10**6, seed=1)
-    found = run.analyze(finished, config)
+    _, found, _ = measured
     ours = found.methods[0]
     # On all samples the middle of the line and of the plane is the test loss.
     np.testing.assert_allclose(ours.lines[:, 1], ours.loss, rtol=1e-4)
@@ -149,7 +169,8 @@ def test_what_is_measured_is_the_model_after_the_last_step(finished):
     places = run.checkpoints_of(finished, first, config)
     pairs = run.restore_models(model, tx, places)
     batch = next(dataset.test.in_order(10**6))
-    logits = jax.nn.log_softmax(model.predict(*pairs[1], batch.x))
+    predict = jax.jit(lambda *args: jax.nn.log_softmax(model.predict(*args)))
+    logits = predict(*pairs[1], batch.x)
     own = -np.take_along_axis(logits, np.asarray(batch.y)[..., None], 2)[..., 0]
     np.testing.assert_allclose(own.mean(axis=1), ours.loss[1], rtol=1e-5)
 
@@ -227,7 +248,11 @@ def test_a_run_that_is_not_finished_is_an_error(finished, tmp_path):
 
 @pytest.mark.parametrize(
     ("num_tasks", "layers"),
-    [(1, ()), (4, ("shared/kernel", "tasks/a/kernel")), (6, ("shared/kernel",))],
+    [
+        (1, ()),
+        (4, ("shared/kernel", "tasks/a/kernel")),
+        pytest.param(6, ("shared/kernel",), marks=pytest.mark.slow),
+    ],
 )
 def test_pictures_and_table_of_any_number_of_tasks_and_layers(
     num_tasks, layers, tmp_path

@@ -80,13 +80,13 @@ def test_every_cost_is_a_positive_number():
 def test_solvers_are_timed_without_torchjd(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.setattr(solvers, "ROUND_SECONDS", 1e-4)
-    few = {name: solvers.METHODS[name] for name in ("mgda", "upgrad")}
+    few = {name: solvers.METHODS[name] for name in ("mgda", "imtl_g")}
     monkeypatch.setattr(solvers, "METHODS", few)
     with flagsaver.flagsaver(tasks=["2"], solve_rounds=1):
         solvers.main(["solvers"])
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     timed = [line for line in lines if line and line[0] in few]
-    assert [line[:2] for line in timed] == [["mgda", "2"], ["upgrad", "2"]]
+    assert [line[:2] for line in timed] == [["mgda", "2"], ["imtl_g", "2"]]
     assert all(line[3:5] == ["-", "-"] for line in timed)
     assert all(float(line[i]) > 0 for line in timed for i in (2, 5, 6, 7))
 

@@ -1,5 +1,7 @@
 """The command line as a user meets it: a process of its own, its output, its files."""
 
+import contextlib
+import io
 import json
 import os
 import signal
@@ -25,6 +27,7 @@ SMALL = [
     "--config.log_every=10",
     "--config.checkpoint_every=20",
     "--config.seeds=(0, 1)",
+    "--config.optimizer.learning_rate=0.01",
 ]
 
 
@@ -52,15 +55,31 @@ def run(tmp_path, *flags, **extra):
     )
 
 
-def test_a_comparison_ends_with_a_table_pictures_and_the_folder(tmp_path):
-    result = run(
-        tmp_path, *SMALL, "--out=here", "--config.optimizer.learning_rate=0.01"
-    )
-    assert result.returncode == 0, result.stderr
-    folder = tmp_path / "here"
-    assert result.stdout.rstrip().splitlines()[-1].split() == ["folder", "here"]
+def run_here(folder, patch, *flags):
+    """In this process, where all that a command imports is there already."""
+    argv = ["main", *flags]
+    patch.chdir(folder)
+    patch.setattr(sys, "argv", argv)
+    patch.setenv("MTOPT_CACHE", str(folder / "cache"))
+    with flagsaver.flagsaver(data_dir=None):
+        main.main(main.parse_flags(argv))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The folder of a comparison, and what it printed."""
+    folder, printed = tmp_path_factory.mktemp("whole"), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
+        methods = ("--method=equal_weighting", "--method=mgda")
+        run_here(folder, patch, *SMALL, *methods, "--out=here")
+    return folder / "here", printed.getvalue()
+
+
+def test_a_comparison_ends_with_a_table_pictures_and_the_folder(whole):
+    folder, printed = whole
+    assert printed.rstrip().splitlines()[-1].split() == ["folder", "here"]
     for word in ("equal_weighting", "mgda", "single-task", "Δm%", "Δp%"):
-        assert word in result.stdout
+        assert word in printed
     for picture in ("test.png", "curves.png"):
         assert (folder / picture).read_bytes().startswith(b"\x89PNG")
     config = json.loads((folder / "config.json").read_text())
@@ -72,15 +91,6 @@ def test_a_comparison_ends_with_a_table_pictures_and_the_folder(tmp_path):
     assert {r["split"] for r in records} == {"train", "valid", "test"}
     weights = records[0]["weights"]
     assert abs(weights["left"] + weights["right"] - 1) < 1e-5
-
-
-def run_here(tmp_path, monkeypatch, *flags):
-    """In this process, where all that a command imports is there already."""
-    argv = ["main", *flags]
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", argv)
-    with flagsaver.flagsaver(data_dir=None):
-        main.main(main.parse_flags(argv))
 
 
 # The command, which dies by its own hand as soon as a checkpoint is there, whatever
@@ -101,11 +111,9 @@ runpy.run_module("experiments.main", run_name="__main__", alter_sys=True)
 
 
 def test_a_killed_run_goes_on_where_it_was_and_ends_the_same(
-    tmp_path, monkeypatch, capsys
+    whole, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setenv("MTOPT_CACHE", str(tmp_path / "cache"))
     flags = [*SMALL, "--method=mgda", "--config.single_task=false"]
-    run_here(tmp_path, monkeypatch, *flags, "--out=whole")
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, *flags, "--out=cut"],
         cwd=tmp_path,
@@ -119,17 +127,17 @@ def test_a_killed_run_goes_on_where_it_was_and_ends_the_same(
     assert not (folder / "result.json").exists()
     run_here(tmp_path, monkeypatch, "--resume=cut")
     one, other = (
-        json.loads((tmp_path / name / "mgda/seed-0-1/result.json").read_text())
-        for name in ("whole", "cut")
+        json.loads((place / "mgda/seed-0-1/result.json").read_text())
+        for place in (whole[0], tmp_path / "cut")
     )
     assert one == other
     trees = []
-    for name in ("whole", "cut"):
-        with Checkpoints(tmp_path / name / "mgda/seed-0-1/checkpoints") as stored:
+    for place in (whole[0], tmp_path / "cut"):
+        with Checkpoints(place / "mgda/seed-0-1/checkpoints") as stored:
             assert stored.latest == 60
             arrays = sorted(
-                (p.relative_to(tmp_path / name), p.read_bytes())
-                for p in (tmp_path / name / "mgda").rglob("60/**/_METADATA")
+                (p.relative_to(place), p.read_bytes())
+                for p in (place / "mgda").rglob("60/**/_METADATA")
             )
             assert arrays
             trees.append(arrays)
@@ -183,7 +191,10 @@ def test_misuse_is_one_clear_line_and_touches_nothing(
     check_misuse(taken, message, stop.value.code, *capfd.readouterr())
 
 
-@pytest.mark.parametrize(("flags", "message"), [MISUSE[2], MISUSE[-1]])
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [pytest.param(*MISUSE[2], marks=pytest.mark.slow), MISUSE[-1]],
+)
 def test_misuse_ends_a_process_with_one_clear_line(taken, flags, message):
     """Found while flags are parsed, and after."""
     result = run(taken, *flags)

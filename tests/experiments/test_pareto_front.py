@@ -1,7 +1,9 @@
 """The Pareto front of one model: what it trains, its files, its order, its errors."""
 
 import dataclasses
+import functools
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -21,14 +23,7 @@ from mtopt.errors import UserError
 from mtopt.models import MODELS
 
 FILES = ["data.json", "front.png", "fronts.npz", "results.json", "table.txt"]
-FOLDERS = [
-    "cosmos",
-    "equal_weighting",
-    "fixed-weightings",
-    "linear",
-    "mgda",
-    "smooth_tchebycheff",
-]
+FOLDERS = ["cosmos", "equal_weighting", "fixed-weightings"]
 TINY = "multi_digits(num_train=512, num_valid=16, num_test=256)"
 
 
@@ -37,8 +32,11 @@ def small(**changes):
         pareto_front.get_config(),
         data=TINY,
         model="mlp(hidden=(8,))",
+        scalarizations=("cosmos",),
+        methods=("equal_weighting",),
         seeds=(0, 1),
         steps=300,
+        checkpoint_every=150,
         batch_size=64,
         preferences=5,
         fixed_every=2,
@@ -76,9 +74,11 @@ def test_a_run_leaves_fronts_results_a_table_and_a_picture(finished):
     assert sorted(path.name for path in folder.iterdir()) == sorted(FILES + FOLDERS)
     assert (folder / "front.png").read_bytes().startswith(b"\x89PNG")
     points = {name: scores.shape for name, scores in measured.items()}
-    traced = dict.fromkeys(("linear", "smooth_tchebycheff", "cosmos"), (2, 5, 2, 2))
-    single = dict.fromkeys(("equal_weighting", "mgda"), (2, 1, 2, 2))
-    assert points == traced | {FIXED: (2, 3, 2, 2)} | single
+    assert points == {
+        "cosmos": (2, 5, 2, 2),
+        FIXED: (2, 3, 2, 2),
+        "equal_weighting": (2, 1, 2, 2),
+    }
     families = json.loads((folder / "results.json").read_text())["families"]
     for name, family in families.items():
         losses, accuracy = measured[name][..., 0], measured[name][..., 1]
@@ -86,9 +86,9 @@ def test_a_run_leaves_fronts_results_a_table_and_a_picture(finished):
         np.testing.assert_array_equal(family["accuracy"], accuracy)
         assert family["hypervolume"] == [hypervolume(seed, 2.0) for seed in losses]
     # Single points have no order; K encoders and one set of heads make a front.
-    assert families["mgda"]["order"] == [None, None]
+    assert families["equal_weighting"]["order"] == [None, None]
     own, heads = 100 * 8 + 8, 2 * (8 * 10 + 10)
-    assert families["linear"]["parameters"] == 2 * own + heads
+    assert families["cosmos"]["parameters"] == 2 * own + heads
     assert families[FIXED]["parameters"] == 3 * (own + heads)
     rows = (folder / "table.txt").read_text().splitlines()
     named = [row[2:].split("  ")[0] for row in rows if row.startswith("  ")]
@@ -96,17 +96,22 @@ def test_a_run_leaves_fronts_results_a_table_and_a_picture(finished):
     assert max(map(len, rows)) <= 100
 
 
+def orders(measured, name):
+    front = models.preferences_inside(5)
+    return [order(front, losses) for losses in measured[name][..., 0]]
+
+
 def test_the_losses_follow_the_preference(finished):
     _, measured = finished
-    front = models.preferences_inside(5)
-    for seed in range(2):
-        found = {
-            name: order(front, measured[name][seed, ..., 0])
-            for name in ("linear", "smooth_tchebycheff", "cosmos")
-        }
-        assert found["linear"] < -0.8
-        assert found["smooth_tchebycheff"] < -0.8
-        assert found["cosmos"] > 0.8  # losses along the preference: more is more
+    # Losses along the preference: more is more.
+    assert min(orders(measured, "cosmos")) > 0.8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["linear", "smooth_tchebycheff"])
+def test_the_losses_of_a_weighted_task_are_low(name, tmp_path):
+    measured = run(small(scalarizations=(name,)), tmp_path)
+    assert max(orders(measured, name)) < -0.8
 
 
 def test_an_equal_fixed_weighting_is_equal_weighting(finished):
@@ -116,99 +121,101 @@ def test_an_equal_fixed_weighting_is_equal_weighting(finished):
     np.testing.assert_allclose(middle[..., 0], equal[..., 0], rtol=1e-3)
 
 
-def test_finished_parts_are_read_again_and_the_others_run(tmp_path, monkeypatch):
-    quick = {"steps": 3, "seeds": (0,), "scalarizations": ("linear",)}
-    before = run(small(methods=(), **quick), tmp_path)
-    ran = []
-    original = training.train_and_test
-    monkeypatch.setattr(
-        front_run,
-        "train_and_test",
-        lambda text, *rest: ran.append(text) or original(text, *rest),
-    )
-    after = run(small(methods=("mgda",), **quick), tmp_path)
-    assert ran == ["mgda"]
-    for name, scores in before.items():
-        np.testing.assert_array_equal(after[name], scores)
+@pytest.fixture(scope="module")
+def resumed(finished, tmp_path_factory):
+    """As if killed late in its first part, with all others finished."""
+    folder = tmp_path_factory.mktemp("resumed") / "run"
+    shutil.copytree(finished[0], folder)
+    others = {name: scores for name, scores in finished[1].items() if name != "cosmos"}
+    np.savez(folder / "fronts.npz", **others)
+    (last,) = folder.glob("cosmos/*/checkpoints/300")
+    shutil.rmtree(last)
+    ran, begins = [], []
+    train_and_test, batches = training.train_and_test, ArraySplit.batches
 
-
-def test_a_run_stopped_in_the_middle_goes_on_to_the_same_front(tmp_path, monkeypatch):
-    config = small(
-        methods=(),
-        scalarizations=("linear",),
-        steps=12,
-        log_every=3,
-        checkpoint_every=5,
-    )
-    for name in ("whole", "cut"):
-        (tmp_path / name).mkdir()
-    whole = run(config, tmp_path / "whole")
-    update = training.ProgressBar.update
-
-    def stop(bar, step, losses):
-        update(bar, step, losses)
-        if step == 9:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(training.ProgressBar, "update", stop)
-        with pytest.raises(KeyboardInterrupt):
-            run(config, tmp_path / "cut")
-    assert not (tmp_path / "cut" / "fronts.npz").exists()
-    # It had stored the fifth step, and takes the others with the same preferences.
-    begins = []
-    batches = ArraySplit.batches
+    def told(text, *rest):
+        ran.append(text)
+        return train_and_test(text, *rest)
 
     def counted(*args, start=0, **options):
         begins.append(start)
         return batches(*args, start=start, **options)
 
-    monkeypatch.setattr(ArraySplit, "batches", counted)
-    cut = run(config, tmp_path / "cut")
-    assert begins == [5, 0]
-    assert list(cut) == list(whole)
-    for name, scores in whole.items():
-        np.testing.assert_array_equal(cut[name], scores)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(front_run, "train_and_test", told)
+        patch.setattr(ArraySplit, "batches", counted)
+        return run(small(), folder), ran, begins
 
 
-@pytest.mark.parametrize("preference", [(0.5, 0.5), (0.9, 0.1)])
-def test_a_step_descends_the_scalarisation_at_the_preference(preference):
+def test_finished_parts_are_read_again_and_the_others_run(finished, resumed):
+    measured, ran, _ = resumed
+    assert ran == ["cosmos"]
+    for name in (FIXED, "equal_weighting"):
+        np.testing.assert_array_equal(measured[name], finished[1][name])
+
+
+def test_a_part_stopped_in_the_middle_goes_on_to_the_same_front(finished, resumed):
+    """With the same preferences, which every step draws."""
+    measured, _, begins = resumed
+    assert begins == [150]
+    np.testing.assert_array_equal(measured["cosmos"], finished[1]["cosmos"])
+
+
+@functools.cache
+def descent():
+    """A start, a step from it, and the same by the gradient of the scalarisation."""
     own = models.conditioned(model())
-    params, _ = own.init(jax.random.key(0))
+    params, _ = jax.jit(own.init)(jax.random.key(0))
     tx = mtopt.chain(
         models.by_preference(2, scalarizations.cosmos(penalty=3.0).loss),
         optax.sgd(0.1),
     )
-    preference = jnp.array(preference)
-    given = models.with_preference(batch(), preference)
-    state = mtopt.TrainState.create(params, tx, jax.random.key(1))
-    after, _ = mtopt.make_train_step(own.tasks, tx)(state, given)
 
-    def scalarised(params):
+    @jax.jit
+    def step(params, preference):
+        given = models.with_preference(batch(), preference)
+        state = mtopt.TrainState.create(params, tx, jax.random.key(1))
+        return mtopt.make_train_step(own.tasks, tx)(state, given)[0].params
+
+    def scalarised(params, preference):
+        given = models.with_preference(batch(), preference)
         losses = own.tasks.problem(given, jax.random.key(1)).losses(params)
         cosine = preference @ losses / jnp.linalg.norm(preference)
         return preference @ losses - 3.0 * cosine / jnp.linalg.norm(losses)
 
-    expected = jax.tree.map(
-        lambda p, g: p - 0.1 * g, params, jax.jit(jax.grad(scalarised))(params)
-    )
-    for new, want in zip(
-        jax.tree.leaves(after.params), jax.tree.leaves(expected), strict=True
+    return params, step, jax.jit(jax.grad(scalarised))
+
+
+@pytest.mark.parametrize("preference", [(0.5, 0.5), (0.9, 0.1)])
+def test_a_step_descends_the_scalarisation_at_the_preference(preference):
+    params, step, gradient = descent()
+    preference = np.array(preference, np.float32)
+    after, grads = step(params, preference), gradient(params, preference)
+    for new, old, grad in zip(
+        *map(jax.tree.leaves, (after, params, grads)), strict=True
     ):
-        np.testing.assert_allclose(new, want, rtol=1e-5, atol=1e-6)
+        expected = np.asarray(old) - 0.1 * np.asarray(grad)
+        np.testing.assert_allclose(new, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_a_preference_for_one_task_is_that_tasks_encoder():
     plain, mixed = model(), models.conditioned(model())
-    params, model_state = mixed.init(jax.random.key(0))
-    for k, preference in enumerate(jnp.eye(2)):
+    params, model_state = jax.jit(mixed.init)(jax.random.key(0))
+
+    @jax.jit
+    def predicted(params, preference):
         x = models.with_preference(batch(), preference).x
-        own = jax.tree.map(lambda leaf, k=k: leaf[k], params["shared"])
-        expected = plain.predict({**params, "shared": own}, model_state, batch().x)
+        return mixed.predict(params, model_state, x)
+
+    expected = jax.jit(plain.predict)
+    for k, preference in enumerate(np.eye(2, dtype=np.float32)):
+        own = jax.tree.map(lambda leaf, k=k: np.asarray(leaf)[k], params["shared"])
         np.testing.assert_allclose(
-            mixed.predict(params, model_state, x), expected, rtol=1e-6
+            predicted(params, preference),
+            expected({**params, "shared": own}, model_state, batch().x),
+            rtol=1e-6,
         )
-    first, second = jax.tree.leaves(params["shared"])[0]
+    first, second = np.asarray(jax.tree.leaves(params["shared"])[0])
     assert not np.allclose(first, second)
 
 
@@ -218,8 +225,8 @@ def test_every_step_and_seed_draws_a_preference_of_its_own():
     group = training.ModelGroup(models.conditioned(model()), weigh, front)
     tx = mtopt.chain(group.method, optax.sgd(0.0))
     program = training.make_program(group, tx, alpha=1.2, num_seeds=2)
-    state = program.init(jax.vmap(jax.random.key)(jnp.arange(2, dtype=jnp.uint32)))
-    both = jax.tree.map(lambda *leaves: jnp.stack(leaves), batch(0), batch(1))
+    state = program.init(jax.random.split(jax.random.key(0), 2))
+    both = jax.tree.map(lambda *leaves: np.stack(leaves), batch(0), batch(1))
     seen = []
     for _ in range(3):
         state, _ = program.step(state, both)
@@ -275,7 +282,7 @@ def test_a_front_that_is_no_curve_is_refused(change, found, monkeypatch):
 
 def test_losses_that_leave_the_numbers_say_what_to_change(tmp_path):
     hot = Optimizer(name="sgd", learning_rate=1e30)
-    config = small(optimizer=hot, steps=20, scalarizations=("linear",))
+    config = small(optimizer=hot, steps=20, seeds=(0,), scalarizations=("linear",))
     with pytest.raises(
         UserError, match=r"the loss of task 'left' is .*\(linear, seed 0\): lower"
     ):

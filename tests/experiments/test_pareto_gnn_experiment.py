@@ -1,6 +1,8 @@
 """The experiment pareto_gnn: it runs, resumes, and says what is wrong in one line."""
 
+import contextlib
 import dataclasses
+import io
 import json
 import pathlib
 import shutil
@@ -37,21 +39,31 @@ def told(path):
     return [{k: v for k, v in r.items() if k != "steps_per_second"} for r in records]
 
 
-def test_it_ends_with_a_table_and_resumes_to_the_same_numbers(tmp_path, capsys):
+PLACE = pathlib.Path("mgda-normalize-l2", "seed-0", "whole")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The job, its folder, and what it printed."""
+    folder, printed = tmp_path_factory.mktemp("finished"), io.StringIO()
     job = pareto_gnn.prepare(tiny(), "pareto_gnn", None)
-    (tmp_path / "whole").mkdir()
-    job(tmp_path / "whole")
-    results = json.loads((tmp_path / "whole" / "results.json").read_text())
-    assert list(results["scores"]) == [
-        "raw features",
-        "untrained encoder",
-        "mgda(normalize='l2')",
-    ]
-    assert np.isfinite(results["scores"]["mgda(normalize='l2')"]).all()
-    assert "classification" in capsys.readouterr().out
-    assert (tmp_path / "whole" / "pretexts.png").stat().st_size > 10_000
-    place = pathlib.Path("mgda-normalize-l2", "seed-0", "whole", "metrics.jsonl")
-    records = told(tmp_path / "whole" / place)
+    with contextlib.redirect_stdout(printed):
+        job(folder)
+    return job, folder, printed.getvalue()
+
+
+def results_of(folder):
+    return json.loads((folder / "results.json").read_text())
+
+
+def test_it_ends_with_a_table_results_and_a_picture(finished):
+    _, folder, printed = finished
+    scores = results_of(folder)["scores"]
+    assert list(scores) == ["raw features", "untrained encoder", "mgda(normalize='l2')"]
+    assert np.isfinite(scores["mgda(normalize='l2')"]).all()
+    assert "classification" in printed
+    assert (folder / "pretexts.png").stat().st_size > 10_000
+    records = told(folder / PLACE / "metrics.jsonl")
     assert [record["step"] for record in records] == [2, 4, 6]
     for record in records:
         cosines = np.array(list(record["cosine"].values()))
@@ -60,13 +72,20 @@ def test_it_ends_with_a_table_and_resumes_to_the_same_numbers(tmp_path, capsys):
         weights = list(record["weights"].values())
         np.testing.assert_allclose(weights, 0.5, atol=1e-4)
 
-    # As if it had been killed after the fourth step, with a checkpoint of the third.
-    stopped = tmp_path / "whole" / place.parent
-    shutil.rmtree(stopped / "checkpoints" / "6")
-    (tmp_path / "whole" / "scores.npz").unlink()
-    job(tmp_path / "whole")
-    assert json.loads((tmp_path / "whole" / "results.json").read_text()) == results
-    assert told(tmp_path / "whole" / place) == records
+
+@pytest.mark.parametrize("trained", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_it_resumes_to_the_same_numbers(finished, trained, tmp_path):
+    """As if killed before the scores, or after the fourth step of six."""
+    job, whole, _ = finished
+    folder = tmp_path / "cut"
+    shutil.copytree(whole, folder)
+    if not trained:
+        shutil.rmtree(folder / PLACE / "checkpoints" / "6")
+    (folder / "scores.npz").unlink()
+    job(folder)
+    assert results_of(folder) == results_of(whole)
+    metrics = PLACE / "metrics.jsonl"
+    assert told(folder / metrics) == told(whole / metrics)
 
 
 def test_the_published_settings_can_be_written_down():

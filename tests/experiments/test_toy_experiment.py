@@ -1,7 +1,10 @@
 """The toy experiment: its files, its resumption, its errors, its picture."""
 
+import contextlib
 import dataclasses
+import io
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -27,7 +30,10 @@ def trajectories(folder):
 
 def small(**changes):
     config = toy_config.Config(
-        methods=("equal_weighting", "mgda"), steps=25, log_every=10
+        methods=("equal_weighting", "mgda"),
+        steps=25,
+        log_every=10,
+        checkpoint_every=20,
     )
     return dataclasses.replace(config, **changes)
 
@@ -36,12 +42,21 @@ def run(config, folder):
     toy.prepare(config, "toy", None)(folder)
 
 
-def test_a_run_leaves_trajectories_results_a_table_and_a_picture(tmp_path, capsys):
-    run(small(), tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(FILES + FOLDERS)
-    assert (tmp_path / "toy.png").read_bytes().startswith(b"\x89PNG")
-    stored = trajectories(tmp_path)
-    results = json.loads((tmp_path / "results.json").read_text())
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of a run, and what it printed."""
+    folder, printed = tmp_path_factory.mktemp("toy"), io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        run(small(), folder)
+    return folder, printed.getvalue()
+
+
+def test_a_run_leaves_trajectories_results_a_table_and_a_picture(finished):
+    folder, printed = finished
+    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES + FOLDERS)
+    assert (folder / "toy.png").read_bytes().startswith(b"\x89PNG")
+    stored = trajectories(folder)
+    results = json.loads((folder / "results.json").read_text())
     for method in ("equal_weighting", "mgda"):
         points = stored[method]
         assert points.shape == (5, 4, 2)  # the start, 10, 20 and 25 steps
@@ -53,48 +68,48 @@ def test_a_run_leaves_trajectories_results_a_table_and_a_picture(tmp_path, capsy
         assert (moved < 0.03).all()
         np.testing.assert_array_equal(results["methods"][method]["end"], points[:, -1])
         assert results["methods"][method]["on_front"] == [False] * 5
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[-2:] == [
-        f"picture  {tmp_path / 'toy.png'}",
-        f"folder   {tmp_path}",
-    ]
-    assert (tmp_path / "table.txt").read_text().strip() in "\n".join(lines)
+    lines = printed.splitlines()
+    assert lines[-2:] == [f"picture  {folder / 'toy.png'}", f"folder   {folder}"]
+    assert (folder / "table.txt").read_text().strip() in "\n".join(lines)
 
 
-def test_finished_methods_are_read_again_and_the_others_run(tmp_path, monkeypatch):
-    run(small(methods=("mgda",)), tmp_path)
-    before = trajectories(tmp_path)["mgda"]
-    ran = []
-    original = toy_run.trajectories
-    monkeypatch.setattr(
-        toy_run,
-        "trajectories",
-        lambda text, *rest: ran.append(text) or original(text, *rest),
-    )
-    run(small(), tmp_path)
-    assert ran == ["equal_weighting"]
-    np.testing.assert_array_equal(trajectories(tmp_path)["mgda"], before)
+@pytest.fixture(scope="module")
+def resumed(finished, tmp_path_factory):
+    """As if killed late in its second method: the folder, and what ran again."""
+    folder, ran, steps = tmp_path_factory.mktemp("resumed") / "run", [], []
+    shutil.copytree(finished[0], folder)
+    first = trajectories(folder)["equal_weighting"]
+    np.savez(folder / "trajectories.npz", equal_weighting=first)
+    (last,) = folder.glob("mgda/**/checkpoints/25")
+    shutil.rmtree(last)
+    original, check = toy_run.trajectories, toy_run._check_finite
+
+    def told(text, *rest):
+        ran.append(text)
+        return original(text, *rest)
+
+    def checked(points, names, step):
+        steps.append(step)
+        check(points, names, step)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(toy_run, "trajectories", told)
+        patch.setattr(toy_run, "_check_finite", checked)
+        run(small(), folder)
+    return folder, ran, steps
 
 
-def test_a_run_stopped_in_the_middle_goes_on_to_the_same_points(tmp_path, monkeypatch):
-    config = small(methods=("mgda",), checkpoint_every=10)
-    for name in ("whole", "cut"):
-        (tmp_path / name).mkdir()
-    run(config, tmp_path / "whole")
-    original = toy_run._check_finite
+def test_finished_methods_are_read_again_and_the_others_run(finished, resumed):
+    folder, ran, _ = resumed
+    assert ran == ["mgda"]
+    one, other = (trajectories(f)["equal_weighting"] for f in (finished[0], folder))
+    np.testing.assert_array_equal(one, other)
 
-    def stop(points, names, step):
-        original(points, names, step)
-        if step == 20:
-            raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
-        patch.setattr(toy_run, "_check_finite", stop)
-        with pytest.raises(KeyboardInterrupt):
-            run(config, tmp_path / "cut")
-    assert not (tmp_path / "cut" / "trajectories.npz").exists()
-    run(config, tmp_path / "cut")
-    one, other = (trajectories(tmp_path / name)["mgda"] for name in ("whole", "cut"))
+def test_a_method_stopped_in_the_middle_goes_on_to_the_same_points(finished, resumed):
+    folder, _, steps = resumed
+    assert steps == [25]
+    one, other = (trajectories(f)["mgda"] for f in (finished[0], folder))
     np.testing.assert_array_equal(one, other)
     assert (np.abs(np.diff(one, axis=1)).max(axis=(0, 2)) > 0).all()
 
