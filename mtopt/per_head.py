@@ -79,7 +79,10 @@ def per_head(
                 f"{needs_axes[0]} takes no scalar parameters, and each task has one of "
                 "its own: expected it in the shape (1,), or another optimizer"
             )
-        return own.init(params) if is_global else _per_group(own.init, (params,))
+        try:
+            return own.init(params) if is_global else _per_group(own.init, (params,))
+        except _DependsOnOthers:
+            return own.init(params)
 
     def update(
         updates: Any, state: Any, params: Any = None, **extra: Any

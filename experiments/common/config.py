@@ -5,63 +5,15 @@ Every experiment's configuration is a subclass of :class:`BaseConfig`, whose
 """
 
 import dataclasses
-import math
 from typing import Any
 
-import optax
-
-from mtopt.errors import UserError, nearest
+from mtopt.errors import UserError
 from mtopt.nonfinite import ON_NONFINITE
 from mtopt.training.loop import LoopOptions
 
+from .fields import check_fields, option
+from .optimizer import Optimizer
 from .run_folder import folder_name
-
-_RULES = "rules"
-
-
-@dataclasses.dataclass(frozen=True)
-class _Rules:
-    """What :func:`option` was told."""
-
-    at_least: float | None
-    above: float | None
-    below: float | None
-    one_of: tuple[str, ...] | None
-    entries: int
-
-
-def option(
-    default: Any = dataclasses.MISSING,
-    *,
-    at_least: float | None = None,
-    above: float | None = None,
-    below: float | None = None,
-    one_of: tuple[str, ...] | None = None,
-    entries: int = 0,
-) -> Any:
-    """A field of a configuration with the values that it may have.
-
-    Numbers must be finite. In a tuple the rules hold for every entry, and no entry may
-    stand twice.
-
-    Args:
-      default: its value unless it is set; none for a field that must be set.
-      at_least: the least number.
-      above: what a number must exceed.
-      below: what it must be less than.
-      one_of: all names that there are.
-      entries: how many a tuple has at least.
-
-    Example:
-      >>> @dataclasses.dataclass(kw_only=True)
-      ... class Config(BaseConfig):
-      ...     rho: float = option(0.05, above=0)
-      >>> Config(methods=("mgda",), rho=0.0).check()
-      Traceback (most recent call last):
-      mtopt.errors.UserError: rho is 0.0: expected a number above 0
-    """
-    rules = _Rules(at_least, above, below, one_of, entries)
-    return dataclasses.field(default=default, metadata={_RULES: rules})
 
 
 def seeds_option() -> Any:
@@ -70,45 +22,6 @@ def seeds_option() -> Any:
     It is the same wherever a configuration has seeds: one at least, none below 0.
     """
     return option((0, 1, 2), entries=1, at_least=0)
-
-
-@dataclasses.dataclass
-class Optimizer:
-    """The optimizer that follows the aggregator in the chain.
-
-    Attributes:
-      name: ``adam`` (decoupled weight decay, AdamW, where that is set) or ``sgd``.
-      learning_rate: at the start, above 0.
-      weight_decay: 0 or more.
-      momentum: of ``sgd``, in [0, 1).
-      schedule: of the learning rate: ``constant``, or ``cosine`` to 0 at the last step.
-      clip_norm: the largest norm of the direction (shared and heads together); 0
-        leaves it alone.
-    """
-
-    name: str = option("adam", one_of=("adam", "sgd"))
-    learning_rate: float = option(1e-3, above=0)
-    weight_decay: float = option(0.0, at_least=0)
-    momentum: float = option(0.9, at_least=0, below=1)
-    schedule: str = option("constant", one_of=("constant", "cosine"))
-    clip_norm: float = option(0.0, at_least=0)
-
-    def build(self, steps: int) -> optax.GradientTransformation:
-        """What follows the aggregator in the chain, for a run of so many steps."""
-        rate = {
-            "constant": lambda: optax.constant_schedule(self.learning_rate),
-            "cosine": lambda: optax.cosine_decay_schedule(self.learning_rate, steps),
-        }[self.schedule]()
-        optimizer = {
-            "adam": lambda: optax.adamw(rate, weight_decay=self.weight_decay),
-            "sgd": lambda: optax.chain(
-                optax.add_decayed_weights(self.weight_decay),
-                optax.sgd(rate, momentum=self.momentum or None),
-            ),
-        }[self.name]()
-        if not self.clip_norm:
-            return optimizer
-        return optax.chain(optax.clip_by_global_norm(self.clip_norm), optimizer)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -197,27 +110,6 @@ class Config(TrainingConfig):
     on_nonfinite: str = option("raise", one_of=ON_NONFINITE)
 
 
-def check_fields(config: Any, prefix: str = "") -> None:
-    """Raises for the first field whose value its :func:`option` does not allow.
-
-    Args:
-      config: a dataclass, whose fields may be dataclasses.
-      prefix: before the names of the fields: ``"optimizer."``.
-    """
-    for field in dataclasses.fields(config):
-        value, name = getattr(config, field.name), prefix + field.name
-        if dataclasses.is_dataclass(value):
-            check_fields(value, f"{name}.")
-        elif (rules := field.metadata.get(_RULES)) is None:
-            continue
-        elif isinstance(value, tuple):
-            _check_entries(name, value, rules.entries)
-            for entry in value:
-                _check_value(name, entry, rules)
-        else:
-            _check_value(name, value, rules)
-
-
 def to_dict(config: Any) -> dict[str, Any]:
     """The resolved configuration as plain JSON values."""
     return dataclasses.asdict(config)
@@ -247,26 +139,3 @@ def from_dict(template: Any, values: dict[str, Any]) -> Any:
     return type(template)(
         **{name: restore(fields[name], values[name]) for name in fields}
     )
-
-
-def _check_entries(name: str, values: tuple[Any, ...], entries: int) -> None:
-    if len(values) < entries:
-        raise UserError(f"{name} is {values}: expected {entries} or more entries")
-    if len(set(values)) < len(values):
-        raise UserError(f"{name} is {values}: expected no entry twice")
-
-
-def _check_value(name: str, value: Any, rules: _Rules) -> None:
-    if rules.one_of is not None and value not in rules.one_of:
-        raise UserError(f"{name} is {value!r}: {nearest(str(value), rules.one_of)}")
-    expected = []
-    if rules.at_least is not None and not value >= rules.at_least:
-        expected.append(f"{rules.at_least} or more")
-    if rules.above is not None and not value > rules.above:
-        expected.append(f"a number above {rules.above}")
-    if rules.below is not None and not value < rules.below:
-        expected.append(f"a number below {rules.below}")
-    if isinstance(value, float) and not math.isfinite(value):
-        expected.append("a finite number")
-    if expected:
-        raise UserError(f"{name} is {value!r}: expected {' and '.join(expected)}")

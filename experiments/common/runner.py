@@ -4,6 +4,7 @@ import functools
 import pathlib
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -94,11 +95,17 @@ def prepare_training(
     separate = make_model(config.model, dataset, ("task",), config.dtype)
 
     def program(text: str, num_seeds: int) -> Program:
+        options_of_step: Any = {
+            "on_nonfinite": config.on_nonfinite,
+            "micro_batches": config.micro_batches,
+        }
         if text == SINGLE_TASK:
             tx = mtopt.chain(mtopt.equal_weighting(1), optimizer)
-            return separate_program(separate, tx, dataset.tasks, num_seeds)
+            return separate_program(
+                separate, tx, dataset.tasks, num_seeds, **options_of_step
+            )
         tx = mtopt.chain(aggregators[text], optimizer)
-        return shared_program(shared, tx, num_seeds)
+        return shared_program(shared, tx, num_seeds, **options_of_step)
 
     runs = [SINGLE_TASK] if config.single_task else []
     runs += list(config.methods)
@@ -107,9 +114,7 @@ def prepare_training(
     def train(folder: pathlib.Path) -> Comparison:
         record_dataset(folder, dataset)
         results = {
-            text: _train(
-                text, program, dataset, options, stacks, folder, config.tensorboard
-            )
+            text: _train(text, program, dataset, options, stacks, folder, config)
             for text in runs
         }
         return Comparison(
@@ -131,7 +136,7 @@ def _train(
     options: FitOptions,
     stacks: Sequence[tuple[int, ...]],
     folder: pathlib.Path,
-    events: bool,
+    config: Config,
 ) -> MethodResult:
     """One method, all seeds: what is finished is read, what is not is trained."""
     program = None
@@ -148,7 +153,8 @@ def _train(
                     options,
                     place,
                     seeds=seeds,
-                    tensorboard=events,
+                    tensorboard=config.tensorboard,
+                    belongs_to={"the method": text, "the model": config.model},
                     progress=bar.update,
                 )
         parts.append(read_result(place))

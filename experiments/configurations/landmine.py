@@ -19,5 +19,5 @@ def get_config() -> Config:
         batch_size=32,
         steps=500,
         eval_every=50,
-        optimizer=Optimizer(learning_rate=1e-2, schedule="cosine", weight_decay=1e-2),
+        optimizer=Optimizer("adamw(weight_decay=1e-2)", 1e-2, "cosine_decay"),
     )

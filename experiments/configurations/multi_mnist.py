@@ -18,7 +18,7 @@ def get_config() -> Config:
         data="multi_mnist(num_valid=2000)",
         model="lenet",
         methods=("equal_weighting", "mgda"),
-        optimizer=Optimizer(learning_rate=2e-3, schedule="cosine"),
+        optimizer=Optimizer(learning_rate=2e-3, schedule="cosine_decay"),
         seeds=(0,),
         steps=2000,
         batch_size=256,

@@ -16,7 +16,7 @@ def get_config() -> Config:
         data="npz",
         model="mlp(hidden=(128, 64))",
         methods=("equal_weighting", "mgda"),
-        optimizer=Optimizer(learning_rate=1e-3, schedule="cosine", weight_decay=1e-4),
+        optimizer=Optimizer("adamw(weight_decay=1e-4)", 1e-3, "cosine_decay"),
         steps=2000,
         batch_size=256,
         eval_every=200,

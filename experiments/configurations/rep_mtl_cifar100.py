@@ -6,7 +6,8 @@ ResNet-18, five epochs of 20 x 16 images a step, three seeds, five to six minute
 cores, a third of them compiling. On a GPU, 200 epochs of 9,000 images::
 
   --config.model=resnet18 --config.steps=5600 --config.eval_every=140
-  --config.optimizer.learning_rate=1e-4 --config.optimizer.weight_decay=1e-5
+  --config.optimizer.name="adamw(weight_decay=1e-5)"
+  --config.optimizer.learning_rate=1e-4
 
 The methods, and the scale of their penalties, are those of ``rep_mtl_multi_mnist``. The
 tasks share no image: samples are paired by their place in the batch, as the equations

@@ -8,7 +8,8 @@ Rep-MTL paper (Wang et al., 2025, arXiv 2507.21049), 200 epochs of all pairs::
   --config.data=multi_mnist --config.batch_size=256 --config.steps=84000
   --config.model="resnet18(stem='imagenet', representation=100)"
   --config.eval_every=2100 --config.stack_seeds=false
-  --config.optimizer.learning_rate=1e-4 --config.optimizer.weight_decay=1e-5
+  --config.optimizer.name="adamw(weight_decay=1e-5)"
+  --config.optimizer.learning_rate=1e-4
 
 The paper minimises the *sum* of the log-losses plus 0.9 of each penalty. Beside the
 mean of ``equal_weighting``'s default, 0.9 would weigh K times as much.

@@ -40,7 +40,7 @@ def get_config() -> Config:
         data="npz(path='fdu_mtl_reviews/data.npz')",
         model="mlp(hidden=(128,), dropout=0.5)",
         methods=METHODS,
-        optimizer=Optimizer(learning_rate=3e-3, schedule="cosine", weight_decay=1e-2),
+        optimizer=Optimizer("adamw(weight_decay=1e-2)", 3e-3, "cosine_decay"),
         batch_size=32,
         steps=200,
         eval_every=50,

@@ -19,5 +19,5 @@ def get_config() -> Config:
         batch_size=16,
         steps=1000,
         eval_every=50,
-        optimizer=Optimizer(learning_rate=1e-3, schedule="cosine", weight_decay=1e-2),
+        optimizer=Optimizer("adamw(weight_decay=1e-2)", 1e-3, "cosine_decay"),
     )

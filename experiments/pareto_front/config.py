@@ -48,4 +48,4 @@ class Config(TrainingConfig):
 
 def get_config() -> Config:
     """A network so small that its two tasks compete for it."""
-    return Config(optimizer=Optimizer(learning_rate=3e-3, schedule="cosine"))
+    return Config(optimizer=Optimizer(learning_rate=3e-3, schedule="cosine_decay"))

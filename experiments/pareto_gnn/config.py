@@ -92,4 +92,4 @@ def get_config() -> Config:
 
     Views are as different as the published ones of co_cs, a graph of words like Cora.
     """
-    return Config(optimizer=Optimizer(learning_rate=5e-3, weight_decay=1e-5))
+    return Config(optimizer=Optimizer("adamw(weight_decay=1e-5)", 5e-3))

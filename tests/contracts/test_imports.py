@@ -18,6 +18,7 @@ ORDER = (
     "batch",
     "nonfinite",
     "per_head",
+    "scale_tasks",
     "evaluation",
     "rule",
     "aggregation",

@@ -281,7 +281,7 @@ def test_a_front_that_is_no_curve_is_refused(change, found, monkeypatch):
 
 
 def test_losses_that_leave_the_numbers_say_what_to_change(tmp_path):
-    hot = Optimizer(name="sgd", learning_rate=1e30)
+    hot = Optimizer("sgd(momentum=0.9)", 1e30)
     config = small(optimizer=hot, steps=20, seeds=(0,), scalarizations=("linear",))
     with pytest.raises(
         UserError, match=r"the loss of task 'left' is .*\(linear, seed 0\): lower"

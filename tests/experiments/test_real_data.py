@@ -24,7 +24,7 @@ def train(name, data_dir, folder, rate=None, **changes):
     """One seed of equal weighting; returns the test metrics and their names."""
     fixed = {"methods": ("equal_weighting",), "single_task": False}
     if rate is not None:
-        fixed["optimizer"] = Optimizer(learning_rate=rate, schedule="cosine")
+        fixed["optimizer"] = Optimizer(learning_rate=rate, schedule="cosine_decay")
     train_all(name, data_dir, folder, **(fixed | changes))
     return json.loads((folder / "equal_weighting/seed-0/result.json").read_text())
 

@@ -119,7 +119,7 @@ def test_the_scale_of_the_first_loss_decides_where_its_gradient_leads(tmp_path):
     for scale in (0.1, 1.0):
         folder = tmp_path / str(scale)
         folder.mkdir()
-        sgd = Optimizer(name="sgd", learning_rate=0.01)
+        sgd = Optimizer("sgd(momentum=0.9)", 0.01)
         config = small(methods=("single_task(task=0)",), scale=scale, optimizer=sgd)
         run(config, folder)
         ends.append(trajectories(folder)["single_task(task=0)"][:, 1])
@@ -150,7 +150,7 @@ def test_misuse_is_one_line_before_anything_runs(change, message):
 
 
 def test_a_step_that_leaves_the_plane_says_what_to_change(tmp_path):
-    hot = Optimizer(name="sgd", learning_rate=1e300)
+    hot = Optimizer("sgd(momentum=0.9)", 1e300)
     with pytest.raises(UserError, match=r"\(equal_weighting from \(-8.5, 7.5\)\)"):
         run(small(optimizer=hot), tmp_path)
 
