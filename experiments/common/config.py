@@ -7,12 +7,15 @@ Every experiment's configuration is a subclass of :class:`BaseConfig`, whose
 import dataclasses
 from typing import Any
 
+import optax
+
+import mtopt
 from mtopt.errors import UserError
 from mtopt.nonfinite import ON_NONFINITE
 from mtopt.training.loop import LoopOptions
 
 from .fields import check_fields, option
-from .optimizer import Optimizer
+from .optimizer import make_optimizer, make_schedule
 from .run_folder import folder_name
 
 
@@ -22,6 +25,45 @@ def seeds_option() -> Any:
     It is the same wherever a configuration has seeds: one at least, none below 0.
     """
     return option((0, 1, 2), entries=1, at_least=0)
+
+
+@dataclasses.dataclass
+class Optimizer:
+    """What follows the aggregator in the chain.
+
+    Attributes:
+      name: an optimizer of ``optax`` or ``optax.contrib`` with its options, such as
+        ``adam``, ``adamw(weight_decay=1e-2)``, ``sgd(momentum=0.9)``, ``muon``.
+      learning_rate: the highest one of the schedule, above 0.
+      schedule: of the learning rate, a schedule of optax without ``_schedule`` and with
+        its options, such as ``constant``, ``cosine_decay``,
+        ``warmup_cosine_decay(warmup_steps=100)``; it lasts as long as the run unless
+        told otherwise.
+      clip_norm: the largest norm of the direction (shared and heads together); 0
+        leaves it alone.
+      head_rate: what the updates of all tasks' own parameters are multiplied by, 0 or
+        more; 0 freezes them.
+    """
+
+    name: str = "adam"
+    learning_rate: float = option(1e-3, above=0)
+    schedule: str = "constant"
+    clip_norm: float = option(0.0, at_least=0)
+    head_rate: float = option(1.0, at_least=0)
+
+    def build(self, steps: int) -> optax.GradientTransformation:
+        """What follows the aggregator in the chain, for a run of so many steps.
+
+        Raises:
+          UserError: for a name or an option that optax does not have.
+        """
+        rate = make_schedule(self.schedule, self.learning_rate, steps)
+        members = [make_optimizer(self.name, rate)]
+        if self.clip_norm:
+            members.insert(0, optax.clip_by_global_norm(self.clip_norm))
+        if self.head_rate != 1:
+            members.append(mtopt.scale_tasks(self.head_rate))
+        return mtopt.chain(*members)
 
 
 @dataclasses.dataclass(kw_only=True)
