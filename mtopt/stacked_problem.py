@@ -344,13 +344,16 @@ def _check_outputs(outputs: Any, has_aux: bool) -> None:
             "head_loss returned a pair: expected one number, or "
             "mtopt.Tasks(..., has_aux=True) for a loss and auxiliary outputs"
         )
-    loss = outputs[0] if pair else outputs
-    if pair != has_aux or jnp.shape(loss):
-        shape = type(loss).__name__ if isinstance(loss, tuple) else jnp.shape(loss)
-        expected = "a pair of a number and auxiliary outputs" if has_aux else "a number"
+    if has_aux and not pair:
         raise UserError(
-            f"head_loss returned {shape}: expected {expected}; mtopt.masked_mean "
-            "reduces losses of samples"
+            "head_loss returned no pair: expected (loss, auxiliary outputs), as "
+            "has_aux=True says"
+        )
+    loss: Any = outputs[0] if has_aux else outputs
+    if jnp.shape(loss):
+        raise UserError(
+            f"head_loss returned an array of shape {jnp.shape(loss)}: expected one "
+            "number; mtopt.masked_mean reduces the losses of samples"
         )
 
 

@@ -7,7 +7,8 @@ import optax
 import pytest
 
 import mtopt
-from experiments.common.optimizer import OPTIMIZERS, SCHEDULES, Optimizer
+from experiments.common.config import Optimizer
+from experiments.common.optimizer import OPTIMIZERS, SCHEDULES
 
 PARAMS = {
     "shared": jnp.ones((4, 4)),

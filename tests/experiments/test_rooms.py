@@ -136,7 +136,7 @@ def test_the_learning_rate_is_read_where_the_page_says():
     )
     runner.prepare(config, "it", None)
     of_all = "experiments.common.fields"  # the check that every field goes through
-    used = {"experiments.common.runner", "experiments.common.optimizer"}
+    used = {"experiments.common.runner", "experiments.common.config"}
     assert readers == {of_all, *used}
     assert used <= set(stops())
 
