@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
 from mtopt.errors import expect_number, expect_one_of, expect_per_task
 from mtopt.evaluation import Evaluation
+from mtopt.linalg import at_rest
 from mtopt.options import Number, Numbers
 from mtopt.registry import method
 
@@ -55,7 +56,8 @@ def aligned_mtl(
         of the authors' code; ``"weighted"`` is its ``scale_decoder_grad``.
 
     Returns:
-      An aggregator. An absent task, or one whose gradient is zero, adds no eigenvalue.
+      An aggregator. An absent task, or one whose gradient is zero, adds no eigenvalue;
+      the latter has weight 1, by which weighted heads still learn.
 
     Raises:
       UserError: for an unknown option, or a preference of another length, negative, or
@@ -87,7 +89,8 @@ def aligned_mtl(
     def weigh(memory: Any, gramian: Gramian, evaluation: Evaluation) -> Weighed:
         p = jnp.asarray(array, gramian.dtype)
         weights = aligned_mtl_weights(gramian, p, scale=scale, smallest=smallest)
-        return weights, memory
+        resting = at_rest(gramian, evaluation.present)
+        return jnp.where(resting, 1, weights), memory
 
     return on_gramian(num_tasks, weigh, heads=heads, space=space)
 

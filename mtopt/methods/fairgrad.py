@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
 from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
+from mtopt.linalg import at_rest
 from mtopt.options import Number
 from mtopt.registry import method
 from mtopt.solvers import bargaining_weights
@@ -68,7 +69,8 @@ def fairgrad(
     Differences from released code:
       It calls a least-squares solver on the host from weights 1/K, which fails on
       badly scaled gradients. The published runs are ``alpha=2, scale=K, max_norm=1``.
-      Weights stay finite at Pareto stationarity, and a task at rest has weight 0.
+      Weights stay finite at Pareto stationarity. A task at rest (a zero gradient) has
+      no say, and weight 1, by which its own parameters still learn.
     """
     expect_number("alpha", alpha, above=0)
     expect_number("scale", scale, above=0)
@@ -78,7 +80,8 @@ def fairgrad(
     def weigh(memory: Any, gramian: Gramian, evaluation: Evaluation) -> Weighed:
         present = evaluation.present
         weights = scale * bargaining_weights(gramian, present, alpha=alpha)
-        return at_most(max_norm, weights, gramian), memory
+        weights = at_most(max_norm, weights, gramian)
+        return jnp.where(at_rest(gramian, present), 1, weights), memory
 
     return on_gramian(num_tasks, weigh, heads=heads, space=space)
 
