@@ -100,15 +100,18 @@ def auto_lambda(
     def weigh(memory: Any, evaluation: Evaluation) -> Weighed:
         weights, params = memory.values, evaluation.params
         train, validation = evaluation.problem.split(2)
+        leading = is_primary & evaluation.present
 
         def primary_loss(params: Any) -> Float[Array, ""]:
-            return jnp.sum(jnp.where(is_primary, validation.losses(params), 0))
+            return jnp.sum(jnp.where(leading, validation.losses(params), 0))
 
-        ahead = train.look_ahead(params, weights, lookahead)
+        taken = jnp.where(evaluation.present, weights, 0)
+        ahead = train.look_ahead(params, taken, lookahead)
         uphill = jax.grad(primary_loss)(ahead)
         products = jax.jvp(train.losses, (params,), (uphill,))[1]
 
-        judged = train.present & (is_primary & validation.present).any()
+        judged = evaluation.present & train.present
+        judged &= (leading & validation.present).any()
         memory = learned.learn(adam, memory, -lookahead * products, judged)
         memory = memory._replace(values=jnp.maximum(memory.values, 0))
         return memory.values, memory

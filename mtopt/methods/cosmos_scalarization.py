@@ -17,7 +17,13 @@ from mtopt.registry import method
 SMALLEST = 1e-8
 
 
-@method(family="losses", traits=("mean-like",))
+@method(
+    family="losses",
+    traits=(
+        "losses from 0",
+        "mean-like",
+    ),
+)
 def cosmos_scalarization(
     num_tasks: int,
     *,

@@ -19,7 +19,7 @@ from mtopt.rule import Solution
 EPSILON = 1e-8
 
 
-@method(family="gradients")
+@method(family="gradients", traits=("losses from 0",))
 def db_mtl(
     num_tasks: int, *, beta: Number = 0.9, sigma: Number = 0.0, heads: str = "plain"
 ) -> Aggregator:
@@ -86,7 +86,9 @@ def db_mtl(
         norms = row_norms(averages)
         longest = jnp.max(jnp.where(present, norms, 0))
         averaged = optax.tree.cast_like(averages, rows)
-        return longest / (norms + EPSILON), averaged, (averages, counts)
+        # Without a gradient yet, only the task's own parameters can see its weight.
+        weights = jnp.where(norms > 0, longest / (norms + EPSILON), 1)
+        return weights, averaged, (averages, counts)
 
     rule = row_weighting(num_tasks, reduce, heads=heads, memory=start).rule
 

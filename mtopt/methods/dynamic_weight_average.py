@@ -49,7 +49,11 @@ class Window(NamedTuple):
     count: Int[Array, " K"]
 
 
-@method(family="losses", fixed={"window": "the shape of its memory"})
+@method(
+    family="losses",
+    fixed={"window": "the shape of its memory"},
+    traits=("losses from 0",),
+)
 def dynamic_weight_average(
     num_tasks: int,
     *,

@@ -14,7 +14,7 @@ from mtopt.registry import method
 from mtopt.solvers.linear_program import maximise_on_simplex
 
 
-@method(family="preference")
+@method(family="preference", traits=("losses from 0",))
 def epo(
     num_tasks: int,
     *,

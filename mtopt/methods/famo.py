@@ -19,7 +19,13 @@ from mtopt.registry import method
 EPSILON = 1e-8
 
 
-@method(family="losses", traits=("mean-like",))
+@method(
+    family="losses",
+    traits=(
+        "losses from 0",
+        "mean-like",
+    ),
+)
 def famo(
     num_tasks: int,
     *,

@@ -17,7 +17,11 @@ from mtopt.registry import method
 SMALLEST = 1e-8
 
 
-@method(family="losses", fixed={"num_groups": "the length of a loop"})
+@method(
+    family="losses",
+    fixed={"num_groups": "the length of a loop"},
+    traits=("losses from 0",),
+)
 def go4align(
     num_tasks: int,
     *,

@@ -17,7 +17,7 @@ from mtopt.options import Integer, Number, Numbers
 from mtopt.registry import method
 
 
-@method(family="gradients")
+@method(family="gradients", traits=("losses from 0",))
 def gradnorm(
     num_tasks: int,
     *,

@@ -16,7 +16,11 @@ from mtopt.registry import method
 EPSILON = 1e-20
 
 
-@method(family="losses", example=lambda num_tasks: {"steps_per_epoch": 1})
+@method(
+    family="losses",
+    example=lambda num_tasks: {"steps_per_epoch": 1},
+    traits=("losses from 0",),
+)
 def improvable_gap_balancing(
     num_tasks: int,
     *,

@@ -18,7 +18,7 @@ from mtopt.registry import method
 SMALLEST = 1e-8
 
 
-@method(family="losses")
+@method(family="losses", traits=("losses from 0",))
 def imtl_l(
     num_tasks: int, *, learning_rate: Number = 0.025, heads: str = "weighted"
 ) -> Aggregator:

@@ -32,7 +32,7 @@ class Memory(NamedTuple):
     seen: Bool[Array, " K"]
 
 
-@method(family="losses", traits=("mean-like", "task-bound"))
+@method(family="losses", traits=("losses from 0", "mean-like", "task-bound"))
 def ldc(
     num_tasks: int,
     *,

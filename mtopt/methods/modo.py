@@ -76,6 +76,7 @@ def modo(
         first, second, third = evaluation.problem.split(3)
         params = evaluation.params
         present = first.present & second.present & third.present
+        present &= evaluation.present
         shares, total = share_of(weights, present)
         along = second.pullback(params, shares)
         shared, own = split(params)

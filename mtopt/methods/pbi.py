@@ -18,7 +18,7 @@ SMOOTHING = 1e-12
 SMALLEST = 1e-20
 
 
-@method(family="losses")
+@method(family="losses", traits=("losses from 0",))
 def pbi(
     num_tasks: int,
     *,

@@ -11,7 +11,7 @@ from mtopt.options import Number
 from mtopt.registry import method
 
 
-@method(family="losses")
+@method(family="losses", traits=("losses from 0",))
 def scale_invariant(
     num_tasks: int, *, epsilon: Number = 1e-8, heads: str = "weighted"
 ) -> Aggregator:

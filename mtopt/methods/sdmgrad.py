@@ -103,6 +103,7 @@ def sdmgrad(
     def weigh(weights: Any, evaluation: Evaluation) -> Weighed:
         first, second, third = evaluation.problem.split(3)
         present = first.present & second.present & third.present
+        present &= evaluation.present
         rows, others = (
             part.losses_and_grads(evaluation.params)[1]["shared"]
             for part in (first, second)

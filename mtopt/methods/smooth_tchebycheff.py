@@ -14,7 +14,7 @@ from mtopt.options import Number, Numbers
 from mtopt.registry import method
 
 
-@method(family="losses")
+@method(family="losses", traits=("losses from 0",))
 def smooth_tchebycheff(
     num_tasks: int,
     *,

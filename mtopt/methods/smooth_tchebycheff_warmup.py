@@ -20,6 +20,7 @@ EPSILON = 1e-20
 @method(
     family="losses",
     example=lambda num_tasks: {"steps_per_epoch": 1, "warmup_epochs": 1},
+    traits=("losses from 0",),
 )
 def smooth_tchebycheff_warmup(
     num_tasks: int,

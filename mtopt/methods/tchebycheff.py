@@ -16,7 +16,7 @@ from mtopt.registry import method
 FORMS = ("product", "quotient")
 
 
-@method(family="losses")
+@method(family="losses", traits=("losses from 0",))
 def tchebycheff(
     num_tasks: int,
     *,

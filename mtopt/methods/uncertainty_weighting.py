@@ -21,7 +21,7 @@ FACTORS = {"regression": 0.5, "classification": 1.0}
 SMALLEST = 1e-8
 
 
-@method(family="losses")
+@method(family="losses", traits=("losses from 0",))
 def uncertainty_weighting(
     num_tasks: int,
     *,

@@ -41,10 +41,10 @@ def conflict_averse_weights(
     .. math::
        \theta \le \frac{\langle \beta, v \rangle + c \sqrt{v^\top C v}}{s^\top v}
 
-    which holds for every v >= 0, so that theta only falls, whatever rounding does. Eight
-    programs (:func:`mtopt.solvers.nonnegative_qp`) do, the first at theta = 0, which
-    has a solution always. Of the v, scaled into the ball, the one with the best worst
-    gain is returned.
+    which holds for every v >= 0, so that theta only falls, whatever rounding does.
+    Eight programs (:func:`mtopt.solvers.nonnegative_qp`) do, the first at theta = 0,
+    which has a solution always. Of the v, scaled into the ball, the one with the best
+    worst gain is returned.
 
     Where 0 is in the hull of the rows (always, nearly, for more tasks than twice their
     directions), c < 1 gives a theta below 0 and d on the ball; c >= 1 gives theta = 0
