@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -75,7 +76,7 @@ class OffsetProblem(MappedProblem):
       offset: b, ``[K]``.
     """
 
-    offset: Array
+    offset: Any
 
     @override
     def of_losses(

@@ -44,9 +44,9 @@ def without_stationary(aggregator: optax.GradientTransformation) -> Aggregator:
 
     Returns:
       An aggregator. A task that is left out has weight 1: that moves the shared
-      parameters by rounding, and its own, if they have a gradient, along it; a head at
-      zero hides its task from the shared ones, and is not solved. It reads the rows:
-      around a method of losses a step takes K backward passes.
+      parameters by rounding at most, and its own, if they have a gradient, along it; a
+      head at zero hides its task from the shared ones, and is not solved. It reads the
+      rows: around a method of losses a step takes K backward passes.
 
     Raises:
       UserError: for a chain in place of an aggregator.
