@@ -62,7 +62,7 @@ def document(lines: list[str]) -> str:
             "*Losses* from 0: the formulas take every loss to be at least zero, or the",
             "lower bounds that an option sets (`min_losses` of `famo`, `ideal` of the",
             "Tchebycheff methods and `pbi`). `offset_losses` around a method sets them",
-            "for any other. Options may change that: `loss` normalisations of `mgda` and",
+            "for any other. Options may change it: the `loss` normalisations of `mgda` and",
             "`moml`, and `libmtl` of `moco`, read losses too.",
             "",
             "| " + " | ".join(head) + " |",

@@ -71,6 +71,10 @@ def aligned_mtl(
       >>> [round(float(x), 3) for x in direction]
       [0.213, 0.967, 0.967]
 
+    Nothing to balance:
+      one task: its gradient; equal losses: as any others; a zero gradient: left
+      out; all zero: d = 0.
+
     References:
       Senushkin et al., Independent Component Alignment for Multi-Task Learning, 2023,
       arXiv 2305.19000.

@@ -67,6 +67,10 @@ def auto_lambda(
       >>> [round(float(weight), 3) for weight in state.weights]
       [0.11, 0.11, 0.09]
 
+    Nothing to balance:
+      one task: along its gradient; equal losses: as any others; a zero gradient:
+      left out; all zero: d = 0.
+
     References:
       Liu et al., Auto-λ: Disentangling Dynamic Task Relationships, 2022,
       arXiv 2202.03091.

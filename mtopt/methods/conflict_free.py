@@ -61,6 +61,10 @@ def conflict_free(
       >>> [round(float(x), 3) for x in direction]
       [0.159, 2.071, 2.071]
 
+    Nothing to balance:
+      one task: its gradient; equal losses: as any others; a zero gradient: left
+      out; all zero: d = 0.
+
     References:
       Liu et al., ConFIG: Towards Conflict-free Training of Physics Informed Neural
       Networks, 2024, arXiv 2408.11104.

@@ -70,6 +70,10 @@ def cosmos_scalarization(
       >>> [round(float(w), 2) for w in state.weights]
       [0.56, 0.37]
 
+    Nothing to balance:
+      one task: its gradient; equal losses: equal weights; a zero gradient:
+      another d; all zero: d = 0.
+
     References:
       Ruchte and Grabocka, Scalable Pareto Front Approximation for Deep Multi-Objective
       Learning, 2021, arXiv 2103.13392.

@@ -57,6 +57,10 @@ def db_mtl(
       >>> print(direction.round(1))
       [3. 9.]
 
+    Nothing to balance:
+      one task: along its gradient; equal losses: weights of its own; a zero
+      gradient: left out; all zero: d = 0.
+
     References:
       Lin et al., Dual-Balancing for Multi-Task Learning, 2023, arXiv 2308.12029.
 

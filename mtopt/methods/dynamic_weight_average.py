@@ -101,6 +101,10 @@ def dynamic_weight_average(
       >>> [round(float(w), 3) for w in state.weights]
       [1.185, 0.815]
 
+    Nothing to balance:
+      one task: its gradient; equal losses: equal weights; a zero gradient: left
+      out; all zero: d = 0.
+
     References:
       Liu et al., End-to-End Multi-Task Learning with Attention, 2019, arXiv
       1803.10704.

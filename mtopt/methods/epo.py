@@ -78,6 +78,10 @@ def epo(
       >>> print(abs(direction).round(2))
       [0. 2.]
 
+    Nothing to balance:
+      one task: its gradient; equal losses: weights of its own; a zero gradient: d
+      = 0; all zero: d = 0.
+
     References:
       Mahapatra and Rajan, Multi-Task Learning with User Preferences: Gradient Descent
       with Controlled Ascent in Pareto Optimization, ICML 2020; extended as Exact Pareto

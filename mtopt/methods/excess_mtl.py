@@ -58,6 +58,10 @@ def excess_mtl(
       >>> [round(float(weight), 2) for weight in state.weights]
       [1.34, 0.66]
 
+    Nothing to balance:
+      one task: its gradient; equal losses: as any others; a zero gradient: left
+      out; all zero: d = 0.
+
     References:
       He et al., Robust Multi-Task Learning with Excess Risks, 2024, arXiv 2402.02009.
 

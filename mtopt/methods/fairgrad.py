@@ -62,6 +62,10 @@ def fairgrad(
       >>> [round(float(x), 3) for x in direction]
       [0.077, 0.999, 0.999]
 
+    Nothing to balance:
+      one task: along its gradient; equal losses: as any others; a zero gradient:
+      left out; all zero: d = 0.
+
     References:
       Ban and Ji, Fair Resource Allocation in Multi-Task Learning, 2024, arXiv
       2402.15638.

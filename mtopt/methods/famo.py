@@ -89,6 +89,11 @@ def famo(
       >>> [round(float(w), 3) for w in weights]
       [0.9, 0.1]
 
+    Nothing to balance:
+      one task: its gradient; equal losses: weights of its own; a zero gradient: d
+      = 0; all zero: d = 0. A solved task holds the others back; see
+      :func:`mtopt.without_stationary`.
+
     References:
       Liu et al., FAMO: Fast Adaptive Multitask Optimization, 2023, arXiv 2306.03792.
 

@@ -53,6 +53,10 @@ def geometric_loss(num_tasks: int, *, heads: str = "weighted") -> Aggregator:
       >>> [round(float(w), 3) for w in state.weights]
       [1.0, 0.25]
 
+    Nothing to balance:
+      one task: its gradient; equal losses: equal weights; a zero gradient: d = 0;
+      all zero: d = 0.
+
     References:
       Chennupati et al., MultiNet++: Multi-Stream Feature Aggregation and Geometric
       Loss Strategy for Multi-Task Learning, 2019, arXiv 1904.08492.

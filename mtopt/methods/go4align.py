@@ -68,6 +68,10 @@ def go4align(
       >>> [round(float(w), 3) for w in state.weights]
       [2.506, 2.506, 0.456]
 
+    Nothing to balance:
+      one task: its gradient; equal losses: equal weights; a zero gradient:
+      another d; all zero: d = 0.
+
     References:
       Shen et al., GO4Align: Group Optimization for Multi-Task Alignment, 2024, arXiv
       2404.06486.

@@ -75,6 +75,10 @@ def gradnorm(
       >>> [round(float(weight), 1) for weight in state.weights]
       [1.2, 0.8]
 
+    Nothing to balance:
+      one task: its gradient; equal losses: weights of its own; a zero gradient:
+      left out; all zero: d = 0.
+
     References:
       Chen et al., GradNorm: Gradient Normalization for Adaptive Loss Balancing in Deep
       Multitask Networks, 2018, arXiv 1711.02257.

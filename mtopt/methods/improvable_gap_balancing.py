@@ -66,6 +66,10 @@ def improvable_gap_balancing(
       [1.0, 0.5]
       [1.245, 0.755]
 
+    Nothing to balance:
+      one task: its gradient; equal losses: equal weights; a zero gradient: left
+      out; all zero: d = 0.
+
     References:
       Dai et al., Improvable Gap Balancing for Multi-Task Learning, 2023, arXiv
       2307.15429.

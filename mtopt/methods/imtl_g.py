@@ -65,6 +65,10 @@ def imtl_g(
       >>> [round(float(w), 4) for w in state.weights]
       [0.5923, 0.4077]
 
+    Nothing to balance:
+      one task: its gradient; equal losses: as any others; a zero gradient: left
+      out; all zero: d = 0.
+
     References:
       Liu et al., Towards Impartial Multi-task Learning, ICLR 2021 (not on arXiv:
       openreview.net/forum?id=IMPnRXEWpvr).

@@ -60,6 +60,10 @@ def imtl_l(
       >>> [round(float(s), 3) for s in state.memory.values]
       [-0.025, 0.025]
 
+    Nothing to balance:
+      one task: its gradient; equal losses: equal weights; a zero gradient: left
+      out; all zero: d = 0.
+
     References:
       Liu et al., Towards Impartial Multi-task Learning, ICLR 2021, OpenReview
       IMPnRXEWpvr (not on arXiv).

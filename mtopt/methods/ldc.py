@@ -91,6 +91,11 @@ def ldc(
       >>> [round(float(w), 3) for w in state.weights]
       [0.6, 0.4]
 
+    Nothing to balance:
+      one task: its gradient; equal losses: weights of its own; a zero gradient: d
+      = 0; all zero: d = 0. A solved task holds the others back; see
+      :func:`mtopt.without_stationary`.
+
     References:
       Xiao et al., LDC-MTL: Balancing Multi-Task Learning through Scalable Loss
       Discrepancy Control, 2025, arXiv 2502.08585.

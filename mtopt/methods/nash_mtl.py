@@ -57,6 +57,10 @@ def nash_mtl(
       >>> [round(float(x), 3) for x in direction]
       [0.054, 0.706, 0.706]
 
+    Nothing to balance:
+      one task: along its gradient; equal losses: as any others; a zero gradient:
+      left out; all zero: d = 0.
+
     References:
       Navon et al., Multi-Task Learning as a Bargaining Game, 2022, arXiv 2202.01017.
 

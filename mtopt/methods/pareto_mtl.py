@@ -100,6 +100,10 @@ def pareto_mtl(
       [-0.71  0.29]
       [1. 1.]
 
+    Nothing to balance:
+      one task: its gradient; equal losses: weights of its own; a zero gradient: d
+      = 0; all zero: d = 0.
+
     References:
       Lin et al., Pareto Multi-Task Learning, 2019, arXiv 1912.12854.
 

@@ -67,6 +67,10 @@ def pbi(
       >>> [abs(round(float(w), 3)) for w in state.weights]
       [1.414, 0.0]
 
+    Nothing to balance:
+      one task: its gradient; equal losses: equal weights; a zero gradient:
+      another d; all zero: d = 0.
+
     References:
       Zhang and Li, MOEA/D: A Multiobjective Evolutionary Algorithm Based on
       Decomposition, 2007, IEEE Transactions on Evolutionary Computation (not on

@@ -48,6 +48,10 @@ def scale_invariant(
       >>> state.weights.tolist(), direction.tolist()
       ([0.5, 0.25], [-0.5, 0.75, 0.75])
 
+    Nothing to balance:
+      one task: its gradient; equal losses: equal weights; a zero gradient: left
+      out; all zero: d = 0.
+
     References:
       Navon et al., Multi-Task Learning as a Bargaining Game, 2022, arXiv 2202.01017,
       where it is the baseline SI.

@@ -63,6 +63,10 @@ def smooth_tchebycheff(
       >>> [round(float(w), 3) for w in state.weights]
       [0.366, 0.134]
 
+    Nothing to balance:
+      one task: its gradient; equal losses: equal weights; a zero gradient:
+      another length of d; all zero: d = 0.
+
     References:
       Lin et al., Smooth Tchebycheff Scalarization for Multi-Objective Optimization,
       2024, arXiv 2402.19078.

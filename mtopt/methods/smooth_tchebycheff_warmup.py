@@ -69,6 +69,10 @@ def smooth_tchebycheff_warmup(
       [1.0, 0.5]
       [0.5, 0.25]
 
+    Nothing to balance:
+      one task: its gradient; equal losses: equal weights; a zero gradient: left
+      out; all zero: d = 0.
+
     References:
       Lin et al., Smooth Tchebycheff Scalarization for Multi-Objective Optimization,
       2024, arXiv 2402.19078. This is its multi-task code, also in LibMTL; the scalar

@@ -63,6 +63,10 @@ def tchebycheff(
       >>> state.weights.tolist(), direction.tolist()
       ([0.0, 0.75], [4.5, 0.75, 0.75])
 
+    Nothing to balance:
+      one task: its gradient; equal losses: equal weights; a zero gradient: left
+      out; all zero: d = 0.
+
     References:
       Bowman, On the Relationship of the Tchebycheff Norm and the Efficient Frontier of
       Multiple-Criteria Objectives, 1976. For deep networks: Lin et al., Smooth

@@ -73,6 +73,10 @@ def uncertainty_weighting(
       >>> [round(float(s), 3) for s in state.memory.values]
       [0.025, -0.025]
 
+    Nothing to balance:
+      one task: along its gradient; equal losses: equal weights; a zero gradient:
+      left out; all zero: d = 0.
+
     References:
       Kendall et al., Multi-Task Learning Using Uncertainty to Weigh Losses for Scene
       Geometry and Semantics, 2018, arXiv 1705.07115.
