@@ -55,6 +55,7 @@ def cosmos_scalarization(
     Returns:
       An aggregator; it reads the losses. Losses with a norm below 1e-8 are taken to
       have that norm.
+      Losses below zero: see :func:`mtopt.offset_losses`.
 
     Raises:
       UserError: for a negative penalty, or a preference that is not as above.

@@ -43,6 +43,7 @@ def db_mtl(
     Returns:
       An aggregator. It reads the losses, which should be positive: one below zero
       counts as zero. Its memory is as large as the rows.
+      Losses below zero: see :func:`mtopt.offset_losses`.
 
     Raises:
       UserError: for an option out of range.

@@ -86,6 +86,7 @@ def dynamic_weight_average(
     Returns:
       An aggregator. It reads the losses, which must not be negative. An average is
       over the losses that a task did show: steps and epochs without it do not count.
+      Losses below zero: see :func:`mtopt.offset_losses`.
 
     Raises:
       UserError: for a number out of its range.

@@ -63,6 +63,7 @@ def epo(
     Returns:
       An aggregator. It reads the losses, which must not be negative: a negative loss
       counts as one of 0. The tasks of a batch are balanced among themselves.
+      Losses below zero: see :func:`mtopt.offset_losses`.
 
     Raises:
       UserError: for a preference of another length or not above 0, or a tolerance

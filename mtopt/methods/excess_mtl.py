@@ -45,7 +45,9 @@ def excess_mtl(
         code); ``"plain"``: along its gradient.
 
     Returns:
-      An aggregator whose weights sum to K. Its memory is as large as the rows.
+      An aggregator whose weights sum to K. Its memory is as large as the rows. It reads
+      no losses: a task whose gradients grow without end, as those of a likelihood with
+      a learned variance, takes all weight, and no offset changes that.
 
     Raises:
       UserError: for an option out of range.

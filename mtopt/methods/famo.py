@@ -67,7 +67,7 @@ def famo(
 
     Returns:
       An aggregator, for ``mtopt.chain``. It needs a problem; a loss
-      below its b counts as b. An absent task leaves its logit as
+      below its b counts as b, so that losses below zero need a b below them. An absent task leaves its logit as
       it is, and z is over those present.
 
     Raises:

@@ -38,6 +38,7 @@ def geometric_loss(num_tasks: int, *, heads: str = "weighted") -> Aggregator:
     Returns:
       An aggregator. It reads the losses, which must not be negative: whatever is
       below 1e-20 counts as 1e-20, so that a loss of 0 stays finite.
+      Losses below zero: see :func:`mtopt.offset_losses`.
 
     Raises:
       UserError: for an unknown head rule.

@@ -53,6 +53,7 @@ def go4align(
       An aggregator. It reads the losses, and divides by them: whatever is below 1e-8
       counts as 1e-8. The sums and p are over the tasks present in the batch; an
       absent one keeps its p, and those present share the rest.
+      Losses below zero: see :func:`mtopt.offset_losses`.
 
     Raises:
       UserError: for a number out of its range, or an unknown head rule.

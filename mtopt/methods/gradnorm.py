@@ -60,6 +60,7 @@ def gradnorm(
     Returns:
       An aggregator. It reads the losses, which should be positive (one below zero
       counts as zero), and for the representation a problem.
+      Losses below zero: see :func:`mtopt.offset_losses`.
 
     Raises:
       UserError: for an option out of range or of another length.

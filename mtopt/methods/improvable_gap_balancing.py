@@ -50,6 +50,7 @@ def improvable_gap_balancing(
       An aggregator. It reads the losses, which must not be negative: a negative loss
       is weighed like one of 0. A task that is absent from the base epoch takes its
       first loss after it as its base.
+      Losses below zero: see :func:`mtopt.offset_losses`.
 
     Raises:
       UserError: for a number out of its range, or an unknown head rule.

@@ -45,6 +45,7 @@ def imtl_l(
       An aggregator. It reads the losses; a loss below 1e-8 trains s as 1e-8 does, so
       that s stays below 19 for losses of 0 and below. A task that is absent from a
       batch leaves its s as it is.
+      Losses below zero: see :func:`mtopt.offset_losses`.
 
     Raises:
       UserError: for a learning rate that is not above 0, or an unknown head rule.

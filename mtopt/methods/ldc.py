@@ -76,6 +76,7 @@ def ldc(
       A loss of 0 has the logarithm of 1e-20. Tasks that are absent from a batch are
       skipped: the gaps are between neighbours that are present, which share v; the
       logit of an absent task stays as it is.
+      Losses below zero: see :func:`mtopt.offset_losses`.
 
     Raises:
       UserError: for an unknown option, or a number out of its range.

@@ -83,6 +83,7 @@ def pareto_mtl(
 
     Returns:
       An aggregator. It reads the losses. An absent task counts in no constraint.
+      Losses below zero: see :func:`mtopt.offset_losses`.
 
     Raises:
       UserError: for preferences of another shape, negative or zero, or an index or

@@ -45,7 +45,8 @@ def pbi(
       theta: the penalty, at least 0; 5 in MOEA/D.
       preference: lambda, K numbers above 0 in the sorted order of the task names;
         only their proportion counts. None: all equal.
-      ideal: z, K numbers, losses that no task can go below. None: zeros.
+      ideal: z, K numbers, losses that no task can go below. None: zeros, for
+        losses that stay above zero.
       heads: ``"weighted"`` differentiates the scalarised loss; ``"plain"`` leaves a
         head its own gradient.
 

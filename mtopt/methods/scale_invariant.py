@@ -33,6 +33,7 @@ def scale_invariant(
     Returns:
       An aggregator. It reads the losses, which must not be negative: a negative loss
       is weighed like one of 0.
+      Losses below zero: see :func:`mtopt.offset_losses`.
 
     Raises:
       UserError: for an epsilon that is not above 0, or an unknown head rule.

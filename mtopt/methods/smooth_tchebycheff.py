@@ -41,7 +41,8 @@ def smooth_tchebycheff(
         multi-task training.
       preference: lambda, K numbers above 0 in the sorted order of the task names;
         they are divided by their sum. None: all equal.
-      ideal: z, K numbers, losses that no task can go below. None: zeros.
+      ideal: z, K numbers, losses that no task can go below. None: zeros, for
+        losses that stay above zero.
       heads: ``"weighted"`` differentiates the scalarised loss (the authors' code);
         ``"plain"`` leaves a head its own gradient.
 

@@ -53,6 +53,7 @@ def smooth_tchebycheff_warmup(
       An aggregator. It reads the losses, which must not be negative: a negative loss
       is weighed like one of 0. A task that is absent from the averaged epoch takes
       its first loss after it as its mean.
+      Losses below zero: see :func:`mtopt.offset_losses`.
 
     Raises:
       UserError: for a number out of its range.

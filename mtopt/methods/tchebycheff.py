@@ -38,7 +38,8 @@ def tchebycheff(
       num_tasks: K, at least 1.
       preference: lambda, K numbers above 0 in the sorted order of the task names;
         they are divided by their sum. None: all equal.
-      ideal: z, K numbers, losses that no task can go below. None: zeros.
+      ideal: z, K numbers, losses that no task can go below. None: zeros, for
+        losses that stay above zero.
       form: ``"product"``, as above; ``"quotient"``, the modified form
         :math:`\max_k (L_k - z_k) / \lambda_k`, whose minimum lies on the ray from z
         along lambda.

@@ -57,6 +57,7 @@ def uncertainty_weighting(
       An aggregator. It reads the losses; a loss below 1e-8 trains s as 1e-8 does, so
       that s stays above -19 for losses of 0 and below. A task that is absent from a
       batch leaves its s as it is.
+      Losses below zero: see :func:`mtopt.offset_losses`.
 
     Raises:
       UserError: for an unknown kind, a wrong number of them, or a learning rate that
