@@ -67,8 +67,8 @@ def famo(
 
     Returns:
       An aggregator, for ``mtopt.chain``. It needs a problem; a loss
-      below its b counts as b, so that losses below zero need a b below them. An absent task leaves its logit as
-      it is, and z is over those present.
+      below its b counts as b, so that losses below zero need a b below them. An absent
+      task leaves its logit as it is, and z is over those present.
 
     Raises:
       UserError: for a number out of its range, or, on update, in ``optax.chain``.
