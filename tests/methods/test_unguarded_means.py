@@ -58,13 +58,14 @@ def test_plain_arrays_without_losses_work_or_name_what_is_missing(name):
     def update(rows):
         return tx.update(rows, tx.init(jnp.zeros(2)), jnp.zeros(2))
 
+    told = ""
     try:
         direction, _ = jax.eval_shape(update, jnp.ones((3, 2)))
-    except mtopt.UserError as error:
-        assert "losses" in str(error) or "problem" in str(error)
-        assert "mtopt.Evaluation(" in str(error) or "mtopt.chain" in str(error)
-    else:
         assert direction.shape == (2,)
+    except mtopt.UserError as error:
+        told = str(error)
+    assert not told or "reads losses" in told or "problem" in told
+    assert not told or "mtopt.Evaluation(" in told or "mtopt.chain" in told
 
 
 @pytest.mark.parametrize(
