@@ -35,10 +35,12 @@ from mtopt.transforms.task_momentum import undo_momentum as undo_momentum
 from mtopt.wrappers import WRAPPERS as WRAPPERS
 from mtopt.wrappers import flat_regions as flat_regions
 from mtopt.wrappers import log_losses as log_losses
+from mtopt.wrappers import offset_losses as offset_losses
 from mtopt.wrappers import outlier_weighted as outlier_weighted
 from mtopt.wrappers import rep_mtl as rep_mtl
 from mtopt.wrappers import smoothed_weights as smoothed_weights
 from mtopt.wrappers import weights_every as weights_every
+from mtopt.wrappers import without_stationary as without_stationary
 from mtopt.wrappers.add_penalty import add_penalty as add_penalty
 from mtopt.wrappers.saliency import (
     cross_task_saliency_alignment as cross_task_saliency_alignment,

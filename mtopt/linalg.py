@@ -220,6 +220,25 @@ def only_present(
     return jnp.where(present[:, None] & present[None, :], matrix, 0)
 
 
+def at_rest(
+    gramian: Float[Array, "K K"], present: Bool[Array, " K"]
+) -> Bool[Array, " K"]:
+    """The present tasks without a gradient: solved, or with a head that is still zero.
+
+    A solve that has no use for them gives them weight 0; where weights scale the heads,
+    a head at zero would then never leave it.
+
+    Args:
+      gramian: the inner products of all rows, ``[K, K]``.
+      present: which tasks take part, ``[K]``.
+
+    Example:
+      >>> at_rest(jnp.diag(jnp.array([2., 0., 0.])), jnp.array([True, True, False]))
+      Array([False,  True, False], dtype=bool)
+    """
+    return present & (jnp.diagonal(gramian) < jnp.finfo(gramian.dtype).tiny)
+
+
 def divide_or_zero(
     numerator: Float[Array, "..."] | float, denominator: Float[Array, "..."]
 ) -> Float[Array, "..."]:

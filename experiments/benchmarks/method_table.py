@@ -50,7 +50,7 @@ def main(argv: list[str]) -> None:
 
 def document(lines: list[str]) -> str:
     """The whole page."""
-    head = ("method", "paper", "year", "decides by", "cost", *PROPERTIES)
+    head = ("method", "paper", "year", "decides by", "cost", "losses", *PROPERTIES)
     return "\n".join(
         (
             "# Methods",
@@ -59,6 +59,11 @@ def document(lines: list[str]) -> str:
             "columns mean and how each cell is measured. *Cost* is the FLOPs of a step",
             "with K = 8 tasks, over those of one forward and one backward pass (the",
             "compiler counts the body of a loop once, such as that of a K x K solve).",
+            "*Losses* from 0: the formulas take every loss to be at least zero, or the",
+            "lower bounds that an option sets (`min_losses` of `famo`, `ideal` of the",
+            "Tchebycheff methods and `pbi`). `offset_losses` around a method sets them",
+            "for any other. Options may change it: `loss` of `mgda` and `moml`, and",
+            "`libmtl` of `moco`, read losses too.",
             "",
             "| " + " | ".join(head) + " |",
             "|" + "---|" * len(head),
@@ -95,6 +100,7 @@ def row(name: str) -> str:
         year,
         FAMILIES[about(mtopt.METHODS[name]).family],
         f"{cost(name):.1f}",
+        "from 0" if "losses from 0" in about(mtopt.METHODS[name]).traits else "any",
         *("✓" if held[prop] else "" for prop in PROPERTIES),
     )
     return "| " + " | ".join(cells) + " |"

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
 from mtopt.errors import expect_number, expect_one_of, expect_per_task
 from mtopt.evaluation import Evaluation
+from mtopt.linalg import at_rest
 from mtopt.options import Number, Numbers
 from mtopt.registry import method
 
@@ -55,7 +56,8 @@ def aligned_mtl(
         of the authors' code; ``"weighted"`` is its ``scale_decoder_grad``.
 
     Returns:
-      An aggregator. An absent task, or one whose gradient is zero, adds no eigenvalue.
+      An aggregator. An absent task, or one whose gradient is zero, adds no eigenvalue;
+      the latter has weight 1, by which weighted heads still learn.
 
     Raises:
       UserError: for an unknown option, or a preference of another length, negative, or
@@ -68,6 +70,10 @@ def aligned_mtl(
       >>> direction, _ = tx.update(jacobian, tx.init(jnp.zeros(3)))
       >>> [round(float(x), 3) for x in direction]
       [0.213, 0.967, 0.967]
+
+    Nothing to balance:
+      one task: its gradient; equal losses: as any others; a zero gradient: left
+      out; all zero: d = 0.
 
     References:
       Senushkin et al., Independent Component Alignment for Multi-Task Learning, 2023,
@@ -87,7 +93,8 @@ def aligned_mtl(
     def weigh(memory: Any, gramian: Gramian, evaluation: Evaluation) -> Weighed:
         p = jnp.asarray(array, gramian.dtype)
         weights = aligned_mtl_weights(gramian, p, scale=scale, smallest=smallest)
-        return weights, memory
+        resting = at_rest(gramian, evaluation.present)
+        return jnp.where(resting, 1, weights), memory
 
     return on_gramian(num_tasks, weigh, heads=heads, space=space)
 

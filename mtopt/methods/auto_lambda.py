@@ -67,6 +67,10 @@ def auto_lambda(
       >>> [round(float(weight), 3) for weight in state.weights]
       [0.11, 0.11, 0.09]
 
+    Nothing to balance:
+      one task: along its gradient; equal losses: as any others; a zero gradient:
+      left out; all zero: d = 0.
+
     References:
       Liu et al., Auto-λ: Disentangling Dynamic Task Relationships, 2022,
       arXiv 2202.03091.
@@ -100,15 +104,18 @@ def auto_lambda(
     def weigh(memory: Any, evaluation: Evaluation) -> Weighed:
         weights, params = memory.values, evaluation.params
         train, validation = evaluation.problem.split(2)
+        leading = is_primary & evaluation.present
 
         def primary_loss(params: Any) -> Float[Array, ""]:
-            return jnp.sum(jnp.where(is_primary, validation.losses(params), 0))
+            return jnp.sum(jnp.where(leading, validation.losses(params), 0))
 
-        ahead = train.look_ahead(params, weights, lookahead)
+        taken = jnp.where(evaluation.present, weights, 0)
+        ahead = train.look_ahead(params, taken, lookahead)
         uphill = jax.grad(primary_loss)(ahead)
         products = jax.jvp(train.losses, (params,), (uphill,))[1]
 
-        judged = train.present & (is_primary & validation.present).any()
+        judged = evaluation.present & train.present
+        judged &= (leading & validation.present).any()
         memory = learned.learn(adam, memory, -lookahead * products, judged)
         memory = memory._replace(values=jnp.maximum(memory.values, 0))
         return memory.values, memory

@@ -62,6 +62,10 @@ def bloop(
       >>> direction.tolist()
       [2.0, 2.0]
 
+    Nothing to balance:
+      one task: its gradient; equal losses: as any others; a zero gradient:
+      another d; all zero: d = 0.
+
     References:
       Hsieh et al., Careful with that Scalpel: Improving Gradient Surgery with an EMA,
       2024, arXiv 2402.02998.

@@ -59,6 +59,10 @@ def cagrad(
       >>> [round(float(x), 3) for x in direction]
       [0.184, 1.204, 1.204]
 
+    Nothing to balance:
+      one task: along its gradient; equal losses: as any others; a zero gradient:
+      another length of d; all zero: d = 0.
+
     References:
       Liu et al., Conflict-Averse Gradient Descent for Multi-task Learning, 2021, arXiv
       2110.14048.

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
 from mtopt.errors import expect_per_task
 from mtopt.evaluation import Evaluation
-from mtopt.linalg import divide_or_zero
+from mtopt.linalg import at_rest, divide_or_zero
 from mtopt.options import Numbers
 from mtopt.registry import method
 
@@ -47,7 +47,8 @@ def conflict_free(
         ``"weighted"`` scales it by the task's weight in d.
 
     Returns:
-      An aggregator.
+      An aggregator. A task whose gradient is zero has no say in d, and weight 1, by
+      which weighted heads still learn.
 
     Raises:
       UserError: for a preference of another length, or not positive.
@@ -59,6 +60,10 @@ def conflict_free(
       >>> direction, _ = tx.update(jacobian, tx.init(jnp.zeros(3)))
       >>> [round(float(x), 3) for x in direction]
       [0.159, 2.071, 2.071]
+
+    Nothing to balance:
+      one task: its gradient; equal losses: as any others; a zero gradient: left
+      out; all zero: d = 0.
 
     References:
       Liu et al., ConFIG: Towards Conflict-free Training of Physics Informed Neural
@@ -75,7 +80,9 @@ def conflict_free(
         array = expect_per_task("preference", preference, num_tasks, above=0)
 
     def weigh(memory: Any, gramian: Gramian, evaluation: Evaluation) -> Weighed:
-        return conflict_free_weights(gramian, jnp.asarray(array, gramian.dtype)), memory
+        weights = conflict_free_weights(gramian, jnp.asarray(array, gramian.dtype))
+        resting = at_rest(gramian, evaluation.present)
+        return jnp.where(resting, 1, weights), memory
 
     return on_gramian(num_tasks, weigh, heads=heads, space=space)
 

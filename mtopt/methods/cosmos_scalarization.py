@@ -17,7 +17,13 @@ from mtopt.registry import method
 SMALLEST = 1e-8
 
 
-@method(family="losses", traits=("mean-like",))
+@method(
+    family="losses",
+    traits=(
+        "losses from 0",
+        "mean-like",
+    ),
+)
 def cosmos_scalarization(
     num_tasks: int,
     *,
@@ -49,6 +55,7 @@ def cosmos_scalarization(
     Returns:
       An aggregator; it reads the losses. Losses with a norm below 1e-8 are taken to
       have that norm.
+      Losses below zero: see :func:`mtopt.offset_losses`.
 
     Raises:
       UserError: for a negative penalty, or a preference that is not as above.
@@ -63,6 +70,10 @@ def cosmos_scalarization(
       ...     evaluation=mtopt.Evaluation(losses=jnp.array([2., 1.])))
       >>> [round(float(w), 2) for w in state.weights]
       [0.56, 0.37]
+
+    Nothing to balance:
+      one task: its gradient; equal losses: equal weights; a zero gradient:
+      another d; all zero: d = 0.
 
     References:
       Ruchte and Grabocka, Scalable Pareto Front Approximation for Deep Multi-Objective

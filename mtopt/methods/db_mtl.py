@@ -19,7 +19,7 @@ from mtopt.rule import Solution
 EPSILON = 1e-8
 
 
-@method(family="gradients")
+@method(family="gradients", traits=("losses from 0",))
 def db_mtl(
     num_tasks: int, *, beta: Number = 0.9, sigma: Number = 0.0, heads: str = "plain"
 ) -> Aggregator:
@@ -43,6 +43,7 @@ def db_mtl(
     Returns:
       An aggregator. It reads the losses, which should be positive: one below zero
       counts as zero. Its memory is as large as the rows.
+      Losses below zero: see :func:`mtopt.offset_losses`.
 
     Raises:
       UserError: for an option out of range.
@@ -56,6 +57,10 @@ def db_mtl(
       ...     jacobian, tx.init(jnp.zeros(2)), evaluation=known)
       >>> print(direction.round(1))
       [3. 9.]
+
+    Nothing to balance:
+      one task: along its gradient; equal losses: weights of its own; a zero
+      gradient: left out; all zero: d = 0.
 
     References:
       Lin et al., Dual-Balancing for Multi-Task Learning, 2023, arXiv 2308.12029.
@@ -86,7 +91,9 @@ def db_mtl(
         norms = row_norms(averages)
         longest = jnp.max(jnp.where(present, norms, 0))
         averaged = optax.tree.cast_like(averages, rows)
-        return longest / (norms + EPSILON), averaged, (averages, counts)
+        # Without a gradient yet, only the task's own parameters can see its weight.
+        weights = jnp.where(norms > 0, longest / (norms + EPSILON), 1)
+        return weights, averaged, (averages, counts)
 
     rule = row_weighting(num_tasks, reduce, heads=heads, memory=start).rule
 

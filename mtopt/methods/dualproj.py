@@ -57,6 +57,10 @@ def dualproj(
       >>> [round(float(x), 3) for x in direction]
       [0.556, 1.111, 1.111]
 
+    Nothing to balance:
+      one task: its gradient; equal losses: as any others; a zero gradient:
+      another length of d; all zero: d = 0.
+
     References:
       Lopez-Paz and Ranzato, Gradient Episodic Memory for Continual Learning, 2017,
       arXiv 1706.08840. As an aggregator of K tasks: Quinton and Rey, Jacobian Descent

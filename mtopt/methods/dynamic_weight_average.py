@@ -49,7 +49,11 @@ class Window(NamedTuple):
     count: Int[Array, " K"]
 
 
-@method(family="losses", fixed={"window": "the shape of its memory"})
+@method(
+    family="losses",
+    fixed={"window": "the shape of its memory"},
+    traits=("losses from 0",),
+)
 def dynamic_weight_average(
     num_tasks: int,
     *,
@@ -82,6 +86,7 @@ def dynamic_weight_average(
     Returns:
       An aggregator. It reads the losses, which must not be negative. An average is
       over the losses that a task did show: steps and epochs without it do not count.
+      Losses below zero: see :func:`mtopt.offset_losses`.
 
     Raises:
       UserError: for a number out of its range.
@@ -96,6 +101,10 @@ def dynamic_weight_average(
       ...     _, state = tx.update(rows, state, evaluation=known)
       >>> [round(float(w), 3) for w in state.weights]
       [1.185, 0.815]
+
+    Nothing to balance:
+      one task: its gradient; equal losses: equal weights; a zero gradient: left
+      out; all zero: d = 0.
 
     References:
       Liu et al., End-to-End Multi-Task Learning with Attention, 2019, arXiv

@@ -14,7 +14,7 @@ from mtopt.registry import method
 from mtopt.solvers.linear_program import maximise_on_simplex
 
 
-@method(family="preference")
+@method(family="preference", traits=("losses from 0",))
 def epo(
     num_tasks: int,
     *,
@@ -63,6 +63,7 @@ def epo(
     Returns:
       An aggregator. It reads the losses, which must not be negative: a negative loss
       counts as one of 0. The tasks of a batch are balanced among themselves.
+      Losses below zero: see :func:`mtopt.offset_losses`.
 
     Raises:
       UserError: for a preference of another length or not above 0, or a tolerance
@@ -77,6 +78,10 @@ def epo(
       ...     evaluation=mtopt.Evaluation(losses=jnp.array([1., 3.])))
       >>> print(abs(direction).round(2))
       [0. 2.]
+
+    Nothing to balance:
+      one task: its gradient; equal losses: weights of its own; a zero gradient: d
+      = 0; all zero: d = 0.
 
     References:
       Mahapatra and Rajan, Multi-Task Learning with User Preferences: Gradient Descent

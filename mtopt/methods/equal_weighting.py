@@ -42,6 +42,10 @@ def equal_weighting(
       >>> direction.tolist()
       [1.0, 1.0, 1.0]
 
+    Nothing to balance:
+      one task: its gradient; equal losses: as any others; a zero gradient:
+      another length of d; all zero: d = 0.
+
     References:
       Kurin et al., In Defense of the Unitary Scalarization for Deep Multi-Task
       Learning, 2022, arXiv 2201.04122. Others call it linear scalarization (LS) or

@@ -45,7 +45,9 @@ def excess_mtl(
         code); ``"plain"``: along its gradient.
 
     Returns:
-      An aggregator whose weights sum to K. Its memory is as large as the rows.
+      An aggregator whose weights sum to K. Its memory is as large as the rows. It reads
+      no losses: a task whose gradients grow without end, as those of a likelihood with
+      a learned variance, takes all weight, and no offset changes that.
 
     Raises:
       UserError: for an option out of range.
@@ -57,6 +59,10 @@ def excess_mtl(
       >>> _, state = tx.update(jacobian * jnp.array([[1.], [0.1]]), state)
       >>> [round(float(weight), 2) for weight in state.weights]
       [1.34, 0.66]
+
+    Nothing to balance:
+      one task: its gradient; equal losses: as any others; a zero gradient: left
+      out; all zero: d = 0.
 
     References:
       He et al., Robust Multi-Task Learning with Excess Risks, 2024, arXiv 2402.02009.

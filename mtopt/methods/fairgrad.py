@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
 from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
+from mtopt.linalg import at_rest
 from mtopt.options import Number
 from mtopt.registry import method
 from mtopt.solvers import bargaining_weights
@@ -61,6 +62,10 @@ def fairgrad(
       >>> [round(float(x), 3) for x in direction]
       [0.077, 0.999, 0.999]
 
+    Nothing to balance:
+      one task: along its gradient; equal losses: as any others; a zero gradient:
+      left out; all zero: d = 0.
+
     References:
       Ban and Ji, Fair Resource Allocation in Multi-Task Learning, 2024, arXiv
       2402.15638.
@@ -68,7 +73,8 @@ def fairgrad(
     Differences from released code:
       It calls a least-squares solver on the host from weights 1/K, which fails on
       badly scaled gradients. The published runs are ``alpha=2, scale=K, max_norm=1``.
-      Weights stay finite at Pareto stationarity, and a task at rest has weight 0.
+      Weights stay finite at Pareto stationarity. A task at rest (a zero gradient) has
+      no say, and weight 1, by which its own parameters still learn.
     """
     expect_number("alpha", alpha, above=0)
     expect_number("scale", scale, above=0)
@@ -78,7 +84,8 @@ def fairgrad(
     def weigh(memory: Any, gramian: Gramian, evaluation: Evaluation) -> Weighed:
         present = evaluation.present
         weights = scale * bargaining_weights(gramian, present, alpha=alpha)
-        return at_most(max_norm, weights, gramian), memory
+        weights = at_most(max_norm, weights, gramian)
+        return jnp.where(at_rest(gramian, present), 1, weights), memory
 
     return on_gramian(num_tasks, weigh, heads=heads, space=space)
 

@@ -19,7 +19,13 @@ from mtopt.registry import method
 EPSILON = 1e-8
 
 
-@method(family="losses", traits=("mean-like",))
+@method(
+    family="losses",
+    traits=(
+        "losses from 0",
+        "mean-like",
+    ),
+)
 def famo(
     num_tasks: int,
     *,
@@ -61,8 +67,8 @@ def famo(
 
     Returns:
       An aggregator, for ``mtopt.chain``. It needs a problem; a loss
-      below its b counts as b. An absent task leaves its logit as
-      it is, and z is over those present.
+      below its b counts as b, so that losses below zero need a b below them. An absent
+      task leaves its logit as it is, and z is over those present.
 
     Raises:
       UserError: for a number out of its range, or, on update, in ``optax.chain``.
@@ -82,6 +88,11 @@ def famo(
       >>> weights = optax.tree.get(state.opt_state, "weights")
       >>> [round(float(w), 3) for w in weights]
       [0.9, 0.1]
+
+    Nothing to balance:
+      one task: its gradient; equal losses: weights of its own; a zero gradient: d
+      = 0; all zero: d = 0. A solved task holds the others back; see
+      :func:`mtopt.without_stationary`.
 
     References:
       Liu et al., FAMO: Fast Adaptive Multitask Optimization, 2023, arXiv 2306.03792.

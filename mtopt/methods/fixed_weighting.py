@@ -48,6 +48,10 @@ def fixed_weighting(
       >>> direction.tolist()
       [8.0, 3.0, 3.0]
 
+    Nothing to balance:
+      one task: its gradient; equal losses: as any others; a zero gradient: left
+      out; all zero: d = 0.
+
     References:
       Xin et al., Do Current Multi-Task Optimization Methods in Deep Learning Even
       Help?, 2022, arXiv 2209.11379, on how far tuned constants go.

@@ -12,7 +12,13 @@ from mtopt.registry import method
 SMALLEST = 1e-20
 
 
-@method(family="losses", traits=("mean-like",))
+@method(
+    family="losses",
+    traits=(
+        "losses from 0",
+        "mean-like",
+    ),
+)
 def geometric_loss(num_tasks: int, *, heads: str = "weighted") -> Aggregator:
     r"""Descends the geometric mean of the losses (GLS).
 
@@ -32,6 +38,7 @@ def geometric_loss(num_tasks: int, *, heads: str = "weighted") -> Aggregator:
     Returns:
       An aggregator. It reads the losses, which must not be negative: whatever is
       below 1e-20 counts as 1e-20, so that a loss of 0 stays finite.
+      Losses below zero: see :func:`mtopt.offset_losses`.
 
     Raises:
       UserError: for an unknown head rule.
@@ -46,6 +53,10 @@ def geometric_loss(num_tasks: int, *, heads: str = "weighted") -> Aggregator:
       ...     evaluation=mtopt.Evaluation(losses=jnp.array([1., 4.])))
       >>> [round(float(w), 3) for w in state.weights]
       [1.0, 0.25]
+
+    Nothing to balance:
+      one task: its gradient; equal losses: equal weights; a zero gradient: d = 0;
+      all zero: d = 0.
 
     References:
       Chennupati et al., MultiNet++: Multi-Stream Feature Aggregation and Geometric

@@ -17,7 +17,11 @@ from mtopt.registry import method
 SMALLEST = 1e-8
 
 
-@method(family="losses", fixed={"num_groups": "the length of a loop"})
+@method(
+    family="losses",
+    fixed={"num_groups": "the length of a loop"},
+    traits=("losses from 0",),
+)
 def go4align(
     num_tasks: int,
     *,
@@ -49,6 +53,7 @@ def go4align(
       An aggregator. It reads the losses, and divides by them: whatever is below 1e-8
       counts as 1e-8. The sums and p are over the tasks present in the batch; an
       absent one keeps its p, and those present share the rest.
+      Losses below zero: see :func:`mtopt.offset_losses`.
 
     Raises:
       UserError: for a number out of its range, or an unknown head rule.
@@ -63,6 +68,10 @@ def go4align(
       ...     evaluation=mtopt.Evaluation(losses=jnp.array([1., 1.2, 6.])))
       >>> [round(float(w), 3) for w in state.weights]
       [2.506, 2.506, 0.456]
+
+    Nothing to balance:
+      one task: its gradient; equal losses: equal weights; a zero gradient:
+      another d; all zero: d = 0.
 
     References:
       Shen et al., GO4Align: Group Optimization for Multi-Task Alignment, 2024, arXiv

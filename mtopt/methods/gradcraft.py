@@ -72,6 +72,10 @@ def gradcraft(
       >>> [round(float(x), 3) for x in direction]
       [0.292, 1.901, 1.901]
 
+    Nothing to balance:
+      one task: its gradient; equal losses: as any others; a zero gradient:
+      another length of d; all zero: d = 0.
+
     References:
       Bai et al., GradCraft: Elevating Multi-task Recommendations through Holistic
       Gradient Crafting, 2024, arXiv 2407.19682.

@@ -64,6 +64,10 @@ def graddrop(
       >>> float(direction[0]) in (-4., 6.), direction[1:].tolist()
       (True, [2.0, 2.0])
 
+    Nothing to balance:
+      one task: its gradient; equal losses: as any others; a zero gradient: left
+      out; all zero: d = 0.
+
     References:
       Chen et al., Just Pick a Sign: Optimizing Deep Multitask Models with Gradient
       Sign Dropout, 2020, arXiv 2010.06808.

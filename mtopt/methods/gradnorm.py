@@ -17,7 +17,7 @@ from mtopt.options import Integer, Number, Numbers
 from mtopt.registry import method
 
 
-@method(family="gradients")
+@method(family="gradients", traits=("losses from 0",))
 def gradnorm(
     num_tasks: int,
     *,
@@ -60,6 +60,7 @@ def gradnorm(
     Returns:
       An aggregator. It reads the losses, which should be positive (one below zero
       counts as zero), and for the representation a problem.
+      Losses below zero: see :func:`mtopt.offset_losses`.
 
     Raises:
       UserError: for an option out of range or of another length.
@@ -74,6 +75,10 @@ def gradnorm(
       ...         jacobian, state, evaluation=mtopt.Evaluation(losses=losses))
       >>> [round(float(weight), 1) for weight in state.weights]
       [1.2, 0.8]
+
+    Nothing to balance:
+      one task: its gradient; equal losses: weights of its own; a zero gradient:
+      left out; all zero: d = 0.
 
     References:
       Chen et al., GradNorm: Gradient Normalization for Adaptive Loss Balancing in Deep

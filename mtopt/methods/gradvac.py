@@ -72,6 +72,10 @@ def gradvac(
       >>> [round(float(w), 3) for w in state.weights]
       [2.222, 1.579]
 
+    Nothing to balance:
+      one task: its gradient; equal losses: as any others; a zero gradient: left
+      out; all zero: d = 0.
+
     References:
       Wang et al., Gradient Vaccine: Investigating and Improving Multi-task
       Optimization in Massively Multilingual Models, 2020, arXiv 2010.05874.

@@ -61,6 +61,11 @@ def imgrad(
       >>> [round(float(x), 3) for x in direction]
       [0.163, 1.781, 1.781]
 
+    Nothing to balance:
+      one task: along its gradient; equal losses: as any others; a zero gradient:
+      another d; all zero: d = 0. A solved task holds the others back; see
+      :func:`mtopt.without_stationary`.
+
     References:
       Zhou et al., Injecting Imbalance Sensitivity for Multi-Task Learning, IJCAI 2025,
       arXiv 2503.08006.

@@ -16,7 +16,11 @@ from mtopt.registry import method
 EPSILON = 1e-20
 
 
-@method(family="losses", example=lambda num_tasks: {"steps_per_epoch": 1})
+@method(
+    family="losses",
+    example=lambda num_tasks: {"steps_per_epoch": 1},
+    traits=("losses from 0",),
+)
 def improvable_gap_balancing(
     num_tasks: int,
     *,
@@ -46,6 +50,7 @@ def improvable_gap_balancing(
       An aggregator. It reads the losses, which must not be negative: a negative loss
       is weighed like one of 0. A task that is absent from the base epoch takes its
       first loss after it as its base.
+      Losses below zero: see :func:`mtopt.offset_losses`.
 
     Raises:
       UserError: for a number out of its range, or an unknown head rule.
@@ -61,6 +66,10 @@ def improvable_gap_balancing(
       ...     print([round(float(w), 3) for w in state.weights])
       [1.0, 0.5]
       [1.245, 0.755]
+
+    Nothing to balance:
+      one task: its gradient; equal losses: equal weights; a zero gradient: left
+      out; all zero: d = 0.
 
     References:
       Dai et al., Improvable Gap Balancing for Multi-Task Learning, 2023, arXiv

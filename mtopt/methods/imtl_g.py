@@ -7,6 +7,7 @@ from jaxtyping import Array, Float
 
 from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
 from mtopt.evaluation import Evaluation
+from mtopt.linalg import at_rest
 from mtopt.methods.conflict_free import equal_projections
 from mtopt.registry import method
 
@@ -64,6 +65,10 @@ def imtl_g(
       >>> [round(float(w), 4) for w in state.weights]
       [0.5923, 0.4077]
 
+    Nothing to balance:
+      one task: its gradient; equal losses: as any others; a zero gradient: left
+      out; all zero: d = 0.
+
     References:
       Liu et al., Towards Impartial Multi-task Learning, ICLR 2021 (not on arXiv:
       openreview.net/forum?id=IMPnRXEWpvr).
@@ -71,11 +76,13 @@ def imtl_g(
     Differences from released code:
       The guard. They solve a system of K - 1 equations, which is singular where
       gradients repeat or depend on each other; :math:`C^+` then gives the least-squares
-      projections. A task whose gradient is zero is left out.
+      projections. A task whose gradient is zero is left out of d; its weight is 1, by
+      which weighted heads still learn.
     """
 
     def weigh(memory: Any, gramian: Gramian, evaluation: Evaluation) -> Weighed:
-        return imtl_g_weights(gramian), memory
+        resting = at_rest(gramian, evaluation.present)
+        return jnp.where(resting, 1, imtl_g_weights(gramian)), memory
 
     return on_gramian(num_tasks, weigh, heads=heads, space=space)
 

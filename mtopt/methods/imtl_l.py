@@ -18,7 +18,7 @@ from mtopt.registry import method
 SMALLEST = 1e-8
 
 
-@method(family="losses")
+@method(family="losses", traits=("losses from 0",))
 def imtl_l(
     num_tasks: int, *, learning_rate: Number = 0.025, heads: str = "weighted"
 ) -> Aggregator:
@@ -45,6 +45,7 @@ def imtl_l(
       An aggregator. It reads the losses; a loss below 1e-8 trains s as 1e-8 does, so
       that s stays below 19 for losses of 0 and below. A task that is absent from a
       batch leaves its s as it is.
+      Losses below zero: see :func:`mtopt.offset_losses`.
 
     Raises:
       UserError: for a learning rate that is not above 0, or an unknown head rule.
@@ -59,6 +60,10 @@ def imtl_l(
       ...     evaluation=mtopt.Evaluation(losses=jnp.array([2., 0.1])))
       >>> [round(float(s), 3) for s in state.memory.values]
       [-0.025, 0.025]
+
+    Nothing to balance:
+      one task: its gradient; equal losses: equal weights; a zero gradient: left
+      out; all zero: d = 0.
 
     References:
       Liu et al., Towards Impartial Multi-task Learning, ICLR 2021, OpenReview

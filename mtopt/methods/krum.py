@@ -61,6 +61,11 @@ def krum(
       >>> direction.tolist()
       [1.25, 0.75, 1.5]
 
+    Nothing to balance:
+      one task: its gradient; equal losses: as any others; a zero gradient: left
+      out; all zero: d = 0. A solved task holds the others back; see
+      :func:`mtopt.without_stationary`.
+
     References:
       Blanchard et al., Machine Learning with Adversaries: Byzantine Tolerant Gradient
       Descent, 2017, arXiv 1703.02757.

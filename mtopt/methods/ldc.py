@@ -32,7 +32,7 @@ class Memory(NamedTuple):
     seen: Bool[Array, " K"]
 
 
-@method(family="losses", traits=("mean-like", "task-bound"))
+@method(family="losses", traits=("losses from 0", "mean-like", "task-bound"))
 def ldc(
     num_tasks: int,
     *,
@@ -76,6 +76,7 @@ def ldc(
       A loss of 0 has the logarithm of 1e-20. Tasks that are absent from a batch are
       skipped: the gaps are between neighbours that are present, which share v; the
       logit of an absent task stays as it is.
+      Losses below zero: see :func:`mtopt.offset_losses`.
 
     Raises:
       UserError: for an unknown option, or a number out of its range.
@@ -90,6 +91,11 @@ def ldc(
       ...     evaluation=mtopt.Evaluation(losses=jnp.array([2., 1.])))
       >>> [round(float(w), 3) for w in state.weights]
       [0.6, 0.4]
+
+    Nothing to balance:
+      one task: its gradient; equal losses: weights of its own; a zero gradient: d
+      = 0; all zero: d = 0. A solved task holds the others back; see
+      :func:`mtopt.without_stationary`.
 
     References:
       Xiao et al., LDC-MTL: Balancing Multi-Task Learning through Scalable Loss

@@ -69,6 +69,11 @@ def mgda(
       >>> [round(float(w), 3) for w in state.weights], abs(direction.round(3)).tolist()
       ([0.6, 0.4], [0.0, 1.0, 1.0])
 
+    Nothing to balance:
+      one task: its gradient; equal losses: as any others; a zero gradient: d = 0;
+      all zero: d = 0. A solved task holds the others back; see
+      :func:`mtopt.without_stationary`.
+
     References:
       Désidéri, Multiple-gradient descent algorithm (MGDA) for multiobjective
       optimization, Comptes Rendus Mathématique, 2012. Sener and Koltun, Multi-Task

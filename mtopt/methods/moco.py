@@ -74,6 +74,11 @@ def moco(
       >>> [round(float(weight), 3) for weight in state.weights]
       [0.6, 0.4]
 
+    Nothing to balance:
+      one task: along its gradient; equal losses: as any others; a zero gradient:
+      another length of d; all zero: d = 0. A solved task holds the others back;
+      see :func:`mtopt.without_stationary`.
+
     References:
       Fernando et al., Mitigating Gradient Bias in Multi-objective Learning: A Provably
       Convergent Approach, 2023, arXiv 2210.12624.

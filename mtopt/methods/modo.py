@@ -57,6 +57,11 @@ def modo(
       >>> [round(float(weight), 3) for weight in state.weights]
       [0.425, 0.575]
 
+    Nothing to balance:
+      one task: its gradient; equal losses: as any others; a zero gradient:
+      another d; all zero: d = 0. A solved task holds the others back; see
+      :func:`mtopt.without_stationary`.
+
     References:
       Chen et al., Three-Way Trade-Off in Multi-Objective Learning: Optimization,
       Generalization and Conflict-Avoidance, 2023, arXiv 2305.20057.
@@ -76,6 +81,7 @@ def modo(
         first, second, third = evaluation.problem.split(3)
         params = evaluation.params
         present = first.present & second.present & third.present
+        present &= evaluation.present
         shares, total = share_of(weights, present)
         along = second.pullback(params, shares)
         shared, own = split(params)

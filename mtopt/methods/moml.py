@@ -69,6 +69,10 @@ def moml(
       >>> [round(float(weight), 2) for weight in state.weights]
       [0.35, 0.35, 0.29]
 
+    Nothing to balance:
+      one task: its gradient; equal losses: as any others; a zero gradient:
+      another length of d; all zero: d = 0.
+
     References:
       Ye et al., Multi-Objective Meta Learning, 2021, arXiv 2102.07121.
 

@@ -2,9 +2,12 @@
 
 from typing import Any
 
+import jax.numpy as jnp
+
 from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
 from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
+from mtopt.linalg import at_rest
 from mtopt.methods.fairgrad import at_most
 from mtopt.options import Number
 from mtopt.registry import method
@@ -54,6 +57,10 @@ def nash_mtl(
       >>> [round(float(x), 3) for x in direction]
       [0.054, 0.706, 0.706]
 
+    Nothing to balance:
+      one task: along its gradient; equal losses: as any others; a zero gradient:
+      left out; all zero: d = 0.
+
     References:
       Navon et al., Multi-Task Learning as a Bargaining Game, 2022, arXiv 2202.01017.
 
@@ -63,7 +70,8 @@ def nash_mtl(
       At Pareto stationarity, where the weights are infinite, they stay finite and d
       tends to zero or is far below the clip. The clip scales the weights, hence the
       weighted heads too; in the authors' code it leaves the heads alone. A task at rest
-      (a zero gradient) has weight 0.
+      (a zero gradient) has no say, and weight 1, by which its own parameters still
+      learn: a head at zero would never leave it at weight 0.
     """
     if max_norm is not None:
         expect_number("max_norm", max_norm, above=0)
@@ -71,6 +79,7 @@ def nash_mtl(
     def weigh(memory: Any, gramian: Gramian, evaluation: Evaluation) -> Weighed:
         present = evaluation.present
         weights = bargaining_weights(gramian, present)
-        return at_most(max_norm, weights, gramian), memory
+        weights = at_most(max_norm, weights, gramian)
+        return jnp.where(at_rest(gramian, present), 1, weights), memory
 
     return on_gramian(num_tasks, weigh, heads=heads, space=space)

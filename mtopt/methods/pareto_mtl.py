@@ -34,7 +34,10 @@ class SearchState(NamedTuple):
         "index": 0,
         "search_steps": 0,
     },
-    traits=("task-bound",),
+    traits=(
+        "losses from 0",
+        "task-bound",
+    ),
 )
 def pareto_mtl(
     num_tasks: int,
@@ -80,6 +83,7 @@ def pareto_mtl(
 
     Returns:
       An aggregator. It reads the losses. An absent task counts in no constraint.
+      Losses below zero: see :func:`mtopt.offset_losses`.
 
     Raises:
       UserError: for preferences of another shape, negative or zero, or an index or
@@ -96,6 +100,10 @@ def pareto_mtl(
       ...     print(state.weights.round(2))
       [-0.71  0.29]
       [1. 1.]
+
+    Nothing to balance:
+      one task: its gradient; equal losses: weights of its own; a zero gradient: d
+      = 0; all zero: d = 0.
 
     References:
       Lin et al., Pareto Multi-Task Learning, 2019, arXiv 1912.12854.

@@ -18,7 +18,7 @@ SMOOTHING = 1e-12
 SMALLEST = 1e-20
 
 
-@method(family="losses")
+@method(family="losses", traits=("losses from 0",))
 def pbi(
     num_tasks: int,
     *,
@@ -45,7 +45,8 @@ def pbi(
       theta: the penalty, at least 0; 5 in MOEA/D.
       preference: lambda, K numbers above 0 in the sorted order of the task names;
         only their proportion counts. None: all equal.
-      ideal: z, K numbers, losses that no task can go below. None: zeros.
+      ideal: z, K numbers, losses that no task can go below. None: zeros, for
+        losses that stay above zero.
       heads: ``"weighted"`` differentiates the scalarised loss; ``"plain"`` leaves a
         head its own gradient.
 
@@ -66,6 +67,10 @@ def pbi(
       ...     evaluation=mtopt.Evaluation(losses=jnp.array([2., 1.])))
       >>> [abs(round(float(w), 3)) for w in state.weights]
       [1.414, 0.0]
+
+    Nothing to balance:
+      one task: its gradient; equal losses: equal weights; a zero gradient:
+      another d; all zero: d = 0.
 
     References:
       Zhang and Li, MOEA/D: A Multiobjective Evolutionary Algorithm Based on

@@ -66,6 +66,10 @@ def pcgrad(
       >>> [round(float(w), 3) for w in state.weights]
       [2.222, 1.579]
 
+    Nothing to balance:
+      one task: its gradient; equal losses: as any others; a zero gradient: left
+      out; all zero: d = 0.
+
     References:
       Yu et al., Gradient Surgery for Multi-Task Learning, 2020, arXiv 2001.06782.
 

@@ -60,6 +60,10 @@ def random_loss_weighting(
       >>> sorted(state.weights.tolist())
       [0.0, 1.0]
 
+    Nothing to balance:
+      one task: its gradient; equal losses: as any others; a zero gradient:
+      another length of d; all zero: d = 0.
+
     References:
       Lin et al., Reasonable Effectiveness of Random Weighting: A Litmus Test for
       Multi-Task Learning, 2022, arXiv 2111.10603.

@@ -11,7 +11,7 @@ from mtopt.options import Number
 from mtopt.registry import method
 
 
-@method(family="losses")
+@method(family="losses", traits=("losses from 0",))
 def scale_invariant(
     num_tasks: int, *, epsilon: Number = 1e-8, heads: str = "weighted"
 ) -> Aggregator:
@@ -33,6 +33,7 @@ def scale_invariant(
     Returns:
       An aggregator. It reads the losses, which must not be negative: a negative loss
       is weighed like one of 0.
+      Losses below zero: see :func:`mtopt.offset_losses`.
 
     Raises:
       UserError: for an epsilon that is not above 0, or an unknown head rule.
@@ -47,6 +48,10 @@ def scale_invariant(
       ...     evaluation=mtopt.Evaluation(losses=jnp.array([2., 4.])))
       >>> state.weights.tolist(), direction.tolist()
       ([0.5, 0.25], [-0.5, 0.75, 0.75])
+
+    Nothing to balance:
+      one task: its gradient; equal losses: equal weights; a zero gradient: left
+      out; all zero: d = 0.
 
     References:
       Navon et al., Multi-Task Learning as a Bargaining Game, 2022, arXiv 2202.01017,

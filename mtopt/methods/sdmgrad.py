@@ -77,6 +77,11 @@ def sdmgrad(
       >>> print(abs(direction["shared"].round(2)))
       [0. 1. 1.]
 
+    Nothing to balance:
+      one task: its gradient; equal losses: as any others; a zero gradient:
+      another d; all zero: d = 0. A solved task holds the others back; see
+      :func:`mtopt.without_stationary`.
+
     References:
       Xiao et al., Direction-oriented Multi-objective Learning: Simple and Provable
       Stochastic Algorithms, 2023, arXiv 2305.18409.
@@ -103,6 +108,7 @@ def sdmgrad(
     def weigh(weights: Any, evaluation: Evaluation) -> Weighed:
         first, second, third = evaluation.problem.split(3)
         present = first.present & second.present & third.present
+        present &= evaluation.present
         rows, others = (
             part.losses_and_grads(evaluation.params)[1]["shared"]
             for part in (first, second)

@@ -48,6 +48,10 @@ def single_task(
       >>> direction.tolist()
       [6.0, 1.0, 1.0]
 
+    Nothing to balance:
+      one task: its gradient; equal losses: as any others; a zero gradient: left
+      out; all zero: d = 0.
+
     References:
       Navon et al., Multi-Task Learning as a Bargaining Game, 2022, arXiv 2202.01017,
       whose code has it as the weighting ``stl``.

@@ -14,7 +14,7 @@ from mtopt.options import Number, Numbers
 from mtopt.registry import method
 
 
-@method(family="losses")
+@method(family="losses", traits=("losses from 0",))
 def smooth_tchebycheff(
     num_tasks: int,
     *,
@@ -41,7 +41,8 @@ def smooth_tchebycheff(
         multi-task training.
       preference: lambda, K numbers above 0 in the sorted order of the task names;
         they are divided by their sum. None: all equal.
-      ideal: z, K numbers, losses that no task can go below. None: zeros.
+      ideal: z, K numbers, losses that no task can go below. None: zeros, for
+        losses that stay above zero.
       heads: ``"weighted"`` differentiates the scalarised loss (the authors' code);
         ``"plain"`` leaves a head its own gradient.
 
@@ -62,6 +63,10 @@ def smooth_tchebycheff(
       ...     evaluation=mtopt.Evaluation(losses=jnp.array([2., 1.])))
       >>> [round(float(w), 3) for w in state.weights]
       [0.366, 0.134]
+
+    Nothing to balance:
+      one task: its gradient; equal losses: equal weights; a zero gradient:
+      another length of d; all zero: d = 0.
 
     References:
       Lin et al., Smooth Tchebycheff Scalarization for Multi-Objective Optimization,

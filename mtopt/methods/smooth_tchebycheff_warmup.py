@@ -20,6 +20,7 @@ EPSILON = 1e-20
 @method(
     family="losses",
     example=lambda num_tasks: {"steps_per_epoch": 1, "warmup_epochs": 1},
+    traits=("losses from 0",),
 )
 def smooth_tchebycheff_warmup(
     num_tasks: int,
@@ -52,6 +53,7 @@ def smooth_tchebycheff_warmup(
       An aggregator. It reads the losses, which must not be negative: a negative loss
       is weighed like one of 0. A task that is absent from the averaged epoch takes
       its first loss after it as its mean.
+      Losses below zero: see :func:`mtopt.offset_losses`.
 
     Raises:
       UserError: for a number out of its range.
@@ -68,6 +70,10 @@ def smooth_tchebycheff_warmup(
       ...     print([round(float(w), 3) for w in state.weights])
       [1.0, 0.5]
       [0.5, 0.25]
+
+    Nothing to balance:
+      one task: its gradient; equal losses: equal weights; a zero gradient: left
+      out; all zero: d = 0.
 
     References:
       Lin et al., Smooth Tchebycheff Scalarization for Multi-Objective Optimization,

@@ -16,7 +16,7 @@ from mtopt.registry import method
 FORMS = ("product", "quotient")
 
 
-@method(family="losses")
+@method(family="losses", traits=("losses from 0",))
 def tchebycheff(
     num_tasks: int,
     *,
@@ -38,7 +38,8 @@ def tchebycheff(
       num_tasks: K, at least 1.
       preference: lambda, K numbers above 0 in the sorted order of the task names;
         they are divided by their sum. None: all equal.
-      ideal: z, K numbers, losses that no task can go below. None: zeros.
+      ideal: z, K numbers, losses that no task can go below. None: zeros, for
+        losses that stay above zero.
       form: ``"product"``, as above; ``"quotient"``, the modified form
         :math:`\max_k (L_k - z_k) / \lambda_k`, whose minimum lies on the ray from z
         along lambda.
@@ -62,6 +63,10 @@ def tchebycheff(
       ...     evaluation=mtopt.Evaluation(losses=jnp.array([2., 1.])))
       >>> state.weights.tolist(), direction.tolist()
       ([0.0, 0.75], [4.5, 0.75, 0.75])
+
+    Nothing to balance:
+      one task: its gradient; equal losses: equal weights; a zero gradient: left
+      out; all zero: d = 0.
 
     References:
       Bowman, On the Relationship of the Tchebycheff Norm and the Efficient Frontier of

@@ -49,6 +49,10 @@ def trimmed_mean(
       >>> direction.tolist()
       [1.0, 4.0]
 
+    Nothing to balance:
+      one task: its gradient; equal losses: as any others; a zero gradient:
+      another d; all zero: d = 0.
+
     References:
       Yin et al., Byzantine-Robust Distributed Learning: Towards Optimal Statistical
       Rates, 2018, arXiv 1803.01498. It averages the gradients of machines, of which

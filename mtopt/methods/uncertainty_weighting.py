@@ -21,7 +21,7 @@ FACTORS = {"regression": 0.5, "classification": 1.0}
 SMALLEST = 1e-8
 
 
-@method(family="losses")
+@method(family="losses", traits=("losses from 0",))
 def uncertainty_weighting(
     num_tasks: int,
     *,
@@ -57,6 +57,7 @@ def uncertainty_weighting(
       An aggregator. It reads the losses; a loss below 1e-8 trains s as 1e-8 does, so
       that s stays above -19 for losses of 0 and below. A task that is absent from a
       batch leaves its s as it is.
+      Losses below zero: see :func:`mtopt.offset_losses`.
 
     Raises:
       UserError: for an unknown kind, a wrong number of them, or a learning rate that
@@ -72,6 +73,10 @@ def uncertainty_weighting(
       ...     evaluation=mtopt.Evaluation(losses=jnp.array([2., 0.1])))
       >>> [round(float(s), 3) for s in state.memory.values]
       [0.025, -0.025]
+
+    Nothing to balance:
+      one task: along its gradient; equal losses: equal weights; a zero gradient:
+      left out; all zero: d = 0.
 
     References:
       Kendall et al., Multi-Task Learning Using Uncertainty to Weigh Losses for Scene

@@ -58,6 +58,10 @@ def upgrad(
       >>> [round(float(x), 3) for x in direction]
       [0.292, 1.901, 1.901]
 
+    Nothing to balance:
+      one task: its gradient; equal losses: as any others; a zero gradient:
+      another length of d; all zero: d = 0.
+
     References:
       Quinton and Rey, Jacobian Descent for Multi-Objective Optimization, 2024, arXiv
       2406.16232.

@@ -53,7 +53,8 @@ def test_what_is_no_aggregator_cannot_be_wrapped(wrapper, inner):
 def test_wrapped_methods_keep_dtypes_and_train_under_jit(name):
     tasks, params, batch = model()
     params = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params)
-    options = {"n": 2} if name == "weights_every" else {}
+    needed = {"weights_every": {"n": 2}, "offset_losses": {"offset": -1.0}}
+    options = needed.get(name, {})
     tx = mtopt.chain(WRAPPERS[name](mtopt.imtl_g(3), **options), optax.adam(1e-3))
     state, metrics = train(tx, [batch] * 3, tasks, params)
     for leaf in jax.tree.leaves(state.params):

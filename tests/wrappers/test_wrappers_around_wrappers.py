@@ -23,6 +23,7 @@ WRAPPERS = {
     "add_penalty": functools.partial(
         mtopt.add_penalty, penalty=activity, coefficient=0.1
     ),
+    "offset_losses": functools.partial(mtopt.offset_losses, offset=-1.0),
     "weights_every": functools.partial(mtopt.weights_every, n=2),
 }
 AGGREGATORS = {"equal_weighting": mtopt.equal_weighting, "imtl_g": mtopt.imtl_g}

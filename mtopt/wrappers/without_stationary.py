@@ -1,0 +1,101 @@
+"""Any aggregator among the tasks that still have a gradient."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float
+
+from mtopt.aggregation import Aggregator, rule_of
+from mtopt.evaluation import Evaluation
+from mtopt.linalg import row_norms, task_numbers, where_present
+from mtopt.rule import Solution
+
+# A gradient below so many roundings of the longest that its task had is noise.
+ROUNDINGS = 100
+
+
+class Moving(NamedTuple):
+    """The memory of :func:`without_stationary`.
+
+    Attributes:
+      longest: the length of the longest gradient that every task had, ``[K]``.
+      inner: the memory of the wrapped rule.
+    """
+
+    longest: Float[Array, " K"]
+    inner: Any
+
+
+def without_stationary(aggregator: optax.GradientTransformation) -> Aggregator:
+    r"""Leaves tasks whose gradient is zero, to rounding, out of an aggregator.
+
+    .. math:: d = A(\{g_k : \|g_k\| > \tau \max_{s \le t} \|g_k^s\|\})
+
+    with :math:`\tau` 100 roundings. A solved task is Pareto-stationary by itself: its
+    zero is in the hull of the gradients, so that MGDA stands still for ever, and it is
+    the smallest loss, so that methods of even progress give it all the weight. Here the
+    others go on as if it were absent, until its gradient is back. Its length is judged
+    by the longest that the same task had: tasks with small losses stay in.
+
+    Args:
+      aggregator: A, any aggregator. A task that is left out rests in its memory, as an
+        absent one does.
+
+    Returns:
+      An aggregator. A task that is left out has weight 1: that moves the shared
+      parameters by rounding at most, and its own, if they have a gradient, along it; a
+      head at zero hides its task from the shared ones, and is not solved. It reads the
+      rows: around a method of losses a step takes K backward passes.
+
+    Raises:
+      UserError: for a chain in place of an aggregator.
+
+    Example:
+      >>> import mtopt
+      >>> rows = jnp.array([[2., 0.], [0., 2.], [0., 0.]])
+      >>> for tx in mtopt.mgda(3), without_stationary(mtopt.mgda(3)):
+      ...     direction, _ = tx.update(rows, tx.init(jnp.zeros(2)))
+      ...     print(direction)
+      [0. 0.]
+      [1. 1.]
+
+    References:
+      Désidéri, Multiple-gradient descent algorithm (MGDA) for multiobjective
+      optimization, Comptes Rendus Mathématique, 2012, stops at such a point by
+      definition; leaving the task out is ours.
+    """
+    rule = rule_of(aggregator, "without_stationary")
+
+    def init(inner: Any, shared: Any) -> Moving:
+        return Moving(task_numbers(shared, rule.num_tasks, 0), inner)
+
+    def moving(
+        longest: Float[Array, " K"], evaluation: Evaluation
+    ) -> tuple[Float[Array, " K"], Bool[Array, " K"]]:
+        """The new longest lengths, and which tasks have a gradient."""
+        lengths = row_norms(evaluation.rows).astype(longest.dtype)
+        seen = jnp.where(evaluation.present, lengths, 0)
+        longest = jnp.maximum(longest, seen)
+        tolerance = ROUNDINGS * jnp.finfo(longest.dtype).eps
+        return longest, evaluation.present & (lengths > tolerance * longest)
+
+    def solve(memory: Moving, evaluation: Evaluation) -> Solution:
+        longest, moves = moving(memory.longest, evaluation)
+        some = evaluation.restricted_to(moves)
+        weights, inner, gradients = rule.solve(memory.inner, some)
+        if rule.gradients is None and gradients.pullback is None:
+            # Rows of its own making, such as averages, outlive the gradient.
+            gradients = gradients.replace(rows=where_present(moves, gradients.rows, 0))
+        weights = jnp.where(evaluation.present & ~moves, 1, weights)
+        return Solution(weights, Moving(longest, inner), gradients)
+
+    after_step = rule.after_step
+
+    def follow(memory: Moving, evaluation: Evaluation, step: Any) -> Moving:
+        assert after_step is not None
+        some = evaluation.restricted_to(moving(memory.longest, evaluation)[1])
+        return memory._replace(inner=after_step(memory.inner, some, step))
+
+    told = follow if after_step is not None else None
+    return Aggregator(rule.remembering(init, solve, after_step=told))
