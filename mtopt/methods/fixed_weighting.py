@@ -1,13 +1,15 @@
 """Fixed weighting: descend a weighted sum of the losses, the weights given."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
 
 from mtopt.aggregation import Aggregator, Weighed, weighting
-from mtopt.errors import expect_per_task
+from mtopt.errors import expect, expect_per_task
 from mtopt.evaluation import Evaluation
-from mtopt.options import Numbers
+from mtopt.options import Number, Numbers
+from mtopt.per_task import in_words
 from mtopt.registry import method
 
 
@@ -17,7 +19,10 @@ from mtopt.registry import method
     traits=("mean-like", "task-bound"),
 )
 def fixed_weighting(
-    num_tasks: int, *, weights: Numbers, heads: str = "weighted"
+    num_tasks: int,
+    *,
+    weights: Numbers | Mapping[str, Number],
+    heads: str = "weighted",
 ) -> Aggregator:
     r"""Descends a sum of the losses with constant weights, tuned by hand or by grid.
 
@@ -29,8 +34,8 @@ def fixed_weighting(
 
     Args:
       num_tasks: K, at least 1.
-      weights: one non-negative finite number per task, in the sorted order of the
-        task names, not all zero.
+      weights: one non-negative finite number per task, not all zero: in the sorted
+        order of the task names, or by name, which the problem's names must then equal.
       heads: ``"weighted"`` differentiates the weighted loss; ``"plain"`` leaves a head
         its own gradient.
 
@@ -38,7 +43,8 @@ def fixed_weighting(
       An aggregator.
 
     Raises:
-      UserError: for another number of weights, or negative ones.
+      UserError: for another number of weights, or negative ones; on update, for weights
+        of tasks that the problem does not have.
 
     Example:
       >>> import jax.numpy as jnp
@@ -56,9 +62,15 @@ def fixed_weighting(
       Xin et al., Do Current Multi-Task Optimization Methods in Deep Learning Even
       Help?, 2022, arXiv 2209.11379, on how far tuned constants go.
     """
+    names = tuple(sorted(weights)) if isinstance(weights, Mapping) else None
+    if isinstance(weights, Mapping):
+        weights = [weights[name] for name in sorted(weights)]
     array = expect_per_task("weights", weights, num_tasks, at_least=0)
 
     def weigh(memory: Any, evaluation: Evaluation) -> Weighed:
+        if names is not None and evaluation.knows("problem"):
+            known = evaluation.problem.names
+            expect(known == names, "the tasks of weights", names, in_words(known))
         return jnp.asarray(array, "float32"), memory
 
     return weighting(num_tasks, weigh, heads=heads)

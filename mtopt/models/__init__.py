@@ -8,6 +8,9 @@ from mtopt.models.lenet import lenet
 from mtopt.models.mlp import mlp
 from mtopt.models.pooled_mlp import pooled_mlp
 from mtopt.models.resnet import resnet18
+from mtopt.models.serialization import register_stacks
+
+register_stacks()
 
 MODELS: dict[str, Callable[..., Model]] = {
     "lenet": lenet,
