@@ -1,5 +1,6 @@
 """Fixed weights."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -13,7 +14,7 @@ def test_golden_values():
 
 
 def test_weights_by_name_are_compared_with_the_tasks():
-    problem, params = mtopt.linear_problem(np.float32(GOLDEN), np.ones(2, "float32"))
+    problem, params = mtopt.linear_problem(jnp.float32(GOLDEN), jnp.ones(2))
     seen = problem.evaluate(params)
 
     def direction(weights):
