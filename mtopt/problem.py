@@ -274,7 +274,7 @@ class BatchProblem(Problem):
         """A tree like the representation in parts, leaves ``[M, ...]``.
 
         Args:
-          representation: leaves as :meth:`representation` returns them.
+          representation: leaves as :meth:`Problem.representation` returns them.
           count: M.
         """
 

@@ -43,9 +43,12 @@ def evaluation_tasks(model: Model, kind: str) -> mtopt.Tasks:
     ) -> jax.Array:
         del key
         shared, x, model_state = inputs
-        own, x_own = jax.tree.map(lambda leaf: leaf[None], (head, x))
+        own, x_own, state_own = jax.tree.map(
+            lambda leaf: leaf[None], (head, x, model_state)
+        )
         params = {"shared": shared, "tasks": mtopt.PerTask(own, ("task",))}
-        outputs = model.predict(params, model_state, x if x_axis is None else x_own)
+        seen = (model_state, x) if x_axis is None else (state_own, x_own)
+        outputs = model.predict(params, *seen)
         return mtopt.masked_mean(per_sample_loss(outputs[0], targets, kind), mask)
 
     return mtopt.Tasks(

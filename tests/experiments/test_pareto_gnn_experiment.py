@@ -114,7 +114,7 @@ def test_the_published_settings_can_be_written_down():
         ({"steps": 0}, "steps is 0: expected 1 or more"),
         ({"data": "graph_npz(path='nowhere.npz')"}, "no file nowhere.npz"),
         ({"pretexts": ("node_subgraph_contrast(temperature=0)",)}, "temperature"),
-        ({"methods": ("mgda(space='representation')",)}, "cannot train pretext tasks"),
+        ({"methods": ("rep_mtl(equal_weighting)",)}, "cannot train pretext tasks"),
     ],
 )
 def test_bad_input_is_one_line(changed, message):
