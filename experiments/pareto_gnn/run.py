@@ -189,11 +189,9 @@ def _check_step(text: str, run: Run, benchmark: GraphBenchmark) -> None:
         jax.eval_shape(
             program.step, state, _batch(run.model, benchmark.graphs["whole"], 1)
         )
-    except TypeError as error:
-        raise UserError(
-            f"{text} cannot train pretext tasks ({str(error).splitlines()[0][:80]}): "
-            "expected a method that does not differentiate the representation"
-        ) from error
+    except UserError as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{text} cannot train pretext tasks: {reason}") from error
 
 
 def _trained(

@@ -82,7 +82,7 @@ def npz(
     inputs, one of all tasks on disjoint inputs, where tasks are of one kind and
     differ in their means. A label behind a mask is stored as 0.
 
-    What the file was understood to be stands in :attr:`~mtopt.data.Dataset.reading`,
+    What the file was understood to be stands in ``reading``,
     with the arrays that were not read; a run prints it.
 
     Args:
