@@ -154,7 +154,7 @@ MISUSE = [
     (["--config.optimizer.learning_rat=1"], "learning_rat"),
     (["--config.steps=many"], "many"),
     (["--config.optimizer.learning_rate=-1"], "learning_rate is -1"),
-    (["--config.optimizer.name=adma"], "did you mean 'adam'"),
+    (["--config.optimizer.name=adamww"], "did you mean 'adamw'"),
     (["--config.data=multi_digts"], "did you mean 'multi_digits'"),
     (["--config.model=mlp(hiden=(3,))"], "did you mean 'hidden'?"),
     (["--experiment=school"], "school"),
