@@ -60,7 +60,6 @@ def test_a_tiny_radius_does_not_magnify_rounding_noise(name):
     for tiny in (0, 1):
         direction = jax.tree.map(lambda leaf, i=tiny: leaf[i], directions)
         assert_close(direction, clean, rtol=1e-4)
-        assert not flat_weights[tiny].any()
     direction = jax.tree.map(lambda leaf: leaf[2], directions)
     assert_finite(direction)
     assert flat_weights[2].all()
