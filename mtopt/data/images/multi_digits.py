@@ -52,7 +52,7 @@ def multi_digits(
     from sklearn.datasets import load_digits
 
     check_counts(num_train=num_train, num_valid=num_valid, num_test=num_test)
-    images, labels = load_digits(return_X_y=True)
+    images, labels = map(np.asarray, load_digits(return_X_y=True))
     scaled = (images.reshape(-1, 8, 8) / 16).astype(np.float32)
     source = Images(scaled, labels)
     rng = np.random.default_rng(seed)

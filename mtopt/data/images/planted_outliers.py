@@ -72,7 +72,7 @@ def planted_outliers(
         num_outliers,
         f"0 to {num_tasks - 1}, one less than the tasks",
     )
-    images, digits = load_digits(return_X_y=True)
+    images, digits = map(np.asarray, load_digits(return_X_y=True))
     rng = np.random.default_rng(seed)
     train, *others = split_sources(digits, SHARES, rng)
     noise = rng.integers(CLASSES, size=(num_tasks, len(digits)))
