@@ -8,7 +8,8 @@ import optax
 
 from mtopt.errors import expect_one_of
 from mtopt.evaluation import Evaluation, split
-from mtopt.per_head import modules, parts, per_head, select_present, task_names
+from mtopt.per_head import modules, parts, per_head, select_present
+from mtopt.per_task import task_names
 
 
 def chain(
@@ -130,7 +131,7 @@ def _is_direction(updates: Any, params: Any) -> bool:
     """Whether updates have the parameters' shapes: an aggregator stands before them."""
     rows, _ = split(updates)
     shared, heads = split(params)
-    if heads is None or params is None:
+    if heads is None:
         return False
     found = zip(jax.tree.leaves(rows), jax.tree.leaves(shared), strict=False)
     return all(jnp.shape(leaf) == jnp.shape(own) for leaf, own in found)

@@ -18,7 +18,7 @@ import optax
 
 from mtopt.errors import UserError
 from mtopt.linalg import where_present
-from mtopt.per_task import PerTask
+from mtopt.per_task import is_stack, stacks
 
 # optax's transformations that make one number of an array, or of its two last axes.
 LAYERWISE = (
@@ -117,18 +117,12 @@ def select_present(present: Any, names: tuple[str, ...], new: Any, old: Any) -> 
     """
 
     def choose(fresh: Any, kept: Any) -> Any:
-        if not isinstance(fresh, PerTask):
+        if not is_stack(fresh):
             return fresh
         own = present[np.array([names.index(name) for name in fresh.names])]
         return where_present(own, fresh, kept)
 
-    return jax.tree.map(choose, new, old, is_leaf=_is_stack)
-
-
-def task_names(tree: Any) -> tuple[str, ...]:
-    """The sorted names of all tasks that have a place in the tree's stacks."""
-    stacks = filter(_is_stack, jax.tree.leaves(tree, is_leaf=_is_stack))
-    return tuple(sorted({name for stack in stacks for name in stack.names}))
+    return jax.tree.map(choose, new, old, is_leaf=is_stack)
 
 
 def parts(transformation: Any) -> set[str]:
@@ -145,20 +139,14 @@ class _DependsOnOthers(Exception):
     """Parameters that are no task's own depend on those of a task."""
 
 
-def _is_stack(node: Any) -> bool:
-    return isinstance(node, PerTask)
-
-
 def _leaves_of_tasks(tree: Any) -> list[Any]:
     """The leaves of all stacks of tasks in a tree."""
-    stacks = filter(_is_stack, jax.tree.leaves(tree, is_leaf=_is_stack))
-    return [leaf for stack in stacks for leaf in jax.tree.leaves(stack)]
+    return [leaf for stack in stacks(tree) for leaf in jax.tree.leaves(stack)]
 
 
 def _groups(tree: Any) -> list[tuple[str, ...]]:
     """The names of each kind of stack in a tree, in the order of appearance."""
-    stacks = filter(_is_stack, jax.tree.leaves(tree, is_leaf=_is_stack))
-    return list(dict.fromkeys(s.names for s in stacks if jax.tree.leaves(s)))
+    return list(dict.fromkeys(s.names for s in stacks(tree) if jax.tree.leaves(s)))
 
 
 def _per_group(function: Callable[..., Any], trees: tuple[Any, ...]) -> Any:
@@ -177,20 +165,20 @@ def _per_group(function: Callable[..., Any], trees: tuple[Any, ...]) -> Any:
                 lambda new, old, names=names: new if _is_of(new, names) else old,
                 mapped,
                 found,
-                is_leaf=_is_stack,
+                is_leaf=is_stack,
             )
     return function(*trees) if found is None else found
 
 
 def _is_of(node: Any, names: tuple[str, ...]) -> bool:
-    return _is_stack(node) and node.names == names
+    return is_stack(node) and node.names == names
 
 
 def _mapped(function: Callable[..., Any], names: tuple[str, ...]) -> Callable[..., Any]:
     """``function`` under ``vmap``, over the stacks with these names in its trees."""
 
     def call(*trees: Any) -> Any:
-        nodes, structure = jax.tree.flatten(trees, is_leaf=_is_stack)
+        nodes, structure = jax.tree.flatten(trees, is_leaf=is_stack)
         axes = tuple(0 if _is_of(node, names) else None for node in nodes)
         made: Any = None
 
@@ -198,21 +186,21 @@ def _mapped(function: Callable[..., Any], names: tuple[str, ...]) -> Callable[..
             """The results that belong to a task, and those that may not."""
             nonlocal made
             result = function(*jax.tree.unflatten(structure, own))
-            found, treedef = jax.tree.flatten(result, is_leaf=_is_stack)
+            found, treedef = jax.tree.flatten(result, is_leaf=is_stack)
             is_own = [_is_of(node, names) for node in found]
             made = treedef, is_own
             pairs = list(zip(found, is_own, strict=True))
             return [n for n, own in pairs if own], [n for n, own in pairs if not own]
 
         try:
-            stacks, others = jax.vmap(split, axes, (0, None))(*nodes)
+            mapped, others = jax.vmap(split, axes, (0, None))(*nodes)
         except ValueError as error:
             if "None but output was batched" in str(error):
                 raise _DependsOnOthers from error
             raise
         treedef, is_own = made
-        stacks, others = iter(stacks), iter(others)
-        found = [next(stacks) if own else next(others) for own in is_own]
+        mapped, others = iter(mapped), iter(others)
+        found = [next(mapped) if own else next(others) for own in is_own]
         return jax.tree.unflatten(treedef, found)
 
     return call

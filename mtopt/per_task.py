@@ -93,6 +93,21 @@ class PerTask:
         return {name: self[name] for name in self.names}
 
 
+def is_stack(node: Any) -> bool:
+    """Whether a node of a tree is a stack of tasks, for ``is_leaf`` of ``jax.tree``."""
+    return isinstance(node, PerTask)
+
+
+def stacks(tree: Any) -> list[PerTask]:
+    """All stacks of tasks in a tree, in its order."""
+    return list(filter(is_stack, jax.tree.leaves(tree, is_leaf=is_stack)))
+
+
+def task_names(tree: Any) -> tuple[str, ...]:
+    """The sorted names of all tasks that have a place in the tree's stacks."""
+    return tuple(sorted({name for stack in stacks(tree) for name in stack.names}))
+
+
 def scale_heads(heads: Any, scale: Float[Array, " K"]) -> Any:
     """Every task's own gradient times a number of its own.
 
@@ -136,15 +151,10 @@ def in_words(names: Any) -> str:
 
 def _by_group(function: Callable[[Any, Any], Any], numbers: Any, heads: Any) -> Any:
     """``function(numbers of its tasks, group)`` for every group of heads."""
-
-    def is_group(node: Any) -> bool:
-        return isinstance(node, PerTask)
-
-    groups = filter(is_group, jax.tree.leaves(heads, is_leaf=is_group))
-    names = sorted(name for group in groups for name in group.names)
+    names = task_names(heads)
 
     def apply(group: Any) -> Any:
-        if not is_group(group):
+        if not is_stack(group):
             raise UserError(
                 f"the tasks' own gradients hold a {type(group).__name__}: expected a "
                 "mtopt.PerTask, or groups of them"
@@ -152,7 +162,7 @@ def _by_group(function: Callable[[Any, Any], Any], numbers: Any, heads: Any) -> 
         index = np.array([names.index(name) for name in group.names])
         return function(numbers[index], group)
 
-    return jax.tree.map(apply, heads, is_leaf=is_group)
+    return jax.tree.map(apply, heads, is_leaf=is_stack)
 
 
 def _signature(tree: Any) -> dict[str, tuple[int, ...]]:

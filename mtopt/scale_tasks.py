@@ -3,15 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import optax
 
 from mtopt.errors import UserError, expect_number, nearest
-from mtopt.linalg import scale_rows
+from mtopt.evaluation import split
 from mtopt.options import Number
-from mtopt.per_head import task_names
-from mtopt.per_task import PerTask
+from mtopt.per_task import scale_heads, task_names
 
 
 def scale_tasks(rates: Number | Mapping[str, Number]) -> optax.GradientTransformation:
@@ -37,8 +35,9 @@ def scale_tasks(rates: Number | Mapping[str, Number]) -> optax.GradientTransform
       >>> import mtopt
       >>> tx = mtopt.chain(
       ...     mtopt.equal_weighting(2), optax.sgd(1.0), scale_tasks({"a": 0.0}))
-      >>> params = {"shared": jnp.ones(2), "tasks": PerTask(jnp.ones(2), ("a", "b"))}
-      >>> rows = {"shared": jnp.eye(2), "tasks": PerTask(jnp.ones(2), ("a", "b"))}
+      >>> heads = mtopt.PerTask(jnp.ones(2), ("a", "b"))
+      >>> params = {"shared": jnp.ones(2), "tasks": heads}
+      >>> rows = {"shared": jnp.eye(2), "tasks": heads}
       >>> updates, _ = tx.update(rows, tx.init(params), params)
       >>> (-updates["tasks"].values).tolist()
       [0.0, 0.5]
@@ -47,25 +46,19 @@ def scale_tasks(rates: Number | Mapping[str, Number]) -> optax.GradientTransform
     for name, rate in named.items():
         expect_number(f"the rate of task {name!r}", rate, at_least=0)
 
-    def scale(node: Any) -> Any:
-        if not _is_stack(node):
-            return node
-        if isinstance(rates, Mapping):
-            own = jnp.stack([jnp.asarray(rates.get(name, 1.0)) for name in node.names])
-        else:
-            own = jnp.full(len(node.names), rates)
-        return scale_rows(own, node)
-
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         del params
-        known = task_names(updates)
-        for name in rates if isinstance(rates, Mapping) else ():
-            if name not in known:
-                raise UserError(f"a rate of task {name!r}: {nearest(name, known)}")
-        return jax.tree.map(scale, updates, is_leaf=_is_stack), state
+        shared, heads = split(updates)
+        if heads is None:
+            return updates, state
+        known = task_names(heads)
+        if not isinstance(rates, Mapping):
+            own = jnp.full(len(known), rates)
+        else:
+            for name in rates:
+                if name not in known:
+                    raise UserError(f"a rate of task {name!r}: {nearest(name, known)}")
+            own = jnp.stack([jnp.asarray(rates.get(name, 1.0)) for name in known])
+        return {"shared": shared, "tasks": scale_heads(heads, own)}, state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
-
-
-def _is_stack(node: Any) -> bool:
-    return isinstance(node, PerTask)

@@ -20,7 +20,8 @@ from mtopt.nonfinite import (
     lost_finiteness,
     tasks_not_finite,
 )
-from mtopt.per_head import modules, parts, task_names
+from mtopt.per_head import modules, parts
+from mtopt.per_task import task_names
 from mtopt.problem import BatchProblem, Params, Problem
 from mtopt.tasks import TaskGroups, Tasks
 

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mtopt.per_task import PerTask
+from mtopt.per_task import is_stack
 
 Contents = dict[str, dict[str, Any]]
 
@@ -22,16 +22,16 @@ def contents(tree: Any, belongs_to: Mapping[str, str]) -> Contents:
       ``arrays``: path to dtype and shape; ``tasks``: path to the task names of the
       stack there; ``belongs_to``.
     """
-    stacks = {
+    names = {
         _words(path): list(node.names)
-        for path, node in jax.tree_util.tree_leaves_with_path(tree, is_leaf=_is_stack)
-        if _is_stack(node)
+        for path, node in jax.tree_util.tree_leaves_with_path(tree, is_leaf=is_stack)
+        if is_stack(node)
     }
     arrays = {
         _words(path): _array(leaf)
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
     }
-    return {"arrays": arrays, "tasks": stacks, "belongs_to": dict(belongs_to)}
+    return {"arrays": arrays, "tasks": names, "belongs_to": dict(belongs_to)}
 
 
 def difference(stored: Contents, wanted: Contents) -> str | None:
@@ -59,10 +59,6 @@ def difference(stored: Contents, wanted: Contents) -> str | None:
         if path.split("/")[0] in whole and path not in wanted["arrays"]:
             return f"it has {path}, {found}, which is not here"
     return None
-
-
-def _is_stack(node: Any) -> bool:
-    return isinstance(node, PerTask)
 
 
 def _words(path: Any) -> str:
