@@ -220,23 +220,30 @@ def only_present(
     return jnp.where(present[:, None] & present[None, :], matrix, 0)
 
 
-def at_rest(
-    gramian: Float[Array, "K K"], present: Bool[Array, " K"]
-) -> Bool[Array, " K"]:
-    """The present tasks without a gradient: solved, or with a head that is still zero.
+def with_tasks_at_rest(
+    weights: Float[Array, " K"],
+    gramian: Float[Array, "K K"],
+    present: Bool[Array, " K"],
+) -> Float[Array, " K"]:
+    """The weights of a solve, 1 for present tasks without a gradient.
 
-    A solve that has no use for them gives them weight 0; where weights scale the heads,
-    a head at zero would then never leave it.
+    They are solved, or have a head that is still zero. A solve that has no use for them
+    gives them weight 0; where weights scale the heads, a head at zero would then never
+    leave it.
 
     Args:
+      weights: of the solve, ``[K]``.
       gramian: the inner products of all rows, ``[K, K]``.
       present: which tasks take part, ``[K]``.
 
     Example:
-      >>> at_rest(jnp.diag(jnp.array([2., 0., 0.])), jnp.array([True, True, False]))
-      Array([False,  True, False], dtype=bool)
+      >>> gramian = jnp.diag(jnp.array([2., 0., 0.]))
+      >>> present = jnp.array([True, True, False])
+      >>> with_tasks_at_rest(jnp.array([.5, 0., 0.]), gramian, present).tolist()
+      [0.5, 1.0, 0.0]
     """
-    return present & (jnp.diagonal(gramian) < jnp.finfo(gramian.dtype).tiny)
+    resting = present & (jnp.diagonal(gramian) < jnp.finfo(gramian.dtype).tiny)
+    return jnp.where(resting, 1, weights)
 
 
 def divide_or_zero(

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
 from mtopt.errors import expect_number, expect_one_of, expect_per_task
 from mtopt.evaluation import Evaluation
-from mtopt.linalg import at_rest
+from mtopt.linalg import with_tasks_at_rest
 from mtopt.options import Number, Numbers
 from mtopt.registry import method
 
@@ -93,8 +93,7 @@ def aligned_mtl(
     def weigh(memory: Any, gramian: Gramian, evaluation: Evaluation) -> Weighed:
         p = jnp.asarray(array, gramian.dtype)
         weights = aligned_mtl_weights(gramian, p, scale=scale, smallest=smallest)
-        resting = at_rest(gramian, evaluation.present)
-        return jnp.where(resting, 1, weights), memory
+        return with_tasks_at_rest(weights, gramian, evaluation.present), memory
 
     return on_gramian(num_tasks, weigh, heads=heads, space=space)
 

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
 from mtopt.errors import expect_per_task
 from mtopt.evaluation import Evaluation
-from mtopt.linalg import at_rest, divide_or_zero
+from mtopt.linalg import divide_or_zero, with_tasks_at_rest
 from mtopt.options import Numbers
 from mtopt.registry import method
 
@@ -81,8 +81,7 @@ def conflict_free(
 
     def weigh(memory: Any, gramian: Gramian, evaluation: Evaluation) -> Weighed:
         weights = conflict_free_weights(gramian, jnp.asarray(array, gramian.dtype))
-        resting = at_rest(gramian, evaluation.present)
-        return jnp.where(resting, 1, weights), memory
+        return with_tasks_at_rest(weights, gramian, evaluation.present), memory
 
     return on_gramian(num_tasks, weigh, heads=heads, space=space)
 

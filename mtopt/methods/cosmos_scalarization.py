@@ -19,10 +19,7 @@ SMALLEST = 1e-8
 
 @method(
     family="losses",
-    traits=(
-        "losses from 0",
-        "mean-like",
-    ),
+    traits=("losses from 0", "mean-like"),
 )
 def cosmos_scalarization(
     num_tasks: int,

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
 from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
-from mtopt.linalg import at_rest
+from mtopt.linalg import with_tasks_at_rest
 from mtopt.options import Number
 from mtopt.registry import method
 from mtopt.solvers import bargaining_weights
@@ -85,7 +85,7 @@ def fairgrad(
         present = evaluation.present
         weights = scale * bargaining_weights(gramian, present, alpha=alpha)
         weights = at_most(max_norm, weights, gramian)
-        return jnp.where(at_rest(gramian, present), 1, weights), memory
+        return with_tasks_at_rest(weights, gramian, present), memory
 
     return on_gramian(num_tasks, weigh, heads=heads, space=space)
 

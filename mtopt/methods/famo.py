@@ -21,10 +21,7 @@ EPSILON = 1e-8
 
 @method(
     family="losses",
-    traits=(
-        "losses from 0",
-        "mean-like",
-    ),
+    traits=("losses from 0", "mean-like"),
 )
 def famo(
     num_tasks: int,

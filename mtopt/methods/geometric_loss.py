@@ -14,10 +14,7 @@ SMALLEST = 1e-20
 
 @method(
     family="losses",
-    traits=(
-        "losses from 0",
-        "mean-like",
-    ),
+    traits=("losses from 0", "mean-like"),
 )
 def geometric_loss(num_tasks: int, *, heads: str = "weighted") -> Aggregator:
     r"""Descends the geometric mean of the losses (GLS).

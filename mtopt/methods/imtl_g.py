@@ -7,7 +7,7 @@ from jaxtyping import Array, Float
 
 from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
 from mtopt.evaluation import Evaluation
-from mtopt.linalg import at_rest
+from mtopt.linalg import with_tasks_at_rest
 from mtopt.methods.conflict_free import equal_projections
 from mtopt.registry import method
 
@@ -81,8 +81,8 @@ def imtl_g(
     """
 
     def weigh(memory: Any, gramian: Gramian, evaluation: Evaluation) -> Weighed:
-        resting = at_rest(gramian, evaluation.present)
-        return jnp.where(resting, 1, imtl_g_weights(gramian)), memory
+        weights = imtl_g_weights(gramian)
+        return with_tasks_at_rest(weights, gramian, evaluation.present), memory
 
     return on_gramian(num_tasks, weigh, heads=heads, space=space)
 

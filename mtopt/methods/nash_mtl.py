@@ -2,12 +2,10 @@
 
 from typing import Any
 
-import jax.numpy as jnp
-
 from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
 from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
-from mtopt.linalg import at_rest
+from mtopt.linalg import with_tasks_at_rest
 from mtopt.methods.fairgrad import at_most
 from mtopt.options import Number
 from mtopt.registry import method
@@ -80,6 +78,6 @@ def nash_mtl(
         present = evaluation.present
         weights = bargaining_weights(gramian, present)
         weights = at_most(max_norm, weights, gramian)
-        return jnp.where(at_rest(gramian, present), 1, weights), memory
+        return with_tasks_at_rest(weights, gramian, present), memory
 
     return on_gramian(num_tasks, weigh, heads=heads, space=space)

@@ -34,10 +34,7 @@ class SearchState(NamedTuple):
         "index": 0,
         "search_steps": 0,
     },
-    traits=(
-        "losses from 0",
-        "task-bound",
-    ),
+    traits=("losses from 0", "task-bound"),
 )
 def pareto_mtl(
     num_tasks: int,
