@@ -125,8 +125,9 @@ class MicroBatches(Problem):
         def one(part: Problem, share: Any, z: Any) -> Any:
             return scale_rows(share, part.representation_gradients(params, z))
 
-        pieces = self.whole.cut_parts(representation, self.count)
-        return self.whole.join_parts(self._map(one, pieces), task_axis=True)
+        pieces = self.parts, self.whole.cut_parts(representation, self.count)
+        gradients = jax.lax.map(self._with_share(one), pieces)
+        return self.whole.join_parts(gradients, task_axis=True)
 
     @override
     def pull_representation(self, params: Params, gradient: Any) -> Any:
@@ -166,10 +167,6 @@ class MicroBatches(Problem):
             f"evaluated in {self.count} micro-batches: expected micro_batches=1, or a "
             "method that does not split (the table of methods says which do)"
         )
-
-    def _map(self, function: Callable[..., Any], *pieces: Any) -> Any:
-        """``function(part, share [K], piece...)`` for all parts, results stacked."""
-        return jax.lax.map(self._with_share(function), (self.parts, *pieces))
 
     def _sum(self, function: Callable[..., Any], *pieces: Any) -> Any:
         """The sum of ``function(part, share [K], piece...)`` over all parts."""

@@ -1,6 +1,6 @@
 """What a data set was understood to be: for a file beside the results, and in words."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -105,8 +105,19 @@ def summary(described: Mapping[str, Any]) -> str:
     if missing := reading.get("missing labels"):
         counts = ", ".join(f"{words}: {count}" for words, count in missing.items())
         lines.append(("missing", f"labels by reason: {counts}"))
+    return titled(lines, reading)
+
+
+def titled(lines: Sequence[tuple[str, str]], reading: Mapping[str, Any]) -> str:
+    """Titles and words in two columns, and what was not read of the source.
+
+    Args:
+      lines: title and words of each.
+      reading: what a loader said of its source; ``not read`` names arrays of a file.
+    """
     if "not read" in reading:
-        lines.append(("not read", ", ".join(reading["not read"]) or "no other array"))
+        unread = ", ".join(reading["not read"]) or "no other array"
+        lines = [*lines, ("not read", unread)]
     width = max(8, *(len(title) for title, _ in lines))
     return "\n".join(f"{title.ljust(width)} {words}" for title, words in lines)
 

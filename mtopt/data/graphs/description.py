@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from mtopt.data.description import titled
 from mtopt.data.fingerprint import fingerprint_of
 from mtopt.data.graphs.nodes import NodeData
 
@@ -70,6 +71,4 @@ def graph_summary(described: Mapping[str, Any]) -> str:
             labels if described["classes"] else "none: pretexts need no classes",
         ),
     ]
-    if "not read" in reading:
-        lines.append(("not read", ", ".join(reading["not read"]) or "no other array"))
-    return "\n".join(f"{title.ljust(8)} {words}" for title, words in lines)
+    return titled(lines, reading)

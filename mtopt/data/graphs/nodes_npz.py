@@ -6,6 +6,7 @@ import pathlib
 import numpy as np
 from jaxtyping import Int
 
+from mtopt.data.cells import summed_cells
 from mtopt.data.graphs.graph import Graph
 from mtopt.data.graphs.nodes import SCALES, NodeData, scaled
 from mtopt.data.tables.npz_file import Archive
@@ -149,10 +150,8 @@ def _features(archive: Archive) -> Entries:
             f"columns in [0, {width}), as x_shape has it"
         )
     rows = np.repeat(np.arange(nodes), np.diff(indptr))
-    # Numbers of places, so that one that a node has twice is added up.
-    places, entry = np.unique(rows * width + indices, return_inverse=True)
-    totals = np.bincount(entry, values.astype(np.float64), minlength=len(places))
-    return *np.divmod(places, width), totals, (nodes, width)
+    # A place that a node has twice is added up.
+    return *summed_cells(rows, indices, values, width), (nodes, width)
 
 
 def _check_numbers(array: np.ndarray, key: str, path: pathlib.Path) -> None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mtopt.data.cells import summed_cells
 from mtopt.data.tables.npz_file import Archive, Arrays
 from mtopt.errors import UserError
 
@@ -140,8 +141,7 @@ def read_counts(arrays: Arrays, path: pathlib.Path) -> Counts | None:
             f"{path}: indices go from {least} to {most}: expected words from 0 to "
             f"below {vocabulary}, the length of vocab"
         )
-    # Numbers of cells, so that a word that a sample has twice is counted once.
-    cells = np.repeat(np.arange(size), lengths) * vocabulary + words
-    cells, entry = np.unique(cells[counts > 0], return_inverse=True)
-    totals = np.bincount(entry, counts[counts > 0], minlength=len(cells))
-    return Counts(*np.divmod(cells, vocabulary), totals, (size, vocabulary))
+    # A word that a sample has twice is counted once.
+    samples, some = np.repeat(np.arange(size), lengths), counts > 0
+    entries = summed_cells(samples[some], words[some], counts[some], vocabulary)
+    return Counts(*entries, (size, vocabulary))
