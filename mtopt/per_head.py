@@ -5,8 +5,8 @@ optimizer that looks at layers (trust ratios, factored moments, orthogonal updat
 clipping by block), a stack would be one layer of K tasks.
 """
 
+import contextlib
 import functools
-import inspect
 import types
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -222,7 +222,9 @@ def _functions(transformation: Any) -> Iterator[Any]:
         elif isinstance(node, dict):
             waiting += node.values()
         elif isinstance(node, types.MethodType):
-            waiting += [node.__func__, vars(node.__self__)]
+            waiting += [node.__func__, getattr(node.__self__, "__dict__", {})]
         elif isinstance(node, types.FunctionType):
             yield node
-            waiting += inspect.getclosurevars(node).nonlocals.values()
+            for cell in node.__closure__ or ():
+                with contextlib.suppress(ValueError):  # of a name not bound yet
+                    waiting.append(cell.cell_contents)

@@ -162,6 +162,37 @@ def test_so_does_one_that_is_in_no_list():
     jax.tree.map(np.testing.assert_array_equal, *both_chains(own_norm()))
 
 
+class WithoutDict:
+    """An optimizer whose update is a method of an object without attributes."""
+
+    __slots__ = ()
+
+    def update(self, updates, state, params=None):
+        return jax.tree.map(lambda leaf: -leaf, updates), state
+
+
+def of_unusual_make():
+    def update(updates, state, params=None):
+        return jax.tree.map(lambda leaf: -leaf, updates), state if waits else again()
+
+    waits = True
+    if not waits:
+        again = update  # a name of the closure that is never bound
+    return optax.GradientTransformation(lambda params: (), update)
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        optax.GradientTransformation(lambda params: (), WithoutDict().update),
+        of_unusual_make(),
+    ],
+    ids=["a method of an object without attributes", "a name that is not bound"],
+)
+def test_a_transformation_of_any_make_is_taken(behind):
+    jax.tree.map(np.testing.assert_array_equal, *both_chains(behind))
+
+
 def test_one_that_is_both_has_to_be_taken_apart():
     both = optax.chain(optax.clip_by_global_norm(0.1), optax.lamb(0.1))
     with pytest.raises(
