@@ -76,19 +76,13 @@ def test_so_it_does_on_disjoint_inputs():
 
 
 def test_so_it_does_for_groups():
-    def squared(head, z, y, mask, key):
-        return mtopt.masked_mean((z @ head - y) ** 2, mask)
-
     def absolute(head, z, y, mask, key):
         return mtopt.masked_mean(jnp.abs(z @ head - y), mask)
 
-    def encode(shared, x, key):
-        return jnp.tanh(x @ shared)
-
     groups = mtopt.TaskGroups(
         (
-            mtopt.Tasks(("b",), encode, squared),
-            mtopt.Tasks(("a", "c"), encode, absolute),
+            mtopt.Tasks(("b",), problems.tanh_encode, problems.squared_loss),
+            mtopt.Tasks(("a", "c"), problems.tanh_encode, absolute),
         ),
         shared_inputs=True,
     )

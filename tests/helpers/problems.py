@@ -29,6 +29,18 @@ def regress(head, z, y, mask, key):
     return mtopt.masked_mean((z @ head["v"] - y) ** 2, mask)
 
 
+def tanh_encode(shared, x, key):
+    """One layer, ``shared`` its matrix."""
+    del key
+    return jnp.tanh(x @ shared)
+
+
+def squared_loss(head, z, y, mask, key):
+    """A regression by one vector."""
+    del key
+    return mtopt.masked_mean((z @ head - y) ** 2, mask)
+
+
 def names(num_tasks):
     return tuple(f"task_{k:03d}" for k in range(num_tasks))
 

@@ -11,6 +11,7 @@ import mtopt
 from mtopt.errors import UserError
 from mtopt.methods.graddrop import graddrop
 from tests.helpers.close import assert_close
+from tests.helpers.problems import squared_loss, tanh_encode
 
 
 def purity(rows):
@@ -65,23 +66,13 @@ def test_graddrop_draws_anew_in_every_step():
     assert not np.array_equal(first, second)
 
 
-def encode(shared, x, key):
-    del key
-    return jnp.tanh(x @ shared)
-
-
-def head_loss(head, z, y, mask, key):
-    del key
-    return mtopt.masked_mean((z @ head - y) ** 2, mask)
-
-
 def small_problem(x_axis):
     rng = np.random.default_rng(5)
 
     def draw(*shape):
         return rng.normal(size=shape).astype("float32")
 
-    tasks = mtopt.Tasks(("a", "b"), encode, head_loss, x_axis)
+    tasks = mtopt.Tasks(("a", "b"), tanh_encode, squared_loss, x_axis)
     lead = () if x_axis is None else (2,)
     batch = mtopt.Batch(draw(*lead, 6, 3), draw(2, 6), np.ones((2, 6), bool))
     own = mtopt.PerTask(draw(2, 4), tasks.names)

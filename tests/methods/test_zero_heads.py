@@ -10,6 +10,7 @@ import pytest
 
 import mtopt
 from tests.helpers.methods import Method, assert_finite, every_method
+from tests.helpers.problems import squared_loss
 from tests.helpers.updates import direction_and_weights
 
 K, D, STEPS = 4, 6, 40
@@ -62,11 +63,6 @@ def encode(shared, x, key):
     return jnp.tanh(x @ shared["w"])
 
 
-def head_loss(head, z, y, mask, key):
-    del key
-    return mtopt.masked_mean((z @ head - y) ** 2, mask)
-
-
 @pytest.mark.parametrize("zero", [("size",), NAMES], ids=["one", "all"])
 @pytest.mark.parametrize(
     "tx",
@@ -84,7 +80,7 @@ def test_a_model_with_a_head_at_zero_learns_all_tasks(tx, zero):
     rng = np.random.default_rng(1)
     x = rng.normal(size=(16, 5)).astype("float32")
     y = {name: np.sin(x[:, k] + x[:, k + 1]) for k, name in enumerate(NAMES)}
-    tasks = mtopt.Tasks(NAMES, encode, head_loss)
+    tasks = mtopt.Tasks(NAMES, encode, squared_loss)
     heads = {name: 0.3 * rng.normal(size=8) * (name not in zero) for name in NAMES}
     params = {"shared": SHARED, "tasks": mtopt.PerTask.stack(heads)}
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), params)

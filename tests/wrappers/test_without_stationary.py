@@ -21,6 +21,7 @@ from tests.helpers.methods import (
     rows,
     weights_of,
 )
+from tests.helpers.problems import squared_loss, tanh_encode
 
 RESTING = np.array([False, False, True, False])
 
@@ -79,14 +80,6 @@ NAMES = ("age", "size", "weight")
 def test_a_solved_task_stops_no_other(name):
     """Loss 0 from the start: labels 0 and a head at zero."""
 
-    def encode(shared, x, key):
-        del key
-        return jnp.tanh(x @ shared)
-
-    def head_loss(head, z, y, mask, key):
-        del key
-        return mtopt.masked_mean((z @ head - y) ** 2, mask)
-
     rng = np.random.default_rng(0)
     x = rng.normal(size=(32, 5)).astype("float32")
     y = {
@@ -95,7 +88,7 @@ def test_a_solved_task_stops_no_other(name):
         "weight": np.sin(x[:, 1] + x[:, 2]),
     }
     y = {task: labels.astype("float32") for task, labels in y.items()}
-    tasks = mtopt.Tasks(NAMES, encode, head_loss)
+    tasks = mtopt.Tasks(NAMES, tanh_encode, squared_loss)
     heads = {task: 0.3 * rng.normal(size=8) * (task != "size") for task in NAMES}
     params = {
         "shared": jnp.asarray(0.3 * rng.normal(size=(5, 8)), jnp.float32),
