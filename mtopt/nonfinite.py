@@ -122,7 +122,7 @@ def lost_finiteness(old: Any, new: Any) -> Bool[Array, ""]:
     return lost
 
 
-def first_of_models(found: NonFinite) -> list[NonFinite]:
+def each_model(found: NonFinite) -> list[NonFinite]:
     """The parts of a stack of models, ``[S, ...]`` or ``[S, K, ...]``, one by one."""
     leaves, structure = jax.tree.flatten(jax.tree.map(np.asarray, found))
     models = np.shape(found.skipped)

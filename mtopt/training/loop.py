@@ -15,7 +15,7 @@ import optax
 
 from mtopt.batch import Batch
 from mtopt.errors import UserError
-from mtopt.nonfinite import check_finite, first_of_models
+from mtopt.nonfinite import check_finite, each_model
 from mtopt.step import TrainState
 from mtopt.training.checkpoint import Checkpoints
 from mtopt.training.program import Program
@@ -232,7 +232,7 @@ def _check_finite(
     if program.on_nonfinite == "raise":
         found = state.nonfinite
         per_model = len(np.ravel(found.skipped)) // len(names)
-        for i, own in enumerate(first_of_models(found)):
+        for i, own in enumerate(each_model(found)):
             mine = tasks if per_model == 1 else tasks[i % per_model :][:1]
             check_finite(own, mine, names[i // per_model])
     elif program.on_nonfinite is None and not np.isfinite(losses).all():
