@@ -8,9 +8,10 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
+from sklearn.datasets import load_digits
 
 import mtopt
-from mtopt.models import functional
+from mtopt.models import MODELS, functional
 from tests.helpers.close import assert_close
 from tests.helpers.models import NAMES, make_batch, moved_statistics, normed, residual
 
@@ -141,3 +142,31 @@ def test_statistics_cost_no_second_forward(method):
 
     without = flops(lambda s, b: dataclasses.replace(step(s, b)[0], model_state=None))
     assert flops(step) / without == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("scale", "shift"), [(1.0, 3.0), (0.1, 0.0)], ids=["brighter", "of less contrast"]
+)
+def test_what_two_domains_learned_is_there_in_evaluation(scale, shift):
+    """Real digits; the second task's images are brighter, or of less contrast."""
+    images, digits = load_digits(return_X_y=True)
+    order = np.random.default_rng(0).permutation(len(digits))[:1780]
+    x = (images[order] / 16).reshape(2, 890, 8, 8, 1).astype("float32")
+    x[1] = x[1] * scale + shift
+    y = digits[order].reshape(2, 890)
+    model = MODELS["resnet18"](
+        (8, 8, 1), names=NAMES[:2], kind="classification", outputs=10, x_axis=0, width=4
+    )
+    tx = mtopt.chain(mtopt.equal_weighting(2), optax.adam(3e-3))
+    params, model_state = model.init(jax.random.key(0))
+    state = mtopt.TrainState.create(params, tx, jax.random.key(0), model_state)
+    step = mtopt.make_train_step(model.tasks, tx)
+    rng, tasks = np.random.default_rng(1), np.arange(2)[:, None]
+    for _ in range(200):
+        rows = rng.integers(600, size=(2, 64))
+        batch = mtopt.Batch(x[tasks, rows], y[tasks, rows], np.ones((2, 64), bool))
+        state, _ = step(state, batch)
+    found = model.predict(state.params, state.model_state, x[:, 600:]).argmax(-1)
+    accuracy = (found == y[:, 600:]).mean(axis=1)
+    assert (accuracy > 0.75).all()
