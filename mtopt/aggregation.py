@@ -60,6 +60,7 @@ class Aggregator(aggregating.Aggregator):
         expect_plain("num_tasks", rule.num_tasks)
         expect(rule.num_tasks >= 1, "num_tasks", rule.num_tasks, "at least 1")
         expect_one_of("heads", rule.heads, ("weighted", "plain"))
+        expect_one_of("reduction", rule.reduction, ("mean", "sum", "none"))
 
         def init(params: Any) -> WeightingState:
             shared, _ = split(params)
@@ -100,6 +101,7 @@ def weighting(
     weigh: Callable[[Memory, Evaluation], Weighed],
     *,
     heads: str,
+    reduction: str = "none",
     memory: InitMemory = lambda shared: (),
     from_rows: bool = False,
     gradients: Callable[[Evaluation], Evaluation] = lambda evaluation: evaluation,
@@ -119,6 +121,8 @@ def weighting(
       heads: ``"weighted"``: a task's own parameters move along ``w_k t_k`` times their
         gradient, as when the weighted loss is differentiated; ``"plain"``: along their
         gradient alone.
+      reduction: how the weights hang on the number of present tasks; see
+        :class:`mtopt.rule.Rule`.
       memory: shared parameters to the initial memory of the method.
       from_rows: True if ``weigh`` reads the rows, which then exist anyway and are
         summed; False pulls the weights back through the loss instead, in one backward
@@ -149,7 +153,7 @@ def weighting(
         summed = gradients(evaluation)
         return Solution(weights, memory, summed.summing_rows() if from_rows else summed)
 
-    return Aggregator(Rule(num_tasks, memory, solve, heads, gradients))
+    return Aggregator(Rule(num_tasks, memory, solve, heads, reduction, gradients))
 
 
 def on_gramian(
@@ -157,6 +161,7 @@ def on_gramian(
     weigh: Callable[[Memory, Gramian, Evaluation], Weighed],
     *,
     heads: str,
+    reduction: str = "none",
     space: str = "parameters",
     memory: InitMemory = lambda shared: (),
 ) -> Aggregator:
@@ -167,6 +172,7 @@ def on_gramian(
       weigh: ``(memory, gramian, evaluation) -> (weights, memory)``; the rows and
         columns of absent tasks in ``gramian`` are zero.
       heads: see :func:`weighting`.
+      reduction: see :func:`weighting`.
       space: where the gradients are taken: ``"parameters"``, or ``"representation"``,
         which costs K passes through the heads and one through the encoder. For
         disjoint inputs the latter's Gramian is diagonal.
@@ -190,7 +196,12 @@ def on_gramian(
         return weigh(memory, products, evaluation)
 
     return weighting(
-        num_tasks, weigh_products, heads=heads, memory=memory, from_rows=own
+        num_tasks,
+        weigh_products,
+        heads=heads,
+        reduction=reduction,
+        memory=memory,
+        from_rows=own,
     )
 
 
@@ -199,6 +210,7 @@ def row_weighting(
     reduce: Callable[[Memory, Evaluation], Reduced],
     *,
     heads: str,
+    reduction: str = "none",
     memory: InitMemory = lambda shared: (),
 ) -> Aggregator:
     r"""An aggregator from a function that makes the rows to be summed.
@@ -213,6 +225,7 @@ def row_weighting(
       reduce: ``(memory, evaluation) -> (weights, rows, memory)``: the weights w and
         the rows r, a tree like ``evaluation.rows``; those of absent tasks are zeros.
       heads: see :func:`weighting`.
+      reduction: see :func:`weighting`.
       memory: see :func:`weighting`.
 
     Returns:
@@ -227,7 +240,7 @@ def row_weighting(
         weights = jnp.where(evaluation.present, weights, 0)
         return Solution(weights, memory, evaluation.replace(rows=rows))
 
-    return Aggregator(Rule(num_tasks, memory, solve, heads))
+    return Aggregator(Rule(num_tasks, memory, solve, heads, reduction))
 
 
 def gradients_of(

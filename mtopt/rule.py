@@ -57,6 +57,10 @@ class Rule:
       heads: ``"weighted"``: a task's own parameters move along :math:`w_k t_k` times
         their gradient, as when the weighted loss is differentiated; ``"plain"``: along
         their gradient alone.
+      reduction: how the weights hang on the number of present tasks, as a reduction of
+        losses does: ``"mean"``: their sum is the same for any number of tasks;
+        ``"sum"``: their mean is; ``"none"``: each has a size of its own, whoever else
+        is present. Who keeps weights for a step with other tasks reads it.
       gradients: from an evaluation to the one whose gradients are summed, where that
         takes no solve, so that weights may be kept from an earlier step; None for a
         rule that makes the rows it sums.
@@ -73,6 +77,7 @@ class Rule:
     init: Callable[[Any], Memory]
     solve: Callable[[Memory, Evaluation], Solution]
     heads: str
+    reduction: str = "none"
     gradients: Callable[[Evaluation], Evaluation] | None = None
     one_sum: bool = True
     any_rows: bool = True

@@ -84,7 +84,7 @@ def cagrad(
         weights = uniform_over(present).astype(gramian.dtype) + correction
         return weights / rescaling(rescale, c), memory
 
-    return on_gramian(num_tasks, weigh, heads=heads, space=space)
+    return on_gramian(num_tasks, weigh, heads=heads, reduction="mean", space=space)
 
 
 def rescaling(rescale: str, c: Number) -> Number:

@@ -83,7 +83,7 @@ def conflict_free(
         weights = conflict_free_weights(gramian, jnp.asarray(array, gramian.dtype))
         return with_tasks_at_rest(weights, gramian, evaluation.present), memory
 
-    return on_gramian(num_tasks, weigh, heads=heads, space=space)
+    return on_gramian(num_tasks, weigh, heads=heads, reduction="sum", space=space)
 
 
 def conflict_free_weights(

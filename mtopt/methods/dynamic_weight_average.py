@@ -131,7 +131,7 @@ def dynamic_weight_average(
     def memory(shared: Any) -> EpochAverages | Window:
         return start(num_tasks, weight_dtype(shared))
 
-    return weighting(num_tasks, weigh, heads=heads, memory=memory)
+    return weighting(num_tasks, weigh, heads=heads, reduction="sum", memory=memory)
 
 
 def _no_epochs(num_tasks: int, dtype: Any) -> EpochAverages:

@@ -108,7 +108,7 @@ def epo(
         weights = _weights(gramian, losses.astype(r.dtype), r, present, tolerance)
         return present.sum() * weights, memory
 
-    return on_gramian(num_tasks, weigh, heads=heads, space=space)
+    return on_gramian(num_tasks, weigh, heads=heads, reduction="sum", space=space)
 
 
 def _weights(

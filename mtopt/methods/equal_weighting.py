@@ -59,4 +59,4 @@ def equal_weighting(
             return present.astype("float32"), memory
         return uniform_over(present), memory
 
-    return weighting(num_tasks, weigh, heads=heads)
+    return weighting(num_tasks, weigh, heads=heads, reduction=reduction)

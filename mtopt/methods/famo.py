@@ -124,7 +124,9 @@ def famo(
         return learn(adam, logits, slope, present)
 
     memory = functools.partial(start, adam, num_tasks, 0)
-    rule = weighting(num_tasks, weigh, heads=heads, memory=memory).rule
+    rule = weighting(
+        num_tasks, weigh, heads=heads, reduction="mean", memory=memory
+    ).rule
     return Aggregator(rule.replace(after_step=learn_from))
 
 

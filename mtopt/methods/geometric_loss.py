@@ -70,4 +70,4 @@ def geometric_loss(num_tasks: int, *, heads: str = "weighted") -> Aggregator:
         share = uniform_over(present).astype(logs.dtype)
         return share * jnp.exp(mean_over(present, logs) - logs), memory
 
-    return weighting(num_tasks, weigh, heads=heads)
+    return weighting(num_tasks, weigh, heads=heads, reduction="mean")

@@ -100,7 +100,7 @@ def go4align(
     def memory(shared: Any) -> Float[Array, " K"]:
         return task_numbers(shared, num_tasks, -math.log(num_tasks))
 
-    return weighting(num_tasks, weigh, heads=heads, memory=memory)
+    return weighting(num_tasks, weigh, heads=heads, reduction="sum", memory=memory)
 
 
 def group_means(

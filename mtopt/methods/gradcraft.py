@@ -107,7 +107,9 @@ def gradcraft(
         zeros = task_numbers(shared, num_tasks, 0)
         return zeros, zeros
 
-    return on_gramian(num_tasks, weigh, heads=heads, space=space, memory=start)
+    return on_gramian(
+        num_tasks, weigh, heads=heads, reduction="mean", space=space, memory=start
+    )
 
 
 def gradcraft_weights(

@@ -90,12 +90,16 @@ def graddrop(
         return present.astype(jnp.float32), kept, count + 1
 
     if space == "parameters":
-        return row_weighting(num_tasks, drop, heads=heads, memory=no_updates)
+        return row_weighting(
+            num_tasks, drop, heads=heads, reduction="sum", memory=no_updates
+        )
 
     def everyone(count: Any, evaluation: Evaluation) -> Weighed:
         return evaluation.present.astype(jnp.float32), count + 1
 
-    rule = weighting(num_tasks, everyone, heads=heads, memory=no_updates).rule
+    rule = weighting(
+        num_tasks, everyone, heads=heads, reduction="sum", memory=no_updates
+    ).rule
 
     def solve(count: Any, evaluation: Evaluation) -> Solution:
         """The masked gradients go back through the encoder together."""

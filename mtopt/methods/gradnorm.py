@@ -142,4 +142,6 @@ def gradnorm(
             moved = moved._replace(values=scale * values)
         return weights, (moved, initial, seen)
 
-    return on_gramian(num_tasks, weigh, heads=heads, space=space, memory=start)
+    return on_gramian(
+        num_tasks, weigh, heads=heads, reduction="sum", space=space, memory=start
+    )

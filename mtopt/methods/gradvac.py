@@ -106,7 +106,9 @@ def gradvac(
         targets = jnp.zeros((num_tasks, num_tasks), weight_dtype(shared))
         return targets, no_updates(shared)
 
-    return on_gramian(num_tasks, weigh, heads=heads, space=space, memory=start)
+    return on_gramian(
+        num_tasks, weigh, heads=heads, reduction="sum", space=space, memory=start
+    )
 
 
 @jax.jit

@@ -87,7 +87,7 @@ def imgrad(
         correction = conflict_averse_weights(gramian, radius, present) * (c / radius)
         return (mean + correction) / rescaling(rescale, c), memory
 
-    return on_gramian(num_tasks, weigh, heads=heads, space=space)
+    return on_gramian(num_tasks, weigh, heads=heads, reduction="mean", space=space)
 
 
 def cosine(

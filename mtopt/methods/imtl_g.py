@@ -84,7 +84,7 @@ def imtl_g(
         weights = imtl_g_weights(gramian)
         return with_tasks_at_rest(weights, gramian, evaluation.present), memory
 
-    return on_gramian(num_tasks, weigh, heads=heads, space=space)
+    return on_gramian(num_tasks, weigh, heads=heads, reduction="mean", space=space)
 
 
 def imtl_g_weights(gramian: Float[Array, "K K"]) -> Float[Array, " K"]:

@@ -92,7 +92,7 @@ def krum(
         )
         return weights, memory
 
-    return on_gramian(num_tasks, weigh, heads=heads, space=space)
+    return on_gramian(num_tasks, weigh, heads=heads, reduction="mean", space=space)
 
 
 def krum_weights(

@@ -143,7 +143,7 @@ def ldc(
         first = jnp.ones_like(logits.values)
         return Memory(logits, first, jnp.zeros((num_tasks,), bool))
 
-    return weighting(num_tasks, weigh, heads=heads, memory=memory)
+    return weighting(num_tasks, weigh, heads=heads, reduction="mean", memory=memory)
 
 
 def normalized(

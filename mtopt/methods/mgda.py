@@ -101,4 +101,4 @@ def mgda(
         )
         return weights * (inverse if apply_to == "normalized" else 1), memory
 
-    return on_gramian(num_tasks, weigh, heads=heads, space=space)
+    return on_gramian(num_tasks, weigh, heads=heads, reduction="mean", space=space)

@@ -130,4 +130,4 @@ def moco(
         weights = jnp.where(present, total * new, weights).astype(weights.dtype)
         return new, optax.tree.cast_like(y, rows), (y, weights, (seen, step))
 
-    return row_weighting(num_tasks, reduce, heads=heads, memory=start)
+    return row_weighting(num_tasks, reduce, heads=heads, reduction="mean", memory=start)

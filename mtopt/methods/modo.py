@@ -94,4 +94,6 @@ def modo(
         return shares, jnp.where(present, total * shares, weights)
 
     third = gradients_of(lambda problem: problem.split(3)[2])
-    return weighting(num_tasks, weigh, heads=heads, memory=start, gradients=third)
+    return weighting(
+        num_tasks, weigh, heads=heads, reduction="mean", memory=start, gradients=third
+    )

@@ -115,7 +115,7 @@ def moml(
         logits = learned.learn(adam, logits, slope, learning)
         return _softmax(logits.values, present), logits
 
-    return weighting(num_tasks, weigh, heads=heads, memory=start)
+    return weighting(num_tasks, weigh, heads=heads, reduction="mean", memory=start)
 
 
 def _softmax(

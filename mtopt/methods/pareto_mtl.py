@@ -147,4 +147,6 @@ def pareto_mtl(
             memory.count + (searching & ~idle),
         )
 
-    return on_gramian(num_tasks, weigh, heads=heads, space=space, memory=memory)
+    return on_gramian(
+        num_tasks, weigh, heads=heads, reduction="sum", space=space, memory=memory
+    )

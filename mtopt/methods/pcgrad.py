@@ -90,7 +90,14 @@ def pcgrad(
             weights = weights / jnp.maximum(present.sum(), 1)
         return weights, count + 1
 
-    return on_gramian(num_tasks, weigh, heads=heads, space=space, memory=no_updates)
+    return on_gramian(
+        num_tasks,
+        weigh,
+        heads=heads,
+        reduction=reduction,
+        space=space,
+        memory=no_updates,
+    )
 
 
 @jax.jit

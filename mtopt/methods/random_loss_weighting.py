@@ -77,7 +77,7 @@ def random_loss_weighting(
         present = evaluation.present
         return draw(evaluation.random_key(count), present, distribution), count + 1
 
-    return weighting(num_tasks, weigh, heads=heads, memory=no_updates)
+    return weighting(num_tasks, weigh, heads=heads, reduction="mean", memory=no_updates)
 
 
 def draw(

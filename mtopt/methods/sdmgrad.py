@@ -133,7 +133,9 @@ def sdmgrad(
         return combined, jnp.where(present, total * shares, weights)
 
     third = gradients_of(lambda problem: problem.split(3)[2])
-    return weighting(num_tasks, weigh, heads=heads, memory=start, gradients=third)
+    return weighting(
+        num_tasks, weigh, heads=heads, reduction="mean", memory=start, gradients=third
+    )
 
 
 def sdmgrad_weights(

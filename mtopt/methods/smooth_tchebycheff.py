@@ -86,7 +86,7 @@ def smooth_tchebycheff(
         weights = jax.grad(smooth_tchebycheff_loss)(losses, shares, start, mu, present)
         return weights, memory
 
-    return weighting(num_tasks, weigh, heads=heads)
+    return weighting(num_tasks, weigh, heads=heads, reduction="mean")
 
 
 def smooth_tchebycheff_loss(

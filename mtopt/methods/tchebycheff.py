@@ -86,7 +86,7 @@ def tchebycheff(
         losses, present = evaluation.losses, evaluation.present
         return jax.grad(tchebycheff_loss)(losses, scale, start, present), memory
 
-    return weighting(num_tasks, weigh, heads=heads)
+    return weighting(num_tasks, weigh, heads=heads, reduction="mean")
 
 
 def tchebycheff_loss(

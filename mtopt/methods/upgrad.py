@@ -77,7 +77,7 @@ def upgrad(
         own = weigh_preference(present, gramian.dtype)
         return upgrad_weights(gramian, own, present), memory
 
-    return on_gramian(num_tasks, weigh, heads=heads, space=space)
+    return on_gramian(num_tasks, weigh, heads=heads, reduction="mean", space=space)
 
 
 def upgrad_weights(

@@ -200,6 +200,8 @@ def outlier_weighted(
 def trust(logits: Float[Array, " K"], present: Bool[Array, " K"]) -> Float[Array, " K"]:
     r"""The task weights, :math:`1 - \sigma(\theta_k)` over the largest.
 
+    The largest of all tasks: an outlier is none the less one where it is alone.
+
     Args:
       logits: theta.
       present: which tasks take part; the others are trusted with 0.
@@ -208,8 +210,9 @@ def trust(logits: Float[Array, " K"], present: Bool[Array, " K"]) -> Float[Array
       >>> trust(jnp.array([-50., 0., 50.]), jnp.ones(3, bool)).round(2).tolist()
       [1.0, 0.5, 0.0]
     """
-    regular = jnp.where(present, jax.nn.sigmoid(-logits), 0)
-    return divide_or_zero(regular, regular.max(keepdims=True))
+    regular = jax.nn.sigmoid(-logits)
+    trusted = divide_or_zero(regular, regular.max(keepdims=True))
+    return jnp.where(present, trusted, 0)
 
 
 def alignment(rows: Any, direction: Any) -> Float[Array, " K"]:

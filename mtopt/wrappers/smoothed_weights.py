@@ -12,6 +12,7 @@ from mtopt.evaluation import Evaluation
 from mtopt.linalg import task_numbers
 from mtopt.options import Number
 from mtopt.rule import Solution
+from mtopt.wrappers.shares import among, spread
 
 
 class Smoothed(NamedTuple):
@@ -19,7 +20,7 @@ class Smoothed(NamedTuple):
 
     Attributes:
       average: the running mean of every task's weight, ``[K]``.
-      seen: whether there was one yet, ``[K]``.
+      seen: whether there is one yet, ``[K]``.
       inner: the memory of the wrapped rule.
     """
 
@@ -46,9 +47,10 @@ def smoothed_weights(
       alpha: in [0, 1), the share of the past; 0 is the aggregator itself.
 
     Returns:
-      An aggregator. The mean starts at a task's first weight, and a batch without the
-      task leaves it as it is; weights in a convex combination then sum to 1 while the
-      same tasks are present.
+      An aggregator. The mean starts at the first weights, and a batch without a task
+      leaves its share as it is. Where the weights of a method have a common scale, such
+      as the sum of 1 of a convex combination, it is kept whichever tasks are present;
+      a task that the first batch lacks then starts at an equal share.
 
     Raises:
       UserError: for an alpha out of range, a chain in place of an aggregator, or one
@@ -78,12 +80,14 @@ def smoothed_weights(
         return Smoothed(average, jnp.zeros(rule.num_tasks, bool), inner)
 
     def solve(memory: Smoothed, evaluation: Evaluation) -> Solution:
-        new, inner, gradients = rule.solve(memory.inner, evaluation)
-        mean = alpha * memory.average + (1 - alpha) * new
-        weights = jnp.where(memory.seen, mean, new).astype(memory.average.dtype)
+        found, inner, gradients = rule.solve(memory.inner, evaluation)
         present = evaluation.present
-        average = jnp.where(present, weights, memory.average)
-        memory = Smoothed(average, memory.seen | present, inner)
-        return Solution(jnp.where(present, weights, 0), memory, gradients)
+        new = spread(memory.average, found, present, rule.reduction)
+        mean = alpha * memory.average + (1 - alpha) * new
+        average = jnp.where(memory.seen, mean, new).astype(memory.average.dtype)
+        # With a common scale the first batch gives those that it lacks a share too.
+        now = present if rule.reduction == "none" else present.any()
+        memory = Smoothed(average, memory.seen | now, inner)
+        return Solution(among(average, present, rule.reduction), memory, gradients)
 
     return Aggregator(rule.remembering(init, solve))

@@ -13,6 +13,7 @@ from mtopt.evaluation import Evaluation
 from mtopt.linalg import task_numbers
 from mtopt.options import Integer
 from mtopt.rule import Solution
+from mtopt.wrappers.shares import among, spread
 
 
 class Held(NamedTuple):
@@ -20,11 +21,15 @@ class Held(NamedTuple):
 
     Attributes:
       count: the number of updates so far, int32.
-      weights_held: the weights of the last solve that every task was in, ``[K]``.
+      solved: whether the last of them solved.
+      seen: which tasks were in a solve so far, ``[K]``.
+      weights_held: what every task holds since the last solve that it was in, ``[K]``.
       inner: the memory of the wrapped rule.
     """
 
     count: Int[Array, ""]
+    solved: Bool[Array, ""]
+    seen: Bool[Array, " K"]
     weights_held: Float[Array, " K"]
     inner: Any
 
@@ -48,9 +53,12 @@ def weights_every(
         tries 1 to 50.
 
     Returns:
-      An aggregator. A task that is absent from the batch of a solve keeps the weight it
-      had. The branch is real in a step of one seed; under ``vmap`` over seeds all of it
-      runs in every step. A transformation of rows before this one is not skipped.
+      An aggregator. A task that is absent from the batch of a solve keeps its share; a
+      batch with a task that no solve has seen has one of its own. Where the weights of
+      a method have a common scale, such as the sum of 1 of a convex combination, it is
+      kept whichever tasks are present in between. The branch is real in a step of one
+      seed; under ``vmap`` over seeds all of it runs in every step. A transformation of
+      rows before this one is not skipped.
 
     Raises:
       UserError: for an n below 1, a chain in place of an aggregator, one that sums rows
@@ -77,26 +85,27 @@ def weights_every(
     assert gradients is not None
 
     def init(inner: Any, shared: Any) -> Held:
-        held = task_numbers(shared, rule.num_tasks, 1 / rule.num_tasks)
-        return Held(jnp.zeros((), jnp.int32), held, inner)
-
-    def is_due(count: Int[Array, ""]) -> Bool[Array, ""]:
-        return count % n == 0
+        nobody = jnp.zeros(rule.num_tasks, bool)
+        held = task_numbers(shared, rule.num_tasks, 0)
+        return Held(jnp.zeros((), jnp.int32), nobody.any(), nobody, held, inner)
 
     def solve(memory: Held, evaluation: Evaluation) -> Solution:
+        present = evaluation.present
+
         def anew() -> tuple[Float[Array, " K"], Any]:
             weights, inner, _ = rule.solve(memory.inner, evaluation.recomputed())
-            weights = weights.astype(memory.weights_held.dtype)
-            return jnp.where(evaluation.present, weights, memory.weights_held), inner
+            held = spread(memory.weights_held, weights, present, rule.reduction)
+            return held.astype(memory.weights_held.dtype), inner
 
         def as_before() -> tuple[Float[Array, " K"], Any]:
             return memory.weights_held, memory.inner
 
-        held, inner = jax.lax.cond(is_due(memory.count), anew, as_before)
-        weights = jnp.where(evaluation.present, held, 0)
-        return Solution(
-            weights, Held(memory.count + 1, held, inner), gradients(evaluation)
-        )
+        due = (memory.count % n == 0) | (present & ~memory.seen).any()
+        held, inner = jax.lax.cond(due, anew, as_before)
+        weights = among(held, present, rule.reduction)
+        seen = memory.seen | present  # a new one is solved for at once
+        memory = Held(memory.count + 1, due, seen, held, inner)
+        return Solution(weights, memory, gradients(evaluation))
 
     after_step = rule.after_step
 
@@ -105,8 +114,7 @@ def weights_every(
             assert after_step is not None
             return after_step(memory.inner, evaluation, step)
 
-        due = is_due(memory.count - 1)
-        inner = jax.lax.cond(due, learn, lambda: memory.inner)
+        inner = jax.lax.cond(memory.solved, learn, lambda: memory.inner)
         return memory._replace(inner=inner)
 
     told = follow if after_step is not None else None

@@ -31,12 +31,20 @@ def test_an_absent_task_keeps_its_mean_and_returns_to_it():
     )
 
 
-def test_the_first_weight_of_a_task_starts_its_mean():
+def test_a_task_that_the_first_batch_lacks_starts_at_an_equal_share():
     here = [jnp.array([True, False, True]), jnp.ones(3, bool)]
-    solved = [w for _, w in steps(mtopt.mgda(3), STACKS[:2], present=here)]
-    tx = smoothed_weights(mtopt.mgda(3))
+    first, second = (w for _, w in steps(mtopt.mgda(3), STACKS[:2], present=here))
+    tx = smoothed_weights(mtopt.mgda(3), alpha=0.5)
     found = [weights for _, weights in steps(tx, STACKS[:2], present=here)]
-    assert_close(found[1][1], solved[1][1], rtol=1e-5)
+    share = first * 2 / 3 + np.array([0, 1 / 3, 0])
+    assert_close(found[1], 0.5 * share + 0.5 * second, rtol=1e-5)
+
+
+def test_without_a_common_scale_a_mean_starts_at_the_first_weight():
+    here = [jnp.array([True, False, True]), jnp.ones(3, bool)]
+    tx = smoothed_weights(mtopt.fixed_weighting(3, weights=(1.0, 2.0, 3.0)))
+    found = [weights for _, weights in steps(tx, STACKS[:2], present=here)]
+    np.testing.assert_allclose(found, [[1, 0, 3], [1, 2, 3]], rtol=1e-6)
 
 
 def test_rows_of_its_own_making_are_summed_with_the_smoothed_weights():

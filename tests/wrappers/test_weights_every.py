@@ -84,11 +84,18 @@ def test_a_task_absent_from_the_solve_keeps_its_weight():
     tx = weights_every(mtopt.fixed_weighting(3, weights=(1.0, 2.0, 3.0)), n=1)
     found = steps(tx, STACKS, present=here)
     np.testing.assert_allclose(found[1][1], [0, 2, 3])
-    tx = weights_every(mtopt.mgda(3), n=2)
-    first = [here[1], here[0], here[0]]
-    found = steps(tx, STACKS, present=first)
-    assert found[0][1][0] == 0
-    assert found[1][1][0] == pytest.approx(1 / 3)  # the first weight, until a solve
+
+
+def test_a_task_that_no_solve_has_seen_is_solved_for_at_once():
+    first = jnp.array([False, True, True])
+    here = [first, *[jnp.ones(3, bool)] * 3]
+    stacks = [*STACKS, STACKS[1]]
+    solved = [w for _, w in steps(mtopt.nash_mtl(3), stacks, present=here)]
+    tx = weights_every(mtopt.nash_mtl(3), n=3)
+    found = [weights for _, weights in steps(tx, stacks, present=here)]
+    expected = [solved[0], solved[1], solved[1], solved[3]]
+    for own, weights in zip(expected, found, strict=True):
+        assert_close(weights, own, rtol=1e-4)
 
 
 def test_rows_of_its_own_making_cannot_be_held():
