@@ -11,6 +11,8 @@ from mtopt.evaluation import Evaluation
 from mtopt.options import Integer, as_array
 from mtopt.registry import method
 
+ROUNDINGS = 4  # within so many of those of its terms, a distance is another one
+
 
 @method(family="gramian", traits=("mean-like",))
 def krum(
@@ -47,7 +49,9 @@ def krum(
 
     Returns:
       An aggregator. K counts the present tasks; with fewer than f + 3 of them the one
-      nearest neighbour counts, with fewer than m all are averaged.
+      nearest neighbour counts, with fewer than m all are averaged. Tasks whose scores
+      are equal up to rounding, as are those of two that are nearest to one another
+      where one neighbour counts, divide what is left of the m among them.
 
     Raises:
       UserError: for an ``f`` or ``m`` outside its range, or an unknown option.
@@ -72,7 +76,8 @@ def krum(
 
     Differences from released code:
       Distances come from the Gramian, clamped at 0; TorchJD's root of a negative
-      rounding is NaN. Of equal scores the first tasks are taken.
+      rounding is NaN. Of equal scores theirs takes the first task, so that with three
+      tasks, whose nearest two always tie, names decide.
     """
     f, m, most = as_array(num_byzantine), as_array(num_selected), max(num_tasks - 3, 0)
     expected = f"0 to {most}, the number of tasks less 3"
@@ -117,14 +122,26 @@ def krum_weights(
     """
     tasks = jnp.arange(len(gramian))
     squared = jnp.diagonal(gramian)
-    apart = jnp.maximum(squared[:, None] + squared[None, :] - 2 * gramian, 0)
-    if distance == "euclidean":
-        apart = jnp.sqrt(apart)
+    sums = squared[:, None] + squared[None, :]
+    apart = jnp.maximum(sums - gramian - gramian.T, 0)
     others = present[None, :] & (tasks[:, None] != tasks[None, :])
-    nearest = jnp.sort(jnp.where(others, apart, jnp.inf), axis=1)
     count = jnp.maximum(present.sum() - num_byzantine - 2, 1)
-    counted = (tasks < count)[None, :] & jnp.isfinite(nearest)
-    scores = jnp.sum(nearest, axis=1, where=counted)
-    rank = jnp.argsort(jnp.argsort(jnp.where(present, scores, jnp.inf)))
-    selected = (rank < num_selected) & present
-    return selected.astype(gramian.dtype) / jnp.maximum(selected.sum(), 1)
+
+    def scores(apart: Float[Array, "K K"]) -> Float[Array, " K"]:
+        if distance == "euclidean":
+            apart = jnp.sqrt(apart)
+        nearest = jnp.sort(jnp.where(others, apart, jnp.inf), axis=1)
+        counted = (tasks < count)[None, :] & jnp.isfinite(nearest)
+        total = jnp.sum(nearest, axis=1, where=counted)
+        return jnp.where(present, total, jnp.inf)
+
+    # A difference of squares is known up to the rounding of these.
+    error = ROUNDINGS * jnp.finfo(gramian.dtype).eps * sums
+    least, most = scores(jnp.maximum(apart - error, 0)), scores(apart + error)
+    kept = jnp.minimum(num_selected, present.sum())
+    last = jnp.argsort(scores(apart))[kept - 1]
+    first = present & (most < least[last])
+    tied = present & ~first & (least <= most[last])
+    left = (kept - first.sum()) / jnp.maximum(tied.sum(), 1)
+    selected = jnp.where(tied, left, first.astype(gramian.dtype))
+    return (selected / jnp.maximum(kept, 1)).astype(gramian.dtype)

@@ -1,5 +1,6 @@
 """Krum, against its scores on the gradients themselves in float64."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -55,9 +56,31 @@ def test_krum_with_too_few_present_takes_the_closest():
     jacobian = jnp.array([[0.0, 1], [50, 0], [0, 1.5], [9, 9], [-7, 3]])
     present = jnp.array([True, True, True, False, False])
     _, state = solve(krum(5, num_byzantine=2), jacobian, present=present)
-    assert state.weights.tolist() == [1, 0, 0, 0, 0]
+    assert state.weights.tolist() == [0.5, 0, 0.5, 0, 0]  # of one another
     _, state = solve(krum(5, num_selected=4), jacobian, present=present)
     np.testing.assert_allclose(state.weights, [1 / 3, 1 / 3, 1 / 3, 0, 0])
+
+
+@pytest.mark.parametrize("distance", ["squared", "euclidean"])
+def test_names_decide_nothing_where_scores_tie(distance):
+    """The nearest two of three tasks are as near to one another."""
+    tx = krum(3, distance=distance)
+    order = np.array([2, 0, 1])
+
+    def weights(jacobian):
+        return tx.update(jacobian, tx.init(jacobian[0]))[1].weights
+
+    drawn = np.stack([rows(3, 6, seed) for seed in range(200)]).astype(np.float32)
+    found = np.asarray(jax.jit(jax.vmap(weights))(drawn))
+    renamed = np.asarray(jax.jit(jax.vmap(weights))(drawn[:, order]))
+    np.testing.assert_array_equal(np.sort(found, axis=1), [[0, 0.5, 0.5]] * 200)
+    np.testing.assert_array_equal(renamed, found[:, order])
+
+
+def test_those_before_the_tie_are_taken_whole():
+    tied = jnp.array([[0.0], [1.0], [-1.0], [9.0]])
+    _, state = solve(krum(4, num_selected=2), tied)
+    np.testing.assert_allclose(state.weights, [0.5, 0.25, 0.25, 0], rtol=1e-6)
 
 
 @pytest.mark.parametrize(
