@@ -59,8 +59,9 @@ class Batch:
             it does not name are labelled wherever their label is not NaN.
 
         Raises:
-          UserError: where the tasks' labels differ in shape, are no numbers, or a mask
-            is of a task without labels.
+          UserError: where the tasks' labels differ in shape, are no numbers, or NaN in
+            a part of a sample's label; where a mask is of a task without labels, or
+            holds other numbers than 0 and 1.
 
         Example:
           >>> batch = Batch.shared(np.zeros((2, 3)), {"b": np.array([1., np.nan]),
@@ -83,9 +84,9 @@ class Batch:
             if name not in labels:
                 raise UserError(f"a mask of task {name!r}: {nearest(name, names)}")
         masks = [
-            as_numbers(f"the mask of task {name!r}", mask[name]).astype(bool)
+            as_mask(f"the mask of task {name!r}", mask[name])
             if mask and name in mask
-            else _labelled(own)
+            else _labelled(own, name)
             for name, own in labels.items()
         ]
         return Batch(x, _stack(labels.values()), _stack(masks), names)
@@ -100,8 +101,8 @@ class Batch:
             to the longest. Tracers may stand among them.
 
         Raises:
-          UserError: where inputs and labels of a task differ in length, or are no
-            numbers.
+          UserError: where inputs and labels of a task differ in length, are no
+            numbers, or NaN in a part of a sample's label.
 
         Example:
           >>> batch = Batch.disjoint({"a": (np.ones((3, 2)), np.ones(3)),
@@ -128,11 +129,45 @@ class Batch:
                 )
         size = max(len(jax.tree.leaves(y)[0]) for _, y in pairs.values())
         padded = [
-            jax.tree.map(lambda leaf: _pad(leaf, size), (x, y, _labelled(y)))
-            for x, y in pairs.values()
+            jax.tree.map(lambda leaf: _pad(leaf, size), (x, y, _labelled(y, name)))
+            for name, (x, y) in pairs.items()
         ]
         x, y, mask = _stack(padded)
         return Batch(x, y, mask, names)
+
+
+def as_mask(name: str, values: Any) -> Any:
+    """A mask as booleans: what tells which labels are real, and weighs none of them.
+
+    Args:
+      name: what to call it in an error.
+      values: booleans, or 0 and 1.
+
+    Raises:
+      UserError: for other numbers, which would all become True; in a traced array, for
+        numbers that are no booleans.
+
+    Example:
+      >>> as_mask("the mask", [0, 1]).tolist()
+      [False, True]
+    """
+    mask = as_numbers(name, values)
+    if mask.dtype == bool:
+        return mask
+    known = None if isinstance(mask, jax.core.Tracer) else np.asarray(mask)
+    if known is None or not np.isin(known, (0, 1)).all():
+        found = f"{mask.dtype} tracers" if known is None else repr(_odd(known))
+        raise UserError(
+            f"{name} holds {found}: expected booleans, True where a label is real; "
+            "weights of samples belong to the labels, as y={'value': ..., 'weight': "
+            "...}, where the loss reads them"
+        )
+    return mask.astype(bool)
+
+
+def _odd(values: np.ndarray) -> Any:
+    """The first number that is neither 0 nor 1."""
+    return values[~np.isin(values, (0, 1))].ravel()[0].item()
 
 
 def masked_mean(
@@ -150,13 +185,15 @@ def masked_mean(
       mask: True where a label is real. Values elsewhere are never read.
 
     Returns:
-      A scalar.
+      A scalar, in float32 at least: of a long sum in float16, or of a small change in
+      bfloat16, nothing would be left.
 
     Example:
       >>> float(masked_mean(jnp.array([1., 3., jnp.nan]),
       ...                   jnp.array([True, True, False])))
       2.0
     """
+    values = values.astype(jnp.promote_types(values.dtype, jnp.float32))
     per_sample = values.reshape(values.shape[0], -1).mean(axis=1)
     total = jnp.where(mask, per_sample, 0).sum()
     return total / jnp.maximum(mask.sum(), 1).astype(total.dtype)
@@ -232,15 +269,33 @@ def _stack(trees: Iterable[Any]) -> Any:
     return jax.tree.map(stack, *trees)
 
 
-def _labelled(tree: Any) -> Any:
-    """True where no float of a sample's label is NaN, ``[b]``."""
+def _labelled(tree: Any, name: str) -> Any:
+    """True where no float of a sample's label is NaN, ``[b]``.
+
+    Raises:
+      UserError: for samples with some numbers and some NaN, whose numbers would else
+        go unused.
+    """
     leaves = jax.tree.leaves(tree)
-    labelled = np.ones(len(leaves[0]), bool)
+    whole = np.ones(len(leaves[0]), bool)
+    some = np.zeros(len(leaves[0]), bool)
     for leaf in leaves:
         if jnp.issubdtype(leaf.dtype, jnp.floating):
             known = ~(leaf != leaf)  # NaN alone, in any array library
-            labelled = labelled & known.all(axis=tuple(range(1, leaf.ndim)))
-    return labelled
+            axes = tuple(range(1, leaf.ndim))
+            whole, some = whole & known.all(axis=axes), some | known.any(axis=axes)
+        else:
+            some = np.ones_like(whole)
+    parts = some & ~whole
+    if not isinstance(parts, jax.core.Tracer) and parts.any():
+        raise UserError(
+            f"labels of task {name!r} lack some of their numbers in {int(parts.sum())} "
+            f"of {len(parts)} samples: expected all of a sample or none; make a task "
+            "of each number, or hand on a tree such as {'value': "
+            "numpy.nan_to_num(y), 'known': ~numpy.isnan(y)} to a loss that leaves out "
+            "the unknown ones"
+        )
+    return whole
 
 
 def _pad(array: Any, size: int) -> Any:

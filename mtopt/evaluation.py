@@ -285,7 +285,7 @@ def prepare_evaluation(
     return Evaluation(
         **{
             **known,
-            "losses": None if losses is None else jnp.where(present, losses, 1),
+            "losses": None if losses is None else jnp.where(present, _wide(losses), 1),
             "rows": rows if as_is else where_present(present, rows, 0),
             "heads": heads
             if as_is and own_heads
@@ -358,6 +358,11 @@ def _leaves_like(part: Any, tree: Any) -> Any:
         return tree
     leaves = dict(jax.tree_util.tree_leaves_with_path(tree))
     return jax.tree_util.tree_map_with_path(lambda path, _: leaves[path], part)
+
+
+def _wide(losses: Array) -> Array:
+    """In float32 at least: logarithms and changes of losses are small."""
+    return losses.astype(jnp.promote_types(losses.dtype, jnp.float32))
 
 
 def _refuse_fields(others: Mapping[str, Any]) -> None:

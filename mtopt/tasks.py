@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from mtopt.batch import Batch, fill_padding, loss_mask, zero_masked
+from mtopt.batch import Batch, as_mask, fill_padding, loss_mask, zero_masked
 from mtopt.errors import UserError
 from mtopt.grouped_problem import GroupedProblem
 from mtopt.per_task import check_names, in_words
@@ -95,7 +95,7 @@ class Tasks:
             of other names.
         """
         self._check(batch)
-        mask = jnp.asarray(batch.mask, bool)
+        mask = jnp.asarray(as_mask("batch.mask", batch.mask))
         x = batch.x if self.x_axis is None else fill_padding(_arrays(batch.x), mask)
         y = zero_masked(_arrays(batch.y), mask)
         return StackedProblem(

@@ -1,0 +1,79 @@
+"""What a mask may hold, labels with gaps, and the precision of losses."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import mtopt
+from mtopt.evaluation import Evaluation
+from tests.helpers.problems import squared_loss, tanh_encode
+
+X = np.ones((3, 2))
+Y = {"a": np.array([0.0, 1.0, 2.0])}
+WEIGHTS = [0.25, 1.0, 0.0]
+
+
+@pytest.mark.parametrize("mask", [[True, True, False], [1, 1, 0], [1.0, 1.0, 0.0]])
+def test_a_mask_of_two_values_is_one(mask):
+    batch = mtopt.Batch.shared(X, Y, {"a": np.array(mask)})
+    assert batch.mask.dtype == bool
+    assert batch.mask.tolist() == [[True, True, False]]
+
+
+def test_weights_in_place_of_a_mask_are_refused():
+    message = "holds 0.25: expected booleans.*weights of samples belong to the labels"
+    with pytest.raises(mtopt.UserError, match=f"the mask of task 'a' {message}"):
+        mtopt.Batch.shared(X, Y, {"a": np.array(WEIGHTS)})
+    tasks = mtopt.Tasks(("a",), tanh_encode, squared_loss)
+    with pytest.raises(mtopt.UserError, match=f"batch.mask {message}"):
+        tasks.problem(
+            mtopt.Batch(X, np.zeros((1, 3)), np.array([WEIGHTS])), jax.random.key(0)
+        )
+
+    def traced(mask):
+        return tasks.problem(
+            mtopt.Batch(X, np.zeros((1, 3)), mask), jax.random.key(0)
+        ).present
+
+    with pytest.raises(mtopt.UserError, match=r"batch.mask holds float32 tracers"):
+        jax.eval_shape(traced, jnp.array([WEIGHTS]))
+
+
+COLUMNS = np.array([[1, np.nan, 0], [np.nan, np.nan, np.nan], [0, 1, 1.0]])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda y: mtopt.Batch.shared(X, {"t": y}),
+        lambda y: mtopt.Batch.disjoint({"t": (X[-len(jax.tree.leaves(y)[0]) :], y)}),
+    ],
+    ids=["shared", "disjoint"],
+)
+def test_labels_with_gaps_are_refused_and_whole_ones_are_not(make):
+    with pytest.raises(mtopt.UserError, match=r"'t' lack some.* in 1 of 3 samples"):
+        make(COLUMNS)
+    with pytest.raises(mtopt.UserError, match="in 1 of 3 samples"):
+        make({"class": np.zeros(3, int), "size": np.array([1, np.nan, 1])})
+    assert make(COLUMNS[1:]).mask.tolist() == [[False, True]]
+    tree = {"value": np.nan_to_num(COLUMNS), "known": ~np.isnan(COLUMNS)}
+    assert make(tree).mask.all()
+
+
+def test_a_mean_is_summed_in_single_precision():
+    many = jnp.full(4096, 20, jnp.float16)
+    assert mtopt.masked_mean(many, jnp.ones(4096, bool)) == 20
+    assert mtopt.masked_mean(jnp.ones(300, jnp.bfloat16), jnp.arange(300) < 257) == 1
+
+
+def test_methods_read_losses_in_single_precision():
+    """A loss of the user's own that comes out in bfloat16: logarithms of it do not."""
+    tx = mtopt.geometric_loss(2)
+    losses = jnp.array([1.0, 3.0], jnp.bfloat16)
+    _, state = tx.update(
+        jnp.eye(2), tx.init(jnp.zeros(2)), evaluation=Evaluation(losses=losses)
+    )
+    np.testing.assert_allclose(
+        state.weights, np.sqrt(3) / 2 / np.array([1, 3]), rtol=1e-6
+    )
