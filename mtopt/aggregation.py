@@ -103,6 +103,7 @@ def weighting(
     memory: InitMemory = lambda shared: (),
     from_rows: bool = False,
     gradients: Callable[[Evaluation], Evaluation] = lambda evaluation: evaluation,
+    least_losses: Any = None,
 ) -> Aggregator:
     r"""An aggregator from a function that gives every task a weight.
 
@@ -124,6 +125,8 @@ def weighting(
         summed; False pulls the weights back through the loss instead, in one backward
         pass, where no transformation before this one has changed the rows.
       gradients: from the evaluation to the one whose gradients are summed.
+      least_losses: the lowest losses that ``weigh`` takes, a number or ``[K]``; None:
+        any. 0 where it divides by them, or takes their ratios or logarithms.
 
     Returns:
       The aggregator. ``updates`` is ``{"shared": rows, "tasks": head gradients}``, or
@@ -149,7 +152,8 @@ def weighting(
         summed = gradients(evaluation)
         return Solution(weights, memory, summed.summing_rows() if from_rows else summed)
 
-    return Aggregator(Rule(num_tasks, memory, solve, heads, gradients))
+    rule = Rule(num_tasks, memory, solve, heads, gradients)
+    return Aggregator(rule.replace(least_losses=least_losses))
 
 
 def on_gramian(
@@ -159,6 +163,7 @@ def on_gramian(
     heads: str,
     space: str = "parameters",
     memory: InitMemory = lambda shared: (),
+    least_losses: Any = None,
 ) -> Aggregator:
     """An aggregator from a function of the Gramian of the gradients.
 
@@ -171,6 +176,7 @@ def on_gramian(
         which costs K passes through the heads and one through the encoder. For
         disjoint inputs the latter's Gramian is diagonal.
       memory: see :func:`weighting`.
+      least_losses: see :func:`weighting`.
 
     Returns:
       The aggregator; in the space of the representation it needs a problem.
@@ -190,7 +196,12 @@ def on_gramian(
         return weigh(memory, products, evaluation)
 
     return weighting(
-        num_tasks, weigh_products, heads=heads, memory=memory, from_rows=own
+        num_tasks,
+        weigh_products,
+        heads=heads,
+        memory=memory,
+        from_rows=own,
+        least_losses=least_losses,
     )
 
 
@@ -200,6 +211,7 @@ def row_weighting(
     *,
     heads: str,
     memory: InitMemory = lambda shared: (),
+    least_losses: Any = None,
 ) -> Aggregator:
     r"""An aggregator from a function that makes the rows to be summed.
 
@@ -214,6 +226,7 @@ def row_weighting(
         the rows r, a tree like ``evaluation.rows``; those of absent tasks are zeros.
       heads: see :func:`weighting`.
       memory: see :func:`weighting`.
+      least_losses: see :func:`weighting`.
 
     Returns:
       The aggregator.
@@ -227,7 +240,8 @@ def row_weighting(
         weights = jnp.where(evaluation.present, weights, 0)
         return Solution(weights, memory, evaluation.replace(rows=rows))
 
-    return Aggregator(Rule(num_tasks, memory, solve, heads))
+    rule = Rule(num_tasks, memory, solve, heads)
+    return Aggregator(rule.replace(least_losses=least_losses))
 
 
 def gradients_of(

@@ -21,7 +21,7 @@ EPSILON = 1e-8
 
 @method(
     family="losses",
-    traits=("losses from 0", "mean-like"),
+    traits=("mean-like",),
 )
 def famo(
     num_tasks: int,
@@ -124,7 +124,9 @@ def famo(
         return learn(adam, logits, slope, present)
 
     memory = functools.partial(start, adam, num_tasks, 0)
-    rule = weighting(num_tasks, weigh, heads=heads, memory=memory).rule
+    rule = weighting(
+        num_tasks, weigh, heads=heads, memory=memory, least_losses=floor
+    ).rule
     return Aggregator(rule.replace(after_step=learn_from))
 
 

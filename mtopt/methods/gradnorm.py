@@ -17,7 +17,7 @@ from mtopt.options import Integer, Number, Numbers
 from mtopt.registry import method
 
 
-@method(family="gradients", traits=("losses from 0",))
+@method(family="gradients")
 def gradnorm(
     num_tasks: int,
     *,
@@ -142,4 +142,6 @@ def gradnorm(
             moved = moved._replace(values=scale * values)
         return weights, (moved, initial, seen)
 
-    return on_gramian(num_tasks, weigh, heads=heads, space=space, memory=start)
+    return on_gramian(
+        num_tasks, weigh, heads=heads, space=space, memory=start, least_losses=0.0
+    )

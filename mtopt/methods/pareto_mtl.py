@@ -34,7 +34,7 @@ class SearchState(NamedTuple):
         "index": 0,
         "search_steps": 0,
     },
-    traits=("losses from 0", "task-bound"),
+    traits=("task-bound",),
 )
 def pareto_mtl(
     num_tasks: int,
@@ -147,4 +147,6 @@ def pareto_mtl(
             memory.count + (searching & ~idle),
         )
 
-    return on_gramian(num_tasks, weigh, heads=heads, space=space, memory=memory)
+    return on_gramian(
+        num_tasks, weigh, heads=heads, space=space, memory=memory, least_losses=0.0
+    )
