@@ -105,6 +105,7 @@ def weighting(
     memory: InitMemory = lambda shared: (),
     from_rows: bool = False,
     gradients: Callable[[Evaluation], Evaluation] = lambda evaluation: evaluation,
+    least_losses: Any = None,
 ) -> Aggregator:
     r"""An aggregator from a function that gives every task a weight.
 
@@ -128,6 +129,8 @@ def weighting(
         summed; False pulls the weights back through the loss instead, in one backward
         pass, where no transformation before this one has changed the rows.
       gradients: from the evaluation to the one whose gradients are summed.
+      least_losses: the lowest losses that ``weigh`` takes, a number or ``[K]``; None:
+        any. 0 where it divides by them, or takes their ratios or logarithms.
 
     Returns:
       The aggregator. ``updates`` is ``{"shared": rows, "tasks": head gradients}``, or
@@ -153,7 +156,8 @@ def weighting(
         summed = gradients(evaluation)
         return Solution(weights, memory, summed.summing_rows() if from_rows else summed)
 
-    return Aggregator(Rule(num_tasks, memory, solve, heads, reduction, gradients))
+    rule = Rule(num_tasks, memory, solve, heads, reduction, gradients)
+    return Aggregator(rule.replace(least_losses=least_losses))
 
 
 def on_gramian(
@@ -164,6 +168,7 @@ def on_gramian(
     reduction: str = "none",
     space: str = "parameters",
     memory: InitMemory = lambda shared: (),
+    least_losses: Any = None,
 ) -> Aggregator:
     """An aggregator from a function of the Gramian of the gradients.
 
@@ -177,6 +182,7 @@ def on_gramian(
         which costs K passes through the heads and one through the encoder. For
         disjoint inputs the latter's Gramian is diagonal.
       memory: see :func:`weighting`.
+      least_losses: see :func:`weighting`.
 
     Returns:
       The aggregator; in the space of the representation it needs a problem.
@@ -202,6 +208,7 @@ def on_gramian(
         reduction=reduction,
         memory=memory,
         from_rows=own,
+        least_losses=least_losses,
     )
 
 
@@ -212,6 +219,7 @@ def row_weighting(
     heads: str,
     reduction: str = "none",
     memory: InitMemory = lambda shared: (),
+    least_losses: Any = None,
 ) -> Aggregator:
     r"""An aggregator from a function that makes the rows to be summed.
 
@@ -227,6 +235,7 @@ def row_weighting(
       heads: see :func:`weighting`.
       reduction: see :func:`weighting`.
       memory: see :func:`weighting`.
+      least_losses: see :func:`weighting`.
 
     Returns:
       The aggregator.
@@ -240,7 +249,8 @@ def row_weighting(
         weights = jnp.where(evaluation.present, weights, 0)
         return Solution(weights, memory, evaluation.replace(rows=rows))
 
-    return Aggregator(Rule(num_tasks, memory, solve, heads, reduction))
+    rule = Rule(num_tasks, memory, solve, heads, reduction)
+    return Aggregator(rule.replace(least_losses=least_losses))
 
 
 def gradients_of(

@@ -8,7 +8,8 @@ import optax
 
 from mtopt.errors import expect_one_of
 from mtopt.evaluation import Evaluation, split
-from mtopt.per_head import modules, parts, per_head, select_present
+from mtopt.made_of import modules, parts
+from mtopt.per_head import per_head, select_present
 from mtopt.per_task import task_names
 
 

@@ -5,10 +5,8 @@ optimizer that looks at layers (trust ratios, factored moments, orthogonal updat
 clipping by block), a stack would be one layer of K tasks.
 """
 
-import contextlib
 import functools
-import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -18,6 +16,7 @@ import optax
 
 from mtopt.errors import UserError
 from mtopt.linalg import where_present
+from mtopt.made_of import parts
 from mtopt.per_task import is_stack, stacks
 
 # optax's transformations that make one number of an array, or of its two last axes.
@@ -125,16 +124,6 @@ def select_present(present: Any, names: tuple[str, ...], new: Any, old: Any) -> 
     return jax.tree.map(choose, new, old, is_leaf=is_stack)
 
 
-def parts(transformation: Any) -> set[str]:
-    """The names of the outermost functions that made a transformation."""
-    return {f.__qualname__.split(".")[0] for f in _functions(transformation)}
-
-
-def modules(transformation: Any) -> set[str]:
-    """The modules that a transformation's functions are from."""
-    return {f.__module__ or "" for f in _functions(transformation)}
-
-
 class _DependsOnOthers(Exception):
     """Parameters that are no task's own depend on those of a task."""
 
@@ -204,27 +193,3 @@ def _mapped(function: Callable[..., Any], names: tuple[str, ...]) -> Callable[..
         return jax.tree.unflatten(treedef, found)
 
     return call
-
-
-def _functions(transformation: Any) -> Iterator[Any]:
-    """The functions that a transformation is made of, those in closures included."""
-    seen: set[int] = set()
-    waiting = [transformation]
-    while waiting:
-        node = waiting.pop()
-        if id(node) in seen:
-            continue
-        seen.add(id(node))
-        if isinstance(node, functools.partial):
-            waiting += [node.func, *node.args, *node.keywords.values()]
-        elif isinstance(node, tuple | list):
-            waiting += node
-        elif isinstance(node, dict):
-            waiting += node.values()
-        elif isinstance(node, types.MethodType):
-            waiting += [node.__func__, getattr(node.__self__, "__dict__", {})]
-        elif isinstance(node, types.FunctionType):
-            yield node
-            for cell in node.__closure__ or ():
-                with contextlib.suppress(ValueError):  # of a name not bound yet
-                    waiting.append(cell.cell_contents)

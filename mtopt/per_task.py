@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray, Shaped
 
 from mtopt.errors import UserError, nearest
 from mtopt.linalg import scale_rows, where_present
@@ -126,6 +126,27 @@ def zero_absent_heads(present: Bool[Array, " K"], heads: Any) -> Any:
       heads: as for :func:`scale_heads`.
     """
     return _by_group(lambda own, group: where_present(own, group, 0), present, heads)
+
+
+def of_each_task(
+    function: Callable[[PerTask], Shaped[Array, " Kg"]], heads: Any
+) -> Shaped[Array, " K"]:
+    """A number of every task, made of its group of heads.
+
+    Args:
+      function: of a group of K_g tasks to their numbers, ``[K_g]``.
+      heads: as for :func:`scale_heads`.
+
+    Example:
+      >>> heads = {"z": PerTask(jnp.ones((2, 3)), ("a", "c")),
+      ...          "y": PerTask(jnp.zeros((1, 4)), ("b",))}
+      >>> of_each_task(lambda group: group.values.sum(axis=1), heads).tolist()
+      [3.0, 0.0, 3.0]
+    """
+    groups = stacks(heads)
+    found = [name for group in groups for name in group.names]
+    order = np.array([found.index(name) for name in task_names(heads)])
+    return jnp.concatenate([function(group) for group in groups])[order]
 
 
 def task_keys(key: PRNGKeyArray, names: tuple[str, ...]) -> Key[Array, " K"]:

@@ -23,7 +23,7 @@ FAMILIES = {
     "batches": "parts of the batch",
     "preference": "a preference",
 }
-TRAITS = ("losses from 0", "mean-like", "non-conflicting", "random", "task-bound")
+TRAITS = ("mean-like", "non-conflicting", "random", "task-bound")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,8 +35,6 @@ class About:
       example: the number of tasks to a value for every option that has no default.
       traits: some of
 
-        * ``"losses from 0"``: its formulas take every loss to be at least zero, or its
-          own lower bounds: a ratio, a logarithm, a distance from the best value;
         * ``"mean-like"``: identical tasks give their gradient, and K = 1 the plain one;
         * ``"non-conflicting"``: no task has a negative product with the direction;
         * ``"random"``: it draws random numbers for the tasks;

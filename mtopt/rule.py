@@ -4,9 +4,12 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from mtopt.evaluation import Evaluation
+from mtopt.options import is_traced
 
 Memory = Any
 
@@ -71,6 +74,9 @@ class Rule:
       penalty: from an evaluation to the gradients of all penalties :math:`P_i`.
       after_step: ``(memory, evaluation, step) -> memory`` for a rule that learns from
         the step which its whole chain makes, or None.
+      least_losses: the lowest losses that its formulas take, a number or ``[K]``: 0
+        where it divides by losses, compares their ratios or takes logarithms; None: it
+        takes any. A guarded step takes a loss below it for one that is not finite.
     """
 
     num_tasks: int
@@ -83,16 +89,20 @@ class Rule:
     any_rows: bool = True
     penalty: Callable[[Evaluation], tuple[PenaltyGradient, ...]] = lambda _: ()
     after_step: Callable[[Memory, Evaluation, Any], Memory] | None = None
+    least_losses: Any = None
 
     def replace(self, **changes: Any) -> "Rule":
         """This rule with other values in some fields."""
         return dataclasses.replace(self, **changes)
 
-    def on(self, view: Callable[[Evaluation], Evaluation]) -> "Rule":
+    def on(
+        self, view: Callable[[Evaluation], Evaluation], *, least_losses: Any
+    ) -> "Rule":
         """The same rule on a transformed evaluation, such as that of the log losses.
 
         Args:
           view: what it sees, such as the evaluation of the logarithms of the losses.
+          least_losses: the lowest losses of which it can be shown that, or None.
         """
         solve, gradients, penalty = self.solve, self.gradients, self.penalty
         after_step = self.after_step
@@ -102,6 +112,7 @@ class Rule:
             penalty=lambda evaluation: penalty(view(evaluation)),
             after_step=after_step
             and (lambda memory, seen, step: after_step(memory, view(seen), step)),
+            least_losses=least_losses,
         )
 
     def remembering(
@@ -130,3 +141,21 @@ class Rule:
             "after_step": follow if after_step is not None else None,
         }
         return self.replace(**{**own, **changes})
+
+
+def greatest(first: Any, second: Any) -> Any:
+    """The lowest losses that two parts of a method both take.
+
+    Args:
+      first: as :attr:`Rule.least_losses`.
+      second: likewise.
+
+    Example:
+      >>> print(greatest(None, None), greatest(None, 0.0), greatest(0.0, np.ones(2)))
+      None 0.0 [1. 1.]
+    """
+    if first is None or second is None:
+        return second if first is None else first
+    if is_traced((first, second)):
+        return jnp.maximum(first, second)
+    return np.maximum(first, second)

@@ -13,14 +13,16 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from mtopt.batch import Batch
 from mtopt.errors import UserError, expect, expect_one_of
 from mtopt.evaluation import Evaluation
+from mtopt.made_of import least_losses, modules, parts
 from mtopt.micro_batches import MicroBatches
 from mtopt.nonfinite import (
     ON_NONFINITE,
     NonFinite,
+    heads_not_finite,
     lost_finiteness,
+    tasks_below,
     tasks_not_finite,
 )
-from mtopt.per_head import modules, parts
 from mtopt.per_task import task_names
 from mtopt.problem import BatchProblem, Params, Problem
 from mtopt.tasks import TaskGroups, Tasks
@@ -106,13 +108,15 @@ def make_train_step(
       tx: the chain: transformations of per-task gradients, one aggregator, then
         ordinary optax, e.g. ``mtopt.chain(mtopt.mgda(3), optax.adamw(1e-3))``.
       on_nonfinite: what happens on a batch where a loss, a gradient or the update is
-        NaN or infinite. None: nothing, and no cost. ``"skip_step"``: no step is taken;
-        parameters, memories, model state, the number of the step and its key stay as
-        they were, bit for bit. ``"skip_task"``: the tasks concerned are absent from the
-        batch, and no step is taken where that does not help; on shared inputs it costs
-        a second pass through the heads, on disjoint ones a second pass. ``"raise"``: as
-        ``"skip_step"``, and whoever looks at ``state.nonfinite`` raises, as
-        :func:`mtopt.check_finite` and the training loop do.
+        NaN or infinite, or a loss is below the lowest that the method's formulas take
+        (``least_losses`` of its :class:`mtopt.Rule`). None: nothing, and no cost.
+        ``"skip_step"``: no step is taken; parameters, memories, model state, the number
+        of the step and its key stay as they were, bit for bit. ``"skip_task"``: the
+        tasks concerned are absent from the batch, and no step is taken where that does
+        not help; on shared inputs it costs a second pass through the heads, on disjoint
+        ones a second pass. ``"raise"``: as ``"skip_step"``, and whoever looks at
+        ``state.nonfinite`` raises, as :func:`mtopt.check_finite` and the training loop
+        do.
       micro_batches: M, which divides the number of samples. The batch is evaluated part
         after part, in the memory of one, and the step is that of the whole batch: each
         task's gradients are averaged by its labels before the one aggregation. Losses
@@ -156,6 +160,7 @@ def make_train_step(
     expect(micro_batches >= 1, "micro_batches", micro_batches, "at least 1")
     _refuse_around(tx)
     update = optax.with_extra_args_support(tx).update
+    least = None if on_nonfinite is None else least_losses(tx)
 
     def in_micro_batches(problem: BatchProblem) -> Problem:
         if micro_batches == 1:
@@ -199,16 +204,23 @@ def make_train_step(
             return new, _metrics(problem, state.params, evaluation)
         bad = jnp.zeros(len(problem.names), bool)
         nobody = jnp.zeros((), bool)
+        of_bad = jnp.zeros(())
         if on_nonfinite == "skip_task":
-            bad = problem.tasks_not_finite(state.params) & problem.present
+            of_bad = problem.losses(state.params)
+            bad = problem.tasks_not_finite(state.params) | tasks_below(of_bad, least)
+            bad &= problem.present
             problem = in_micro_batches(of_batch.without(bad))
             nobody = bad.any() & ~problem.present.any()
         new, evaluation = advance(state, problem)
-        seen = evaluation.losses, evaluation.heads
-        still_bad = tasks_not_finite(*seen) & problem.present
+        losses = evaluation.losses
+        still_bad = tasks_not_finite(losses, ()) | heads_not_finite(evaluation.heads)
+        still_bad = (still_bad | tasks_below(losses, least)) & problem.present
         skipped = nobody | still_bad.any() | lost_finiteness(state, new)
         position = state.step + state.nonfinite.skipped
-        found = state.nonfinite.noticed(position, bad | still_bad, skipped)
+        losses = jnp.where(bad, of_bad, losses)
+        found = state.nonfinite.noticed(
+            position, bad | still_bad, skipped, losses, least
+        )
         metrics = _metrics(problem, state.params, evaluation) | {
             "nonfinite": bad | still_bad,
             "skipped": skipped,

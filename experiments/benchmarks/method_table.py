@@ -100,7 +100,7 @@ def row(name: str) -> str:
         year,
         FAMILIES[about(mtopt.METHODS[name]).family],
         f"{cost(name):.1f}",
-        "from 0" if "losses from 0" in about(mtopt.METHODS[name]).traits else "any",
+        "any" if make(name, 2).rule.least_losses is None else "from 0",
         *("✓" if held[prop] else "" for prop in PROPERTIES),
     )
     return "| " + " | ".join(cells) + " |"
@@ -116,7 +116,7 @@ def reference(factory: Callable[..., Any]) -> tuple[str, str, str]:
     return found[1], found[2], found[3] or ""
 
 
-def make(name: str, num_tasks: int) -> optax.GradientTransformationExtraArgs:
+def make(name: str, num_tasks: int) -> mtopt.Aggregator:
     """A method with its defaults, and the values of its example for what has none."""
     factory = mtopt.METHODS[name]
     return factory(num_tasks, **about(factory).example(num_tasks))

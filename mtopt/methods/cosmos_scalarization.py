@@ -19,7 +19,7 @@ SMALLEST = 1e-8
 
 @method(
     family="losses",
-    traits=("losses from 0", "mean-like"),
+    traits=("mean-like",),
 )
 def cosmos_scalarization(
     num_tasks: int,
@@ -88,7 +88,7 @@ def cosmos_scalarization(
         losses, present = evaluation.losses, evaluation.present
         return jax.grad(cosmos_loss)(losses, ray, penalty, present), memory
 
-    return weighting(num_tasks, weigh, heads=heads)
+    return weighting(num_tasks, weigh, heads=heads, least_losses=0.0)
 
 
 def cosmos_loss(

@@ -19,7 +19,7 @@ from mtopt.rule import Solution
 EPSILON = 1e-8
 
 
-@method(family="gradients", traits=("losses from 0",))
+@method(family="gradients")
 def db_mtl(
     num_tasks: int, *, beta: Number = 0.9, sigma: Number = 0.0, heads: str = "plain"
 ) -> Aggregator:
@@ -95,7 +95,9 @@ def db_mtl(
         weights = jnp.where(norms > 0, longest / (norms + EPSILON), 1)
         return weights, averaged, (averages, counts)
 
-    rule = row_weighting(num_tasks, reduce, heads=heads, memory=start).rule
+    rule = row_weighting(
+        num_tasks, reduce, heads=heads, memory=start, least_losses=0.0
+    ).rule
 
     def solve(memory: Any, evaluation: Evaluation) -> Solution:
         """Heads too descend the logarithms."""

@@ -52,7 +52,6 @@ class Window(NamedTuple):
 @method(
     family="losses",
     fixed={"window": "the shape of its memory"},
-    traits=("losses from 0",),
 )
 def dynamic_weight_average(
     num_tasks: int,
@@ -131,7 +130,9 @@ def dynamic_weight_average(
     def memory(shared: Any) -> EpochAverages | Window:
         return start(num_tasks, weight_dtype(shared))
 
-    return weighting(num_tasks, weigh, heads=heads, reduction="sum", memory=memory)
+    return weighting(
+        num_tasks, weigh, heads=heads, reduction="sum", memory=memory, least_losses=0.0
+    )
 
 
 def _no_epochs(num_tasks: int, dtype: Any) -> EpochAverages:

@@ -14,7 +14,7 @@ from mtopt.registry import method
 from mtopt.solvers.linear_program import maximise_on_simplex
 
 
-@method(family="preference", traits=("losses from 0",))
+@method(family="preference")
 def epo(
     num_tasks: int,
     *,
@@ -108,7 +108,9 @@ def epo(
         weights = _weights(gramian, losses.astype(r.dtype), r, present, tolerance)
         return present.sum() * weights, memory
 
-    return on_gramian(num_tasks, weigh, heads=heads, reduction="sum", space=space)
+    return on_gramian(
+        num_tasks, weigh, heads=heads, reduction="sum", space=space, least_losses=0.0
+    )
 
 
 def _weights(

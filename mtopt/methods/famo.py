@@ -21,7 +21,7 @@ EPSILON = 1e-8
 
 @method(
     family="losses",
-    traits=("losses from 0", "mean-like"),
+    traits=("mean-like",),
 )
 def famo(
     num_tasks: int,
@@ -125,7 +125,12 @@ def famo(
 
     memory = functools.partial(start, adam, num_tasks, 0)
     rule = weighting(
-        num_tasks, weigh, heads=heads, reduction="mean", memory=memory
+        num_tasks,
+        weigh,
+        heads=heads,
+        reduction="mean",
+        memory=memory,
+        least_losses=floor,
     ).rule
     return Aggregator(rule.replace(after_step=learn_from))
 

@@ -14,7 +14,7 @@ SMALLEST = 1e-20
 
 @method(
     family="losses",
-    traits=("losses from 0", "mean-like"),
+    traits=("mean-like",),
 )
 def geometric_loss(num_tasks: int, *, heads: str = "weighted") -> Aggregator:
     r"""Descends the geometric mean of the losses (GLS).
@@ -70,4 +70,4 @@ def geometric_loss(num_tasks: int, *, heads: str = "weighted") -> Aggregator:
         share = uniform_over(present).astype(logs.dtype)
         return share * jnp.exp(mean_over(present, logs) - logs), memory
 
-    return weighting(num_tasks, weigh, heads=heads, reduction="mean")
+    return weighting(num_tasks, weigh, heads=heads, reduction="mean", least_losses=0.0)

@@ -20,7 +20,6 @@ SMALLEST = 1e-8
 @method(
     family="losses",
     fixed={"num_groups": "the length of a loop"},
-    traits=("losses from 0",),
 )
 def go4align(
     num_tasks: int,
@@ -100,7 +99,9 @@ def go4align(
     def memory(shared: Any) -> Float[Array, " K"]:
         return task_numbers(shared, num_tasks, -math.log(num_tasks))
 
-    return weighting(num_tasks, weigh, heads=heads, reduction="sum", memory=memory)
+    return weighting(
+        num_tasks, weigh, heads=heads, reduction="sum", memory=memory, least_losses=0.0
+    )
 
 
 def group_means(

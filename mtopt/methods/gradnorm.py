@@ -17,7 +17,7 @@ from mtopt.options import Integer, Number, Numbers
 from mtopt.registry import method
 
 
-@method(family="gradients", traits=("losses from 0",))
+@method(family="gradients")
 def gradnorm(
     num_tasks: int,
     *,
@@ -143,5 +143,11 @@ def gradnorm(
         return weights, (moved, initial, seen)
 
     return on_gramian(
-        num_tasks, weigh, heads=heads, reduction="sum", space=space, memory=start
+        num_tasks,
+        weigh,
+        heads=heads,
+        reduction="sum",
+        space=space,
+        memory=start,
+        least_losses=0.0,
     )

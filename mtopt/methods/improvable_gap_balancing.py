@@ -19,7 +19,6 @@ EPSILON = 1e-20
 @method(
     family="losses",
     example=lambda num_tasks: {"steps_per_epoch": 1},
-    traits=("losses from 0",),
 )
 def improvable_gap_balancing(
     num_tasks: int,
@@ -93,4 +92,4 @@ def improvable_gap_balancing(
         return jnp.where(after, balance, 1) / (losses + EPSILON), memory
 
     memory = functools.partial(epoch_mean.start, num_tasks)
-    return weighting(num_tasks, weigh, heads=heads, memory=memory)
+    return weighting(num_tasks, weigh, heads=heads, memory=memory, least_losses=0.0)

@@ -18,7 +18,7 @@ from mtopt.registry import method
 SMALLEST = 1e-8
 
 
-@method(family="losses", traits=("losses from 0",))
+@method(family="losses")
 def imtl_l(
     num_tasks: int, *, learning_rate: Number = 0.025, heads: str = "weighted"
 ) -> Aggregator:
@@ -83,7 +83,7 @@ def imtl_l(
         return weights, learn(adam, memory, slope, present)
 
     memory = functools.partial(start, adam, num_tasks, 0)
-    return weighting(num_tasks, weigh, heads=heads, memory=memory)
+    return weighting(num_tasks, weigh, heads=heads, memory=memory, least_losses=0.0)
 
 
 def objective(losses: Float[Array, " K"], s: Float[Array, " K"]) -> Float[Array, ""]:

@@ -32,7 +32,7 @@ class Memory(NamedTuple):
     seen: Bool[Array, " K"]
 
 
-@method(family="losses", traits=("losses from 0", "mean-like", "task-bound"))
+@method(family="losses", traits=("mean-like", "task-bound"))
 def ldc(
     num_tasks: int,
     *,
@@ -143,7 +143,9 @@ def ldc(
         first = jnp.ones_like(logits.values)
         return Memory(logits, first, jnp.zeros((num_tasks,), bool))
 
-    return weighting(num_tasks, weigh, heads=heads, reduction="mean", memory=memory)
+    return weighting(
+        num_tasks, weigh, heads=heads, reduction="mean", memory=memory, least_losses=0.0
+    )
 
 
 def normalized(

@@ -101,4 +101,7 @@ def mgda(
         )
         return weights * (inverse if apply_to == "normalized" else 1), memory
 
-    return on_gramian(num_tasks, weigh, heads=heads, reduction="mean", space=space)
+    least = 0.0 if normalize in ("loss", "loss+") else None
+    return on_gramian(
+        num_tasks, weigh, heads=heads, reduction="mean", space=space, least_losses=least
+    )

@@ -130,4 +130,12 @@ def moco(
         weights = jnp.where(present, total * new, weights).astype(weights.dtype)
         return new, optax.tree.cast_like(y, rows), (y, weights, (seen, step))
 
-    return row_weighting(num_tasks, reduce, heads=heads, reduction="mean", memory=start)
+    least = 0.0 if variant == "libmtl" else None
+    return row_weighting(
+        num_tasks,
+        reduce,
+        heads=heads,
+        reduction="mean",
+        memory=start,
+        least_losses=least,
+    )

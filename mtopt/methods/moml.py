@@ -115,7 +115,15 @@ def moml(
         logits = learned.learn(adam, logits, slope, learning)
         return _softmax(logits.values, present), logits
 
-    return weighting(num_tasks, weigh, heads=heads, reduction="mean", memory=start)
+    least = 0.0 if normalize == "loss" else None
+    return weighting(
+        num_tasks,
+        weigh,
+        heads=heads,
+        reduction="mean",
+        memory=start,
+        least_losses=least,
+    )
 
 
 def _softmax(

@@ -34,7 +34,7 @@ class SearchState(NamedTuple):
         "index": 0,
         "search_steps": 0,
     },
-    traits=("losses from 0", "task-bound"),
+    traits=("task-bound",),
 )
 def pareto_mtl(
     num_tasks: int,
@@ -148,5 +148,11 @@ def pareto_mtl(
         )
 
     return on_gramian(
-        num_tasks, weigh, heads=heads, reduction="sum", space=space, memory=memory
+        num_tasks,
+        weigh,
+        heads=heads,
+        reduction="sum",
+        space=space,
+        memory=memory,
+        least_losses=0.0,
     )

@@ -18,7 +18,7 @@ SMOOTHING = 1e-12
 SMALLEST = 1e-20
 
 
-@method(family="losses", traits=("losses from 0",))
+@method(family="losses")
 def pbi(
     num_tasks: int,
     *,
@@ -89,7 +89,7 @@ def pbi(
         losses, present = evaluation.losses, evaluation.present
         return jax.grad(pbi_loss)(losses, ray, start, theta, present), memory
 
-    return weighting(num_tasks, weigh, heads=heads)
+    return weighting(num_tasks, weigh, heads=heads, least_losses=start)
 
 
 def pbi_loss(

@@ -11,7 +11,7 @@ from mtopt.options import Number
 from mtopt.registry import method
 
 
-@method(family="losses", traits=("losses from 0",))
+@method(family="losses")
 def scale_invariant(
     num_tasks: int, *, epsilon: Number = 1e-8, heads: str = "weighted"
 ) -> Aggregator:
@@ -66,4 +66,4 @@ def scale_invariant(
         losses = evaluation.losses
         return 1 / (jnp.maximum(losses, 0) + epsilon), memory
 
-    return weighting(num_tasks, weigh, heads=heads)
+    return weighting(num_tasks, weigh, heads=heads, least_losses=0.0)

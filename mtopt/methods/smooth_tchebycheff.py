@@ -14,7 +14,7 @@ from mtopt.options import Number, Numbers
 from mtopt.registry import method
 
 
-@method(family="losses", traits=("losses from 0",))
+@method(family="losses")
 def smooth_tchebycheff(
     num_tasks: int,
     *,
@@ -86,7 +86,9 @@ def smooth_tchebycheff(
         weights = jax.grad(smooth_tchebycheff_loss)(losses, shares, start, mu, present)
         return weights, memory
 
-    return weighting(num_tasks, weigh, heads=heads, reduction="mean")
+    return weighting(
+        num_tasks, weigh, heads=heads, reduction="mean", least_losses=start
+    )
 
 
 def smooth_tchebycheff_loss(

@@ -20,7 +20,6 @@ EPSILON = 1e-20
 @method(
     family="losses",
     example=lambda num_tasks: {"steps_per_epoch": 1, "warmup_epochs": 1},
-    traits=("losses from 0",),
 )
 def smooth_tchebycheff_warmup(
     num_tasks: int,
@@ -105,7 +104,7 @@ def smooth_tchebycheff_warmup(
         return jnp.where(after, smooth, warm), memory
 
     memory = functools.partial(epoch_mean.start, num_tasks)
-    return weighting(num_tasks, weigh, heads=heads, memory=memory)
+    return weighting(num_tasks, weigh, heads=heads, memory=memory, least_losses=0.0)
 
 
 def relative_loss(

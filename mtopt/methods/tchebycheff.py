@@ -16,7 +16,7 @@ from mtopt.registry import method
 FORMS = ("product", "quotient")
 
 
-@method(family="losses", traits=("losses from 0",))
+@method(family="losses")
 def tchebycheff(
     num_tasks: int,
     *,
@@ -86,7 +86,9 @@ def tchebycheff(
         losses, present = evaluation.losses, evaluation.present
         return jax.grad(tchebycheff_loss)(losses, scale, start, present), memory
 
-    return weighting(num_tasks, weigh, heads=heads, reduction="mean")
+    return weighting(
+        num_tasks, weigh, heads=heads, reduction="mean", least_losses=start
+    )
 
 
 def tchebycheff_loss(

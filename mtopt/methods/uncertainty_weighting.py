@@ -21,7 +21,7 @@ FACTORS = {"regression": 0.5, "classification": 1.0}
 SMALLEST = 1e-8
 
 
-@method(family="losses", traits=("losses from 0",))
+@method(family="losses")
 def uncertainty_weighting(
     num_tasks: int,
     *,
@@ -99,7 +99,7 @@ def uncertainty_weighting(
         return weights, learn(adam, memory, slope, present)
 
     memory = functools.partial(start, adam, num_tasks, init)
-    return weighting(num_tasks, weigh, heads=heads, memory=memory)
+    return weighting(num_tasks, weigh, heads=heads, memory=memory, least_losses=0.0)
 
 
 def objective(

@@ -1,5 +1,6 @@
 """Normalisation of per-task gradients by norm, loss, or both."""
 
+import dataclasses
 from typing import Any
 
 import jax.numpy as jnp
@@ -48,16 +49,27 @@ def normalize_rows(
       1810.04650, whose code names these three.
     """
     expect_one_of("by", by, ("l2", "loss", "loss+"))
+    return row_transformation(num_tasks, _Normalize(by))
 
-    def change(evaluation: Evaluation, state: Any) -> tuple[Evaluation, Any]:
+
+@dataclasses.dataclass(frozen=True)
+class _Normalize:
+    """What it does to the rows of a step."""
+
+    by: str
+
+    @property
+    def least_losses(self) -> float | None:
+        """The lowest losses that it takes; see :class:`mtopt.Rule`."""
+        return None if self.by == "l2" else 0.0
+
+    def __call__(self, evaluation: Evaluation, state: Any) -> tuple[Evaluation, Any]:
         rows = evaluation.rows
-        if by in ("l2", "loss+"):
+        if self.by in ("l2", "loss+"):
             rows = _divide(rows, row_norms(rows))
-        if by in ("loss", "loss+"):
+        if self.by in ("loss", "loss+"):
             rows = _divide(rows, jnp.abs(evaluation.losses))
         return evaluation.replace(rows=rows), state
-
-    return row_transformation(num_tasks, change)
 
 
 def _divide(rows: Any, scale: Float[Array, " K"]) -> Any:

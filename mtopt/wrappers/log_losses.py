@@ -2,16 +2,19 @@
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float
 from typing_extensions import override
 
 from mtopt.aggregation import Aggregator, rule_of
 from mtopt.errors import expect_number
-from mtopt.options import Number
+from mtopt.options import Number, is_traced
+from mtopt.rule import greatest
 from mtopt.wrappers.mapped_problem import Mapped, MappedProblem
 
 EPSILON = 1e-8
@@ -63,8 +66,7 @@ def log_losses(
     """
     expect_number("epsilon", epsilon, above=0)
 
-    of_logarithms = LogProblem(None, epsilon).view
-    return Aggregator(rule_of(aggregator, "log_losses").on(of_logarithms))
+    return LogProblem(None, epsilon).seen_by(rule_of(aggregator, "log_losses"))
 
 
 @functools.partial(
@@ -88,3 +90,10 @@ class LogProblem(MappedProblem):
     ) -> Mapped:
         raised = jnp.where(present, jnp.maximum(losses, 0) + self.epsilon, 1)
         return jnp.log(raised), 1 / raised
+
+    @override
+    def least(self, least_losses: Any) -> Any:
+        if least_losses is None:
+            return 0.0
+        xp = jnp if is_traced((least_losses, self.epsilon)) else np
+        return greatest(0.0, xp.exp(least_losses) - self.epsilon)

@@ -7,10 +7,12 @@ from typing import Any
 from jaxtyping import Array, Bool, Float
 from typing_extensions import override
 
+from mtopt.aggregation import Aggregator
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import scale_rows
 from mtopt.per_task import scale_heads
 from mtopt.problem import Params, Problem
+from mtopt.rule import Rule
 
 Mapped = tuple[Float[Array, " K"], Float[Array, " K"]]  # values, slopes
 
@@ -36,6 +38,14 @@ class MappedProblem(Problem):
           present: which tasks take part, ``[K]``.
         """
 
+    @abc.abstractmethod
+    def least(self, least_losses: Any) -> Any:
+        """The lowest losses whose mapped ones a rule takes, or None.
+
+        Args:
+          least_losses: the lowest mapped ones that it takes, or None.
+        """
+
     def mapped(self, losses: Float[Array, " K"]) -> Mapped:
         """What becomes of the losses of this problem."""
         return self.of_losses(losses, self.present)
@@ -56,6 +66,11 @@ class MappedProblem(Problem):
             problem=problem and dataclasses.replace(self, problem=problem),
             unchanged=evaluation.unchanged,
         )
+
+    def seen_by(self, rule: Rule) -> Aggregator:
+        """The aggregator of a rule that sees this problem in place of the other."""
+        least = self.least(rule.least_losses)
+        return Aggregator(rule.on(self.view, least_losses=least))
 
     @property
     @override

@@ -19,7 +19,7 @@ from mtopt.linalg import (
     task_numbers,
 )
 from mtopt.options import Integer, Number
-from mtopt.rule import Solution
+from mtopt.rule import Solution, greatest
 
 BOUNDS = (-1.0, 3.0)  # of logits: further out they would hardly move again
 
@@ -110,7 +110,8 @@ def outlier_weighted(
         solve; 0: none ever is. 0.1 is ours.
 
     Returns:
-      An aggregator, which reads the losses: a task adds to F where its loss is above 0.
+      An aggregator, which reads the losses: a task adds to F where its loss is above 0;
+      losses below zero: see :func:`mtopt.offset_losses`.
       A task's own parameters move along their own gradient in every phase, whatever
       its weight, as R-MTGB's task-specific block does. Read theta with
       ``optax.tree.get(opt_state, "outlier_logits")`` and t with
@@ -194,7 +195,8 @@ def outlier_weighted(
 
     # The task weights of a step come with its solve: no other step's can replace them.
     changes = {"heads": "plain", "gradients": None}
-    return Aggregator(rule.remembering(init, solve, **changes))
+    least = greatest(0.0, rule.least_losses)
+    return Aggregator(rule.remembering(init, solve, least_losses=least, **changes))
 
 
 def trust(logits: Float[Array, " K"], present: Bool[Array, " K"]) -> Float[Array, " K"]:

@@ -10,6 +10,7 @@ import optax
 import pytest
 
 import mtopt
+from mtopt.nonfinite import heads_not_finite
 from tests.helpers import problems
 from tests.helpers.methods import OF_EVERY_KIND, make, over
 
@@ -136,3 +137,32 @@ def test_nothing_is_said_where_all_is_finite():
 def test_another_word_is_an_error():
     with pytest.raises(mtopt.UserError, match="skip_step"):
         mtopt.make_train_step(problem()[0], mtopt.mgda(K), on_nonfinite="skip")
+
+
+def squared_sum(head, z, y, mask, key):
+    del key
+    return mtopt.masked_mean(
+        ((z @ head).reshape(len(y), -1).sum(axis=1) - y) ** 2, mask
+    )
+
+
+def test_groups_of_heads_are_told_apart():
+    """Two tasks with matrices and one with a vector: each has its own gradients."""
+    flat, wide = (
+        mtopt.Tasks(names, problems.tanh_encode, squared_sum)
+        for names in (("b",), ("a", "c"))
+    )
+    tasks = mtopt.TaskGroups((flat, wide), shared_inputs=True)
+    heads = (
+        mtopt.PerTask(jnp.ones((1, 5)), flat.names),
+        mtopt.PerTask(jnp.ones((2, 5, 3)).at[1].set(jnp.nan), wide.names),
+    )
+    assert heads_not_finite(heads).tolist() == [False, False, True]
+    y = jnp.ones((1, 4)), jnp.ones((2, 4))
+    batch = mtopt.Batch(jnp.ones((4, 2)), y, jax.tree.map(jnp.bool_, y))
+    tx = mtopt.chain(mtopt.equal_weighting(3), optax.sgd(0.1))
+    step = mtopt.make_train_step(tasks, tx, on_nonfinite="skip_task")
+    params = {"shared": jnp.ones((2, 5)), "tasks": heads}
+    _, metrics = step(start(tx, params), batch)
+    assert metrics["nonfinite"].tolist() == [False, False, True]
+    assert metrics["present"].tolist() == [True, True, False]

@@ -37,6 +37,12 @@ def make(name, num_tasks, **options):
     return mtopt.METHODS[name](num_tasks, **{**example, **options})
 
 
+# Their formulas take losses to be at least zero, or their own bounds.
+FROM_ZERO = {
+    name for name in mtopt.METHODS if make(name, 2).rule.least_losses is not None
+}
+
+
 def kinds():
     """The first method of each family and way to decide, without and with memory."""
     found = {}

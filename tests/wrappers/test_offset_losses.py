@@ -10,6 +10,7 @@ import mtopt
 from tests.helpers.arrays import linear_update
 from tests.helpers.close import assert_close
 from tests.helpers.methods import (
+    FROM_ZERO,
     OF_EVERY_KIND,
     D,
     K,
@@ -18,10 +19,8 @@ from tests.helpers.methods import (
     over,
     rows,
     weights_of,
-    with_trait,
 )
 
-FROM_ZERO = with_trait("losses from 0")
 LOSSES = [np.linspace(0.5, 2, K) * scale for scale in (1, 0.8, 0.5)]
 OFFSET = np.array([-5.0, -4.0, -8.0, -2.5])
 
@@ -40,7 +39,7 @@ def plain(name, losses):
 
 
 @over(set(mtopt.METHODS) - FROM_ZERO)
-def test_a_method_without_the_trait_minds_no_shift_of_the_losses(name):
+def test_a_method_that_takes_any_losses_minds_no_shift_of_the_losses(name):
     expected = plain(name, LOSSES)
     found = plain(name, [losses - 5 for losses in LOSSES])
     assert_close(found, expected, rtol=1e-4)

@@ -1,0 +1,93 @@
+"""What a transformation is made of: found in the closures of its functions.
+
+optax keeps transformations as pairs of functions, and a chain as a function of them.
+"""
+
+import contextlib
+import functools
+import inspect
+import types
+from collections.abc import Iterator
+from typing import Any
+
+from mtopt.rule import greatest
+
+
+def parts(transformation: Any) -> set[str]:
+    """The names of the outermost functions that made a transformation."""
+    return {f.__qualname__.split(".")[0] for f in _functions(transformation)}
+
+
+def modules(transformation: Any) -> set[str]:
+    """The modules that a transformation's functions are from."""
+    return {f.__module__ or "" for f in _functions(transformation)}
+
+
+def least_losses(transformation: Any) -> Any:
+    """The lowest losses that everything in a transformation takes.
+
+    Args:
+      transformation: a chain, an aggregator, or what optax made of them. Of options
+        that ``optax.inject_hyperparams`` sets, the first values count.
+
+    Returns:
+      A number, an array ``[K]``, or None where any loss will do; see
+      :class:`mtopt.Rule`.
+
+    Example:
+      >>> import mtopt, optax
+      >>> least_losses(mtopt.chain(mtopt.scale_invariant(2), optax.adam(1e-3)))
+      0.0
+    """
+    found = None
+    for node in _nodes(transformation):
+        found = greatest(found, getattr(node, "least_losses", None))
+        if _is_injected(node):
+            found = greatest(found, least_losses(_first_of(node)))
+    return found
+
+
+def _functions(transformation: Any) -> Iterator[types.FunctionType]:
+    return (n for n in _nodes(transformation) if isinstance(n, types.FunctionType))
+
+
+def _nodes(transformation: Any) -> Iterator[Any]:
+    """Everything that a transformation holds, what stands in closures included."""
+    seen: set[int] = set()
+    waiting = [transformation]
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        yield node
+        if isinstance(node, functools.partial):
+            waiting += [node.func, *node.args, *node.keywords.values()]
+        elif isinstance(node, tuple | list):
+            waiting += node
+        elif isinstance(node, dict):
+            waiting += node.values()
+        elif isinstance(node, types.MethodType):
+            waiting += [node.__func__, getattr(node.__self__, "__dict__", {})]
+        elif isinstance(node, types.FunctionType):
+            for cell in node.__closure__ or ():
+                with contextlib.suppress(ValueError):  # of a name not bound yet
+                    waiting.append(cell.cell_contents)
+
+
+def _is_injected(node: Any) -> bool:
+    """Whether a function is the ``init`` of ``optax.inject_hyperparams``."""
+    return (
+        isinstance(node, types.FunctionType)
+        and (node.__module__ or "").startswith("optax")
+        and node.__qualname__.startswith("inject_hyperparams.")
+        and node.__name__ == "init_fn"
+    )
+
+
+def _first_of(init: types.FunctionType) -> Any:
+    """The transformation that injected options make before the first step."""
+    own = inspect.getclosurevars(init).nonlocals
+    schedules = own["sched_hps"].items()
+    first = {name: schedule(schedule.init()) for name, schedule in schedules}
+    return own["inner_factory"](**own["other_hps"], **own["numeric_hps"], **first)
