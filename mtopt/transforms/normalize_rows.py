@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from mtopt.errors import expect_one_of
 from mtopt.evaluation import Evaluation
-from mtopt.linalg import row_norms, scale_rows
+from mtopt.linalg import row_norms
 from mtopt.transforms.row_transformation import row_transformation
 
 
@@ -50,16 +50,15 @@ def normalize_rows(
     expect_one_of("by", by, ("l2", "loss", "loss+"))
 
     def change(evaluation: Evaluation, state: Any) -> tuple[Evaluation, Any]:
-        rows = evaluation.rows
         if by in ("l2", "loss+"):
-            rows = _divide(rows, row_norms(rows))
+            evaluation = _over(row_norms(evaluation.rows), evaluation)
         if by in ("loss", "loss+"):
-            rows = _divide(rows, jnp.abs(evaluation.losses))
-        return evaluation.replace(rows=rows), state
+            evaluation = _over(jnp.abs(evaluation.losses), evaluation)
+        return evaluation, state
 
     return row_transformation(num_tasks, change)
 
 
-def _divide(rows: Any, scale: Float[Array, " K"]) -> Any:
+def _over(scale: Float[Array, " K"], evaluation: Evaluation) -> Evaluation:
     """Every row over its scale, where there is one."""
-    return scale_rows(1 / jnp.where(scale > 0, scale, 1), rows)
+    return evaluation.scaled(1 / jnp.where(scale > 0, scale, 1))
