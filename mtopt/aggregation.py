@@ -180,7 +180,8 @@ def on_gramian(
       reduction: see :func:`weighting`.
       space: where the gradients are taken: ``"parameters"``, or ``"representation"``,
         which costs K passes through the heads and one through the encoder. For
-        disjoint inputs the latter's Gramian is diagonal.
+        disjoint inputs the latter's Gramian is diagonal. What a transformation before
+        makes of the rows it makes of the representation's too.
       memory: see :func:`weighting`.
       least_losses: see :func:`weighting`.
 
@@ -188,17 +189,17 @@ def on_gramian(
       The aggregator; in the space of the representation it needs a problem.
 
     Raises:
-      UserError: for an unknown space, and as :class:`Aggregator`.
+      UserError: for an unknown space, as :class:`Aggregator`, and, on update in the
+        space of the representation, behind a transformation of rows that has no
+        counterpart there (:func:`mtopt.task_momentum`).
     """
     expect_one_of("space", space, ("parameters", "representation"))
     own = space == "parameters"
 
     def weigh_products(memory: Memory, evaluation: Evaluation) -> Weighed:
-        if own:
-            products = evaluation.gramian()
-        else:
-            products = evaluation.problem.representation_gramian(evaluation.params)
-        products = only_present(products, evaluation.present)
+        seen = evaluation
+        products = seen.gramian() if own else seen.representation_gramian()
+        products = only_present(products, seen.present)
         return weigh(memory, products, evaluation)
 
     return weighting(

@@ -9,13 +9,12 @@ import optax
 from mtopt.errors import expect_one_of
 from mtopt.evaluation import Evaluation, split
 from mtopt.made_of import modules, parts
+from mtopt.member import Member
 from mtopt.per_head import per_head, select_present
 from mtopt.per_task import task_names
 
 
-def chain(
-    *transforms: optax.GradientTransformation, absent: str = "wait"
-) -> optax.GradientTransformationExtraArgs:
+def chain(*transforms: optax.GradientTransformation, absent: str = "wait") -> Member:
     """Chains transformations: per-task gradients in, one update out.
 
     It is ``optax.chain``, and hands every member an evaluation whose ``after`` is a
@@ -59,45 +58,49 @@ def chain(
     def init(params: Any) -> tuple[Any, ...]:
         return tuple(member.init(params) for member in members)
 
-    def update(
+    def see(
         updates: Any,
         state: Any,
         params: Any = None,
         *,
         evaluation: Evaluation | None = None,
         **extra: Any,
-    ) -> tuple[Any, tuple[Any, ...]]:
+    ) -> tuple[Any, tuple[Any, ...], Evaluation]:
         known = Evaluation() if evaluation is None else evaluation
         after = known.after or (lambda updates: updates)
 
-        def run(index: int, updates: Any) -> tuple[Any, tuple[Any, ...]]:
+        def run(index: int, updates: Any, known: Evaluation) -> tuple[Any, ...]:
             """The updates of the members from this one on, and their new states."""
             if index == len(members):
-                return updates, ()
+                return updates, (), known
 
             def rest(own_updates: Any) -> Any:
-                return after(run(index + 1, own_updates)[0])
+                return after(run(index + 1, own_updates, known)[0])
 
-            seen = known.replace(after=rest)
-            updates, first = members[index].update(
-                updates, state[index], params, evaluation=seen, **extra
+            updates, first, seen = members[index].see(
+                updates,
+                state[index],
+                params,
+                evaluation=known.replace(after=rest),
+                **extra,
             )
-            updates, others = run(index + 1, updates)
-            return updates, (first, *others)
+            updates, others, seen = run(index + 1, updates, seen)
+            return updates, (first, *others), seen
 
-        return run(0, updates)
+        updates, state, seen = run(0, updates, known)
+        return updates, state, seen.replace(after=known.after)
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return Member(init, see)
 
 
-def _member(
-    transform: optax.GradientTransformation, wait: bool
-) -> optax.GradientTransformationExtraArgs:
+def _member(transform: optax.GradientTransformation, wait: bool) -> Member:
     """A member of a chain; one of optax's own sees one head at a time."""
+    if isinstance(transform, Member):
+        return transform
     plain = optax.with_extra_args_support(transform)
     origins = {module.split(".")[0] for module in modules(transform)}
     if "mtopt" in origins:  # it knows the axis of tasks
-        return plain
+        return _telling_nothing(plain)
     # Without memory, only a decay of parameters moves a head whose gradient is 0.
     may_decay = "add_decayed_weights" in parts(transform) or origins - {"optax", "jax"}
     mapped = per_head(transform)
@@ -125,7 +128,20 @@ def _member(
             select_present(present, names, new_state, state),
         )
 
-    return optax.GradientTransformationExtraArgs(mapped.init, update)
+    own = optax.GradientTransformationExtraArgs(mapped.init, update)
+    return _telling_nothing(own)
+
+
+def _telling_nothing(transform: optax.GradientTransformationExtraArgs) -> Member:
+    """A member that hands on the evaluation as it came."""
+
+    def see(
+        updates: Any, state: Any, params: Any = None, *, evaluation: Any, **extra: Any
+    ) -> tuple[Any, Any, Any]:
+        known = {**extra, "evaluation": evaluation}
+        return (*transform.update(updates, state, params, **known), evaluation)
+
+    return Member(transform.init, see)
 
 
 def _is_direction(updates: Any, params: Any) -> bool:

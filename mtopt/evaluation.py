@@ -10,8 +10,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mtopt.errors import UserError, expect
-from mtopt.linalg import combine, gramian, where_present
+from mtopt.linalg import combine, gramian, scale_rows, where_present
 from mtopt.per_task import scale_heads, zero_absent_heads
+from mtopt.points import Nowhere, known_points, times
 
 # What may be missing where no problem was evaluated, and where it would come from.
 _ASKED = ("losses", "params", "problem", "rows")
@@ -47,6 +48,10 @@ class Evaluation:
       params: where the tasks were evaluated, ``{"shared": ..., "tasks": ...}``.
       problem: the tasks on this batch, for losses and gradients at other points, parts
         of the batch, and the representation; see :class:`mtopt.Problem`.
+      points: where, and times what, the problem's gradients in ``rows`` were taken: a
+        tuple of :class:`mtopt.points.Point`, or :class:`mtopt.points.Nowhere`. It is
+        what tells the gradients of the representation, which a transformation of rows
+        changes too.
       unchanged: True where ``rows`` are the gradients of ``problem`` at ``params``, so
         that a weighted sum of them is one backward pass.
       summed: True where the rows exist anyway, and their sum costs less than a pass.
@@ -77,6 +82,7 @@ class Evaluation:
     key: Any = None
     params: Any = None
     problem: Any = None
+    points: Any = None
     unchanged: bool = False
     summed: bool = False
     pullback: Callable[..., Any] | None = None
@@ -104,10 +110,14 @@ class Evaluation:
     def replace(self, **changes: Any) -> "Evaluation":
         """This evaluation with other values in some fields.
 
-        Other rows are summed as they are, unless ``unchanged`` is given beside them.
+        Other rows are summed as they are, unless ``unchanged`` is given beside them,
+        and are taken at no known point, unless ``points`` are.
         """
         if "rows" in changes:
-            changes = {"unchanged": False, "pullback": None, **changes}
+            told = {"unchanged": False, "pullback": None}
+            if not changes.get("unchanged"):
+                told["points"] = Nowhere("what makes rows of its own")
+            changes = {**told, **changes}
         return Evaluation(**{**vars(self), **changes})
 
     def knows(self, name: str) -> bool:
@@ -121,9 +131,35 @@ class Evaluation:
             return self.rows
         return {"shared": self.rows, "tasks": self.heads}
 
+    def scaled(self, factor: Float[Array, " K"]) -> "Evaluation":
+        """This evaluation with every row times a number, in every space.
+
+        The tasks' own parameters keep their gradients.
+
+        Args:
+          factor: one number per task, ``[K]``.
+        """
+        points = times(factor, self.points)
+        return self.replace(rows=scale_rows(factor, self.rows), points=points)
+
     def gramian(self) -> Float[Array, "K K"]:
         """The inner products of all rows; see :func:`mtopt.gramian`."""
         return gramian(self.rows)
+
+    def representation_gramian(self) -> Float[Array, "K K"]:
+        """The inner products of the representation's rows, as they were changed.
+
+        They are the gradients of all losses with respect to the representation: where
+        and times what the rows of the shared parameters are.
+
+        Raises:
+          UserError: where no problem is known, or a transformation changed the rows
+            into something that has no counterpart in the representation.
+        """
+        points = self.points
+        if self.knows("problem") or points is not None:
+            points = known_points(points, "a method in the space of the representation")
+        return self.problem.representation_gramian(points)
 
     def weighted_gradient(self, weights: Float[Array, " K"], also: Any = None) -> Any:
         r"""The gradient of the weighted loss with respect to the shared parameters.
@@ -185,7 +221,8 @@ class Evaluation:
             return self
         rows = self.problem.losses_and_grads(self.params)[1]["shared"]
         rows = where_present(self.present, rows, 0)
-        return self.replace(rows=_leaves_like(self.rows, rows), unchanged=True)
+        rows = _leaves_like(self.rows, rows)
+        return self.replace(rows=rows, unchanged=True)
 
     def restricted_to(self, present: Any) -> "Evaluation":
         """This evaluation for fewer tasks: rows of the others are 0, their losses 1.
@@ -202,6 +239,7 @@ class Evaluation:
             losses=None if losses is None else jnp.where(present, losses, 1),
             unchanged=self.unchanged,
             pullback=self.pullback,
+            points=self.points,
         )
 
     def random_key(self, count: Any) -> Any:
@@ -268,7 +306,11 @@ def prepare_evaluation(
     rows, heads = split(updates)
     check_rows(rows, None if params is None else split(params)[0], num_tasks)
     known = vars(Evaluation() if evaluation is None else evaluation)
-    unchanged = known["unchanged"] and _are_leaves_of(known["rows"], rows)
+    own_rows = _are_leaves_of(known["rows"], rows)
+    unchanged = known["unchanged"] and own_rows
+    points = known["points"]
+    if not own_rows and points is not None:
+        points = Nowhere("a transformation outside of mtopt.chain, or not of mtopt,")
     own_heads = _are_leaves_of(known["heads"], heads)
     problem = known["problem"]
     if problem is not None and known["rows"] is None:
@@ -293,6 +335,7 @@ def prepare_evaluation(
             "present": present,
             "params": params if known["params"] is None else known["params"],
             "unchanged": unchanged,
+            "points": points,
         }
     )
 

@@ -11,7 +11,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 from typing_extensions import override
 
+from mtopt.deal import check_parts, deal
 from mtopt.errors import UserError
+from mtopt.linalg import gramian
+from mtopt.points import Point
 from mtopt.problem import BatchProblem, Params
 from mtopt.stacked_problem import StackedProblem
 
@@ -83,31 +86,42 @@ class GroupedProblem(BatchProblem):
         return self._concatenate(losses), {"shared": rows, "tasks": heads}
 
     @override
-    def representation_gramian(self, params: Params) -> Float[Array, "K K"]:
-        blocks = [
-            part.representation_gramian(own) for part, own in self._split(params, None)
-        ]
-        diagonal = jax.scipy.linalg.block_diag(*blocks)
-        return diagonal[self._order][:, self._order]
+    def representation_gramian(self, points: Sequence[Point]) -> Float[Array, "K K"]:
+        def products(together: Sequence[int]) -> Float[Array, "k k"]:
+            own = [(self.parts[i], self._points_of(i, points)) for i in together]
+            if len(own) == 1:
+                return own[0][0].representation_gramian(own[0][1])
+            rows = [part.representation_rows(its) for part, its in own]
+            return gramian(jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *rows))
+
+        order = [i for together in self._by_representation for i in together]
+        blocks = [products(together) for together in self._by_representation]
+        names = [name for i in order for name in self.parts[i].names]
+        index = np.argsort(names)
+        return jax.scipy.linalg.block_diag(*blocks)[index][:, index]
 
     @override
-    def representation(self, params: Params) -> Any:
-        return self._first.representation(params)
+    def representation(self, params: Params, *, shared_axis: int | None = None) -> Any:
+        return self._first.representation(params, shared_axis=shared_axis)
 
     @override
-    def head_losses(self, params: Params, representation: Any) -> Float[Array, " K"]:
+    def head_losses(
+        self, params: Params, representation: Any, *, shared_axis: int | None = None
+    ) -> Float[Array, " K"]:
         return self._concatenate(
             [
-                part.head_losses(own, representation)
-                for part, own in self._split(params, None)
+                part.head_losses(own, z, shared_axis=shared_axis)
+                for part, own, z in self._on(params, representation, shared_axis)
             ]
         )
 
     @override
-    def representation_gradients(self, params: Params, representation: Any) -> Any:
+    def representation_gradients(
+        self, params: Params, representation: Any, *, shared_axis: int | None = None
+    ) -> Any:
         gradients = [
-            part.representation_gradients(own, representation)
-            for part, own in self._split(params, None)
+            part.representation_gradients(own, z, shared_axis=shared_axis)
+            for part, own, z in self._on(params, representation, shared_axis)
         ]
         return jax.tree.map(lambda *leaves: self._concatenate(leaves), *gradients)
 
@@ -129,8 +143,20 @@ class GroupedProblem(BatchProblem):
 
     @override
     def split(self, parts: int) -> tuple["GroupedProblem", ...]:
-        pieces = zip(*(group.split(parts) for group in self.parts), strict=True)
-        return tuple(GroupedProblem(piece, self.shared_inputs) for piece in pieces)
+        if self.shared_inputs and all(own.tasks.x_axis is None for own in self.parts):
+            # One sample is in one part for all of its tasks.
+            mask = self._concatenate([own.batch.mask for own in self.parts])
+            check_parts(mask.shape[1], parts)
+            samples, real = deal(mask, jax.random.fold_in(self.key, 3), parts)
+            groups = [
+                own.dealt(samples, real[:, self._index_of(own)]) for own in self.parts
+            ]
+        else:
+            groups = [own.split(parts) for own in self.parts]
+        return tuple(
+            GroupedProblem(piece, self.shared_inputs)
+            for piece in zip(*groups, strict=True)
+        )
 
     @override
     def auxiliary(self, params: Params) -> Any:
@@ -145,10 +171,7 @@ class GroupedProblem(BatchProblem):
 
     @override
     def without(self, hidden: Bool[Array, " K"]) -> "GroupedProblem":
-        parts = tuple(
-            part.without(hidden[np.searchsorted(self.names, part.names)])
-            for part in self.parts
-        )
+        parts = tuple(part.without(hidden[self._index_of(part)]) for part in self.parts)
         return dataclasses.replace(self, parts=parts)
 
     @override
@@ -157,18 +180,28 @@ class GroupedProblem(BatchProblem):
         return dataclasses.replace(self, parts=parts)
 
     @override
-    def cut_parts(self, representation: Any, count: int) -> Any:
-        return self._first.cut_parts(representation, count)
+    def cut_parts(
+        self, representation: Any, count: int, *, task_axis: bool = False
+    ) -> Any:
+        return self._first.cut_parts(representation, count, task_axis=task_axis)
 
     @override
     def join_parts(self, stacked: Any, *, task_axis: bool = False) -> Any:
         return self._first.join_parts(stacked, task_axis=task_axis)
 
     @property
+    def _by_representation(self) -> list[list[int]]:
+        """The groups, those together that act on one representation."""
+        found: dict[Any, list[int]] = {}
+        for i, part in enumerate(self.parts):
+            common = self.shared_inputs and part.tasks.x_axis is None
+            found.setdefault(part.tasks.encode if common else i, []).append(i)
+        return list(found.values())
+
+    @property
     def _first(self) -> StackedProblem:
         """The group whose encoder is that of all; raises where there is no such."""
-        kinds = {(part.tasks.encode, part.tasks.x_axis) for part in self.parts}
-        if not self.shared_inputs or kinds != {(self.parts[0].tasks.encode, None)}:
+        if len(self._by_representation) > 1 or not self.shared_inputs:
             raise UserError(
                 "these groups of tasks have no representation in common: expected "
                 "TaskGroups with shared_inputs=True, one encode, and x_axis None"
@@ -182,13 +215,47 @@ class GroupedProblem(BatchProblem):
     def _concatenate(self, blocks: Sequence[Array]) -> Array:
         return jnp.concatenate(list(blocks))[self._order]
 
+    def _index_of(self, part: StackedProblem) -> np.ndarray:
+        """The places of a group's tasks on the task axis."""
+        return np.searchsorted(self.names, part.names)
+
     def _split(
         self, params: Params, shared_axis: int | None
     ) -> Iterator[tuple[StackedProblem, Params]]:
         """Each group's problem with its own parameters."""
-        for part, heads in zip(self.parts, params["tasks"], strict=True):
-            shared = params["shared"]
+        for i, part in enumerate(self.parts):
+            yield part, self._params_of(i, params, shared_axis)
+
+    def _params_of(self, i: int, params: Params, shared_axis: int | None) -> Params:
+        """The parameters of one group."""
+        shared = params["shared"]
+        if shared_axis is not None:
+            index = self._index_of(self.parts[i])
+            shared = jax.tree.map(lambda leaf: leaf[index], shared)
+        return {"shared": shared, "tasks": params["tasks"][i]}
+
+    def _points_of(self, i: int, points: Sequence[Point]) -> list[Point]:
+        """The points of one group."""
+        index = self._index_of(self.parts[i])
+        return [
+            Point(
+                self._params_of(i, point.params, point.shared_axis),
+                None if point.factor is None else point.factor[index],
+                point.shared_axis,
+            )
+            for point in points
+        ]
+
+    def _on(
+        self, params: Params, representation: Any, shared_axis: int | None
+    ) -> Iterator[tuple[StackedProblem, Params, Any]]:
+        """Each group's problem with its own parameters, and its tasks' representation.
+
+        That is the one of all, unless every task has one of its own.
+        """
+        for part, own in self._split(params, shared_axis):
+            z = representation
             if shared_axis is not None:
-                index = np.searchsorted(self.names, part.names)
-                shared = jax.tree.map(lambda leaf, index=index: leaf[index], shared)
-            yield part, {"shared": shared, "tasks": heads}
+                index = self._index_of(part)
+                z = jax.tree.map(lambda leaf, index=index: leaf[index], z)
+            yield part, own, z

@@ -7,7 +7,7 @@ the parts are averaged, each task's by its own labels, and one aggregation follo
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -18,6 +18,7 @@ from typing_extensions import override
 from mtopt.errors import UserError
 from mtopt.linalg import scale_rows
 from mtopt.per_task import scale_heads
+from mtopt.points import Point
 from mtopt.problem import BatchProblem, Params, Problem
 
 
@@ -109,23 +110,33 @@ class MicroBatches(Problem):
         return self._sum(lambda part, share: part.pullback(params, share * weights))
 
     @override
-    def representation(self, params: Params) -> Any:
-        stacked = jax.lax.map(lambda part: part.representation(params), self.parts)
-        return self.whole.join_parts(stacked)
-
-    @override
-    def head_losses(self, params: Params, representation: Any) -> Float[Array, " K"]:
-        return self._sum(
-            lambda part, share, z: share * part.head_losses(params, z),
-            self.whole.cut_parts(representation, self.count),
+    def representation(self, params: Params, *, shared_axis: int | None = None) -> Any:
+        stacked = jax.lax.map(
+            lambda part: part.representation(params, shared_axis=shared_axis),
+            self.parts,
         )
+        return self.whole.join_parts(stacked, task_axis=shared_axis is not None)
 
     @override
-    def representation_gradients(self, params: Params, representation: Any) -> Any:
+    def head_losses(
+        self, params: Params, representation: Any, *, shared_axis: int | None = None
+    ) -> Float[Array, " K"]:
         def one(part: Problem, share: Any, z: Any) -> Any:
-            return scale_rows(share, part.representation_gradients(params, z))
+            return share * part.head_losses(params, z, shared_axis=shared_axis)
 
-        pieces = self.parts, self.whole.cut_parts(representation, self.count)
+        return self._sum(one, self._cut(representation, shared_axis))
+
+    @override
+    def representation_gradients(
+        self, params: Params, representation: Any, *, shared_axis: int | None = None
+    ) -> Any:
+        def one(part: Problem, share: Any, z: Any) -> Any:
+            return scale_rows(
+                share,
+                part.representation_gradients(params, z, shared_axis=shared_axis),
+            )
+
+        pieces = self.parts, self._cut(representation, shared_axis)
         gradients = jax.lax.map(self._with_share(one), pieces)
         return self.whole.join_parts(gradients, task_axis=True)
 
@@ -133,7 +144,7 @@ class MicroBatches(Problem):
     def pull_representation(self, params: Params, gradient: Any) -> Any:
         return self._sum(
             lambda part, share, own: part.pull_representation(params, own),
-            self.whole.cut_parts(gradient, self.count),
+            self._cut(gradient),
         )
 
     @override
@@ -141,9 +152,9 @@ class MicroBatches(Problem):
         return self.whole.sum_over_tasks(gradients)
 
     @override
-    def representation_gramian(self, params: Params) -> Float[Array, "K K"]:
+    def representation_gramian(self, points: Sequence[Point]) -> Float[Array, "K K"]:
         def one(part: Problem, share: Any) -> Any:
-            return part.representation_gramian(params) * jnp.outer(share, share)
+            return part.representation_gramian(points) * jnp.outer(share, share)
 
         return self._sum(one)
 
@@ -167,6 +178,11 @@ class MicroBatches(Problem):
             f"evaluated in {self.count} micro-batches: expected micro_batches=1, or a "
             "method that does not split (the table of methods says which do)"
         )
+
+    def _cut(self, representation: Any, shared_axis: int | None = None) -> Any:
+        """A tree like the representation in the M parts, leaves ``[M, ...]``."""
+        task_axis = shared_axis is not None
+        return self.whole.cut_parts(representation, self.count, task_axis=task_axis)
 
     def _sum(self, function: Callable[..., Any], *pieces: Any) -> Any:
         """The sum of ``function(part, share [K], piece...)`` over all parts."""

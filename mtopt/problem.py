@@ -7,6 +7,7 @@ and drops what the method does not read.
 """
 
 import abc
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ from jaxtyping import Array, Bool, Float
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import scale_rows
 from mtopt.options import Number
+from mtopt.points import Point
 
 Params = dict[str, Any]
 
@@ -51,6 +53,7 @@ class Problem(abc.ABC):
             key=jax.random.fold_in(self.key, 2),
             params=params,
             problem=self,
+            points=(Point(params),),
             unchanged=True,
         )
 
@@ -84,30 +87,40 @@ class Problem(abc.ABC):
         """
 
     @abc.abstractmethod
-    def representation(self, params: Params) -> Any:
+    def representation(self, params: Params, *, shared_axis: int | None = None) -> Any:
         """The representation Z: leaves ``[B, ...]``, or ``[K, b, ...]`` if disjoint.
 
         Arrays of integers or booleans in it, such as which tokens are real, are left
         out (None); the heads get them all the same.
+
+        Args:
+          params: where to evaluate.
+          shared_axis: as for :meth:`losses`; with 0 every task has a representation of
+            its own, ``[K, B, ...]``.
 
         Raises:
           UserError: for groups of tasks that do not act on one representation.
         """
 
     @abc.abstractmethod
-    def head_losses(self, params: Params, representation: Any) -> Float[Array, " K"]:
+    def head_losses(
+        self, params: Params, representation: Any, *, shared_axis: int | None = None
+    ) -> Float[Array, " K"]:
         """The loss of every task on a given representation; it reads the heads alone.
 
         Args:
           params: whose heads act on the representation.
           representation: Z, as :meth:`representation` returns it.
+          shared_axis: that of the call which returned it.
 
         Raises:
           UserError: as :meth:`representation`.
         """
 
     @abc.abstractmethod
-    def representation_gradients(self, params: Params, representation: Any) -> Any:
+    def representation_gradients(
+        self, params: Params, representation: Any, *, shared_axis: int | None = None
+    ) -> Any:
         """``dL_k/dZ`` of every task: leaves ``[K, B, ...]`` (or ``[K, b, ...]``).
 
         It reads the heads alone, so that its derivatives cost passes through the heads.
@@ -141,13 +154,41 @@ class Problem(abc.ABC):
           A tree like :meth:`representation`: summed over K where the tasks share it.
         """
 
+    def representation_rows(self, points: Sequence[Point]) -> Any:
+        """The gradients of all losses with respect to Z, summed over some points.
+
+        Args:
+          points: where, and times what; see :class:`mtopt.points.Point`.
+
+        Returns:
+          Leaves as :meth:`representation_gradients` returns them.
+
+        Raises:
+          UserError: as :meth:`representation`.
+        """
+
+        def at(point: Point) -> Any:
+            axis = {"shared_axis": point.shared_axis}
+            z = self.representation(point.params, **axis)
+            rows = self.representation_gradients(point.params, z, **axis)
+            return rows if point.factor is None else scale_rows(point.factor, rows)
+
+        first, *others = map(at, points)
+        for rows in others:
+            first = jax.tree.map(jnp.add, first, rows)
+        return first
+
     @abc.abstractmethod
-    def representation_gramian(self, params: Params) -> Float[Array, "K K"]:
+    def representation_gramian(self, points: Sequence[Point]) -> Float[Array, "K K"]:
         """Inner products of the gradients of the losses w.r.t. the representation.
 
         With shared inputs all tasks act on one representation Z, and ``G[i, j] =
         <dL_i/dZ, dL_j/dZ>`` over all samples. Disjoint inputs have disjoint
-        representations, so that different tasks are orthogonal.
+        representations, so that different tasks are orthogonal; so are groups of tasks
+        with inputs or encoders of their own.
+
+        Args:
+          points: as for :meth:`representation_rows`.
         """
 
     @abc.abstractmethod
@@ -158,9 +199,10 @@ class Problem(abc.ABC):
     def split(self, parts: int) -> tuple["Problem", ...]:
         """Independent problems on equal parts of the batch, each with its own key.
 
-        Samples take turns, so that every part has its share of a padded sub-batch;
-        those beyond the last full turn are left out. It is how a method gets a
-        validation half, or three independent batches, out of one step.
+        Samples are dealt at random, so that every task has its share of labels in each
+        part; one with fewer labels than parts has some of them in several. It is how a
+        method gets a validation half, or three independent batches, out of one step.
+        See :func:`mtopt.deal.deal`.
 
         Args:
           parts: their number, at most the samples of the batch.
@@ -270,12 +312,15 @@ class BatchProblem(Problem):
         """
 
     @abc.abstractmethod
-    def cut_parts(self, representation: Any, count: int) -> Any:
+    def cut_parts(
+        self, representation: Any, count: int, *, task_axis: bool = False
+    ) -> Any:
         """A tree like the representation in parts, leaves ``[M, ...]``.
 
         Args:
           representation: leaves as :meth:`Problem.representation` returns them.
           count: M.
+          task_axis: whether all leaves have an axis K, also on shared inputs.
         """
 
     @abc.abstractmethod
@@ -284,5 +329,5 @@ class BatchProblem(Problem):
 
         Args:
           stacked: leaves ``[M, ...]``.
-          task_axis: whether all leaves have an axis K, also on shared inputs.
+          task_axis: as for :meth:`cut_parts`.
         """

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -11,12 +11,14 @@ from jaxtyping import Array, Bool, Float, Key
 from typing_extensions import override
 
 from mtopt.batch import Batch, loss_mask, zero_masked
+from mtopt.deal import check_parts, deal
 from mtopt.errors import UserError
 from mtopt.floats import has_gaps, merge, only_floats, without_floats
 from mtopt.linalg import gramian, where_present
 from mtopt.nonfinite import tasks_not_finite
 from mtopt.passes import over_tasks
 from mtopt.per_task import PerTask, in_words, task_keys
+from mtopt.points import Point
 from mtopt.problem import BatchProblem, Params
 
 
@@ -76,17 +78,21 @@ class StackedProblem(BatchProblem):
         return losses, {"shared": rows, "tasks": PerTask(heads, self.names)}
 
     @override
-    def representation(self, params: Params) -> Any:
-        return only_floats(self._encode(params["shared"])[0])
+    def representation(self, params: Params, *, shared_axis: int | None = None) -> Any:
+        return only_floats(self._encode(params["shared"], shared_axis)[0])
 
     @override
-    def head_losses(self, params: Params, representation: Any) -> Float[Array, " K"]:
-        return self._over_heads(self._head_loss, params, representation)
+    def head_losses(
+        self, params: Params, representation: Any, *, shared_axis: int | None = None
+    ) -> Float[Array, " K"]:
+        return self._over_heads(self._head_loss, params, representation, shared_axis)
 
     @override
-    def representation_gradients(self, params: Params, representation: Any) -> Any:
+    def representation_gradients(
+        self, params: Params, representation: Any, *, shared_axis: int | None = None
+    ) -> Any:
         gradient = jax.grad(self._head_loss, argnums=1)
-        return self._over_heads(gradient, params, representation)
+        return self._over_heads(gradient, params, representation, shared_axis)
 
     @override
     def pull_representation(self, params: Params, gradient: Any) -> Any:
@@ -103,9 +109,8 @@ class StackedProblem(BatchProblem):
         return gradients
 
     @override
-    def representation_gramian(self, params: Params) -> Float[Array, "K K"]:
-        z = self.representation(params)
-        products = gramian(self.representation_gradients(params, z))
+    def representation_gramian(self, points: Sequence[Point]) -> Float[Array, "K K"]:
+        products = gramian(self.representation_rows(points))
         if self.tasks.x_axis is None:
             return products
         return products * jnp.eye(len(self.names), dtype=products.dtype)
@@ -119,30 +124,47 @@ class StackedProblem(BatchProblem):
 
     @override
     def split(self, parts: int) -> tuple["StackedProblem", ...]:
-        size = self.batch.mask.shape[1]
-        if not 1 <= parts <= size:
-            raise UserError(
-                f"a batch of {size} samples cannot be split into {parts} parts: raise "
-                "the batch size"
-            )
-        x_samples = 0 if self.tasks.x_axis is None else 1
+        mask = self.batch.mask
+        check_parts(mask.shape[1], parts)
+        key = jax.random.fold_in(self.key, 3)
+        if self.tasks.x_axis is None:
+            return self.dealt(*deal(mask, key, parts))
+        samples, real = jax.vmap(lambda own: deal(own[None], key, parts))(mask)
+        return self.dealt(
+            jnp.moveaxis(samples, 1, 0), jnp.moveaxis(real[:, :, 0], 1, 0)
+        )
+
+    def dealt(self, samples: Any, real: Any) -> tuple["StackedProblem", ...]:
+        """The problems on some samples of the batch, as :func:`mtopt.deal.deal` says.
+
+        Args:
+          samples: of each part, ``[P, s]``; ``[P, K, s]`` for disjoint inputs.
+          real: which of their labels it has, ``[P, K, s]``.
+        """
+        x_axis = self.tasks.x_axis
 
         def part(i: int) -> StackedProblem:
-            def take(leaf: Array, axis: int) -> Array:
-                index = (slice(None),) * axis
-                return leaf[(*index, slice(i, size // parts * parts, parts))]
+            def take(leaf: Array, axis: int | None) -> Array:
+                if x_axis is None:
+                    return jnp.take(leaf, samples[i], axis=0 if axis is None else 1)
+                return jax.vmap(lambda own, index: own[index])(leaf, samples[i])
 
             batch = Batch(
-                jax.tree.map(lambda leaf: take(leaf, x_samples), self.batch.x),
-                jax.tree.map(lambda leaf: take(leaf, 1), self.batch.y),
-                take(self.batch.mask, 1),
+                jax.tree.map(lambda leaf: take(leaf, x_axis), self.batch.x),
+                zero_masked(
+                    jax.tree.map(lambda leaf: take(leaf, 0), self.batch.y), real[i]
+                ),
+                real[i],
                 self.names,
             )
-            key = jax.random.fold_in(self.key, 3 + i)
-            seen = loss_mask(batch.mask)
-            return dataclasses.replace(self, batch=batch, loss_mask=seen, key=key)
+            return dataclasses.replace(
+                self,
+                batch=batch,
+                loss_mask=loss_mask(batch.mask),
+                key=jax.random.fold_in(self.key, 4 + i),
+            )
 
-        return tuple(part(i) for i in range(parts))
+        return tuple(part(i) for i in range(len(samples)))
 
     @override
     def auxiliary(self, params: Params) -> Any:
@@ -203,8 +225,10 @@ class StackedProblem(BatchProblem):
         )
 
     @override
-    def cut_parts(self, representation: Any, count: int) -> Any:
-        axis = 0 if self.tasks.x_axis is None else 1
+    def cut_parts(
+        self, representation: Any, count: int, *, task_axis: bool = False
+    ) -> Any:
+        axis = 1 if task_axis or self.tasks.x_axis is not None else 0
         return jax.tree.map(lambda leaf: _cut(leaf, count, axis), representation)
 
     @override
@@ -262,11 +286,13 @@ class StackedProblem(BatchProblem):
             return self.tasks.encode(shared, x, key, model_state)
         return self.tasks.encode(shared, x, key), model_state
 
-    def _encode(self, shared: Any) -> tuple[Any, Any]:
+    def _encode(self, shared: Any, shared_axis: int | None = None) -> tuple[Any, Any]:
         own = self.batch.x, self._encode_keys, self._state_of_tasks
-        if self.tasks.x_axis is None:
+        x_axis = self.tasks.x_axis
+        if x_axis is None and shared_axis is None:
             return self._encode_one(shared, *own)
-        return over_tasks(self._encode_one, (None, 0, 0, 0))(shared, *own)
+        in_axes = (shared_axis, x_axis, x_axis, x_axis)
+        return over_tasks(self._encode_one, in_axes)(shared, *own)
 
     def _over_tasks(
         self,
@@ -290,13 +316,17 @@ class StackedProblem(BatchProblem):
         )
 
     def _over_heads(
-        self, function: Callable[..., Any], params: Params, representation: Any
+        self,
+        function: Callable[..., Any],
+        params: Params,
+        representation: Any,
+        shared_axis: int | None = None,
     ) -> Any:
-        x_axis = self.tasks.x_axis
+        z_axis = self.tasks.x_axis if shared_axis is None else 0
         constants = None
         if has_gaps(representation):
-            constants = without_floats(self._encode(params["shared"])[0])
-        on_tasks = over_tasks(function, (0, x_axis, x_axis, 0, 0, 0, 0))
+            constants = without_floats(self._encode(params["shared"], shared_axis)[0])
+        on_tasks = over_tasks(function, (0, z_axis, z_axis, 0, 0, 0, 0))
         labels = self.batch.y, self.loss_mask, self.present
         heads = self._heads(params)
         return on_tasks(heads, representation, constants, *labels, self._head_keys)

@@ -37,7 +37,7 @@ def auto_lambda(
     A task is raised while its gradient points the way the primary tasks P have to go
     on samples it was not taken from. With some tasks primary the others are
     auxiliary: they are trained for what they do for P. The halves are those of the
-    step's batch, taken in turn; theta are the shared and the tasks' own parameters.
+    step's batch; theta are the shared and the tasks' own parameters.
 
     Args:
       num_tasks: K, at least 1.
@@ -81,7 +81,7 @@ def auto_lambda(
       differences of the model at two more points. Their look-ahead adds the momentum
       and the weight decay of SGD, their validation batch is drawn beside the training
       batch, and d is the gradient of the latter; here d uses both halves. Weights
-      stay at zero or above. A task absent from the training half keeps its weight.
+      stay at zero or above. An absent task keeps its weight.
     """
     is_primary = np.ones(num_tasks, bool)
     if primary is not None:
@@ -114,8 +114,7 @@ def auto_lambda(
         uphill = jax.grad(primary_loss)(ahead)
         products = jax.jvp(train.losses, (params,), (uphill,))[1]
 
-        judged = evaluation.present & train.present
-        judged &= (leading & validation.present).any()
+        judged = evaluation.present & leading.any()
         memory = learned.learn(adam, memory, -lookahead * products, judged)
         memory = memory._replace(values=jnp.maximum(memory.values, 0))
         return memory.values, memory

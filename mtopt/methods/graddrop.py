@@ -15,6 +15,7 @@ from mtopt.evaluation import Evaluation
 from mtopt.linalg import scale_rows
 from mtopt.memory.count import no_updates
 from mtopt.options import Number, Numbers, as_array
+from mtopt.points import one_point
 from mtopt.registry import method
 from mtopt.rule import Solution
 
@@ -103,19 +104,21 @@ def graddrop(
 
     def solve(count: Any, evaluation: Evaluation) -> Solution:
         """The masked gradients go back through the encoder together."""
-        problem, params = evaluation.problem, evaluation.params
+        problem = evaluation.problem
+        point = one_point(evaluation.points, "graddrop(space='representation')")
 
         def pullback(weights: Float[Array, " K"], also: Any) -> Any:
-            z = problem.representation(params)
-            gradients = problem.representation_gradients(params, z)
+            z = problem.representation(point.params)
+            gradients = problem.representation_rows([point])
             signed = jax.tree.map(_signed, gradients, z)
             masks = _each_leaf(_mask, evaluation.random_key(count), signed)
             masks = jax.tree.map(lambda mask: mask[:, None], masks)
             kept = jax.tree.map(partial(_leak_through, leaks), gradients, masks)
             total = problem.sum_over_tasks(scale_rows(weights, kept))
-            if also is not None:
-                total = jax.tree.map(jnp.add, total, also)
-            return problem.pull_representation(params, total)
+            direction = problem.pull_representation(point.params, total)
+            if also is None:
+                return direction
+            return evaluation.plus_representation(direction, also)
 
         solution = rule.solve(count, evaluation)
         return solution._replace(gradients=evaluation.replace(pullback=pullback))

@@ -26,7 +26,7 @@ def modo(
 
     with the gradients J of three independent batches: :math:`J_1 J_2^\top` estimates
     the Gramian without bias, where that of one batch is too long by its noise. The
-    three are parts of the step's batch, taken in turn. No matrix is formed:
+    three are parts of the step's batch. No matrix is formed:
     :math:`J_2^\top \lambda` and d are backward passes, :math:`J_1 v` is a forward one,
     so that the cost does not grow with K.
 
@@ -40,8 +40,8 @@ def modo(
 
     Returns:
       An aggregator. It needs a problem with at least three samples, and a model that
-      can be differentiated forward. It reads no rows: a transformation of them that
-      stands before it has no effect.
+      can be differentiated forward. Its weights are those of the parts' gradients,
+      whatever a transformation before it makes of the rows, which are summed.
 
     Raises:
       UserError: for an option out of range, and (on update) a batch too small.
@@ -68,8 +68,9 @@ def modo(
 
     Differences from released code:
       The authors' draws two batches and descends along the sum of their gradients;
-      here as in the paper and LibMTL. A task counts if it is present in all three
-      parts; the others move within the share of the simplex they hold.
+      here as in the paper and LibMTL. A task with fewer than three labels has one of
+      them in several parts. The present tasks move within the share of the simplex
+      that they hold.
     """
     expect_number("gamma", gamma, at_least=0)
     expect_number("rho", rho, at_least=0)
@@ -78,10 +79,8 @@ def modo(
         return task_numbers(shared, num_tasks, 1 / num_tasks)
 
     def weigh(weights: Any, evaluation: Evaluation) -> Weighed:
-        first, second, third = evaluation.problem.split(3)
-        params = evaluation.params
-        present = first.present & second.present & third.present
-        present &= evaluation.present
+        first, second, _ = evaluation.problem.split(3)
+        params, present = evaluation.params, evaluation.present
         shares, total = share_of(weights, present)
         along = second.pullback(params, shares)
         shared, own = split(params)

@@ -38,8 +38,7 @@ def moml(
     validation losses, here each has its own gradient :math:`u_i` with respect to the
     logits; MGDA weighs them, and Adam moves a along :math:`\sum_i \gamma_i u_i`. The
     direction is :math:`d = \sum_k w_k g_k` with the new weights. The halves are those
-    of the step's batch, taken in turn; theta are the shared and the tasks' own
-    parameters.
+    of the step's batch; theta are the shared and the tasks' own parameters.
 
     Args:
       num_tasks: K, at least 1.
@@ -103,16 +102,14 @@ def moml(
         centred = products - (products @ weights)[:, None]
         upper = -lookahead * centred * weights[None]
 
-        judging = present & validation.present
         scale = row_norms(upper) if normalize == "l2" else jnp.abs(losses)
         inverse = divide_or_zero(1.0, scale)
         scaled = scale_rows(inverse.astype(upper.dtype), upper)
         largest = jnp.max(jnp.abs(scaled))
         scaled = scaled / jnp.where(largest > 0, largest, 1)
-        slope = min_norm_weights(gramian(scaled), judging) @ upper
+        slope = min_norm_weights(gramian(scaled), present) @ upper
 
-        learning = present & train.present & judging.any()
-        logits = learned.learn(adam, logits, slope, learning)
+        logits = learned.learn(adam, logits, slope, present)
         return _softmax(logits.values, present), logits
 
     least = 0.0 if normalize == "loss" else None

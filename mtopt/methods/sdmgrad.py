@@ -43,8 +43,7 @@ def sdmgrad(
     by a few projected steps of :func:`sdmgrad_weights` from the last weights, on
     :math:`A = J_1 J_2^\top / s^2` with s the mean of :math:`\sqrt{A_{kk} + 10^{-4}}`
     before that; d is taken on a third batch. The three are independent, so that
-    nothing is biased by the noise of one batch: parts of the step's batch, taken in
-    turn.
+    nothing is biased by the noise of one batch: parts of the step's batch.
 
     Args:
       num_tasks: K, at least 1.
@@ -59,8 +58,9 @@ def sdmgrad(
         (the released code); ``"weighted"``: along its weight times that.
 
     Returns:
-      An aggregator. It needs a problem with at least three samples. It reads no
-      rows: a transformation of them that stands before it has no effect.
+      An aggregator. It needs a problem with at least three samples. Its weights are
+      those of the parts' gradients, whatever a transformation before it makes of the
+      rows, which are summed.
 
     Raises:
       UserError: for an option out of range, and (on update) a batch too small.
@@ -91,8 +91,8 @@ def sdmgrad(
       all; here they differ. It multiplies d by K and clips it to norm 1, which
       ``optax.scale(K)`` and ``optax.clip_by_global_norm(1.)`` after this one do. A
       negative :math:`A_{kk}`, which independent batches can give, counts as 0 in s.
-      A task counts if it is present in all three parts; the others move within the
-      share of the simplex they hold.
+      A task with fewer than three labels has one of them in several parts. The present
+      tasks move within the share of the simplex that they hold.
     """
     expect_number("lam", lam, at_least=0)
     expect_number("learning_rate", learning_rate, above=0)
@@ -106,9 +106,8 @@ def sdmgrad(
         return task_numbers(shared, num_tasks, 1 / num_tasks)
 
     def weigh(weights: Any, evaluation: Evaluation) -> Weighed:
-        first, second, third = evaluation.problem.split(3)
-        present = first.present & second.present & third.present
-        present &= evaluation.present
+        first, second, _ = evaluation.problem.split(3)
+        present = evaluation.present
         rows, others = (
             part.losses_and_grads(evaluation.params)[1]["shared"]
             for part in (first, second)

@@ -1,6 +1,5 @@
 """Normalisation of per-task gradients by norm, loss, or both."""
 
-import dataclasses
 from typing import Any
 
 import jax.numpy as jnp
@@ -9,7 +8,7 @@ from jaxtyping import Array, Float
 
 from mtopt.errors import expect_one_of
 from mtopt.evaluation import Evaluation
-from mtopt.linalg import row_norms, scale_rows
+from mtopt.linalg import row_norms
 from mtopt.transforms.row_transformation import row_transformation
 
 
@@ -49,29 +48,18 @@ def normalize_rows(
       1810.04650, whose code names these three.
     """
     expect_one_of("by", by, ("l2", "loss", "loss+"))
-    return row_transformation(num_tasks, _Normalize(by))
+
+    def change(evaluation: Evaluation, state: Any) -> tuple[Evaluation, Any]:
+        if by in ("l2", "loss+"):
+            evaluation = _over(row_norms(evaluation.rows), evaluation)
+        if by in ("loss", "loss+"):
+            evaluation = _over(jnp.abs(evaluation.losses), evaluation)
+        return evaluation, state
+
+    least = None if by == "l2" else 0.0
+    return row_transformation(num_tasks, change, least_losses=least)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Normalize:
-    """What it does to the rows of a step."""
-
-    by: str
-
-    @property
-    def least_losses(self) -> float | None:
-        """The lowest losses that it takes; see :class:`mtopt.Rule`."""
-        return None if self.by == "l2" else 0.0
-
-    def __call__(self, evaluation: Evaluation, state: Any) -> tuple[Evaluation, Any]:
-        rows = evaluation.rows
-        if self.by in ("l2", "loss+"):
-            rows = _divide(rows, row_norms(rows))
-        if self.by in ("loss", "loss+"):
-            rows = _divide(rows, jnp.abs(evaluation.losses))
-        return evaluation.replace(rows=rows), state
-
-
-def _divide(rows: Any, scale: Float[Array, " K"]) -> Any:
+def _over(scale: Float[Array, " K"], evaluation: Evaluation) -> Evaluation:
     """Every row over its scale, where there is one."""
-    return scale_rows(1 / jnp.where(scale > 0, scale, 1), rows)
+    return evaluation.scaled(1 / jnp.where(scale > 0, scale, 1))

@@ -11,8 +11,16 @@ from mtopt.evaluation import Evaluation
 from mtopt.linalg import combine, uniform_over
 from mtopt.options import Number
 from mtopt.per_task import scale_heads
+from mtopt.points import Point, factor_of
 from mtopt.problem import Params
-from mtopt.transforms.perturbed import Radius, check_ball, make_ball, sam_gradients
+from mtopt.transforms.perturbed import (
+    Radius,
+    check_ball,
+    gradients_at,
+    make_ball,
+    perturbed_point,
+    scaled_gradients,
+)
 from mtopt.transforms.row_transformation import row_transformation
 
 
@@ -94,13 +102,13 @@ def per_task_sam(
     check_ball(ball, num_tasks)
 
     def change(evaluation: Evaluation, state: Any) -> tuple[Evaluation, Any]:
-        problem, params = evaluation.problem, evaluation.params
         if ball.is_point:
             return evaluation, state
         shares = uniform_over(evaluation.present)
-        towards = _towards_mean(evaluation.gradients, beta, shares)
-        _, found = sam_gradients(problem, params, towards, ball)
-        return evaluation.replace(rows=found["shared"], heads=found["tasks"]), state
+        towards = _towards_mean(scaled_gradients(evaluation), beta, shares)
+        here = Point(evaluation.params, factor_of(evaluation.points))
+        there = perturbed_point(here, towards, ball)
+        return gradients_at(evaluation, there, ball.passes), state
 
     return row_transformation(num_tasks, change)
 

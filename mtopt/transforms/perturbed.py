@@ -9,11 +9,13 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from mtopt.errors import expect, expect_one_of
+from mtopt.evaluation import Evaluation
 from mtopt.linalg import divide_or_zero, row_norms, scale_rows
 from mtopt.options import Number, Numbers, as_array, is_traced, is_zero
 from mtopt.passes import PASSES
 from mtopt.per_task import PerTask, scale_heads
-from mtopt.problem import Params, Problem
+from mtopt.points import Point, factor_of
+from mtopt.problem import Params
 
 DEFAULT_RHO = 0.05
 Radius = Number | Numbers
@@ -138,29 +140,57 @@ def perturbations(params: Params, grads: Params, ball: Ball) -> Params:
     return _times_size(params, moved) if ball.adaptive else moved
 
 
-def sam_gradients(
-    problem: Problem, params: Params, grads: Params, ball: Ball
-) -> tuple[Float[Array, " K"], Params]:
-    """The losses and gradients of every task at its own perturbed point.
+def scaled_gradients(evaluation: Evaluation) -> Params:
+    """The gradients of every task, its own parameters' on the scale of its row.
 
-    Same batch, same dropout; statistics of BatchNorm are those of the clean pass, which
-    the step takes itself. The perturbation is a constant: it is not differentiated.
+    Transformations scale rows alone, and one ball holds both.
 
     Args:
-      problem: the batch.
-      params: the unperturbed point.
-      grads: the gradients there, whose directions the perturbations take.
-      ball: how far, and how the K passes run.
-
-    Returns:
-      As :meth:`mtopt.problem.Problem.losses_and_grads`.
+      evaluation: whose rows and heads they are.
     """
-    moved = perturbations(params, grads, ball)
+    factor = factor_of(evaluation.points)
+    heads = evaluation.heads
+    own = heads if factor is None else scale_heads(heads, factor)
+    return {"shared": evaluation.rows, "tasks": own}
+
+
+def perturbed_point(point: Point, towards: Params, ball: Ball) -> Point:
+    """Where every task's loss is worst near a point, with gradients on its scale.
+
+    The perturbation is a constant: it is not differentiated.
+
+    Args:
+      point: the unperturbed one, in common to all tasks.
+      towards: the gradients whose directions the perturbations take.
+      ball: how far.
+    """
+    params = point.params
+    moved = perturbations(params, towards, ball)
     shared = jax.tree.map(lambda p, e: p[None] + e, params["shared"], moved["shared"])
     own = jax.tree.map(jnp.add, params["tasks"], moved["tasks"])
-    return problem.losses_and_grads(
-        {"shared": shared, "tasks": own}, shared_axis=0, passes=ball.passes
+    return Point({"shared": shared, "tasks": own}, point.factor, shared_axis=0)
+
+
+def gradients_at(
+    evaluation: Evaluation, point: Point, passes: str = "vmap"
+) -> Evaluation:
+    """The evaluation with the gradients of every task at another point.
+
+    Same batch, same dropout; statistics of BatchNorm are those of the clean pass, which
+    the step takes itself.
+
+    Args:
+      evaluation: whose rows and heads are replaced.
+      point: where, and times what.
+      passes: how the K passes run; see :func:`mtopt.passes.over_tasks`.
+    """
+    _, found = evaluation.problem.losses_and_grads(
+        point.params, shared_axis=point.shared_axis, passes=passes
     )
+    rows = found["shared"]
+    if point.factor is not None:
+        rows = scale_rows(point.factor, rows)
+    return evaluation.replace(rows=rows, heads=found["tasks"], points=(point,))
 
 
 def task_norms(own: Any, num_tasks: int) -> Float[Array, " K"]:

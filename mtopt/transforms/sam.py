@@ -9,7 +9,14 @@ from mtopt.evaluation import Evaluation
 from mtopt.linalg import combine, uniform_over
 from mtopt.options import Number
 from mtopt.per_task import scale_heads
-from mtopt.transforms.perturbed import check_ball, make_ball, perturbations
+from mtopt.points import Point, factor_of
+from mtopt.transforms.perturbed import (
+    check_ball,
+    gradients_at,
+    make_ball,
+    perturbations,
+    scaled_gradients,
+)
 from mtopt.transforms.row_transformation import row_transformation
 
 
@@ -64,19 +71,21 @@ def sam(
     check_ball(ball, 1)
 
     def change(evaluation: Evaluation, state: Any) -> tuple[Evaluation, Any]:
-        problem, params = evaluation.problem, evaluation.params
         if ball.is_point:
             return evaluation, state
+        params = evaluation.params
         shares = uniform_over(evaluation.present)
+        gradients = scaled_gradients(evaluation)
         mean = {
-            "shared": combine(shares, evaluation.rows),
-            "tasks": scale_heads(evaluation.heads, shares),
+            "shared": combine(shares, gradients["shared"]),
+            "tasks": scale_heads(gradients["tasks"], shares),
         }
         # One loss has one row, and all parameters are shared by it.
         row = {"shared": jax.tree.map(lambda leaf: leaf[None], mean), "tasks": ()}
         moved = perturbations({"shared": params, "tasks": ()}, row, ball)["shared"]
         worst = jax.tree.map(lambda p, m: p + m[0], params, moved)
-        _, found = problem.losses_and_grads(worst)
-        return evaluation.replace(rows=found["shared"], heads=found["tasks"]), state
+        return gradients_at(
+            evaluation, Point(worst, factor_of(evaluation.points))
+        ), state
 
     return row_transformation(num_tasks, change)

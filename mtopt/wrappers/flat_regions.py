@@ -13,15 +13,20 @@ from mtopt.errors import UserError, expect, expect_one_of
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import row_norms, task_numbers, where_present
 from mtopt.per_task import zero_absent_heads
+from mtopt.points import Nowhere, one_point
 from mtopt.rule import Rule, Solution
 from mtopt.transforms.perturbed import (
     Ball,
     Radius,
     check_ball,
+    gradients_at,
     make_ball,
-    sam_gradients,
+    perturbed_point,
+    scaled_gradients,
 )
 
+# Of the vectors of two of the variants.
+_NOWHERE = Nowhere("an aggregate in flat_regions")
 # A flat part below so many roundings of its gradient is nothing but their noise.
 ROUNDINGS = 100
 
@@ -196,20 +201,27 @@ class _Parts(NamedTuple):
 
 
 def _parts(evaluation: Evaluation, ball: Ball, dtype: Any) -> _Parts:
-    clean = evaluation.rows
-    _, sam = sam_gradients(
-        evaluation.problem, evaluation.params, evaluation.gradients, ball
-    )
-    flat = jax.tree.map(jnp.subtract, sam["shared"], clean)
+    here = one_point(evaluation.points, "flat_regions")
+    there = perturbed_point(here, scaled_gradients(evaluation), ball)
+    sam = gradients_at(evaluation, there, ball.passes)
+    clean, present = evaluation.rows, evaluation.present
+    flat = jax.tree.map(jnp.subtract, sam.rows, clean)
     seen = row_norms(flat) > ROUNDINGS * jnp.finfo(dtype).eps * row_norms(clean)
-    flat = where_present(seen & evaluation.present, flat, 0)
+    seen &= present
+    flat = where_present(seen, flat, 0)
+    kept = seen.astype(dtype)
     key = jax.random.fold_in(evaluation.key, 1) if evaluation.knows("key") else None
-    heads = zero_absent_heads(evaluation.present, sam["tasks"])
-    rows = where_present(evaluation.present, sam["shared"], 0)
+    heads = zero_absent_heads(present, sam.heads)
+    rows = where_present(present, sam.rows, 0)
     return _Parts(
         loss=evaluation.replace(heads=heads).summing_rows(),
-        flat=evaluation.replace(rows=flat, heads=None, key=key),
-        sam=evaluation.replace(rows=rows, heads=heads),
+        flat=evaluation.replace(
+            rows=flat,
+            points=(there.times(kept), here.times(-kept)),
+            heads=None,
+            key=key,
+        ),
+        sam=sam.replace(rows=rows, points=sam.points, heads=heads),
     )
 
 
@@ -278,7 +290,7 @@ def _each_aggregate(
     rows, held, flat_weights = jax.lax.map(
         of_task, (parts.loss.rows, parts.flat.rows, here, held, keys)
     )
-    gradients = parts.loss.replace(rows=rows)
+    gradients = parts.loss.replace(rows=rows, points=_NOWHERE)
     return rule.solve(inner, gradients), held, flat_weights
 
 
@@ -299,7 +311,8 @@ def _pair(
 
     rows = jax.tree.map(among_tasks, first, second)
     present = jnp.concatenate([here, jnp.zeros(absent, bool)])
-    solution = rule.solve(memory, Evaluation(rows=rows, present=present, key=key))
+    two = Evaluation(rows=rows, present=present, key=key, points=_NOWHERE)
+    solution = rule.solve(memory, two)
     return solution.gradients.weighted_gradient(solution.weights), solution
 
 

@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from jaxtyping import Array, Bool, Float
@@ -11,6 +12,7 @@ from mtopt.aggregation import Aggregator
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import scale_rows
 from mtopt.per_task import scale_heads
+from mtopt.points import Point
 from mtopt.problem import Params, Problem
 from mtopt.rule import Rule
 
@@ -53,24 +55,38 @@ class MappedProblem(Problem):
     def view(self, evaluation: Evaluation) -> Evaluation:
         """An evaluation of the other problem as one of this: losses and gradients.
 
+        Gradients that were taken elsewhere are divided by the losses there.
+
         Args:
           evaluation: which knows the losses.
         """
         values, slopes = self.of_losses(evaluation.losses, evaluation.present)
         known = evaluation.knows
         problem = evaluation.problem if known("problem") else None
+        points = evaluation.points
+        if isinstance(points, tuple) and not evaluation.unchanged:
+            (point,) = points
+            slopes = self._slopes(evaluation.problem, point, evaluation.present)
         return evaluation.replace(
             losses=values,
             rows=scale_rows(slopes, evaluation.rows),
             heads=scale_heads(evaluation.heads, slopes) if known("heads") else None,
             problem=problem and dataclasses.replace(self, problem=problem),
             unchanged=evaluation.unchanged,
+            points=points,
         )
 
     def seen_by(self, rule: Rule) -> Aggregator:
         """The aggregator of a rule that sees this problem in place of the other."""
         least = self.least(rule.least_losses)
         return Aggregator(rule.on(self.view, least_losses=least))
+
+    def _slopes(
+        self, problem: Problem, point: Point, present: Bool[Array, " K"]
+    ) -> Float[Array, " K"]:
+        """The slopes of the function at the losses of a point."""
+        losses = problem.losses(point.params, shared_axis=point.shared_axis)
+        return self.of_losses(losses, present)[1]
 
     @property
     @override
@@ -114,21 +130,28 @@ class MappedProblem(Problem):
         return self.problem.pullback(params, weights * slopes, also)
 
     @override
-    def representation(self, params: Params) -> Any:
-        return self.problem.representation(params)
+    def representation(self, params: Params, *, shared_axis: int | None = None) -> Any:
+        return self.problem.representation(params, shared_axis=shared_axis)
 
     @override
-    def head_losses(self, params: Params, representation: Any) -> Float[Array, " K"]:
-        losses = self.problem.head_losses(params, representation)
+    def head_losses(
+        self, params: Params, representation: Any, *, shared_axis: int | None = None
+    ) -> Float[Array, " K"]:
+        losses = self.problem.head_losses(
+            params, representation, shared_axis=shared_axis
+        )
         return self.mapped(losses)[0]
 
     @override
-    def representation_gradients(self, params: Params, representation: Any) -> Any:
-        losses = self.problem.head_losses(params, representation)
-        _, slopes = self.mapped(losses)
-        return scale_rows(
-            slopes, self.problem.representation_gradients(params, representation)
+    def representation_gradients(
+        self, params: Params, representation: Any, *, shared_axis: int | None = None
+    ) -> Any:
+        known = params, representation
+        losses = self.problem.head_losses(*known, shared_axis=shared_axis)
+        gradients = self.problem.representation_gradients(
+            *known, shared_axis=shared_axis
         )
+        return scale_rows(self.mapped(losses)[1], gradients)
 
     @override
     def pull_representation(self, params: Params, gradient: Any) -> Any:
@@ -139,11 +162,13 @@ class MappedProblem(Problem):
         return self.problem.sum_over_tasks(gradients)
 
     @override
-    def representation_gramian(self, params: Params) -> Float[Array, "K K"]:
-        losses = self.problem.losses(params)
-        _, slopes = self.mapped(losses)
-        products = self.problem.representation_gramian(params)
-        return products * slopes[:, None] * slopes[None, :]
+    def representation_gramian(self, points: Sequence[Point]) -> Float[Array, "K K"]:
+        return self.problem.representation_gramian(
+            [
+                point.times(self._slopes(self.problem, point, self.present))
+                for point in points
+            ]
+        )
 
     @override
     def next_model_state(self, params: Params) -> Any:

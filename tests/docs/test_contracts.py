@@ -19,9 +19,7 @@ READS = {
     "`representation`": lambda evaluation: evaluation.problem.representation(
         evaluation.params
     ),
-    "`representation_gramian`": lambda evaluation: (
-        evaluation.problem.representation_gramian(evaluation.params)
-    ),
+    "`representation_gramian`": lambda evaluation: evaluation.representation_gramian(),
     "`losses` at other parameters": lambda evaluation: evaluation.problem.losses(
         jax.tree.map(lambda leaf: 1.01 * leaf, evaluation.params)
     ),

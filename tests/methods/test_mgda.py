@@ -112,7 +112,7 @@ def test_the_upper_bound_weighs_by_the_representation():
         updates, state = tx.update(
             seen.gradients, tx.init(params), params, evaluation=seen
         )
-        products = problem.representation_gramian(params)
+        products = seen.representation_gramian()
         return seen.gradients, updates, state, mtopt.solvers.min_norm_weights(products)
 
     grads, updates, state, expected = answers(params)

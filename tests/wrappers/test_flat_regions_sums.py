@@ -8,7 +8,8 @@ import pytest
 
 import mtopt
 from mtopt.evaluation import split
-from mtopt.transforms.perturbed import make_ball, sam_gradients
+from mtopt.points import Point
+from mtopt.transforms.perturbed import gradients_at, make_ball, perturbed_point
 from tests.helpers import problems
 from tests.helpers.close import assert_close
 from tests.helpers.methods import make
@@ -45,9 +46,9 @@ def both(names, task_weights):
         seen = TASKS.problem(BATCH, jax.random.key(1)).evaluate(params)
         known = seen.replace(task_weights=weights)
         ball = make_ball(RHO, None, None, False, "vmap")
-        towards = {"shared": seen.rows, "tasks": seen.heads}
-        _, sam = sam_gradients(seen.problem, params, towards, ball)
-        flat = jax.tree.map(jnp.subtract, sam["shared"], seen.rows)
+        there = perturbed_point(Point(params), seen.gradients, ball)
+        sam = gradients_at(seen, there)
+        flat = jax.tree.map(jnp.subtract, sam.rows, seen.rows)
         keys = seen.key, jax.random.fold_in(seen.key, 1)
         answers = {}
         for name in names:

@@ -62,7 +62,7 @@ def test_a_log_problem_is_the_problem_of_a_model_that_returns_logs():
             problem.present,
             problem.losses(params),
             problem.losses_and_grads(params),
-            problem.representation_gramian(params),
+            problem.evaluate(params).representation_gramian(),
             problem.pullback(params, weights),
             [part.losses(params) for part in parts],
         )
