@@ -16,6 +16,7 @@ from mtopt.problem import Params
 from mtopt.transforms.perturbed import (
     Radius,
     check_ball,
+    check_resolution,
     gradients_at,
     make_ball,
     perturbed_point,
@@ -65,7 +66,8 @@ def per_task_sam(
       A transformation of rows; it needs a problem.
 
     Raises:
-      UserError: for an option out of range, or rows without the task axis.
+      UserError: for an option out of range, rows without the task axis, or, in half
+        precision, a radius that it does not resolve.
 
     Example:
       >>> import jax.numpy as jnp, mtopt
@@ -104,6 +106,7 @@ def per_task_sam(
     def change(evaluation: Evaluation, state: Any) -> tuple[Evaluation, Any]:
         if ball.is_point:
             return evaluation, state
+        check_resolution(evaluation, ball)
         shares = uniform_over(evaluation.present)
         towards = _towards_mean(scaled_gradients(evaluation), beta, shares)
         here = Point(evaluation.params, factor_of(evaluation.points))

@@ -16,6 +16,7 @@ from mtopt.passes import PASSES
 from mtopt.per_task import PerTask, scale_heads
 from mtopt.points import Point, factor_of
 from mtopt.problem import Params
+from mtopt.transforms.resolution import expect_resolved
 
 DEFAULT_RHO = 0.05
 Radius = Number | Numbers
@@ -138,6 +139,24 @@ def perturbations(params: Params, grads: Params, ball: Ball) -> Params:
         "tasks": scale_heads(measured["tasks"], by_own),
     }
     return _times_size(params, moved) if ball.adaptive else moved
+
+
+def check_resolution(evaluation: Evaluation, ball: Ball) -> None:
+    """Raises where a model in half precision does not notice a step of these radii.
+
+    Args:
+      evaluation: of the unperturbed point.
+      ball: how far.
+
+    Raises:
+      UserError: see :func:`mtopt.transforms.resolution.expect_resolved`.
+    """
+    radii = {"rho_shared": ball.rho_shared, "rho_task": ball.rho_task}
+    if ball.rho_task is None:
+        radii = {"rho": ball.rho_shared}
+    expect_resolved(
+        evaluation.problem, evaluation.params, radii, adaptive=ball.adaptive
+    )
 
 
 def scaled_gradients(evaluation: Evaluation) -> Params:

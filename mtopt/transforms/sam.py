@@ -12,6 +12,7 @@ from mtopt.per_task import scale_heads
 from mtopt.points import Point, factor_of
 from mtopt.transforms.perturbed import (
     check_ball,
+    check_resolution,
     gradients_at,
     make_ball,
     perturbations,
@@ -42,7 +43,8 @@ def sam(
       A transformation of rows; it needs a problem.
 
     Raises:
-      UserError: for an option out of range, or rows without the task axis.
+      UserError: for an option out of range, rows without the task axis, or, in half
+        precision, a radius that it does not resolve.
 
     Example:
       >>> import jax.numpy as jnp, mtopt
@@ -73,6 +75,7 @@ def sam(
     def change(evaluation: Evaluation, state: Any) -> tuple[Evaluation, Any]:
         if ball.is_point:
             return evaluation, state
+        check_resolution(evaluation, ball)
         params = evaluation.params
         shares = uniform_over(evaluation.present)
         gradients = scaled_gradients(evaluation)

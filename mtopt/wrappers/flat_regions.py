@@ -19,6 +19,7 @@ from mtopt.transforms.perturbed import (
     Ball,
     Radius,
     check_ball,
+    check_resolution,
     gradients_at,
     make_ball,
     perturbed_point,
@@ -98,7 +99,9 @@ def flat_regions(
 
     Raises:
       UserError: for an option out of range, or around a chain or another
-        flat_regions. A wrapper that holds or smooths weights belongs inside.
+        flat_regions. A wrapper that holds or smooths weights belongs inside. On update,
+        where parameters or model are in half precision, for a radius that it does not
+        resolve, with the least that it does.
 
     Example:
       Both parts of the paper's two quadratics, at theta = (1, 4):
@@ -129,9 +132,7 @@ def flat_regions(
       Its Multi-MNIST has one ball, its CelebA, NYUv2 and Cityscapes two; all have one
       radius for both. The code of the last two variants was not released; here A of
       two vectors is A with the other tasks absent. A flat part within 100 roundings of
-      its gradient counts as 0, where a scale-free A would magnify it. The perturbed
-      point has the precision of the parameters: keep them in float32, whatever the
-      model computes in.
+      its gradient counts as 0, where a scale-free A would magnify it.
     """
     ball = make_ball(rho, rho_shared, rho_task, adaptive, passes)
     expect_one_of("variant", variant, tuple(VARIANTS))
@@ -160,6 +161,7 @@ def flat_regions(
         if ball.is_point:
             weights, inner, gradients = rule.solve(memory.inner, evaluation)
             return Solution(weights, memory._replace(inner=inner), gradients)
+        check_resolution(evaluation, ball)
         parts = _parts(evaluation, ball, memory.flat_weights.dtype)
         held = structure(memory.inner).unflatten(memory.others)
         solution, held, flat_weights = combine_parts(rule, parts, memory.inner, held)
