@@ -5,6 +5,7 @@ from mtopt.aggregation import Aggregator as Aggregator
 from mtopt.aggregation import on_gramian as on_gramian
 from mtopt.aggregation import row_weighting as row_weighting
 from mtopt.aggregation import weighting as weighting
+from mtopt.average_parameters import average_parameters as average_parameters
 from mtopt.batch import Batch as Batch
 from mtopt.batch import masked_mean as masked_mean
 from mtopt.chain import chain as chain

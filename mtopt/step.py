@@ -75,6 +75,17 @@ class TrainState:
         state = cls(step, params, tx.init(params), model_state, key, seen)
         return jax.tree.map(jnp.copy, state)
 
+    @property
+    def evaluated_params(self) -> Any:
+        """What is to be evaluated: the average that the chain keeps, else ``params``.
+
+        A chain keeps one where :func:`mtopt.average_parameters` stands in it.
+        """
+        average = optax.tree.get(self.opt_state, "averaged_params")
+        if average is None:
+            return self.params
+        return optax.tree.cast_like(average, self.params)
+
 
 def mean_of_present(
     losses: Float[Array, " K"], present: Bool[Array, " K"]

@@ -22,6 +22,7 @@ ORDER = (
     "rule",
     "made_of",
     "per_head",
+    "average_parameters",
     "aggregation",
     "problem",
     "stacked_problem",
