@@ -21,7 +21,7 @@ PARAMS = {
     },
 }
 PRESENT = np.ones((STEPS, 3), bool)
-PRESENT[[0, 2, 3], 1] = False
+PRESENT[[0, 3, 4], 1] = False
 
 
 def gradients():
