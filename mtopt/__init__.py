@@ -23,6 +23,7 @@ from mtopt.problem import Problem as Problem
 from mtopt.rule import Rule as Rule
 from mtopt.rule import Solution as Solution
 from mtopt.scale_tasks import scale_tasks as scale_tasks
+from mtopt.stationary import Stationary as Stationary
 from mtopt.step import TrainState as TrainState
 from mtopt.step import make_train_step as make_train_step
 from mtopt.tasks import TaskGroups as TaskGroups

@@ -24,6 +24,7 @@ ORDER = (
     "per_head",
     "average_parameters",
     "aggregation",
+    "stationary",
     "problem",
     "stacked_problem",
     "grouped_problem",
