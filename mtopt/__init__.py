@@ -5,6 +5,7 @@ from mtopt.aggregation import Aggregator as Aggregator
 from mtopt.aggregation import on_gramian as on_gramian
 from mtopt.aggregation import row_weighting as row_weighting
 from mtopt.aggregation import weighting as weighting
+from mtopt.average_parameters import average_parameters as average_parameters
 from mtopt.batch import Batch as Batch
 from mtopt.batch import masked_mean as masked_mean
 from mtopt.chain import chain as chain
@@ -22,6 +23,7 @@ from mtopt.problem import Problem as Problem
 from mtopt.rule import Rule as Rule
 from mtopt.rule import Solution as Solution
 from mtopt.scale_tasks import scale_tasks as scale_tasks
+from mtopt.stationary import Stationary as Stationary
 from mtopt.step import TrainState as TrainState
 from mtopt.step import make_train_step as make_train_step
 from mtopt.tasks import TaskGroups as TaskGroups

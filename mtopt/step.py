@@ -25,6 +25,7 @@ from mtopt.nonfinite import (
 )
 from mtopt.per_task import task_names
 from mtopt.problem import BatchProblem, Params, Problem
+from mtopt.stationary import Stationary
 from mtopt.tasks import TaskGroups, Tasks
 
 Value = Callable[[Float[Array, " K"], Bool[Array, " K"]], Float[Array, ""]]
@@ -44,6 +45,8 @@ class TrainState:
       model_state: BatchNorm statistics and their like; None or empty without any.
       key: the run's randomness, a typed key; step t uses ``fold_in(key, t)``.
       nonfinite: what a guarded step has noticed, a :class:`mtopt.NonFinite`.
+      stationary: in which steps a task without a gradient decided for all, a
+        :class:`mtopt.Stationary`.
     """
 
     step: Any
@@ -52,6 +55,7 @@ class TrainState:
     model_state: Any
     key: Any
     nonfinite: Any
+    stationary: Any
 
     @classmethod
     def create(
@@ -72,8 +76,20 @@ class TrainState:
         names = _names(params)
         step = jnp.zeros((), jnp.int32)
         seen = NonFinite.nothing(len(names))
-        state = cls(step, params, tx.init(params), model_state, key, seen)
+        rest = Stationary.nothing(len(names))
+        state = cls(step, params, tx.init(params), model_state, key, seen, rest)
         return jax.tree.map(jnp.copy, state)
+
+    @property
+    def evaluated_params(self) -> Any:
+        """What is to be evaluated: the average that the chain keeps, else ``params``.
+
+        A chain keeps one where :func:`mtopt.average_parameters` stands in it.
+        """
+        average = optax.tree.get(self.opt_state, "averaged_params")
+        if average is None:
+            return self.params
+        return optax.tree.cast_like(average, self.params)
 
 
 def mean_of_present(
@@ -132,9 +148,11 @@ def make_train_step(
 
     Returns:
       The step. It donates its state: keep using the one it returns. Metrics are
-      ``losses [K]`` and ``present [K]`` in task order; with a guard also
-      ``nonfinite [K]`` and ``skipped``, and ``aux`` where the head losses return more
-      than a loss. For several seeds at once, ``jax.jit(jax.vmap(step))``.
+      ``losses [K]``, ``present [K]`` and ``stationary_decides [K]`` in task order, the
+      last where a task without a gradient had nearly all the weight, and others one
+      (:class:`mtopt.Stationary`); with a guard also ``nonfinite [K]`` and ``skipped``,
+      and ``aux`` where the head losses return more than a loss. For several seeds at
+      once, ``jax.jit(jax.vmap(step))``.
 
     Example:
       >>> import mtopt
@@ -167,8 +185,10 @@ def make_train_step(
             return problem
         return MicroBatches.of(problem, micro_batches)
 
-    def advance(state: TrainState, problem: Problem) -> tuple[TrainState, Evaluation]:
-        """One step, whatever its numbers are."""
+    def advance(
+        state: TrainState, problem: Problem
+    ) -> tuple[TrainState, Evaluation, Bool[Array, " K"]]:
+        """One step, whatever its numbers are, and who decided in it at rest."""
         evaluation = problem.evaluate(state.params)
         try:
             updates, opt_state = update(
@@ -183,14 +203,18 @@ def make_train_step(
             raise
         _check_updates(updates, state.params, tx)
         _check_state(opt_state, state.opt_state)
+        rest, decides = state.stationary.after(
+            state.step, evaluation.heads, evaluation.present, opt_state
+        )
         new = dataclasses.replace(
             state,
             step=state.step + 1,
             params=optax.apply_updates(state.params, updates),
             opt_state=opt_state,
             model_state=problem.next_model_state(state.params),
+            stationary=rest,
         )
-        return new, evaluation
+        return new, evaluation, decides
 
     @functools.partial(jax.jit, donate_argnums=(0,) if donate else ())
     def train_step(
@@ -200,8 +224,8 @@ def make_train_step(
         of_batch = tasks.problem(batch, key, state.model_state)
         problem = in_micro_batches(of_batch)
         if on_nonfinite is None:
-            new, evaluation = advance(state, problem)
-            return new, _metrics(problem, state.params, evaluation)
+            new, evaluation, decides = advance(state, problem)
+            return new, _metrics(problem, state.params, evaluation, decides)
         bad = jnp.zeros(len(problem.names), bool)
         nobody = jnp.zeros((), bool)
         of_bad = jnp.zeros(())
@@ -211,7 +235,7 @@ def make_train_step(
             bad &= problem.present
             problem = in_micro_batches(of_batch.without(bad))
             nobody = bad.any() & ~problem.present.any()
-        new, evaluation = advance(state, problem)
+        new, evaluation, decides = advance(state, problem)
         losses = evaluation.losses
         still_bad = tasks_not_finite(losses, ()) | heads_not_finite(evaluation.heads)
         still_bad = (still_bad | tasks_below(losses, least)) & problem.present
@@ -221,7 +245,7 @@ def make_train_step(
         found = state.nonfinite.noticed(
             position, bad | still_bad, skipped, losses, least
         )
-        metrics = _metrics(problem, state.params, evaluation) | {
+        metrics = _metrics(problem, state.params, evaluation, decides) | {
             "nonfinite": bad | still_bad,
             "skipped": skipped,
         }
@@ -245,9 +269,16 @@ def _names(params: Params) -> tuple[str, ...]:
 
 
 def _metrics(
-    problem: Problem, params: Params, evaluation: Evaluation
+    problem: Problem,
+    params: Params,
+    evaluation: Evaluation,
+    decides: Bool[Array, " K"],
 ) -> dict[str, Any]:
-    metrics = {"losses": evaluation.losses, "present": evaluation.present}
+    metrics = {
+        "losses": evaluation.losses,
+        "present": evaluation.present,
+        "stationary_decides": decides,
+    }
     aux = problem.auxiliary(params)
     return metrics if aux is None else metrics | {"aux": aux}
 

@@ -134,7 +134,8 @@ def restore_models(
         for s in range(len(seeds)):
             pairs.append(
                 jax.tree.map(
-                    lambda leaf, s=s: leaf[s], (state.params, state.model_state)
+                    lambda leaf, s=s: leaf[s],
+                    (state.evaluated_params, state.model_state),
                 )
             )
     return pairs

@@ -43,6 +43,8 @@ class Optimizer:
         leaves it alone.
       head_rate: what the updates of all tasks' own parameters are multiplied by, 0 or
         more; 0 freezes them.
+      average: the decay, in [0, 1), of an average of the parameters that validation,
+        the chosen model and the test use; 0: none, the parameters themselves.
     """
 
     name: str = "adam"
@@ -50,6 +52,7 @@ class Optimizer:
     schedule: str = "constant"
     clip_norm: float = option(0.0, at_least=0)
     head_rate: float = option(1.0, at_least=0)
+    average: float = option(0.0, at_least=0, below=1)
 
     def build(self, steps: int) -> optax.GradientTransformation:
         """What follows the aggregator in the chain, for a run of so many steps.
@@ -63,6 +66,8 @@ class Optimizer:
             members.insert(0, optax.clip_by_global_norm(self.clip_norm))
         if self.head_rate != 1:
             members.append(mtopt.scale_tasks(self.head_rate))
+        if self.average:
+            members.append(mtopt.average_parameters(self.average))
         return mtopt.chain(*members)
 
 

@@ -13,6 +13,7 @@ from mtopt.data.dataset import Dataset
 from mtopt.metrics import METRICS
 from mtopt.training import tensorboard
 from mtopt.training.fit import FitOptions, fit, read_result
+from mtopt.training.loop import read_per_task
 from mtopt.training.program import Program, separate_program, shared_program
 
 from . import pictures
@@ -163,6 +164,8 @@ def _train(
         for key in ("test", "pooled", "validation")
     }
     _print_pooled(text, result, dataset)
+    places = [run_folder(folder, text, seeds) for seeds in stacks]
+    _print_stationary(text, places, dataset.tasks)
     curves = {"step": parts[0]["step"], "validation": result["validation"]}
     return MethodResult(text, result["test"], curves)
 
@@ -175,3 +178,21 @@ def _print_pooled(text: str, result: dict[str, np.ndarray], dataset: Dataset) ->
         for metric, value in zip(metrics, pooled, strict=True)
     )
     print(f"{text}: test over all samples of all tasks: {numbers}", flush=True)
+
+
+def _print_stationary(
+    text: str, places: Sequence[pathlib.Path], tasks: Sequence[str]
+) -> None:
+    """A line on tasks that had all the weight, and no gradient, in some steps."""
+    found = [read_per_task(place, "stationary_steps")["values"] for place in places]
+    last = [values[:, -1].max(axis=0) for values in found if values.size]
+    if not last:
+        return
+    steps = dict(zip(tasks, np.max(last, axis=0).astype(int).tolist(), strict=True))
+    named = ", ".join(f"{task} in {count}" for task, count in steps.items() if count)
+    print(
+        f"{text}: tasks without a gradient had nearly all the weight, and held the "
+        f"others up (steps of one seed at most: {named}); without_stationary(...) "
+        "around the method leaves them out",
+        flush=True,
+    )

@@ -159,7 +159,9 @@ def _test(program: Program, state: mtopt.TrainState, dataset: Dataset) -> np.nda
     batches = list(dataset.test.in_order(TEST_BATCH))
     outputs = np.concatenate(
         [
-            np.asarray(program.predict(state.params, state.model_state, batch.x))
+            np.asarray(
+                program.predict(state.evaluated_params, state.model_state, batch.x)
+            )
             for batch in batches
         ],
         axis=4,

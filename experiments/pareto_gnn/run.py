@@ -257,7 +257,7 @@ def _batch(model: PretextModel, graph: Graph, num_seeds: int) -> mtopt.Batch:
 
 
 def _embeddings(program: Program, state: mtopt.TrainState, graph: Graph) -> np.ndarray:
-    return np.asarray(program.predict(state.params, state.model_state, graph))
+    return np.asarray(program.predict(state.evaluated_params, state.model_state, graph))
 
 
 def _scores(

@@ -98,7 +98,7 @@ def trajectories(
     def follow(
         step: int, state: mtopt.TrainState, points: jax.Array, _: object
     ) -> jax.Array:
-        found = state.params["shared"]
+        found = state.evaluated_params["shared"]
         _check_finite(np.asarray(found), names, step)
         return points.at[:, -(-step // config.log_every)].set(found)
 

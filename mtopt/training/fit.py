@@ -50,7 +50,10 @@ class FitOptions(LoopOptions):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class BestModel:
-    """The best model so far on validation data, per seed (and task, if separate)."""
+    """The best model so far on validation data, per seed (and task, if separate).
+
+    Its parameters are the average of those of training where the chain keeps one.
+    """
 
     score: Any
     step: Any
@@ -61,7 +64,8 @@ class BestModel:
     def first(cls, state: TrainState) -> "BestModel":
         """The first models, which any score replaces; copies, as steps donate."""
         models = jnp.shape(state.step)
-        nothing = jax.tree.map(jnp.copy, (state.step, state.params, state.model_state))
+        of_state = (state.step, state.evaluated_params, state.model_state)
+        nothing = jax.tree.map(jnp.copy, of_state)
         return cls(jnp.full(models, -jnp.inf, jnp.float32), *nothing)
 
     def update(self, score: Any, state: TrainState) -> "BestModel":
@@ -72,7 +76,7 @@ class BestModel:
             where = better.reshape(better.shape + (1,) * (new.ndim - better.ndim))
             return jnp.where(where, new, old)
 
-        fresh = (state.step, state.params, state.model_state)
+        fresh = (state.step, state.evaluated_params, state.model_state)
         kept = (self.step, self.params, self.model_state)
         return BestModel(
             jnp.where(better, score, self.score), *jax.tree.map(pick, fresh, kept)
@@ -132,7 +136,11 @@ def fit(
         step: int, state: TrainState, best: BestModel, write: Write
     ) -> BestModel:
         scores = evaluate(
-            program, state.params, state.model_state, dataset, dataset.valid
+            program,
+            state.evaluated_params,
+            state.model_state,
+            dataset,
+            dataset.valid,
         )
         _record_scores(write, "valid", step, seeds, dataset, scores)
         return update(best, _score(scores, program), state)

@@ -246,14 +246,18 @@ def _check_finite(
 def _numbers_per_task(
     state: TrainState, shape: tuple[int, ...]
 ) -> dict[str, np.ndarray]:
-    """The numbers of :data:`PER_TASK` that there are, and bad batches if any were."""
+    """The numbers of :data:`PER_TASK` that there are, and counts that are not 0."""
     found = {
         name: optax.tree.get(getattr(state, place), name, default=None)
         for name, place in PER_TASK.items()
     }
-    batches = np.asarray(state.nonfinite.batches)
-    if batches.any():
-        found["nonfinite_batches"] = batches.reshape(shape)
+    counted = {
+        "nonfinite_batches": state.nonfinite.batches,
+        "stationary_steps": state.stationary.steps,
+    }
+    for name, values in counted.items():
+        if np.any(values):
+            found[name] = np.asarray(values).reshape(shape)
     return {
         name: np.asarray(values)
         for name, values in found.items()

@@ -10,9 +10,7 @@ from mtopt.aggregation import Aggregator, rule_of
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import row_norms, task_numbers, where_present
 from mtopt.rule import Solution
-
-# A gradient below so many roundings of the longest that its task had is noise.
-ROUNDINGS = 100
+from mtopt.stationary import moving
 
 
 class Moving(NamedTuple):
@@ -36,7 +34,8 @@ def without_stationary(aggregator: optax.GradientTransformation) -> Aggregator:
     zero is in the hull of the gradients, so that MGDA stands still for ever, and it is
     the smallest loss, so that methods of even progress give it all the weight. Here the
     others go on as if it were absent, until its gradient is back. Its length is judged
-    by the longest that the same task had: tasks with small losses stay in.
+    by the longest that the same task had: tasks with small losses stay in. The metrics
+    of a step say where one decides (:class:`mtopt.Stationary`).
 
     Args:
       aggregator: A, any aggregator. A task that is left out rests in its memory, as an
@@ -70,31 +69,29 @@ def without_stationary(aggregator: optax.GradientTransformation) -> Aggregator:
     def init(inner: Any, shared: Any) -> Moving:
         return Moving(task_numbers(shared, rule.num_tasks, 0), inner)
 
-    def moving(
-        longest: Float[Array, " K"], evaluation: Evaluation
+    def moves(
+        memory: Moving, evaluation: Evaluation
     ) -> tuple[Float[Array, " K"], Bool[Array, " K"]]:
-        """The new longest lengths, and which tasks have a gradient."""
-        lengths = row_norms(evaluation.rows).astype(longest.dtype)
-        seen = jnp.where(evaluation.present, lengths, 0)
-        longest = jnp.maximum(longest, seen)
-        tolerance = ROUNDINGS * jnp.finfo(longest.dtype).eps
-        return longest, evaluation.present & (lengths > tolerance * longest)
+        lengths = row_norms(evaluation.rows).astype(memory.longest.dtype)
+        return moving(memory.longest, lengths, evaluation.present)
 
     def solve(memory: Moving, evaluation: Evaluation) -> Solution:
-        longest, moves = moving(memory.longest, evaluation)
-        some = evaluation.restricted_to(moves)
+        longest, at_work = moves(memory, evaluation)
+        some = evaluation.restricted_to(at_work)
         weights, inner, gradients = rule.solve(memory.inner, some)
         if rule.gradients is None and gradients.pullback is None:
             # Rows of its own making, such as averages, outlive the gradient.
-            gradients = gradients.replace(rows=where_present(moves, gradients.rows, 0))
-        weights = jnp.where(evaluation.present & ~moves, 1, weights)
+            gradients = gradients.replace(
+                rows=where_present(at_work, gradients.rows, 0)
+            )
+        weights = jnp.where(evaluation.present & ~at_work, 1, weights)
         return Solution(weights, Moving(longest, inner), gradients)
 
     after_step = rule.after_step
 
     def follow(memory: Moving, evaluation: Evaluation, step: Any) -> Moving:
         assert after_step is not None
-        some = evaluation.restricted_to(moving(memory.longest, evaluation)[1])
+        some = evaluation.restricted_to(moves(memory, evaluation)[1])
         return memory._replace(inner=after_step(memory.inner, some, step))
 
     told = follow if after_step is not None else None

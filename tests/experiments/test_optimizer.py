@@ -106,3 +106,12 @@ def test_one_head_is_frozen_by_name():
 def test_what_optax_does_not_have_is_one_line(optimizer, message):
     with pytest.raises(mtopt.UserError, match=message):
         optimizer.build(10)
+
+
+def test_an_average_is_kept_of_what_leaves_the_chain():
+    tx = Optimizer("sgd", 1.0, head_rate=0.5, average=0.9).build(10)
+    _, state = tx.update(PARAMS, tx.init(PARAMS), PARAMS)
+    average = optax.tree.get(state, "averaged_params")
+    np.testing.assert_allclose(average["shared"], 0, atol=1e-6)
+    np.testing.assert_allclose(average["tasks"].values, 0.5, rtol=1e-6)
+    assert optax.tree.get(Optimizer().build(10).init(PARAMS), "averaged_params") is None

@@ -79,3 +79,19 @@ def classification(num_tasks, batch_size, inputs, hidden, classes, x_axis, missi
 def flops(function, *args):
     """What the compiler counts for one call, loops counted once."""
     return jax.jit(function).lower(*args).compile().cost_analysis()["flops"]
+
+
+def solved_task(label=0.0):
+    """Three regressions; the second has labels 0 and a head at zero, which is solved.
+
+    Returns parameters and a batch for ``tanh_encode`` and ``squared_loss``.
+    """
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(16, 5)).astype("float32")
+    y = np.stack([np.sin(x[:, 0]), np.full(16, label), np.sin(x[:, 1])])
+    heads = 0.3 * rng.normal(size=(3, 4)) * [[1], [0], [1]]
+    params = {
+        "shared": jnp.asarray(0.3 * rng.normal(size=(5, 4)), jnp.float32),
+        "tasks": mtopt.PerTask(jnp.asarray(heads, jnp.float32), names(3)),
+    }
+    return params, mtopt.Batch(x, y.astype("float32"), np.ones((3, 16), bool))

@@ -18,6 +18,7 @@ from mtopt.models import MODELS
 from mtopt.training import tensorboard
 from mtopt.training.checkpoint import Checkpoints
 from mtopt.training.conflicts import gradient_conflicts
+from mtopt.training.evaluate import evaluate
 from mtopt.training.fit import FitOptions, fit, read_result
 from mtopt.training.loop import LoopOptions, read_per_task, train
 from mtopt.training.program import separate_program, shared_program
@@ -70,7 +71,11 @@ def mlp(names, kind, outputs, x_axis, dropout=0.1):
 @functools.cache
 def compiled(names, form, num_seeds, separate):
     model = mlp(("task",) if separate else names, *form)
-    tx = mtopt.chain(mtopt.mgda(len(model.tasks.names)), optax.adamw(1e-2))
+    tx = mtopt.chain(
+        mtopt.mgda(len(model.tasks.names)),
+        optax.adamw(1e-2),
+        mtopt.average_parameters(0.5),
+    )
     if separate:
         return separate_program(model, tx, names, num_seeds)
     return shared_program(model, tx, num_seeds)
@@ -247,6 +252,21 @@ def test_the_model_is_chosen_on_validation_not_at_the_end(tmp_path):
     best = curves["step"][mean.argmax(axis=1)]
     assert result.best.step.tolist() == best.tolist()
     np.testing.assert_allclose(result.best.score, mean.max(axis=1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("separate", [False, True])
+def test_validation_and_the_chosen_model_take_the_average(tmp_path, separate):
+    data = dataset(None, noise=1.0)
+    schedule = dataclasses.replace(SCHEDULE, eval_every=40)
+    built = program(data, separate=separate)
+    result = fit(built, data, schedule, tmp_path, seeds=(3, 4))
+    average = result.state.evaluated_params
+    jax.tree.map(np.testing.assert_array_equal, result.best.params, average)
+    last = jax.tree.leaves(result.state.params["shared"])[0]
+    assert (jax.tree.leaves(average["shared"])[0] != last).any()
+    scores = evaluate(built, average, result.state.model_state, data, data.valid)
+    found = read_result(tmp_path)["validation"][:, 0]
+    np.testing.assert_allclose(found, scores.metrics[..., 0])
 
 
 def test_single_task_models_are_chosen_task_by_task(tmp_path):

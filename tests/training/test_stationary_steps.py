@@ -1,0 +1,57 @@
+"""A run counts, records and reports the steps that a solved task decided."""
+
+import itertools
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+import mtopt
+from experiments.common.runner import _print_stationary
+from mtopt.training.loop import LoopOptions, read_per_task, train
+from mtopt.training.program import shared_program
+from tests.helpers import problems
+
+NAMES = problems.names(3)
+
+
+class Model(NamedTuple):
+    tasks: mtopt.Tasks
+    init: object
+    predict: object
+
+
+def run(aggregator, folder):
+    params, batch = problems.solved_task()
+    stack = jax.tree.map(lambda leaf: np.stack([leaf, leaf]), batch)
+    tasks = mtopt.Tasks(NAMES, problems.tanh_encode, problems.squared_loss)
+    model = Model(tasks, lambda key: (params, {}), lambda *_: None)
+    tx = mtopt.chain(aggregator, optax.sgd(0.05))
+    train(
+        shared_program(model, tx, 2),
+        lambda start: itertools.repeat(stack),
+        LoopOptions(steps=6, log_every=2, checkpoint_every=6),
+        folder,
+        tasks=NAMES,
+        seeds=(0, 1),
+    )
+    return folder
+
+
+@pytest.mark.parametrize("name", ["mgda", "equal_weighting"])
+def test_it_stands_in_the_records_and_in_one_line(tmp_path, capsys, name):
+    folder = run(mtopt.METHODS[name](3), tmp_path)
+    found = read_per_task(folder, "stationary_steps")
+    _print_stationary(name, [folder], NAMES)
+    said = capsys.readouterr().out
+    if name == "mgda":
+        assert found["values"].tolist() == 2 * [[[0, n, 0] for n in (2, 4, 6)]]
+        assert "mgda: tasks without a gradient had nearly all the weight" in said
+        assert said.count("\n") == 1
+        assert "task_001 in 6)" in said
+        assert "without_stationary" in said
+    else:
+        assert not found["values"].size
+        assert not said
