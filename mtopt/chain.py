@@ -8,7 +8,15 @@ import optax
 
 from mtopt.errors import expect_one_of
 from mtopt.evaluation import Evaluation, split
-from mtopt.per_head import modules, parts, per_head, select_present
+from mtopt.frozen import SELECTIVE, warn_of_frozen
+from mtopt.options import is_traced
+from mtopt.per_head import (
+    modules,
+    parts,
+    per_head,
+    refuse_unmapped,
+    select_present,
+)
 from mtopt.per_task import task_names
 
 
@@ -30,6 +38,9 @@ def chain(
     of all parameters at once, such as ``optax.clip_by_global_norm``, stays one: make it
     a member of its own.
 
+    Where updates of shared parameters are set to zero behind the aggregator, and their
+    gradients decide about others in it, it warns when it is traced: freeze them before.
+
     Args:
       *transforms: transformations of per-task gradients, one aggregator, then ordinary
         optax. A chain may be a member of another one.
@@ -41,7 +52,8 @@ def chain(
       A transformation whose state is the tuple of its members' states.
 
     Raises:
-      UserError: for another value of ``absent``.
+      UserError: for another value of ``absent``, or a member that is an aggregator with
+        an optimizer of layers behind it: each is a member of its own.
 
     Example:
       >>> import jax.numpy as jnp, mtopt
@@ -54,6 +66,7 @@ def chain(
     """
     expect_one_of("absent", absent, ("wait", "move"))
     members = [_member(transform, absent == "wait") for transform in transforms]
+    may_freeze = any(not SELECTIVE.isdisjoint(parts(each)) for each in transforms)
 
     def init(params: Any) -> tuple[Any, ...]:
         return tuple(member.init(params) for member in members)
@@ -68,23 +81,53 @@ def chain(
     ) -> tuple[Any, tuple[Any, ...]]:
         known = Evaluation() if evaluation is None else evaluation
         after = known.after or (lambda updates: updates)
+        place: int | None = None  # of the aggregator among the members
 
         def run(index: int, updates: Any) -> tuple[Any, tuple[Any, ...]]:
             """The updates of the members from this one on, and their new states."""
+            nonlocal place
             if index == len(members):
                 return updates, ()
 
             def rest(own_updates: Any) -> Any:
                 return after(run(index + 1, own_updates)[0])
 
-            seen = known.replace(after=rest)
-            updates, first = members[index].update(
-                updates, state[index], params, evaluation=seen, **extra
-            )
-            updates, others = run(index + 1, updates)
-            return updates, (first, *others)
+            made, first = step(index, updates, rest)
+            if _is_direction(made, params) and not _is_direction(updates, params):
+                place = index
+            last, others = run(index + 1, made)
+            return last, (first, *others)
 
-        return run(0, updates)
+        def step(index: int, updates: Any, rest: Any) -> tuple[Any, Any]:
+            """What one member makes of the updates."""
+            return members[index].update(
+                updates,
+                state[index],
+                params,
+                evaluation=known.replace(after=rest),
+                **extra,
+            )
+
+        def check(place: int) -> None:
+            """Looks at what the aggregator's place makes of frozen parameters."""
+
+            def before(updates: Any) -> Any:
+                for earlier in range(place):
+                    updates = step(earlier, updates, after)[0]
+                return updates
+
+            def behind(made: Any) -> Any:
+                return after(run(place + 1, made)[0])
+
+            def aggregate(rows: Any) -> tuple[Any, Any]:
+                return step(place, rows, behind)
+
+            warn_of_frozen(before, aggregate, behind, updates, params)
+
+        result = run(0, updates)
+        if may_freeze and place is not None and is_traced(updates):
+            check(place)
+        return result
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -96,6 +139,7 @@ def _member(
     plain = optax.with_extra_args_support(transform)
     origins = {module.split(".")[0] for module in modules(transform)}
     if "mtopt" in origins:  # it knows the axis of tasks
+        refuse_unmapped(transform)
         return plain
     # Without memory, only a decay of parameters moves a head whose gradient is 0.
     may_decay = "add_decayed_weights" in parts(transform) or origins - {"optax", "jax"}

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mtopt.errors import UserError, expect
-from mtopt.linalg import combine, gramian, where_present
+from mtopt.linalg import combine, gramian, some_rows, where_present
 from mtopt.per_task import scale_heads, zero_absent_heads
 
 # What may be missing where no problem was evaluated, and where it would come from.
@@ -123,7 +123,7 @@ class Evaluation:
 
     def gramian(self) -> Float[Array, "K K"]:
         """The inner products of all rows; see :func:`mtopt.gramian`."""
-        return gramian(self.rows)
+        return gramian(some_rows(self.rows, len(self.present)))
 
     def weighted_gradient(self, weights: Float[Array, " K"], also: Any = None) -> Any:
         r"""The gradient of the weighted loss with respect to the shared parameters.

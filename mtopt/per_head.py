@@ -106,6 +106,26 @@ def per_head(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
+def refuse_unmapped(transformation: Any) -> None:
+    """Raises for an optimizer of layers that meets stacked heads outside of a chain.
+
+    Args:
+      transformation: what holds an aggregator, or another part of mtopt.
+
+    Raises:
+      UserError: where such an optimizer stands beside it, in no :func:`mtopt.chain`.
+    """
+    found = list(_functions(transformation, but="mtopt.chain"))
+    layerwise = {_maker(f) for f in found}.intersection(LAYERWISE)
+    if layerwise and any((f.__module__ or "").startswith("mtopt.") for f in found):
+        raise UserError(
+            f"{', '.join(sorted(layerwise))} looks at one layer, and stands beside an "
+            "aggregator in no mtopt.chain, where the heads of all tasks would be one "
+            "layer: expected mtopt.chain(mtopt.mgda(3), optax.lamb(1e-3)), each a "
+            "member of its own"
+        )
+
+
 def select_present(present: Any, names: tuple[str, ...], new: Any, old: Any) -> Any:
     """What is new of present tasks, and what was there of absent ones.
 
@@ -127,7 +147,7 @@ def select_present(present: Any, names: tuple[str, ...], new: Any, old: Any) -> 
 
 def parts(transformation: Any) -> set[str]:
     """The names of the outermost functions that made a transformation."""
-    return {f.__qualname__.split(".")[0] for f in _functions(transformation)}
+    return set(map(_maker, _functions(transformation)))
 
 
 def modules(transformation: Any) -> set[str]:
@@ -206,8 +226,18 @@ def _mapped(function: Callable[..., Any], names: tuple[str, ...]) -> Callable[..
     return call
 
 
-def _functions(transformation: Any) -> Iterator[Any]:
-    """The functions that a transformation is made of, those in closures included."""
+def _maker(function: Any) -> str:
+    """The name of the outermost function that made one."""
+    return function.__qualname__.split(".")[0]
+
+
+def _functions(transformation: Any, but: str | None = None) -> Iterator[Any]:
+    """The functions that a transformation is made of, those in closures included.
+
+    Args:
+      transformation: any object.
+      but: a module whose functions' closures are left out.
+    """
     seen: set[int] = set()
     waiting = [transformation]
     while waiting:
@@ -225,6 +255,8 @@ def _functions(transformation: Any) -> Iterator[Any]:
             waiting += [node.__func__, getattr(node.__self__, "__dict__", {})]
         elif isinstance(node, types.FunctionType):
             yield node
+            if node.__module__ == but:
+                continue
             for cell in node.__closure__ or ():
                 with contextlib.suppress(ValueError):  # of a name not bound yet
                     waiting.append(cell.cell_contents)

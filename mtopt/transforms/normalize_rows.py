@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from mtopt.errors import expect_one_of
 from mtopt.evaluation import Evaluation
-from mtopt.linalg import row_norms, scale_rows
+from mtopt.linalg import row_norms, scale_rows, some_rows
 from mtopt.transforms.row_transformation import row_transformation
 
 
@@ -52,7 +52,7 @@ def normalize_rows(
     def change(evaluation: Evaluation, state: Any) -> tuple[Evaluation, Any]:
         rows = evaluation.rows
         if by in ("l2", "loss+"):
-            rows = _divide(rows, row_norms(rows))
+            rows = _divide(rows, row_norms(some_rows(rows, num_tasks)))
         if by in ("loss", "loss+"):
             rows = _divide(rows, jnp.abs(evaluation.losses))
         return evaluation.replace(rows=rows), state

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 from mtopt.aggregation import Aggregator, rule_of
 from mtopt.errors import UserError, expect, expect_one_of
 from mtopt.evaluation import Evaluation
-from mtopt.linalg import row_norms, task_numbers, where_present
+from mtopt.linalg import row_norms, some_rows, task_numbers, where_present
 from mtopt.per_task import zero_absent_heads
 from mtopt.rule import Rule, Solution
 from mtopt.transforms.perturbed import (
@@ -201,7 +201,10 @@ def _parts(evaluation: Evaluation, ball: Ball, dtype: Any) -> _Parts:
         evaluation.problem, evaluation.params, evaluation.gradients, ball
     )
     flat = jax.tree.map(jnp.subtract, sam["shared"], clean)
-    seen = row_norms(flat) > ROUNDINGS * jnp.finfo(dtype).eps * row_norms(clean)
+    lengths, clean_lengths = (
+        row_norms(some_rows(rows, len(evaluation.present))) for rows in (flat, clean)
+    )
+    seen = lengths > ROUNDINGS * jnp.finfo(dtype).eps * clean_lengths
     flat = where_present(seen & evaluation.present, flat, 0)
     key = jax.random.fold_in(evaluation.key, 1) if evaluation.knows("key") else None
     heads = zero_absent_heads(evaluation.present, sam["tasks"])

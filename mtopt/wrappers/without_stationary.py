@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float
 
 from mtopt.aggregation import Aggregator, rule_of
 from mtopt.evaluation import Evaluation
-from mtopt.linalg import row_norms, task_numbers, where_present
+from mtopt.linalg import row_norms, some_rows, task_numbers, where_present
 from mtopt.rule import Solution
 
 # A gradient below so many roundings of the longest that its task had is noise.
@@ -74,7 +74,8 @@ def without_stationary(aggregator: optax.GradientTransformation) -> Aggregator:
         longest: Float[Array, " K"], evaluation: Evaluation
     ) -> tuple[Float[Array, " K"], Bool[Array, " K"]]:
         """The new longest lengths, and which tasks have a gradient."""
-        lengths = row_norms(evaluation.rows).astype(longest.dtype)
+        rows = some_rows(evaluation.rows, rule.num_tasks)
+        lengths = row_norms(rows).astype(longest.dtype)
         seen = jnp.where(evaluation.present, lengths, 0)
         longest = jnp.maximum(longest, seen)
         tolerance = ROUNDINGS * jnp.finfo(longest.dtype).eps

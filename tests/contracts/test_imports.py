@@ -17,6 +17,8 @@ ORDER = (
     "per_task",
     "batch",
     "nonfinite",
+    "own_statistics",
+    "frozen",
     "per_head",
     "evaluation",
     "scale_tasks",
