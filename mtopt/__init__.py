@@ -18,6 +18,7 @@ from mtopt.linear_problem import linear_problem as linear_problem
 from mtopt.methods import *  # noqa: F403
 from mtopt.nonfinite import NonFinite as NonFinite
 from mtopt.nonfinite import check_finite as check_finite
+from mtopt.own_statistics import OwnStatistics as OwnStatistics
 from mtopt.per_task import PerTask as PerTask
 from mtopt.problem import Problem as Problem
 from mtopt.rule import Rule as Rule

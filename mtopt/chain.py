@@ -8,9 +8,11 @@ import optax
 
 from mtopt.errors import expect_one_of
 from mtopt.evaluation import Evaluation, split
+from mtopt.frozen import SELECTIVE, warn_of_frozen
 from mtopt.made_of import modules, parts
 from mtopt.member import Member
-from mtopt.per_head import per_head, select_present
+from mtopt.options import is_traced
+from mtopt.per_head import per_head, refuse_unmapped, select_present
 from mtopt.per_task import task_names
 
 
@@ -30,6 +32,9 @@ def chain(*transforms: optax.GradientTransformation, absent: str = "wait") -> Me
     of all parameters at once, such as ``optax.clip_by_global_norm``, stays one: make it
     a member of its own.
 
+    Where updates of shared parameters are set to zero behind the aggregator, and their
+    gradients decide about others in it, it warns when it is traced: freeze them before.
+
     Args:
       *transforms: transformations of per-task gradients, one aggregator, then ordinary
         optax. A chain may be a member of another one.
@@ -41,7 +46,8 @@ def chain(*transforms: optax.GradientTransformation, absent: str = "wait") -> Me
       A transformation whose state is the tuple of its members' states.
 
     Raises:
-      UserError: for another value of ``absent``.
+      UserError: for another value of ``absent``, or a member that is an aggregator with
+        an optimizer of layers behind it: each is a member of its own.
 
     Example:
       >>> import jax.numpy as jnp, mtopt
@@ -54,6 +60,7 @@ def chain(*transforms: optax.GradientTransformation, absent: str = "wait") -> Me
     """
     expect_one_of("absent", absent, ("wait", "move"))
     members = [_member(transform, absent == "wait") for transform in transforms]
+    may_freeze = any(not SELECTIVE.isdisjoint(parts(each)) for each in transforms)
 
     def init(params: Any) -> tuple[Any, ...]:
         return tuple(member.init(params) for member in members)
@@ -68,27 +75,58 @@ def chain(*transforms: optax.GradientTransformation, absent: str = "wait") -> Me
     ) -> tuple[Any, tuple[Any, ...], Evaluation]:
         known = Evaluation() if evaluation is None else evaluation
         after = known.after or (lambda updates: updates)
+        place: int | None = None  # of the aggregator among the members
 
         def run(index: int, updates: Any, known: Evaluation) -> tuple[Any, ...]:
             """The updates of the members from this one on, and their new states."""
+            nonlocal place
             if index == len(members):
                 return updates, (), known
 
             def rest(own_updates: Any) -> Any:
                 return after(run(index + 1, own_updates, known)[0])
 
-            updates, first, seen = members[index].see(
+            made, first, seen = step(index, updates, known, rest)
+            if _is_direction(made, params) and not _is_direction(updates, params):
+                place = index
+            last, others, seen = run(index + 1, made, seen)
+            return last, (first, *others), seen
+
+        def step(
+            index: int, updates: Any, known: Evaluation, rest: Any
+        ) -> tuple[Any, Any, Evaluation]:
+            """What one member makes of the updates."""
+            return members[index].see(
                 updates,
                 state[index],
                 params,
                 evaluation=known.replace(after=rest),
                 **extra,
             )
-            updates, others, seen = run(index + 1, updates, seen)
-            return updates, (first, *others), seen
 
-        updates, state, seen = run(0, updates, known)
-        return updates, state, seen.replace(after=known.after)
+        def check(place: int) -> None:
+            """Looks at what the aggregator's place makes of frozen parameters."""
+
+            def until(updates: Any) -> tuple[Any, Evaluation]:
+                seen = known
+                for earlier in range(place):
+                    updates, _, seen = step(earlier, updates, seen, after)
+                return updates, seen
+
+            def behind(made: Any) -> Any:
+                return after(run(place + 1, made, known)[0])
+
+            def aggregate(rows: Any) -> tuple[Any, Any]:
+                return step(place, rows, until(updates)[1], behind)[:2]
+
+            warn_of_frozen(
+                lambda rows: until(rows)[0], aggregate, behind, updates, params
+            )
+
+        last, new_state, seen = run(0, updates, known)
+        if may_freeze and place is not None and is_traced(updates):
+            check(place)
+        return last, new_state, seen.replace(after=known.after)
 
     return Member(init, see)
 
@@ -100,6 +138,7 @@ def _member(transform: optax.GradientTransformation, wait: bool) -> Member:
     plain = optax.with_extra_args_support(transform)
     origins = {module.split(".")[0] for module in modules(transform)}
     if "mtopt" in origins:  # it knows the axis of tasks
+        refuse_unmapped(transform)
         return _telling_nothing(plain)
     # Without memory, only a decay of parameters moves a head whose gradient is 0.
     may_decay = "add_decayed_weights" in parts(transform) or origins - {"optax", "jax"}

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mtopt.errors import UserError, expect
-from mtopt.linalg import combine, gramian, scale_rows, where_present
+from mtopt.linalg import combine, gramian, scale_rows, some_rows, where_present
 from mtopt.per_task import scale_heads, zero_absent_heads
 from mtopt.points import Nowhere, known_points, times
 
@@ -144,7 +144,7 @@ class Evaluation:
 
     def gramian(self) -> Float[Array, "K K"]:
         """The inner products of all rows; see :func:`mtopt.gramian`."""
-        return gramian(self.rows)
+        return gramian(some_rows(self.rows, len(self.present)))
 
     def representation_gramian(self) -> Float[Array, "K K"]:
         """The inner products of the representation's rows, as they were changed.

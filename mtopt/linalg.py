@@ -81,12 +81,31 @@ def row_norms(rows: Any) -> Float[Array, " K"]:
         for leaf in leaves
         if leaf.size
     ]
+    if not wide:
+        return jnp.zeros(len(leaves[0]))
     largest = jnp.max(
         jnp.stack([jnp.max(jnp.abs(leaf), axis=1) for leaf in wide]), axis=0
     )
     unit = jnp.where(largest > 0, largest, 1)
     squares = sum(jnp.sum((leaf / unit[:, None]) ** 2, axis=1) for leaf in wide)
     return unit * jnp.sqrt(squares)
+
+
+def some_rows(rows: Any, num_tasks: int) -> Any:
+    """The rows; where nothing is shared, an empty row of each task, which tells K.
+
+    Tasks may share no parameter, as probes on a frozen encoder do. Their rows are a
+    tree without arrays, whose inner products are 0.
+
+    Args:
+      rows: a pytree of per-task gradients, every leaf ``[K, ...]``.
+      num_tasks: K.
+
+    Example:
+      >>> gramian(some_rows({}, 2)).tolist()
+      [[0.0, 0.0], [0.0, 0.0]]
+    """
+    return rows if jax.tree.leaves(rows) else jnp.zeros((num_tasks, 0))
 
 
 def zero_rows(params: Any, num_tasks: int) -> Any:

@@ -15,12 +15,17 @@ from mtopt.rule import greatest
 
 def parts(transformation: Any) -> set[str]:
     """The names of the outermost functions that made a transformation."""
-    return {f.__qualname__.split(".")[0] for f in _functions(transformation)}
+    return set(map(maker, functions(transformation)))
 
 
 def modules(transformation: Any) -> set[str]:
     """The modules that a transformation's functions are from."""
-    return {f.__module__ or "" for f in _functions(transformation)}
+    return {f.__module__ or "" for f in functions(transformation)}
+
+
+def maker(function: types.FunctionType) -> str:
+    """The name of the outermost function that made one."""
+    return function.__qualname__.split(".")[0]
 
 
 def least_losses(transformation: Any) -> Any:
@@ -47,11 +52,20 @@ def least_losses(transformation: Any) -> Any:
     return found
 
 
-def _functions(transformation: Any) -> Iterator[types.FunctionType]:
-    return (n for n in _nodes(transformation) if isinstance(n, types.FunctionType))
+def functions(
+    transformation: Any, but: str | None = None
+) -> Iterator[types.FunctionType]:
+    """The functions that a transformation is made of, those in closures included.
+
+    Args:
+      transformation: any object.
+      but: a module whose functions' closures are left out.
+    """
+    found = _nodes(transformation, but)
+    return (node for node in found if isinstance(node, types.FunctionType))
 
 
-def _nodes(transformation: Any) -> Iterator[Any]:
+def _nodes(transformation: Any, but: str | None = None) -> Iterator[Any]:
     """Everything that a transformation holds, what stands in closures included."""
     seen: set[int] = set()
     waiting = [transformation]
@@ -69,7 +83,7 @@ def _nodes(transformation: Any) -> Iterator[Any]:
             waiting += node.values()
         elif isinstance(node, types.MethodType):
             waiting += [node.__func__, getattr(node.__self__, "__dict__", {})]
-        elif isinstance(node, types.FunctionType):
+        elif isinstance(node, types.FunctionType) and node.__module__ != but:
             for cell in node.__closure__ or ():
                 with contextlib.suppress(ValueError):  # of a name not bound yet
                     waiting.append(cell.cell_contents)

@@ -16,7 +16,7 @@ import optax
 
 from mtopt.errors import UserError
 from mtopt.linalg import where_present
-from mtopt.made_of import parts
+from mtopt.made_of import functions, maker, parts
 from mtopt.per_task import is_stack, stacks
 
 # optax's transformations that make one number of an array, or of its two last axes.
@@ -103,6 +103,26 @@ def per_head(
         return function(updates, state, params)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def refuse_unmapped(transformation: Any) -> None:
+    """Raises for an optimizer of layers that meets stacked heads outside of a chain.
+
+    Args:
+      transformation: what holds an aggregator, or another part of mtopt.
+
+    Raises:
+      UserError: where such an optimizer stands beside it, in no :func:`mtopt.chain`.
+    """
+    found = list(functions(transformation, but="mtopt.chain"))
+    layerwise = {maker(f) for f in found}.intersection(LAYERWISE)
+    if layerwise and any((f.__module__ or "").startswith("mtopt.") for f in found):
+        raise UserError(
+            f"{', '.join(sorted(layerwise))} looks at one layer, and stands beside an "
+            "aggregator in no mtopt.chain, where the heads of all tasks would be one "
+            "layer: expected mtopt.chain(mtopt.mgda(3), optax.lamb(1e-3)), each a "
+            "member of its own"
+        )
 
 
 def select_present(present: Any, names: tuple[str, ...], new: Any, old: Any) -> Any:

@@ -16,6 +16,7 @@ from mtopt.errors import UserError
 from mtopt.floats import has_gaps, merge, only_floats, without_floats
 from mtopt.linalg import gramian, where_present
 from mtopt.nonfinite import tasks_not_finite
+from mtopt.own_statistics import OwnStatistics
 from mtopt.passes import over_tasks
 from mtopt.per_task import PerTask, in_words, task_keys
 from mtopt.points import Point
@@ -120,7 +121,16 @@ class StackedProblem(BatchProblem):
         state = self._encode(params["shared"])[1]
         if self.tasks.x_axis is None:
             return state
-        return where_present(self.present, state, self.model_state)
+        if self.tasks.coupled:
+            some = self.present.any()
+            return jax.tree.map(
+                lambda new, old: jnp.where(some, new, old), state, self.model_state
+            )
+        state = where_present(self.present, state, self.model_state)
+        if isinstance(state, OwnStatistics):
+            labels = state.labels + self.labels.astype(state.labels.dtype)
+            return state._replace(labels=labels)
+        return state
 
     @override
     def split(self, parts: int) -> tuple["StackedProblem", ...]:
@@ -282,11 +292,22 @@ class StackedProblem(BatchProblem):
     def _encode_one(
         self, shared: Any, x: Any, key: Any, model_state: Any
     ) -> tuple[Any, Any]:
+        """Of one task's inputs; where tasks are coupled, ``x`` is its place."""
+        if self.tasks.coupled:
+            of_all, state = self._encode_coupled(shared)
+            return jax.tree.map(lambda leaf: leaf[x], of_all), state
         if self.tasks.stateful:
             return self.tasks.encode(shared, x, key, model_state)
         return self.tasks.encode(shared, x, key), model_state
 
+    def _encode_coupled(self, shared: Any) -> tuple[Any, Any]:
+        key = jax.random.fold_in(self.key, 0)
+        seen = self.batch.x, key, self.model_state, self.batch.mask
+        return self.tasks.encode(shared, *seen)
+
     def _encode(self, shared: Any, shared_axis: int | None = None) -> tuple[Any, Any]:
+        if self.tasks.coupled:
+            return self._encode_coupled(shared)
         own = self.batch.x, self._encode_keys, self._state_of_tasks
         x_axis = self.tasks.x_axis
         if x_axis is None and shared_axis is None:
@@ -302,11 +323,14 @@ class StackedProblem(BatchProblem):
         passes: str = "vmap",
     ) -> Any:
         x_axis = self.tasks.x_axis
-        in_axes = (shared_axis, 0, x_axis, 0, 0, 0, x_axis, 0, x_axis)
+        x, state_axis = self.batch.x, x_axis
+        if self.tasks.coupled:
+            x, state_axis = jnp.arange(len(self.names)), None
+        in_axes = (shared_axis, 0, x_axis, 0, 0, 0, x_axis, 0, state_axis)
         return over_tasks(function, in_axes, passes)(
             params["shared"],
             self._heads(params),
-            self.batch.x,
+            x,
             self.batch.y,
             self.loss_mask,
             self.present,
@@ -334,7 +358,7 @@ class StackedProblem(BatchProblem):
     @property
     def _state_of_tasks(self) -> Any:
         """The model state; with inputs of their own, that of every task."""
-        if self.tasks.x_axis is not None:
+        if self.tasks.x_axis is not None and not self.tasks.coupled:
             for path, leaf in jax.tree_util.tree_leaves_with_path(self.model_state):
                 if jnp.shape(leaf)[:1] != (len(self.names),):
                     raise UserError(

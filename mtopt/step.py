@@ -23,6 +23,7 @@ from mtopt.nonfinite import (
     tasks_below,
     tasks_not_finite,
 )
+from mtopt.per_head import refuse_unmapped
 from mtopt.per_task import task_names
 from mtopt.problem import BatchProblem, Params, Problem
 from mtopt.stationary import Stationary
@@ -143,8 +144,9 @@ def make_train_step(
         keep that state.
 
     Raises:
-      UserError: for an optax wrapper that cannot stand around a chain; on the first
-        step, for a chain without an aggregator.
+      UserError: for an optax wrapper that cannot stand around a chain, or an optimizer
+        of layers behind an aggregator in no :func:`mtopt.chain`; on the first step, for
+        a chain without an aggregator.
 
     Returns:
       The step. It donates its state: keep using the one it returns. Metrics are
@@ -177,6 +179,7 @@ def make_train_step(
         expect_one_of("on_nonfinite", on_nonfinite, ON_NONFINITE)
     expect(micro_batches >= 1, "micro_batches", micro_batches, "at least 1")
     _refuse_around(tx)
+    refuse_unmapped(tx)
     update = optax.with_extra_args_support(tx).update
     least = None if on_nonfinite is None else least_losses(tx)
 

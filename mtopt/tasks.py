@@ -38,9 +38,14 @@ class Tasks:
         inputs of their own every task has its own: leaves ``[K, ...]``.
       has_aux: True if ``head_loss`` returns ``(loss, aux)``: the step's metrics have
         ``aux`` with a leading task axis.
+      coupled: True if, with inputs of their own, ``encode`` is that of all tasks at
+        once, ``(shared, x, key, model_state, mask) -> (representation, model_state)``,
+        with x and representation ``[K, b, ...]`` and one model state. The gradient of
+        a task's loss is then a backward pass through the inputs of all.
 
     Raises:
-      UserError: for names out of order.
+      UserError: for names out of order, or ``coupled`` without a state or inputs of the
+        tasks' own.
 
     Example:
       Two regressions on one input:
@@ -68,6 +73,7 @@ class Tasks:
     x_axis: int | None = None
     stateful: bool = False
     has_aux: bool = False
+    coupled: bool = False
 
     def __post_init__(self) -> None:
         check_names(self.names)
@@ -75,6 +81,11 @@ class Tasks:
             raise UserError(
                 f"x_axis is {self.x_axis!r}: expected None (all tasks share one "
                 "input) or 0 (inputs with a leading task axis)"
+            )
+        if self.coupled and not (self.stateful and self.x_axis == 0):
+            raise UserError(
+                f"coupled=True with stateful={self.stateful} and x_axis={self.x_axis}: "
+                "expected stateful=True and x_axis=0"
             )
 
     def problem(

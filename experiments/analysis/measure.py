@@ -14,6 +14,7 @@ from mtopt import analysis
 from mtopt.data.dataset import Dataset
 from mtopt.models import Model
 from mtopt.models.heads import per_sample_loss
+from mtopt.own_statistics import in_evaluation
 
 from .config import AnalysisConfig
 from .report import CONFLICT_BATCHES, Measured
@@ -56,6 +57,21 @@ def evaluation_tasks(model: Model, kind: str) -> mtopt.Tasks:
     )
 
 
+def evaluation_problem(
+    tasks: mtopt.Tasks, batch: mtopt.Batch, model_state: Any
+) -> mtopt.Problem:
+    """The tasks of :func:`evaluation_tasks` on a batch.
+
+    Args:
+      tasks: in evaluation form.
+      batch: what they are evaluated on.
+      model_state: of the trained model.
+    """
+    if tasks.x_axis is not None:  # of every task what normalises it
+        model_state = in_evaluation(model_state, len(tasks.names))
+    return tasks.problem(batch, jax.random.key(0), model_state)
+
+
 def make_measure(
     config: AnalysisConfig,
     batch_size: int,
@@ -75,10 +91,9 @@ def make_measure(
       offsets: along the axes of the plane.
     """
     tasks = evaluation_tasks(model, dataset.kind)
-    first_key, second_key, unused = jax.random.split(jax.random.key(config.seed), 3)
+    first_key, second_key, _ = jax.random.split(jax.random.key(config.seed), 3)
 
-    def problem(batch: mtopt.Batch, model_state: Any) -> mtopt.Problem:
-        return tasks.problem(batch, unused, model_state)
+    problem = functools.partial(evaluation_problem, tasks)
 
     @jax.jit
     def losses(params: Any, model_state: Any, batch: mtopt.Batch) -> jax.Array:

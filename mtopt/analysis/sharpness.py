@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from mtopt.errors import expect
-from mtopt.linalg import divide_or_zero, row_norms, scale_rows
-from mtopt.per_task import scale_heads
+from mtopt.linalg import divide_or_zero, row_norms, scale_rows, some_rows
+from mtopt.per_task import scale_heads, task_names
 from mtopt.problem import Params, Problem
 from mtopt.transforms.perturbed import (
     DEFAULT_RHO,
@@ -214,7 +214,8 @@ def _into_ball(params: Params, moved: Params, ball: Ball) -> Params:
             ),
             "tasks": jax.tree.map(over_size, params["tasks"], moved["tasks"]),
         }
-    shared = row_norms(measured["shared"])
+    num_tasks = len(task_names(measured["tasks"]))
+    shared = row_norms(some_rows(measured["shared"], num_tasks))
     length = jnp.hypot(shared, task_norms(measured["tasks"], len(shared)))
     radius = jnp.asarray(ball.rho_shared, length.dtype)
     scale = jnp.minimum(divide_or_zero(radius, length), 1)

@@ -9,7 +9,14 @@ from jaxtyping import Array, Bool, Float
 from mtopt.aggregation import Aggregator, Reduced, row_weighting
 from mtopt.errors import expect_index, expect_number, expect_one_of
 from mtopt.evaluation import Evaluation
-from mtopt.linalg import combine, cross_gramian, divide_or_zero, uniform_over, zero_rows
+from mtopt.linalg import (
+    combine,
+    cross_gramian,
+    divide_or_zero,
+    some_rows,
+    uniform_over,
+    zero_rows,
+)
 from mtopt.options import Integer, Number
 from mtopt.registry import method
 
@@ -118,6 +125,9 @@ def bloop(
 
 def _projection(gradient: Any, average: Any) -> Float[Array, ""]:
     """The coefficient of ``gradient`` along ``average``; 0 where that vanishes."""
-    e, g = (jax.tree.map(lambda leaf: leaf[None], tree) for tree in (average, gradient))
+    e, g = (
+        some_rows(jax.tree.map(lambda leaf: leaf[None], tree), 1)
+        for tree in (average, gradient)
+    )
     square = cross_gramian(e, e)[0, 0]
     return divide_or_zero(cross_gramian(e, g)[0, 0], square)

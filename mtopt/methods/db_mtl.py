@@ -10,7 +10,13 @@ from jaxtyping import Array, Float, Int
 from mtopt.aggregation import Aggregator, Reduced, row_weighting
 from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
-from mtopt.linalg import row_norms, scale_rows, where_present, zero_rows
+from mtopt.linalg import (
+    row_norms,
+    scale_rows,
+    some_rows,
+    where_present,
+    zero_rows,
+)
 from mtopt.options import Number
 from mtopt.per_task import scale_heads
 from mtopt.registry import method
@@ -88,7 +94,7 @@ def db_mtl(
             jnp.add, scale_rows(keep, averages), scale_rows(1 - keep, logs)
         )
         averages = where_present(present, moved, averages)
-        norms = row_norms(averages)
+        norms = row_norms(some_rows(averages, num_tasks))
         longest = jnp.max(jnp.where(present, norms, 0))
         averaged = optax.tree.cast_like(averages, rows)
         # Without a gradient yet, only the task's own parameters can see its weight.

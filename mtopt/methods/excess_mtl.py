@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
-from mtopt.linalg import where_present, zero_rows
+from mtopt.linalg import some_rows, where_present, zero_rows
 from mtopt.options import Integer, Number
 from mtopt.registry import method
 
@@ -78,7 +78,7 @@ def excess_mtl(
 
     def start(shared: Any) -> tuple[Any, Array, Array, Int[Array, " K"]]:
         squares = zero_rows(shared, num_tasks)
-        zeros = _per_task_sum(squares)
+        zeros = _per_task_sum(squares, num_tasks)
         return squares, zeros, zeros, jnp.zeros(num_tasks, jnp.int32)
 
     def weigh(memory: Any, evaluation: Evaluation) -> Weighed:
@@ -89,7 +89,8 @@ def excess_mtl(
             present, jax.tree.map(jnp.add, squares, square), squares
         )
         excess = _per_task_sum(
-            jax.tree.map(lambda g2, s: g2 / jnp.sqrt(s + 1e-7), square, squares)
+            jax.tree.map(lambda g2, s: g2 / jnp.sqrt(s + 1e-7), square, squares),
+            num_tasks,
         )
         counts = present & (excess > 0)
         learning = counts & (seen >= warmup)
@@ -108,9 +109,10 @@ def excess_mtl(
     return weighting(num_tasks, weigh, heads=heads, memory=start, from_rows=True)
 
 
-def _per_task_sum(rows: Any) -> Any:
+def _per_task_sum(rows: Any, num_tasks: int) -> Any:
     """The sum of all entries of every task's row, ``[K]``."""
-    flat = (leaf.reshape(len(leaf), -1) for leaf in jax.tree.leaves(rows))
+    leaves = jax.tree.leaves(some_rows(rows, num_tasks))
+    flat = (leaf.reshape(len(leaf), -1) for leaf in leaves)
     return sum(leaf.sum(axis=1) for leaf in flat)
 
 

@@ -16,6 +16,7 @@ from mtopt.linalg import (
     row_norms,
     scale_rows,
     share_of,
+    some_rows,
     task_numbers,
     where_present,
     zero_rows,
@@ -108,7 +109,8 @@ def moco(
         y, weights, (seen, step) = memory
         seen, step = seen + present, step + present.any()
         if variant == "libmtl":
-            rows_in = scale_rows(evaluation.losses / (row_norms(rows) + 1e-8), rows)
+            norms = row_norms(some_rows(rows, num_tasks))
+            rows_in = scale_rows(evaluation.losses / (norms + 1e-8), rows)
         else:
             rows_in = rows
         track = beta * jnp.maximum(seen, 1).astype(float) ** -beta_decay
@@ -118,7 +120,8 @@ def moco(
         y = where_present(present, moved, y)
 
         shares, total = share_of(weights, present)
-        slope = jnp.matmul(gramian(y), shares, precision="highest") + rho * shares
+        products = gramian(some_rows(y, num_tasks))
+        slope = jnp.matmul(products, shares, precision="highest") + rho * shares
         pace = gamma * jnp.maximum(step, 1).astype(float) ** -gamma_decay
         if variant == "libmtl":
             taking_part = present | ~present.any()

@@ -9,7 +9,14 @@ from jaxtyping import Array, Bool, Float
 from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import expect_number, expect_one_of
 from mtopt.evaluation import Evaluation, split
-from mtopt.linalg import cross_gramian, divide_or_zero, gramian, row_norms, scale_rows
+from mtopt.linalg import (
+    cross_gramian,
+    divide_or_zero,
+    gramian,
+    row_norms,
+    scale_rows,
+    some_rows,
+)
 from mtopt.memory import learned
 from mtopt.options import Number
 from mtopt.registry import method
@@ -142,4 +149,5 @@ def _inner_products(train: Any, params: Any, uphill: Any) -> Float[Array, "K K"]
     still = jax.tree.map(lambda row: jnp.zeros_like(row[0]), rows)
     along_own = {"shared": still, "tasks": own}
     own_products = jax.jvp(train.losses, (params,), (along_own,))[1]
-    return cross_gramian(rows, shared) + jnp.diag(own_products)
+    some = (some_rows(each, len(own_products)) for each in (rows, shared))
+    return cross_gramian(*some) + jnp.diag(own_products)

@@ -16,6 +16,7 @@ from mtopt.linalg import (
     only_present,
     project_simplex,
     share_of,
+    some_rows,
     task_numbers,
 )
 from mtopt.options import Integer, Number, Numbers
@@ -112,7 +113,8 @@ def sdmgrad(
             part.losses_and_grads(evaluation.params)[1]["shared"]
             for part in (first, second)
         )
-        cross = only_present(cross_gramian(rows, others), present)
+        cross = cross_gramian(*(some_rows(each, num_tasks) for each in (rows, others)))
+        cross = only_present(cross, present)
         lengths = jnp.sqrt(jnp.maximum(jnp.diagonal(cross), 0) + 1e-4)
         scale = mean_over(present, lengths)
         cross = cross / jnp.where(scale > 0, scale, 1) / jnp.where(scale > 0, scale, 1)

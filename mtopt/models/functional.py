@@ -1,4 +1,4 @@
-"""NNX modules as pure functions: the one place that calls split and merge."""
+"""A multi-task model of two NNX modules, as functions of plain trees."""
 
 import dataclasses
 from collections.abc import Callable
@@ -6,17 +6,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 from jaxtyping import Array, Bool, Float, Num, PRNGKeyArray
 
 from mtopt.batch import masked_mean
-from mtopt.errors import UserError
+from mtopt.errors import UserError, expect_one_of
 from mtopt.models.heads import check_kind, per_sample_loss, predictions
+from mtopt.models.pure import Factory, Pure
+from mtopt.own_statistics import OwnStatistics, in_evaluation
 from mtopt.per_task import PerTask, task_keys
 from mtopt.problem import Params
 from mtopt.tasks import Tasks
-
-Factory = Callable[[nnx.Rngs], nnx.Module]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,8 +25,9 @@ class Model:
     Args:
       tasks: the model in training mode, for :func:`mtopt.make_train_step`.
       init: ``key -> (params, model_state)``: ``{"shared": dict, "tasks": PerTask}``
-        and the BatchNorm statistics, an empty dict without any. Pure: it can be
-        jitted, and mapped over the keys of several seeds.
+        and the BatchNorm statistics, an empty dict without any; those of each task are
+        :class:`mtopt.OwnStatistics`. Pure: it can be jitted, and mapped over the
+        keys of several seeds.
       predict: ``(params, model_state, x) -> predictions`` in evaluation mode (running
         statistics, no dropout), float32: logits ``[K, B, C]`` for classification and
         multilabel, ``[K, B]`` for binary (one logit) and regression. Disjoint inputs
@@ -35,8 +35,8 @@ class Model:
     """
 
     tasks: Tasks
-    init: Callable[[PRNGKeyArray], tuple[Params, dict[str, Any]]]
-    predict: Callable[[Params, dict[str, Any], Any], Float[Array, "K B ..."]]
+    init: Callable[[PRNGKeyArray], tuple[Params, Any]]
+    predict: Callable[[Params, Any, Any], Float[Array, "K B ..."]]
 
 
 def functional(
@@ -46,19 +46,26 @@ def functional(
     *,
     kind: str,
     x_axis: int | None = None,
+    statistics: str = "own",
 ) -> Model:
     """A model of K equal heads on one encoder, from two NNX modules.
 
     The modules are ordinary: dropout draws from the ``rngs`` they were made with
     (reseeded in every step with the step's key), BatchNorm keeps its statistics in
     ``nnx.BatchStat`` (take :class:`mtopt.models.layers.BatchNorm`, which costs no
-    second forward pass). Outside this file only plain dicts of arrays are seen.
+    second forward pass). Outside of ``mtopt.models.pure`` only plain trees are seen.
 
     In training BatchNorm uses the statistics of the batch, for disjoint inputs those
     of each task's own sub-batch, whose padding repeats its samples. The running
     statistics move once per step, by one clean forward pass, whatever points a method
     evaluates; with disjoint inputs every task that is present moves its own, which
-    normalise its inputs in evaluation as its batches did in training.
+    normalise its inputs in evaluation as its batches did in training. A task that
+    training did not have takes the moments of the mixture of those it had; see
+    :func:`mtopt.own_statistics.in_evaluation`.
+
+    With pooled statistics all tasks are normalised by the moments of the labelled
+    samples of all, in training as in evaluation. A task's loss then depends on the
+    inputs of every task, and its gradient is a backward pass through all of them.
 
     Args:
       encoder: makes the shared part, ``x -> representation``.
@@ -66,17 +73,21 @@ def functional(
       names: the K task names, sorted.
       kind: what the labels are, an entry of :data:`mtopt.models.heads.LOSSES`.
       x_axis: None for shared inputs, 0 for disjoint ones; see :class:`mtopt.Tasks`.
+      statistics: whose batches normalise a task with inputs of its own: ``"own"``, or
+        ``"pooled"``, those of all tasks. On shared inputs there is one batch.
 
     Returns:
       The model. The head of a task starts from ``fold_in(key, crc32(name))``, so that
       it does not depend on which other tasks there are.
 
     Raises:
-      UserError: for an unknown kind, names out of order, or a module with variables
-        that are neither parameters, statistics nor randomness.
+      UserError: for an unknown kind or other ``statistics``, names out of order, a
+        module with arrays that are neither parameters, statistics nor randomness, or
+        pooled statistics of another BatchNorm than mtopt's.
 
     Example:
       >>> import jax.numpy as jnp, mtopt
+      >>> from flax import nnx
       >>> model = functional(
       ...     lambda rngs: nnx.Linear(3, 4, rngs=rngs),
       ...     lambda rngs: nnx.Linear(4, 2, rngs=rngs),
@@ -92,6 +103,7 @@ def functional(
       (2,)
     """
     check_kind(kind)
+    expect_one_of("statistics", statistics, ("own", "pooled"))
     trunk, branch = Pure.of(encoder), Pure.of(head)
     if branch.stateful:
         raise UserError(
@@ -99,13 +111,36 @@ def functional(
             "use nnx.LayerNorm in heads"
         )
 
+    disjoint = trunk.stateful and x_axis is not None
+    pooled = disjoint and statistics == "pooled"
+    if pooled:
+        trunk.expect_own_batch_norm()
+
     def encode(
         shared: Any, x: Any, key: PRNGKeyArray, model_state: Any
-    ) -> tuple[Any, dict[str, Any]]:
-        return trunk.train(shared, model_state, x, key)
+    ) -> tuple[Any, Any]:
+        if not disjoint:
+            return trunk.train(shared, model_state, x, key)
+        values, labels = model_state
+        outputs, moved = trunk.train(shared, values, x, key)
+        return outputs, OwnStatistics(moved, labels)
 
     def encode_stateless(shared: Any, x: Any, key: PRNGKeyArray) -> Any:
-        return encode(shared, x, key, {})[0]
+        return trunk.train(shared, {}, x, key)[0]
+
+    def encode_pooled(
+        shared: Any,
+        x: Any,
+        key: PRNGKeyArray,
+        model_state: Any,
+        mask: Bool[Array, "K b"],
+    ) -> tuple[Any, Any]:
+        flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), x)
+        labelled = mask.reshape(-1)
+        outputs, moved = trunk.train(shared, model_state, flat, key, labelled)
+        return jax.tree.map(
+            lambda leaf: leaf.reshape(*mask.shape, *leaf.shape[1:]), outputs
+        ), moved
 
     def head_loss(
         parameters: Any,
@@ -118,13 +153,12 @@ def functional(
         losses = per_sample_loss(predictions(outputs, kind), targets, kind)
         return masked_mean(losses, mask)
 
-    def init(key: PRNGKeyArray) -> tuple[Params, dict[str, Any]]:
+    def init(key: PRNGKeyArray) -> tuple[Params, Any]:
         trunk_key, branch_key = jax.random.split(key)
         shared, model_state = trunk.init(trunk_key)
-        if x_axis is not None:
-            model_state = jax.tree.map(
-                lambda leaf: jnp.stack([leaf] * len(names)), model_state
-            )
+        if disjoint and not pooled:
+            start = in_evaluation(model_state, len(names))
+            model_state = start._replace(labels=jnp.zeros(len(names)))
         heads, _ = jax.vmap(branch.init)(task_keys(branch_key, names))
         return {"shared": shared, "tasks": PerTask(heads, names)}, model_state
 
@@ -134,81 +168,19 @@ def functional(
     def predict(params: Params, model_state: Any, x: Any) -> Float[Array, "K b ..."]:
         encode_all = trunk.evaluate
         if x_axis is not None:
+            model_state = in_evaluation(model_state, len(params["tasks"].names)).values
             encode_all = jax.vmap(encode_all, in_axes=(None, 0, x_axis))
         representation = encode_all(params["shared"], model_state, x)
         over_tasks = jax.vmap(predict_one, in_axes=(0, x_axis))
         return over_tasks(params["tasks"].values, representation)
 
+    with_state = encode_pooled if pooled else encode
     tasks = Tasks(
         names,
-        encode if trunk.stateful else encode_stateless,
+        with_state if trunk.stateful else encode_stateless,
         head_loss,
         x_axis=x_axis,
         stateful=trunk.stateful,
+        coupled=pooled,
     )
     return Model(tasks, init, predict)
-
-
-@dataclasses.dataclass(frozen=True)
-class Pure:
-    """One NNX module as pure functions of two plain dicts, parameters and statistics.
-
-    ``training`` and ``evaluation`` are the module's structure in either mode;
-    ``randomness`` holds shapes alone, since every call in training sets its own keys.
-    """
-
-    make: Factory
-    training: nnx.GraphDef
-    evaluation: nnx.GraphDef
-    randomness: dict[str, Any]
-    stateful: bool
-
-    @classmethod
-    def of(cls, make: Factory) -> "Pure":
-        """The functions of the module that ``make`` makes.
-
-        Raises:
-          UserError: for variables that are neither parameters, statistics nor
-            randomness.
-        """
-        module = nnx.eval_shape(lambda: make(nnx.Rngs(0)))
-        module.eval()
-        evaluation = nnx.graphdef(module)
-        module.train()
-        training, _, statistics, randomness, rest = nnx.split(
-            module, nnx.Param, nnx.BatchStat, nnx.RngState, ...
-        )
-        if jax.tree.leaves(rest):
-            raise UserError(
-                f"{type(module).__name__} holds variables {sorted(map(str, rest))}: "
-                "expected nnx.Param, nnx.BatchStat and the state of rngs alone"
-            )
-        stateful = bool(jax.tree.leaves(statistics))
-        return cls(make, training, evaluation, nnx.to_pure_dict(randomness), stateful)
-
-    def init(self, key: PRNGKeyArray) -> tuple[dict[str, Any], ...]:
-        """New parameters and statistics."""
-        parts = nnx.state(self.make(nnx.Rngs(key)), nnx.Param, nnx.BatchStat)
-        return tuple(nnx.to_pure_dict(part) for part in parts)
-
-    def train(
-        self, parameters: Any, statistics: Any, x: Any, key: PRNGKeyArray
-    ) -> tuple[Any, dict[str, Any]]:
-        """Outputs in training mode, and the new statistics."""
-        streams, structure = jax.tree.flatten(self.randomness)
-        # Every layer draws from a stream of its own, made anew: streams are counters
-        # that a call advances, and equal keys would drop the same units twice.
-        fresh = [
-            jax.random.fold_in(key, i)
-            if jnp.issubdtype(stream.dtype, jax.dtypes.prng_key)
-            else jnp.zeros(stream.shape, stream.dtype)
-            for i, stream in enumerate(streams)
-        ]
-        randomness = jax.tree.unflatten(structure, fresh)
-        module = nnx.merge(self.training, parameters, statistics, randomness)
-        outputs = module(x)
-        return outputs, nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))
-
-    def evaluate(self, parameters: Any, statistics: Any, x: Any) -> Any:
-        """Outputs in evaluation mode."""
-        return nnx.merge(self.evaluation, parameters, statistics, self.randomness)(x)

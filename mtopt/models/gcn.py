@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from mtopt.data.graphs import Graph, propagate
 from mtopt.errors import expect, expect_one_of
-from mtopt.models.functional import Pure
+from mtopt.models.pure import Pure
 from mtopt.pretext.pretext import Encoder, glorot
 
 NORMALIZATIONS = ("batch", "layer")

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Num, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Num, PRNGKeyArray
 
 from mtopt.errors import UserError
 
@@ -107,7 +107,9 @@ class BatchNorm(nnx.Module):
     with the batch's own mean and variance in training, the running ones in
     evaluation. Running statistics keep 0.9 of their value in a step: torch calls this
     momentum 0.1 (its default), flax 0.9. The variance divides by n, in the running
-    statistics too, where torch divides by n - 1.
+    statistics too, where torch divides by n - 1. Where tasks with inputs of their own
+    have statistics in common (``statistics="pooled"`` of
+    :func:`mtopt.models.functional`), the moments are of their labelled samples.
 
     ``nnx.BatchNorm`` computes the same, but rounds the running statistics to the
     compute dtype, and scales with ``[1, ..., 1, C]``. XLA rewrites that shape according
@@ -134,6 +136,7 @@ class BatchNorm(nnx.Module):
         self.mean = nnx.BatchStat(jnp.zeros(channels, jnp.float32))
         self.var = nnx.BatchStat(jnp.ones(channels, jnp.float32))
         self.use_running_average = False
+        self.moments: Callable[[Array], tuple[Array, Array]] = moments
 
     def __call__(self, x: Float[Array, "*shape C"]) -> Float[Array, "*shape C"]:
         """Standardises every channel, then scales and shifts it."""
@@ -145,15 +148,54 @@ class BatchNorm(nnx.Module):
         if self.use_running_average:
             mean, var = self.mean[...], self.var[...]
         else:
-            axes = tuple(range(x.ndim - 1))
-            mean = values.mean(axes)
-            var = ((values - over(mean)) ** 2).mean(axes)
+            mean, var = self.moments(values)
             self.mean[...] = 0.9 * self.mean[...] + 0.1 * mean
             self.var[...] = 0.9 * self.var[...] + 0.1 * var
         scale = jax.lax.rsqrt(var + 1e-5) * self.scale[...]
         return ((values - over(mean)) * over(scale) + over(self.bias[...])).astype(
             x.dtype
         )
+
+
+def moments(
+    values: Float[Array, "b ... C"],
+) -> tuple[Float[Array, " C"], Float[Array, " C"]]:
+    """The mean and the variance of every channel."""
+    axes = tuple(range(values.ndim - 1))
+    mean = values.mean(axes)
+    centred = values - jnp.broadcast_to(mean, values.shape)
+    return mean, (centred**2).mean(axes)
+
+
+def moments_of(
+    labelled: Bool[Array, " b"],
+) -> Callable[[Array], tuple[Array, Array]]:
+    """:func:`moments` of the labelled samples alone, zeros where there are none.
+
+    Over the samples of several tasks they are those of the mixture, in which a task
+    weighs as much as it has labels.
+
+    Args:
+      labelled: which samples count.
+
+    Example:
+      >>> mean, var = moments_of(jnp.array([True, True, False]))(
+      ...     jnp.array([[1.], [3.], [9.]]))
+      >>> float(mean[0]), float(var[0])
+      (2.0, 1.0)
+    """
+
+    def of_samples(values: Float[Array, "b ... C"]) -> tuple[Array, Array]:
+        count = jnp.maximum(labelled.sum(), 1).astype(values.dtype)
+
+        def mean_of(array: Array) -> Array:
+            each = array.mean(tuple(range(1, array.ndim - 1)))
+            return jnp.where(labelled[:, None], each, 0).sum(axis=0) / count
+
+        mean = mean_of(values)
+        return mean, mean_of((values - jnp.broadcast_to(mean, values.shape)) ** 2)
+
+    return of_samples
 
 
 def as_floats(x: Num[Array, "..."], dtype: DTypeLike) -> Float[Array, "..."]:

@@ -94,6 +94,7 @@ def resnet18(
     stem: str = "small",
     width: int = 64,
     representation: int | None = None,
+    statistics: str = "own",
 ) -> Model:
     """ResNet-18 shared by all tasks, global average pooling, and K linear heads.
 
@@ -104,8 +105,7 @@ def resnet18(
       kind: what the labels are: ``classification``, ``binary``, ``multilabel`` or
         ``regression``.
       outputs: the size of a head's output: classes, label columns, or 1.
-      x_axis: None for shared inputs, 0 for disjoint ones, where each task's own
-        sub-batch is normalised by itself.
+      x_axis: None for shared inputs, 0 for disjoint ones.
       dtype: what the convolutions compute in, e.g. ``jnp.bfloat16``. Parameters,
         normalisation and its statistics, losses and gradients are float32 in any case.
       stem: ``"small"``: a 3x3 convolution without pooling, as is usual for images of
@@ -115,6 +115,8 @@ def resnet18(
       representation: None for the pooled ``8 * width`` features, or the size of a
         fully connected layer with relu after them. F-MTL's Multi-MNIST model is
         ``stem="imagenet", representation=100``.
+      statistics: whose batches normalise a task with inputs of its own: ``"own"``, or
+        ``"pooled"``, those of all tasks; see :func:`mtopt.models.functional`.
 
     Returns:
       The model. Convolutions start from :func:`mtopt.models.layers.he_normal` and
@@ -155,6 +157,7 @@ def resnet18(
         names,
         kind=kind,
         x_axis=x_axis,
+        statistics=statistics,
     )
 
 

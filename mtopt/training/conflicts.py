@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mtopt.batch import Batch
-from mtopt.linalg import cosines, gramian
+from mtopt.linalg import cosines, gramian, some_rows
 from mtopt.step import TrainState
 from mtopt.tasks import TaskGroups, Tasks
 
@@ -33,6 +33,7 @@ def gradient_conflicts(
         key = jax.random.fold_in(state.key, state.step)
         problem = tasks.problem(batch, key, state.model_state)
         rows = problem.losses_and_grads(state.params)[1]["shared"]
+        rows = some_rows(rows, len(tasks.names))
         return {
             "norm": jnp.sqrt(jnp.diagonal(gramian(rows))),
             "cosine": cosines(rows),

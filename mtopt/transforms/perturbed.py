@@ -10,10 +10,10 @@ from jaxtyping import Array, Float
 
 from mtopt.errors import expect, expect_one_of
 from mtopt.evaluation import Evaluation
-from mtopt.linalg import divide_or_zero, row_norms, scale_rows
+from mtopt.linalg import divide_or_zero, row_norms, scale_rows, some_rows
 from mtopt.options import Number, Numbers, as_array, is_traced, is_zero
 from mtopt.passes import PASSES
-from mtopt.per_task import PerTask, scale_heads
+from mtopt.per_task import PerTask, scale_heads, task_names
 from mtopt.points import Point, factor_of
 from mtopt.problem import Params
 from mtopt.transforms.resolution import expect_resolved
@@ -126,7 +126,8 @@ def perturbations(params: Params, grads: Params, ball: Ball) -> Params:
       [[3 4]] [12]
     """
     measured = _times_size(params, grads) if ball.adaptive else grads
-    shared_norm = row_norms(measured["shared"])
+    num_tasks = len(task_names(measured["tasks"]))
+    shared_norm = row_norms(some_rows(measured["shared"], num_tasks))
     own_norm = task_norms(measured["tasks"], len(shared_norm))
     rho_shared, rho_task = ball.rho_shared, ball.rho_task
     if rho_task is None:

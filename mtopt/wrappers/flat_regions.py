@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 from mtopt.aggregation import Aggregator, rule_of
 from mtopt.errors import UserError, expect, expect_one_of
 from mtopt.evaluation import Evaluation
-from mtopt.linalg import row_norms, task_numbers, where_present
+from mtopt.linalg import row_norms, some_rows, task_numbers, where_present
 from mtopt.per_task import zero_absent_heads
 from mtopt.points import Nowhere, one_point
 from mtopt.rule import Rule, Solution
@@ -208,8 +208,10 @@ def _parts(evaluation: Evaluation, ball: Ball, dtype: Any) -> _Parts:
     sam = gradients_at(evaluation, there, ball.passes)
     clean, present = evaluation.rows, evaluation.present
     flat = jax.tree.map(jnp.subtract, sam.rows, clean)
-    seen = row_norms(flat) > ROUNDINGS * jnp.finfo(dtype).eps * row_norms(clean)
-    seen &= present
+    lengths, clean_lengths = (
+        row_norms(some_rows(rows, len(present))) for rows in (flat, clean)
+    )
+    seen = present & (lengths > ROUNDINGS * jnp.finfo(dtype).eps * clean_lengths)
     flat = where_present(seen, flat, 0)
     kept = seen.astype(dtype)
     key = jax.random.fold_in(evaluation.key, 1) if evaluation.knows("key") else None

@@ -16,6 +16,7 @@ from mtopt.linalg import (
     divide_or_zero,
     row_norms,
     scale_rows,
+    some_rows,
     task_numbers,
 )
 from mtopt.options import Integer, Number
@@ -165,7 +166,8 @@ def outlier_weighted(
 
     def solve(memory: Outliers, evaluation: Evaluation) -> Solution:
         logits, present = memory.outlier_logits, evaluation.present
-        gain = alignment(evaluation.rows, memory.majority) + tolerance
+        rows = some_rows(evaluation.rows, rule.num_tasks)
+        gain = alignment(rows, memory.majority) + tolerance
         slope = jax.nn.sigmoid(logits) * jax.nn.sigmoid(-logits)
 
         done = memory.updates - num_shared
@@ -231,7 +233,7 @@ def alignment(rows: Any, direction: Any) -> Float[Array, " K"]:
       >>> alignment(jnp.array([[2., 0.], [0., 0.]]), jnp.array([-3., 0.])).tolist()
       [-1.0, 0.0]
     """
-    one = jax.tree.map(lambda leaf: leaf[None], direction)
+    one = some_rows(jax.tree.map(lambda leaf: leaf[None], direction), 1)
     units = [
         scale_rows(divide_or_zero(1.0, row_norms(stack)), stack)
         for stack in (rows, one)

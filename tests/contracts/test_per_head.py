@@ -53,6 +53,9 @@ def head_loss(head, z, y, mask, key):
     return mtopt.masked_mean((hidden @ head["v"] + head["c"][0] - y) ** 2, mask)
 
 
+TASKS = mtopt.Tasks(NAMES, encode, head_loss)
+
+
 @functools.cache
 def data():
     keys = jax.random.split(jax.random.key(0), 3)
@@ -201,6 +204,28 @@ def test_one_that_is_both_has_to_be_taken_apart():
         list(both_chains(both))
     first, second = both_chains(optax.clip_by_global_norm(0.1), optax.lamb(0.1))
     assert_close(first["shared"]["u"], second["shared"]["u"], rtol=1e-6)
+
+
+LAYERS_BESIDE = {
+    "optax.chain": lambda *both: optax.chain(*both),
+    "optax.named_chain": lambda *both: optax.named_chain(*zip("ab", both, strict=True)),
+    "in a partition": lambda *both: optax.partition({"all": optax.chain(*both)}, "all"),
+    "around a chain": lambda method, layers: optax.chain(mtopt.chain(method), layers),
+}
+
+
+@pytest.mark.parametrize("beside", LAYERS_BESIDE.values(), ids=LAYERS_BESIDE)
+@pytest.mark.parametrize(
+    "build",
+    [mtopt.chain, functools.partial(mtopt.make_train_step, TASKS)],
+    ids=["chain", "step"],
+)
+def test_an_optimizer_of_layers_stands_in_a_chain_that_maps_it(beside, build):
+    expected = r"scale_by_trust_ratio.*expected mtopt\.chain\(mtopt\.mgda\(3\), optax"
+    with pytest.raises(mtopt.UserError, match=expected):
+        build(beside(mtopt.mgda(3), optax.lamb(0.1)))
+    build(beside(mtopt.mgda(3), optax.adam(0.1)))
+    build(optax.partition({"all": mtopt.chain(mtopt.mgda(3), optax.lamb(0.1))}, "all"))
 
 
 def test_an_optimizer_that_takes_no_scalars_says_so():

@@ -58,13 +58,14 @@ class Normed(nnx.Module):
         return self.dropout(jax.nn.relu(self.norm(self.linear(x))))
 
 
-def normed(x_axis=None, dropout=0.0):
+def normed(x_axis=None, dropout=0.0, statistics="own"):
     return functional(
         lambda rngs: Normed(dropout=dropout, rngs=rngs),
         lambda rngs: nnx.Linear(4, 3, rngs=rngs),
         NAMES,
         kind="classification",
         x_axis=x_axis,
+        statistics=statistics,
     )
 
 

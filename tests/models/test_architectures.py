@@ -10,7 +10,7 @@ import mtopt
 from mtopt.models import MODELS, functional
 from mtopt.models.layers import dense, max_pool
 from mtopt.models.resnet import Block, overlapping_max_pool
-from tests.helpers.models import NAMES, TINY, tiny
+from tests.helpers.models import NAMES, TINY, make_batch, tiny
 
 
 @pytest.mark.parametrize(
@@ -135,28 +135,55 @@ def test_bad_options(change, message):
     assert "\n" not in str(caught.value)
 
 
-class Scaled(nnx.Module):
-    def __init__(self, rngs):
-        self.count = nnx.Variable(jnp.zeros(()))
+def keeping(array):
+    """An encoder that keeps an array of this make."""
 
-    def __call__(self, x):
-        return x
+    class Table(nnx.Module):
+        def __init__(self, rngs):
+            self.table = array()
+
+        def __call__(self, x):
+            return x * self.table[...][None]
+
+    return Table
+
+
+LINEAR = {"head": lambda rngs: nnx.Linear(3, 2, rngs=rngs), "kind": "classification"}
 
 
 @pytest.mark.parametrize(
-    ("encoder", "head", "message"),
+    "array",
     [
-        (Scaled, lambda rngs: nnx.Linear(3, 2, rngs=rngs), "count"),
-        (
-            lambda rngs: nnx.Linear(3, 3, rngs=rngs),
-            lambda rngs: nnx.BatchNorm(3, rngs=rngs),
-            "LayerNorm",
-        ),
+        lambda: nnx.Variable(jnp.ones(3)),
+        lambda: nnx.Cache(jnp.ones(3)),
+        lambda: jnp.ones(3),
+        lambda: np.ones(3),
     ],
+    ids=["variable", "cache", "jax", "numpy"],
 )
-def test_modules_that_do_not_fit(encoder, head, message):
-    with pytest.raises(mtopt.UserError, match=message):
-        functional(encoder, head, NAMES, kind="classification")
+def test_arrays_that_are_no_parameters_are_refused_with_the_form_that_works(array):
+    with pytest.raises(mtopt.UserError, match=r"'table'.*expected nnx.BatchStat"):
+        functional(keeping(array), names=NAMES, **LINEAR)
+
+
+@pytest.mark.parametrize("x_axis", [None, 0])
+def test_a_constant_is_carried_in_the_state_of_the_model(x_axis):
+    constant = np.arange(1, 4)
+    encoder = keeping(lambda: nnx.BatchStat(jnp.asarray(constant)))
+    model = functional(encoder, names=NAMES, x_axis=x_axis, **LINEAR)
+    params, state = model.init(jax.random.key(0))
+    batch = make_batch((3,), "classification", 3, x_axis=x_axis)
+    problem = model.tasks.problem(batch, jax.random.key(1), state)
+    for leaf in jax.tree.leaves(problem.next_model_state(params))[:1]:
+        np.testing.assert_array_equal(leaf, np.broadcast_to(constant, leaf.shape))
+    expected = np.asarray(batch.x) * constant
+    np.testing.assert_allclose(problem.representation(params), expected)
+
+
+def test_statistics_belong_to_the_encoder():
+    head = {**LINEAR, "head": lambda rngs: nnx.BatchNorm(3, rngs=rngs)}
+    with pytest.raises(mtopt.UserError, match="LayerNorm"):
+        functional(lambda rngs: nnx.Linear(3, 3, rngs=rngs), names=NAMES, **head)
 
 
 def test_every_model_is_tried_here():

@@ -104,10 +104,11 @@ def test_every_disjoint_task_that_is_present_moves_its_own_statistics():
     problem = model.tasks.problem(batch, jax.random.key(1), state)
     each = moved_statistics(params, batch.x)
     expected = jax.tree.map(
-        lambda new, old: jnp.stack([new[0], old[1], new[2]]), each, state
+        lambda new, old: jnp.stack([new[0], old[1], new[2]]), each, state.values
     )
     found = jax.jit(problem.next_model_state)(params)
-    assert_close(found, expected, rtol=1e-5)
+    assert_close(found.values, expected, rtol=1e-5)
+    assert found.labels.tolist() == [8, 0, 8]
 
 
 def test_a_task_is_normalised_in_evaluation_as_in_training():
@@ -146,18 +147,19 @@ def test_statistics_cost_no_second_forward(method):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("scale", "shift"), [(1.0, 3.0), (0.1, 0.0)], ids=["brighter", "of less contrast"]
+    ("scale", "shift", "statistics"),
+    [(1.0, 3.0, "own"), (0.1, 0.0, "own"), (1.0, 3.0, "pooled")],
+    ids=["brighter", "of less contrast", "brighter, pooled"],
 )
-def test_what_two_domains_learned_is_there_in_evaluation(scale, shift):
+def test_what_two_domains_learned_is_there_in_evaluation(scale, shift, statistics):
     """Real digits; the second task's images are brighter, or of less contrast."""
     images, digits = load_digits(return_X_y=True)
     order = np.random.default_rng(0).permutation(len(digits))[:1780]
     x = (images[order] / 16).reshape(2, 890, 8, 8, 1).astype("float32")
     x[1] = x[1] * scale + shift
     y = digits[order].reshape(2, 890)
-    model = MODELS["resnet18"](
-        (8, 8, 1), names=NAMES[:2], kind="classification", outputs=10, x_axis=0, width=4
-    )
+    common = {"names": NAMES[:2], "kind": "classification", "outputs": 10, "x_axis": 0}
+    model = MODELS["resnet18"]((8, 8, 1), width=4, statistics=statistics, **common)
     tx = mtopt.chain(mtopt.equal_weighting(2), optax.adam(3e-3))
     params, model_state = model.init(jax.random.key(0))
     state = mtopt.TrainState.create(params, tx, jax.random.key(0), model_state)

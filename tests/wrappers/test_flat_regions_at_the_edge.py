@@ -173,3 +173,29 @@ def test_parameters_in_bfloat16_stay_so():
     assert state.memory.flat_weights.dtype == np.float32
     assert_finite((direction, state))
     assert state.memory.flat_weights.sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_rows_of_a_task_that_its_user_hides_are_zero_in_both_parts():
+    """Whoever reads the rows of absent tasks finds zeros, as the contract says."""
+
+    def total(memory, evaluation):
+        rows = jax.tree.map(
+            lambda leaf: jnp.broadcast_to(leaf.sum(0), leaf.shape), evaluation.rows
+        )
+        return jnp.ones(3), rows, memory
+
+    problem, params = random_quadratics(seed=5).problem()
+    tx = mtopt.flat_regions(mtopt.row_weighting(3, total, heads="plain"), rho=0.1)
+    present = np.array([True, True, False])
+
+    @jax.jit
+    def both(params):
+        hidden = problem.evaluate(params).replace(present=jnp.asarray(present))
+        absent = problem.without(jnp.asarray(~present)).evaluate(params)
+        return [
+            tx.update(each.gradients, tx.init(params), params, evaluation=each)[0]
+            for each in (hidden, absent)
+        ]
+
+    hidden, absent = both(params)
+    assert_close(hidden["shared"], absent["shared"], rtol=1e-6)

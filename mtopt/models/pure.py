@@ -1,0 +1,130 @@
+"""NNX modules as pure functions: the one place that calls split and merge."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, PRNGKeyArray
+
+from mtopt.errors import UserError
+from mtopt.models.layers import BatchNorm, moments_of
+
+Factory = Callable[[nnx.Rngs], nnx.Module]
+
+
+@dataclasses.dataclass(frozen=True)
+class Pure:
+    """One NNX module as pure functions of two plain dicts, parameters and statistics.
+
+    ``training`` and ``evaluation`` are the module's structure in either mode;
+    ``randomness`` holds shapes alone, since every call in training sets its own keys.
+    """
+
+    make: Factory
+    training: nnx.GraphDef
+    evaluation: nnx.GraphDef
+    randomness: dict[str, Any]
+    stateful: bool
+
+    @classmethod
+    def of(cls, make: Factory) -> "Pure":
+        """The functions of the module that ``make`` makes.
+
+        Raises:
+          UserError: for arrays that are neither parameters, statistics nor
+            randomness.
+        """
+        structure: Any = None
+
+        def build() -> tuple[dict[str, Any], ...]:
+            nonlocal structure
+            module = make(nnx.Rngs(0))
+            module.eval()
+            evaluation = nnx.graphdef(module)
+            module.train()
+            training, _, *kinds = nnx.split(
+                module, nnx.Param, nnx.BatchStat, nnx.RngState, ...
+            )
+            own = type(module).__name__, _bare_arrays(module)
+            structure = *own, training, evaluation
+            return tuple(nnx.to_pure_dict(kind) for kind in kinds)
+
+        statistics, randomness, rest = jax.eval_shape(build)
+        name, bare, training, evaluation = structure
+        paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(rest)]
+        others = {jax.tree_util.keystr(p, simple=True, separator=".") for p in paths}
+        if others | bare:
+            raise UserError(
+                f"{name} keeps the arrays {sorted(others | bare)} beside nnx.Param, "
+                "nnx.BatchStat and the state of rngs: expected nnx.BatchStat for one "
+                "that the forward pass reads or moves and no gradient does, or a "
+                "constant outside of the module"
+            )
+        stateful = bool(jax.tree.leaves(statistics))
+        return cls(make, training, evaluation, randomness, stateful)
+
+    def expect_own_batch_norm(self) -> None:
+        """Raises where statistics are kept by other layers than mtopt's BatchNorm."""
+        module = nnx.eval_shape(lambda: self.make(nnx.Rngs(0)))
+        count = len(jax.tree.leaves(nnx.state(module, nnx.BatchStat)))
+        own = [nnx.state(norm, nnx.BatchStat) for norm in _batch_norms(module)]
+        if len(jax.tree.leaves(own)) != count:
+            raise UserError(
+                "pooled statistics of a layer that is not mtopt's: expected "
+                "mtopt.models.layers.BatchNorm, which leaves out padding"
+            )
+
+    def init(self, key: PRNGKeyArray) -> tuple[dict[str, Any], ...]:
+        """New parameters and statistics."""
+        parts = nnx.state(self.make(nnx.Rngs(key)), nnx.Param, nnx.BatchStat)
+        return tuple(nnx.to_pure_dict(part) for part in parts)
+
+    def train(
+        self,
+        parameters: Any,
+        statistics: Any,
+        x: Any,
+        key: PRNGKeyArray,
+        labelled: Bool[Array, " b"] | None = None,
+    ) -> tuple[Any, dict[str, Any]]:
+        """Outputs in training mode, and the new statistics.
+
+        Those of ``labelled`` samples alone, where it is given.
+        """
+        streams, structure = jax.tree.flatten(self.randomness)
+        # Every layer draws from a stream of its own, made anew: streams are counters
+        # that a call advances, and equal keys would drop the same units twice.
+        fresh = [
+            jax.random.fold_in(key, i)
+            if jnp.issubdtype(stream.dtype, jax.dtypes.prng_key)
+            else jnp.zeros(stream.shape, stream.dtype)
+            for i, stream in enumerate(streams)
+        ]
+        randomness = jax.tree.unflatten(structure, fresh)
+        module = nnx.merge(self.training, parameters, statistics, randomness)
+        if labelled is not None:
+            for norm in _batch_norms(module):
+                norm.moments = moments_of(labelled)
+        outputs = module(x)
+        return outputs, nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))
+
+    def evaluate(self, parameters: Any, statistics: Any, x: Any) -> Any:
+        """Outputs in evaluation mode."""
+        return nnx.merge(self.evaluation, parameters, statistics, self.randomness)(x)
+
+
+def _bare_arrays(module: nnx.Module) -> set[str]:
+    """The attributes that are arrays without a variable around them."""
+    return {
+        ".".join(map(str, (*path, name)))
+        for path, node in nnx.iter_modules(module)
+        for name, value in vars(node).items()
+        if isinstance(value, jax.Array)
+    }
+
+
+def _batch_norms(module: nnx.Module) -> list[BatchNorm]:
+    return [m for _, m in nnx.iter_modules(module) if isinstance(m, BatchNorm)]
