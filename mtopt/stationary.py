@@ -1,6 +1,7 @@
 """Tasks whose gradient is zero to rounding, and whether one of them decides."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -8,7 +9,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from mtopt.aggregation import WeightingState
-from mtopt.linalg import row_norms
 from mtopt.per_task import PerTask, of_each_task
 
 # A gradient below so many roundings of the longest that its task had is noise.
@@ -30,8 +30,8 @@ class Stationary:
     Fields are untyped because trees of shapes and stacks of seeds take this form too.
 
     Attributes:
-      longest: the length of the longest gradient of its own parameters that every task
-        had, ``[K]``.
+      longest: the largest entry that the gradient of its own parameters had, of every
+        task, ``[K]``.
       steps: in how many steps that gradient of a task was zero to rounding, and the
         weights gave it nearly all, while other tasks had one, int32 ``[K]``.
       first: the first of these steps, counted from 0, int32 ``[K]``; -1 before.
@@ -105,7 +105,13 @@ def _is_weighting(node: Any) -> bool:
 
 
 def _lengths(group: PerTask) -> Float[Array, " Kg"]:
-    """Of the gradients of a group; without parameters of their own they never rest."""
-    if not any(leaf.size for leaf in jax.tree.leaves(group)):
-        return jnp.ones(len(group.names))
-    return row_norms(group)
+    """The largest entries of the gradients of a group, at half the cost of a length.
+
+    Tasks without parameters of their own never rest.
+    """
+    count = len(group.names)
+    leaves = [leaf for leaf in jax.tree.leaves(group) if leaf.size]
+    if not leaves:
+        return jnp.ones(count)
+    largest = [jnp.abs(leaf).reshape(count, -1).max(axis=1) for leaf in leaves]
+    return functools.reduce(jnp.maximum, largest)
