@@ -52,8 +52,8 @@ def test_a_scalarizer_costs_what_the_gradient_of_the_weighted_loss_costs(shape):
     tasks, params, batch = problems.classification(*shape)
     tx = mtopt.chain(mtopt.equal_weighting(shape[0]), optax.sgd(0.1))
     ratio = step_flops(tasks, params, batch, tx) / plain_flops(tasks, params, batch)
-    # Half a percent, and two operations for each entry of the heads, whose gradients say
-    # whether a task rests; here they are three times the shared parameters.
+    # Half a percent, and two operations for each entry of the heads, whose gradients
+    # say whether a task rests; here they are three times the shared parameters.
     heads = sum(leaf.size for leaf in jax.tree.leaves(params["tasks"]))
     told = 2 * heads / plain_flops(tasks, params, batch)
     assert ratio <= 1.005 + told
