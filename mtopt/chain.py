@@ -9,7 +9,7 @@ import optax
 from mtopt.errors import expect_one_of
 from mtopt.evaluation import Evaluation, split
 from mtopt.made_of import modules, parts
-from mtopt.per_head import per_head, select_present
+from mtopt.per_head import HISTORIES, per_head, select_present
 from mtopt.per_task import task_names
 
 
@@ -100,6 +100,7 @@ def _member(
         return plain
     # Without memory, only a decay of parameters moves a head whose gradient is 0.
     may_decay = "add_decayed_weights" in parts(transform) or origins - {"optax", "jax"}
+    has_history = not parts(transform).isdisjoint(HISTORIES)
     mapped = per_head(transform)
 
     def update(
@@ -120,10 +121,10 @@ def _member(
             return new_updates, new_state
         names = task_names(updates)
         nothing = jax.tree.map(jnp.zeros_like, updates)
-        return (
-            select_present(present, names, new_updates, nothing),
-            select_present(present, names, new_state, state),
-        )
+        waiting = select_present(present, names, new_updates, nothing)
+        if has_history:  # of steps that all parameters took together
+            return waiting, new_state
+        return waiting, select_present(present, names, new_state, state)
 
     return optax.GradientTransformationExtraArgs(mapped.init, update)
 

@@ -128,7 +128,7 @@ class StackedProblem(BatchProblem):
         x_samples = 0 if self.tasks.x_axis is None else 1
 
         def part(i: int) -> StackedProblem:
-            def take(leaf: Array, axis: int) -> Array:
+            def take(leaf: Any, axis: int) -> Any:
                 index = (slice(None),) * axis
                 return leaf[(*index, slice(i, size // parts * parts, parts))]
 
