@@ -12,7 +12,7 @@ from mtopt.frozen import SELECTIVE, warn_of_frozen
 from mtopt.made_of import modules, parts
 from mtopt.member import Member
 from mtopt.options import is_traced
-from mtopt.per_head import per_head, refuse_unmapped, select_present
+from mtopt.per_head import HISTORIES, per_head, refuse_unmapped, select_present
 from mtopt.per_task import task_names
 
 
@@ -142,6 +142,7 @@ def _member(transform: optax.GradientTransformation, wait: bool) -> Member:
         return _telling_nothing(plain)
     # Without memory, only a decay of parameters moves a head whose gradient is 0.
     may_decay = "add_decayed_weights" in parts(transform) or origins - {"optax", "jax"}
+    has_history = not parts(transform).isdisjoint(HISTORIES)
     mapped = per_head(transform)
 
     def update(
@@ -162,10 +163,10 @@ def _member(transform: optax.GradientTransformation, wait: bool) -> Member:
             return new_updates, new_state
         names = task_names(updates)
         nothing = jax.tree.map(jnp.zeros_like, updates)
-        return (
-            select_present(present, names, new_updates, nothing),
-            select_present(present, names, new_state, state),
-        )
+        waiting = select_present(present, names, new_updates, nothing)
+        if has_history:  # of steps that all parameters took together
+            return waiting, new_state
+        return waiting, select_present(present, names, new_state, state)
 
     own = optax.GradientTransformationExtraArgs(mapped.init, update)
     return _telling_nothing(own)

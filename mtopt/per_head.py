@@ -43,6 +43,7 @@ GLOBAL = (
     "scale_by_polyak",
     "scale_by_zoom_linesearch",
 )
+HISTORIES = ("scale_by_lbfgs",)  # keep several past steps, on an axis before the tasks
 NO_SCALARS = ("scale_by_sm3",)  # fail on a parameter without an axis, in optax itself
 
 

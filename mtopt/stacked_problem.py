@@ -154,7 +154,7 @@ class StackedProblem(BatchProblem):
         x_axis = self.tasks.x_axis
 
         def part(i: int) -> StackedProblem:
-            def take(leaf: Array, axis: int | None) -> Array:
+            def take(leaf: Any, axis: int | None) -> Any:
                 if x_axis is None:
                     return jnp.take(leaf, samples[i], axis=0 if axis is None else 1)
                 return jax.vmap(lambda own, index: own[index])(leaf, samples[i])
