@@ -1,12 +1,15 @@
 """A method is its file and one line: all else follows, and is found here."""
 
+import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
 
 import pytest
 
+from tests.helpers.pages import DOCS
 from tests.helpers.repository import ROOT
 
 FILE = '''
@@ -52,6 +55,7 @@ def quiet_weighting(
 
     return weighting(num_tasks, weigh, heads=heads)
 '''
+OWN_FILE = "mtopt/methods/quiet_weighting.py"
 LINE = "from mtopt.methods.quiet_weighting import quiet_weighting as quiet_weighting\n"
 
 
@@ -63,7 +67,7 @@ def copy(tmp_path_factory):
         leave = shutil.ignore_patterns("__pycache__", "_build")
         shutil.copytree(ROOT / room, folder / room, ignore=leave)
     shutil.copy(ROOT / "pyproject.toml", folder)
-    (folder / "mtopt/methods/quiet_weighting.py").write_text(FILE.lstrip())
+    (folder / OWN_FILE).write_text(FILE.lstrip())
     listed = folder / "mtopt/methods/__init__.py"
     lines = listed.read_text().splitlines(keepends=True)
     first = next(i for i, line in enumerate(lines) if "mtopt.methods." in line)
@@ -108,6 +112,23 @@ def test_the_invariants_hold_it_to_account(copy):
     )
     passed = int(printed.split(" passed")[0].split()[-1])
     assert passed >= 12
+    run(copy, "-m", "basedpyright", "--pythonpath", sys.executable, OWN_FILE)
+
+
+def test_every_function_of_it_says_its_types(copy):
+    """As the page shows them: what the test of style finds missing, and no more."""
+    tree = ast.parse((copy / OWN_FILE).read_text())
+    shown = re.findall(r"`(def [^`]+)`", (DOCS / "new_method.md").read_text())
+    nodes = [
+        *ast.walk(tree),
+        *ast.walk(ast.parse("".join(f"{s}: ...\n" for s in shown))),
+    ]
+    found = [node for node in nodes if isinstance(node, ast.FunctionDef)]
+    assert len(found) == 4
+    for function in found:
+        assert function.returns is not None
+        spec = function.args
+        assert all(a.annotation for a in (*spec.args, *spec.kwonlyargs))
 
 
 def test_the_table_and_the_pages_have_it(copy):

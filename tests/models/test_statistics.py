@@ -74,29 +74,38 @@ def test_pooled_statistics_are_the_moments_of_the_mixture_in_training():
     )
 
 
+def losses_written_out(params):
+    """Of every task, on what the labelled samples of all tasks normalise."""
+    shared, heads = params["shared"], params["tasks"].values
+    x, mask = batch().x, batch().mask
+    h = x @ shared["linear"]["kernel"] + shared["linear"]["bias"][None, None]
+    real = h[np.nonzero(mask)]
+    centred = h - real.mean(0)[None, None]
+    h = centred / jnp.sqrt(real.var(0) + 1e-5)[None, None]
+    h = h * shared["norm"]["scale"][None, None] + shared["norm"]["bias"][None, None]
+    logits = jnp.einsum("kbi,kic->kbc", jax.nn.relu(h), heads["kernel"])
+    logs = jax.nn.log_softmax(logits + heads["bias"][:, None])
+    chosen = jnp.take_along_axis(logs, batch().y[..., None], 2)[..., 0]
+    return -(chosen * mask).sum(1) / LABELS
+
+
 def test_a_row_is_the_gradient_of_its_loss_through_the_inputs_of_all():
     model, params, state = pooled()
     problem = problem_of(model, batch(), state)
-
-    def losses(shared):
-        return problem.losses({**params, "shared": shared})
+    weights = np.float32([0.2, 0.5, 0.3])
 
     @jax.jit
     def found(params):
-        weights = jnp.array([0.2, 0.5, 0.3])
-        rows = problem.losses_and_grads(params)[1]["shared"]
-        return (
-            rows,
-            jax.jacrev(losses)(params["shared"]),
-            [
-                problem.pullback(params, weights),
-                mtopt.combine(weights, rows),
-            ],
-        )
+        losses, grads = problem.losses_and_grads(params)
+        pulled = problem.pullback(params, jnp.asarray(weights))
+        expected = jax.jacrev(losses_written_out)(params)["shared"]
+        return (losses, losses_written_out(params)), grads["shared"], pulled, expected
 
-    rows, expected, (pulled, summed) = found(params)
+    losses, rows, pulled, expected = found(params)
     largest = expected["linear"]["kernel"]  # a bias before BatchNorm has none
+    assert_close(*losses, rtol=1e-5)
     assert_close(rows, expected, rtol=1e-5, of=largest)
+    summed = jax.tree.map(lambda leaf: np.tensordot(weights, leaf, 1), rows)
     assert_close(pulled, summed, rtol=1e-5, of=largest)
 
 
