@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float
 
 from mtopt.arrays import as_numbers
 from mtopt.errors import UserError, nearest
+from mtopt.options import is_traced
 from mtopt.per_task import check_names
 
 
@@ -154,7 +155,7 @@ def as_mask(name: str, values: Any) -> Any:
     mask = as_numbers(name, values)
     if mask.dtype == bool:
         return mask
-    known = None if isinstance(mask, jax.core.Tracer) else np.asarray(mask)
+    known = None if is_traced(mask) else np.asarray(mask)
     if known is None or not np.isin(known, (0, 1)).all():
         found = f"{mask.dtype} tracers" if known is None else repr(_odd(known))
         raise UserError(
@@ -287,7 +288,7 @@ def _labelled(tree: Any, name: str) -> Any:
         else:
             some = np.ones_like(whole)
     parts = some & ~whole
-    if not isinstance(parts, jax.core.Tracer) and parts.any():
+    if not is_traced(parts) and parts.any():
         raise UserError(
             f"labels of task {name!r} lack some of their numbers in {int(parts.sum())} "
             f"of {len(parts)} samples: expected all of a sample or none; make a task "

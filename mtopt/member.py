@@ -34,7 +34,7 @@ class Member(optax.GradientTransformationExtraArgs):
 
     def __new__(
         cls,
-        init: Callable[[Any], Any],
+        init: optax.TransformInitFn,
         see: Callable[..., Any],
         least_losses: Any = None,
     ) -> "Member":
