@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mtopt.errors import expect_one_of
+from mtopt.errors import UserError, expect_one_of
 from mtopt.evaluation import Evaluation, split
 from mtopt.frozen import SELECTIVE, warn_of_frozen
-from mtopt.made_of import modules, parts
+from mtopt.made_of import learns_in_optax_chain, modules, parts
 from mtopt.member import Member
 from mtopt.options import is_traced
 from mtopt.per_head import HISTORIES, per_head, refuse_unmapped, select_present
@@ -47,7 +47,8 @@ def chain(*transforms: optax.GradientTransformation, absent: str = "wait") -> Me
 
     Raises:
       UserError: for another value of ``absent``, or a member that is an aggregator with
-        an optimizer of layers behind it: each is a member of its own.
+        an optimizer of layers behind it: each is a member of its own; for a method that
+        learns from the step within ``optax.chain``.
 
     Example:
       >>> import jax.numpy as jnp, mtopt
@@ -59,6 +60,7 @@ def chain(*transforms: optax.GradientTransformation, absent: str = "wait") -> Me
       [-0.2 -0.1]
     """
     expect_one_of("absent", absent, ("wait", "move"))
+    refuse_untold(transforms)
     members = [_member(transform, absent == "wait") for transform in transforms]
     may_freeze = any(not SELECTIVE.isdisjoint(parts(each)) for each in transforms)
 
@@ -129,6 +131,24 @@ def chain(*transforms: optax.GradientTransformation, absent: str = "wait") -> Me
         return last, new_state, seen.replace(after=known.after)
 
     return Member(init, see)
+
+
+def refuse_untold(transformation: Any) -> None:
+    """Raises for a method that learns from the step where it is not told of all of it.
+
+    Args:
+      transformation: a member of a chain, or what holds one.
+
+    Raises:
+      UserError: for one in ``optax.chain``, also in a chain of mtopt that stands there.
+    """
+    if learns_in_optax_chain(transformation):
+        raise UserError(
+            "a method that learns from the step, as famo does, stands in optax.chain, "
+            "which does not tell it what the members behind it make of its update: "
+            "expected one mtopt.chain, as in mtopt.chain(mtopt.famo(3), "
+            "optax.clip_by_global_norm(1.0), optax.sgd(0.1))"
+        )
 
 
 def _member(transform: optax.GradientTransformation, wait: bool) -> Member:

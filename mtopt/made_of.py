@@ -52,6 +52,31 @@ def least_losses(transformation: Any) -> Any:
     return found
 
 
+def learns_in_optax_chain(transformation: Any) -> bool:
+    """Whether a rule that learns from the step stands in ``optax.chain``.
+
+    There it is not told what the members behind it make of its update; nor is one of a
+    :func:`mtopt.chain` that is a member of it.
+
+    Args:
+      transformation: any object.
+
+    Example:
+      >>> import mtopt, optax
+      >>> famo = mtopt.chain(mtopt.famo(2), optax.clip(1.0))
+      >>> learns_in_optax_chain(optax.chain(famo, optax.sgd(0.1)))
+      True
+      >>> learns_in_optax_chain(mtopt.chain(famo, optax.sgd(0.1)))
+      False
+    """
+    return any(
+        (node.__module__ or "").startswith("optax")
+        and maker(node) in ("chain", "named_chain")
+        and any(map(_learns, _nodes(node)))
+        for node in functions(transformation)
+    )
+
+
 def functions(
     transformation: Any, but: str | None = None
 ) -> Iterator[types.FunctionType]:
@@ -87,6 +112,11 @@ def _nodes(transformation: Any, but: str | None = None) -> Iterator[Any]:
             for cell in node.__closure__ or ():
                 with contextlib.suppress(ValueError):  # of a name not bound yet
                     waiting.append(cell.cell_contents)
+
+
+def _learns(node: Any) -> bool:
+    """Whether it is a rule that does; an aggregator's update has it in its closure."""
+    return getattr(node, "after_step", None) is not None
 
 
 def _is_injected(node: Any) -> bool:

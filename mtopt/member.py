@@ -34,7 +34,7 @@ class Member(optax.GradientTransformationExtraArgs):
 
     def __new__(
         cls,
-        init: optax.TransformInitFn,
+        init: Callable[..., Any],
         see: Callable[..., Any],
         least_losses: Any = None,
     ) -> "Member":

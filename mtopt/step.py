@@ -11,6 +11,7 @@ import optax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from mtopt.batch import Batch
+from mtopt.chain import refuse_untold
 from mtopt.errors import UserError, expect, expect_one_of
 from mtopt.evaluation import Evaluation
 from mtopt.made_of import least_losses, modules, parts
@@ -145,8 +146,8 @@ def make_train_step(
 
     Raises:
       UserError: for an optax wrapper that cannot stand around a chain, or an optimizer
-        of layers behind an aggregator in no :func:`mtopt.chain`; on the first step, for
-        a chain without an aggregator.
+        of layers behind an aggregator, or a method that learns from the step, in no
+        :func:`mtopt.chain`; on the first step, for a chain without an aggregator.
 
     Returns:
       The step. It donates its state: keep using the one it returns. Metrics are
@@ -180,6 +181,7 @@ def make_train_step(
     expect(micro_batches >= 1, "micro_batches", micro_batches, "at least 1")
     _refuse_around(tx)
     refuse_unmapped(tx)
+    refuse_untold(tx)
     update = optax.with_extra_args_support(tx).update
     least = None if on_nonfinite is None else least_losses(tx)
 

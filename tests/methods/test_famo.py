@@ -132,12 +132,45 @@ def test_it_evens_out_the_progress_of_losses_of_different_size():
     np.testing.assert_allclose(even[0], even[1], rtol=0.05)
 
 
-def test_an_ordinary_chain_is_told_what_to_do():
+def clipped(inner=mtopt.chain):
+    return inner(famo(3), optax.clip_by_global_norm(0.1))
+
+
+def test_a_chain_in_a_chain_judges_the_whole_step():
     tasks, params, batch = setting()
-    tx = optax.chain(famo(3), optax.sgd(0.1))
-    state = mtopt.TrainState.create(params, tx, KEY)
-    with pytest.raises(mtopt.UserError, match=r"mtopt\.chain"):
-        mtopt.make_train_step(tasks, tx)(state, batch)
+
+    def logits(*members):
+        tx = mtopt.chain(*members)
+        state = mtopt.TrainState.create(params, tx, KEY)
+        step = mtopt.make_train_step(tasks, tx)
+        for _ in range(2):
+            state, _ = step(state, batch)
+        return optax.tree.get(state.opt_state, "memory").values
+
+    flat = logits(famo(3), optax.clip_by_global_norm(0.1), optax.sgd(0.1))
+    assert np.abs(flat).max() > 0.01
+    np.testing.assert_allclose(logits(clipped(), optax.sgd(0.1)), flat, rtol=1e-5)
+    behind = optax.chain(optax.clip_by_global_norm(0.1), optax.sgd(0.1))
+    np.testing.assert_allclose(logits(famo(3), behind), flat, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: optax.chain(famo(3), optax.sgd(0.1)),
+        lambda: optax.chain(clipped(), optax.sgd(0.1)),
+        lambda: mtopt.chain(clipped(optax.chain), optax.sgd(0.1)),
+        lambda: mtopt.chain(
+            optax.chain(mtopt.smoothed_weights(famo(3)), optax.sgd(0.1))
+        ),
+    ],
+    ids=["alone", "a chain of mtopt within", "around", "wrapped"],
+)
+def test_an_ordinary_chain_is_told_what_to_do(build):
+    """It would judge a step that the members behind it never take."""
+    tasks, _, _ = setting()
+    with pytest.raises(mtopt.UserError, match=r"stands in optax\.chain.*mtopt\.chain"):
+        mtopt.make_train_step(tasks, build())
 
 
 @pytest.mark.parametrize(
