@@ -28,7 +28,7 @@ class ProgressBar:
         self._bar.close()
 
     def update(self, step: int, losses: np.ndarray) -> None:
-        """Moves to a step, and shows the losses ``[K]``; NaN before the first one."""
+        """Moves to a step, and shows the losses ``[K]``, NaN where there is none."""
         self._bar.update(step - self._bar.n)
         if np.isnan(losses).all():  # nothing has run yet
             self._bar.set_postfix_str("compiling")
@@ -36,7 +36,7 @@ class ProgressBar:
             shown = zip(self._tasks, losses, strict=True)
             self._bar.set_postfix({task: f"{loss:.3f}" for task, loss in shown})
         else:
-            self._bar.set_postfix(mean_loss=f"{losses.mean():.3f}")
+            self._bar.set_postfix(mean_loss=f"{np.nanmean(losses):.3f}")
 
 
 def seeds_label(text: str, seeds: Sequence[int]) -> str:

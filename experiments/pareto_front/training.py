@@ -17,7 +17,7 @@ from mtopt.metrics import METRICS, Metric
 from mtopt.models import Model
 from mtopt.models.heads import per_sample_loss
 from mtopt.training.loop import train
-from mtopt.training.program import Program
+from mtopt.training.program import Program, StepLosses
 
 from ..common.progress import ProgressBar
 from ..common.run_folder import run_folder
@@ -111,13 +111,13 @@ def make_program(
 
     def one(
         state: mtopt.TrainState, batch: mtopt.Batch, preference: jax.Array
-    ) -> tuple[mtopt.TrainState, jax.Array]:
+    ) -> tuple[mtopt.TrainState, StepLosses]:
         if num_preferences > 1:
             key = jax.random.fold_in(state.key, state.step)
             key = jax.random.fold_in(key, PREFERENCES)
             preference = jax.random.dirichlet(key, jnp.full_like(preference, alpha))
         state, metrics = train_step(state, with_preference(batch, preference))
-        return state, metrics["losses"]
+        return state, StepLosses.of(metrics)
 
     models = jax.vmap(one, in_axes=(0, None, 0))
     seeds = jax.vmap(models, in_axes=(0, 0, None))
@@ -125,9 +125,9 @@ def make_program(
     @functools.partial(jax.jit, donate_argnums=0)
     def advance(
         state: mtopt.TrainState, batch: mtopt.Batch, preferences: jax.Array
-    ) -> tuple[mtopt.TrainState, jax.Array]:
-        state, losses = seeds(state, batch, preferences)
-        return state, losses.mean(axis=1)
+    ) -> tuple[mtopt.TrainState, StepLosses]:
+        state, (losses, present) = seeds(state, batch, preferences)
+        return state, StepLosses(losses.mean(axis=1), present[:, 0])
 
     own = jnp.asarray(group.preferences[:, 0])
     return Program(

@@ -16,7 +16,7 @@ import mtopt
 from mtopt.data import toy
 from mtopt.errors import UserError
 from mtopt.training.loop import Callback, train
-from mtopt.training.program import Program
+from mtopt.training.program import Program, StepLosses
 
 from ..common.building import parse_methods
 from ..common.experiment import Job
@@ -27,7 +27,7 @@ from . import report
 from .config import Config
 from .report import Trajectories
 
-StepResult = tuple[mtopt.TrainState, jax.Array]  # the state, the last losses
+StepResult = tuple[mtopt.TrainState, StepLosses]  # the state, the last losses
 
 
 def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> Job:
@@ -138,9 +138,11 @@ def _program(tx: optax.GradientTransformationExtraArgs, config: Config) -> Progr
     def step(state: mtopt.TrainState, batch: mtopt.Batch) -> StepResult:
         def once(_: jax.Array, carry: StepResult) -> StepResult:
             state, metrics = train_step(carry[0], batch)
-            return state, metrics["losses"]
+            return state, StepLosses.of(metrics)
 
-        return jax.lax.fori_loop(0, steps, once, (state, jnp.zeros(len(toy.NAMES))))
+        nothing = jnp.zeros(len(toy.NAMES))
+        start = StepLosses(nothing, nothing.astype(bool))
+        return jax.lax.fori_loop(0, steps, once, (state, start))
 
     def predict(params: Any, model_state: object, x: object) -> jax.Array:
         del model_state, x

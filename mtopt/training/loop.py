@@ -18,7 +18,7 @@ from mtopt.errors import UserError
 from mtopt.nonfinite import check_finite, each_model
 from mtopt.step import TrainState
 from mtopt.training.checkpoint import Checkpoints
-from mtopt.training.program import Program
+from mtopt.training.program import Program, StepLosses
 from mtopt.training.tensorboard import TensorBoard
 from mtopt.training.writer import MetricWriter, read_records
 
@@ -118,7 +118,8 @@ def train(
       belongs_to: what the run is of, name to text, such as the fingerprint of its data;
         checkpoints of another are refused.
       progress: called with the step and the mean losses ``[K]`` at every training
-        record; before the first step, with losses that are NaN.
+        record, NaN for a task without a label in the batch; before the first step, all
+        are NaN.
 
     Returns:
       The state after the last step, and the carry.
@@ -152,12 +153,11 @@ def train(
                     jax.block_until_ready(losses)
                     clock = _Clock(step)  # compiling is not training
                 if recorded:
-                    losses = np.asarray(losses)
-                    _check_finite(program, state, losses, step, tasks, names)
+                    losses = _checked(program, state, losses, step, tasks, names)
                     numbers = measured | _numbers_per_task(state, losses.shape)
                     rate = clock.rate(step)
                     _record(writer.write, step, seeds, tasks, losses, rate, numbers)
-                    progress(step, losses.mean(axis=0))
+                    progress(step, _mean_of_present(losses))
                 if callback is not None and options.due(step, callback.every):
                     with clock.paused(state):
                         carry = callback.function(step, state, carry, writer.write)
@@ -218,6 +218,27 @@ def resume(
 def _position(state: TrainState) -> int:
     """How many batches the run has drawn, those without a step among them."""
     return int(np.ravel(state.step + state.nonfinite.skipped)[0])
+
+
+def _checked(
+    program: Program,
+    state: TrainState,
+    found: StepLosses,
+    step: int,
+    tasks: Sequence[str],
+    names: Sequence[str],
+) -> np.ndarray:
+    """The losses, NaN where a task has none; raises where the run is to stop."""
+    losses, present = np.asarray(found.values), np.asarray(found.present)
+    _check_finite(program, state, np.where(present, losses, 0), step, tasks, names)
+    return np.where(present, losses, np.nan)
+
+
+def _mean_of_present(losses: np.ndarray) -> np.ndarray:
+    """The mean over seeds of the losses that there are, ``[K]``."""
+    there = ~np.isnan(losses)
+    total = np.where(there, losses, 0).sum(axis=0)
+    return np.where(there.any(axis=0), total / np.maximum(there.sum(axis=0), 1), np.nan)
 
 
 def _check_finite(

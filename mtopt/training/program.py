@@ -1,7 +1,7 @@
 """Programs: compiled init, step and predict, with the seeds on a leading axis."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -35,12 +35,29 @@ class Trainable(Protocol):
         ...
 
 
+class StepLosses(NamedTuple):
+    """The losses of a step, and which of them there are.
+
+    Attributes:
+      values: ``[S, K]``, 0 for absent tasks.
+      present: which tasks had a label in the batch, ``[S, K]``.
+    """
+
+    values: Any
+    present: Any
+
+    @classmethod
+    def of(cls, metrics: Mapping[str, Any]) -> "StepLosses":
+        """Those among the metrics of :func:`mtopt.make_train_step`."""
+        return cls(metrics["losses"], metrics["present"])
+
+
 class Program(NamedTuple):
     """Compiled functions over S seeds; a model per seed, or per seed and task.
 
     Attributes:
       init: ``keys [S] -> state``.
-      step: ``(state, batch [S, ...]) -> (state, losses [S, K])``; donates its state.
+      step: ``(state, batch [S, ...]) -> (state, StepLosses)``; donates its state.
       predict: ``(params, model_state, x) -> outputs [S, K, B, ...]`` of the same ``x``
         for all seeds.
       models: ``(S,)`` if the tasks share a model, ``(S, K)`` if each has its own: the
@@ -52,7 +69,7 @@ class Program(NamedTuple):
     """
 
     init: Callable[[jax.Array], TrainState]
-    step: Callable[[TrainState, Batch], tuple[TrainState, jax.Array]]
+    step: Callable[[TrainState, Batch], tuple[TrainState, StepLosses]]
     predict: Callable[[Any, Any, Any], jax.Array]
     models: tuple[int, ...]
     steps_per_call: int = 1
@@ -86,9 +103,9 @@ def shared_program(
         create = jax.vmap(lambda p, s, key: TrainState.create(p, tx, key, s))
         return create(params, model_state, run_keys)
 
-    def step(state: TrainState, batch: Batch) -> tuple[TrainState, jax.Array]:
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, StepLosses]:
         state, metrics = train_step(state, batch)
-        return state, metrics["losses"]
+        return state, StepLosses.of(metrics)
 
     return Program(
         init,
@@ -136,11 +153,11 @@ def separate_program(
             lambda leaf: leaf.reshape(*own.shape, *leaf.shape[1:]), state
         )
 
-    def step(state: TrainState, batch: Batch) -> tuple[TrainState, jax.Array]:
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, StepLosses]:
         x = batch.x if inputs is None else _lift(batch.x)
         single = Batch(x, _lift(batch.y), _lift(batch.mask))
         state, metrics = jax.vmap(train_step, in_axes=(0, over_tasks))(state, single)
-        return state, metrics["losses"][:, 0]
+        return state, jax.tree.map(lambda leaf: leaf[:, 0], StepLosses.of(metrics))
 
     def predict(params: Any, model_state: Any, x: Any) -> jax.Array:
         x = x if inputs is None else _lift(x)

@@ -1,5 +1,6 @@
-"""A run counts, records and reports the steps that a solved task decided."""
+"""What training records say of tasks that are solved, and of those that are absent."""
 
+import dataclasses
 import itertools
 from typing import NamedTuple
 
@@ -23,7 +24,7 @@ class Model(NamedTuple):
     predict: object
 
 
-def run(aggregator, folder):
+def run(aggregator, folder, batches=itertools.repeat, progress=lambda *_: None):
     params, batch = problems.solved_task()
     stack = jax.tree.map(lambda leaf: np.stack([leaf, leaf]), batch)
     tasks = mtopt.Tasks(NAMES, problems.tanh_encode, problems.squared_loss)
@@ -31,11 +32,12 @@ def run(aggregator, folder):
     tx = mtopt.chain(aggregator, optax.sgd(0.05))
     train(
         shared_program(model, tx, 2),
-        lambda start: itertools.repeat(stack),
+        lambda start: batches(stack),
         LoopOptions(steps=6, log_every=2, checkpoint_every=6),
         folder,
         tasks=NAMES,
         seeds=(0, 1),
+        progress=progress,
     )
     return folder
 
@@ -55,3 +57,27 @@ def test_it_stands_in_the_records_and_in_one_line(tmp_path, capsys, name):
     else:
         assert not found["values"].size
         assert not said
+
+
+def without_the_last(batch):
+    """Every other batch has no label of the last task."""
+    for step in itertools.count():
+        mask = batch.mask.copy()
+        mask[:, 2] &= step % 4 == 3
+        yield dataclasses.replace(batch, mask=mask)
+
+
+def test_an_absent_task_has_no_loss_in_the_records(tmp_path):
+    """It had 0, as if it were solved."""
+    shown = []
+    run(
+        mtopt.equal_weighting(3),
+        tmp_path,
+        without_the_last,
+        lambda step, losses: shown.append(losses),
+    )
+    found = read_per_task(tmp_path, "loss")["values"]
+    assert np.isnan(found[..., 2]).tolist() == 2 * [[True, False, True]]
+    assert np.isfinite(found[..., :2]).all()
+    assert (found[:, 1, 2] > 0).all()
+    np.testing.assert_allclose(shown[1:], found.mean(axis=0), rtol=1e-6)
