@@ -14,7 +14,7 @@ from mtopt.batch import Batch, loss_mask, zero_masked
 from mtopt.deal import check_parts, deal
 from mtopt.errors import UserError
 from mtopt.floats import has_gaps, merge, only_floats, without_floats
-from mtopt.linalg import gramian, where_present
+from mtopt.linalg import gramian, steepest, where_present
 from mtopt.nonfinite import tasks_not_finite
 from mtopt.passes import over_tasks
 from mtopt.per_task import PerTask, in_words, task_keys
@@ -74,7 +74,8 @@ class StackedProblem(BatchProblem):
         self, params: Params, *, shared_axis: int | None = None, passes: str = "vmap"
     ) -> tuple[Float[Array, " K"], Params]:
         function = jax.value_and_grad(self._task_loss, argnums=(0, 1))
-        losses, (rows, heads) = self._over_tasks(function, params, shared_axis, passes)
+        losses, found = self._over_tasks(function, params, shared_axis, passes)
+        rows, heads = steepest(found)
         return losses, {"shared": rows, "tasks": PerTask(heads, self.names)}
 
     @override
@@ -92,7 +93,8 @@ class StackedProblem(BatchProblem):
         self, params: Params, representation: Any, *, shared_axis: int | None = None
     ) -> Any:
         gradient = jax.grad(self._head_loss, argnums=1)
-        return self._over_heads(gradient, params, representation, shared_axis)
+        found = self._over_heads(gradient, params, representation, shared_axis)
+        return steepest(found)
 
     @override
     def pull_representation(self, params: Params, gradient: Any) -> Any:
@@ -100,7 +102,8 @@ class StackedProblem(BatchProblem):
             return only_floats(self._encode(shared)[0])
 
         _, pull = jax.vjp(features, params["shared"])
-        return pull(gradient)[0]
+        # What JAX pulls back is conjugate, on both sides.
+        return steepest(pull(steepest(gradient))[0])
 
     @override
     def sum_over_tasks(self, gradients: Any) -> Any:
@@ -130,9 +133,7 @@ class StackedProblem(BatchProblem):
         if self.tasks.x_axis is None:
             return self.dealt(*deal(mask, key, parts))
         samples, real = jax.vmap(lambda own: deal(own[None], key, parts))(mask)
-        return self.dealt(
-            jnp.moveaxis(samples, 1, 0), jnp.moveaxis(real[:, :, 0], 1, 0)
-        )
+        return self.dealt(samples.swapaxes(0, 1), real[:, :, 0].swapaxes(0, 1))
 
     def dealt(self, samples: Any, real: Any) -> tuple["StackedProblem", ...]:
         """The problems on some samples of the batch, as :func:`mtopt.deal.deal` says.

@@ -10,7 +10,13 @@ from jaxtyping import Array, Float
 
 from mtopt.errors import expect, expect_one_of
 from mtopt.evaluation import Evaluation
-from mtopt.linalg import divide_or_zero, row_norms, scale_rows
+from mtopt.linalg import (
+    as_complex,
+    as_real,
+    divide_or_zero,
+    row_norms,
+    scale_rows,
+)
 from mtopt.options import Number, Numbers, as_array, is_traced, is_zero
 from mtopt.passes import PASSES
 from mtopt.per_task import PerTask, scale_heads
@@ -217,8 +223,14 @@ def task_norms(own: Any, num_tasks: int) -> Float[Array, " K"]:
 
 def _times_size(params: Params, moves: Params) -> Params:
     """Every entry times the size of its parameter."""
+
+    def times(parameter: Array, move: Array) -> Array:
+        return as_complex(jnp.abs(as_real(parameter)) * as_real(move), move)
+
     shared = jax.tree.map(
-        lambda p, m: jnp.abs(p)[None] * m, params["shared"], moves["shared"]
+        lambda p, m: times(p[None], m), params["shared"], moves["shared"]
     )
-    own = jax.tree.map(lambda p, m: jnp.abs(p) * m, params["tasks"], moves["tasks"])
-    return {"shared": shared, "tasks": own}
+    return {
+        "shared": shared,
+        "tasks": jax.tree.map(times, params["tasks"], moves["tasks"]),
+    }
