@@ -247,9 +247,9 @@ class StackedProblem(BatchProblem):
         present: Bool[Array, ""],
         encode_key: Any,
         head_key: Any,
-        model_state: Any,
+        *state: Any,
     ) -> Float[Array, ""]:
-        representation, _ = self._encode_one(shared, x, encode_key, model_state)
+        representation, _ = self._encode_one(shared, x, encode_key, *state)
         constants = without_floats(representation)
         z = only_floats(representation)
         return self._head_loss(head, z, constants, y, mask, present, head_key)
@@ -281,18 +281,23 @@ class StackedProblem(BatchProblem):
         return jnp.where(present, loss, jnp.zeros_like(loss)), aux
 
     def _encode_one(
-        self, shared: Any, x: Any, key: Any, model_state: Any
+        self,
+        shared: Any,
+        x: Any,
+        key: Any,
+        model_state: Any,
+        labelled: Bool[Array, " b"],
     ) -> tuple[Any, Any]:
         if self.tasks.stateful:
-            return self.tasks.encode(shared, x, key, model_state)
+            return self.tasks.encode(shared, x, key, model_state, labelled)
         return self.tasks.encode(shared, x, key), model_state
 
     def _encode(self, shared: Any, shared_axis: int | None = None) -> tuple[Any, Any]:
-        own = self.batch.x, self._encode_keys, self._state_of_tasks
+        own = self.batch.x, self._encode_keys, self._state_of_tasks, self._labelled
         x_axis = self.tasks.x_axis
         if x_axis is None and shared_axis is None:
             return self._encode_one(shared, *own)
-        in_axes = (shared_axis, x_axis, x_axis, x_axis)
+        in_axes = (shared_axis, x_axis, x_axis, x_axis, x_axis)
         return over_tasks(self._encode_one, in_axes)(shared, *own)
 
     def _over_tasks(
@@ -303,7 +308,7 @@ class StackedProblem(BatchProblem):
         passes: str = "vmap",
     ) -> Any:
         x_axis = self.tasks.x_axis
-        in_axes = (shared_axis, 0, x_axis, 0, 0, 0, x_axis, 0, x_axis)
+        in_axes = (shared_axis, 0, x_axis, 0, 0, 0, x_axis, 0, x_axis, x_axis)
         return over_tasks(function, in_axes, passes)(
             params["shared"],
             self._heads(params),
@@ -314,6 +319,7 @@ class StackedProblem(BatchProblem):
             self._encode_keys,
             self._head_keys,
             self._state_of_tasks,
+            self._labelled,
         )
 
     def _over_heads(
@@ -344,6 +350,13 @@ class StackedProblem(BatchProblem):
                         f"{len(self.names)} tasks, whose inputs are their own"
                     )
         return self.model_state
+
+    @property
+    def _labelled(self) -> Bool[Array, "*K b"]:
+        """Which samples of an input have a label; all, where none has."""
+        mask = self.batch.mask
+        seen = mask if self.tasks.x_axis is not None else mask.any(axis=0)
+        return seen | ~seen.any(axis=-1, keepdims=True)
 
     @property
     def _encode_keys(self) -> Any:

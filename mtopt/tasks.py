@@ -6,6 +6,7 @@ the task's own. :meth:`Tasks.problem` closes them over a batch.
 """
 
 import dataclasses
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -33,14 +34,16 @@ class Tasks:
         reduction. ``head`` is one task's entry of ``params["tasks"]``.
       x_axis: None if all tasks share one input (then the forward pass runs once), 0
         if each task has inputs of its own, ``[K, b, ...]``.
-      stateful: True if ``encode`` is ``(shared, x, key, model_state) ->
-        (representation, model_state)``, as BatchNorm's running statistics need. With
-        inputs of their own every task has its own: leaves ``[K, ...]``.
+      stateful: True if ``encode`` is ``(shared, x, key, model_state, labelled) ->
+        (representation, model_state)``, as one needs that couples the samples of a
+        batch by statistics, with running ones or without. These are to be over the
+        ``labelled`` samples, bool ``[b]``: the others are padding. With inputs of their
+        own every task has a state of its own: leaves ``[K, ...]``.
       has_aux: True if ``head_loss`` returns ``(loss, aux)``: the step's metrics have
         ``aux`` with a leading task axis.
 
     Raises:
-      UserError: for names out of order.
+      UserError: for names out of order, or a stateful ``encode`` of other arguments.
 
     Example:
       Two regressions on one input:
@@ -75,6 +78,12 @@ class Tasks:
             raise UserError(
                 f"x_axis is {self.x_axis!r}: expected None (all tasks share one "
                 "input) or 0 (inputs with a leading task axis)"
+            )
+        if self.stateful and not _takes(self.encode, 5):
+            raise UserError(
+                "the encode of stateful tasks does not take five arguments: expected "
+                "encode(shared, x, key, model_state, labelled), with statistics over "
+                "the labelled samples, bool [b]"
             )
 
     def problem(
@@ -202,6 +211,15 @@ class TaskGroups:
             )
         )
         return GroupedProblem(parts, self.shared_inputs)
+
+
+def _takes(function: Callable[..., Any], count: int) -> bool:
+    """Whether a function can be called with so many arguments."""
+    try:
+        inspect.signature(function).bind(*range(count))
+    except TypeError:
+        return False
+    return True
 
 
 def _arrays(tree: Any) -> Any:

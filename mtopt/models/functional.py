@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Num, PRNGKeyArray
 from mtopt.batch import masked_mean
 from mtopt.errors import UserError
 from mtopt.models.heads import check_kind, per_sample_loss, predictions
+from mtopt.models.layers import BatchNorm, average_over
 from mtopt.per_task import PerTask, task_keys
 from mtopt.problem import Params
 from mtopt.tasks import Tasks
@@ -54,11 +55,11 @@ def functional(
     ``nnx.BatchStat`` (take :class:`mtopt.models.layers.BatchNorm`, which costs no
     second forward pass). Outside this file only plain dicts of arrays are seen.
 
-    In training BatchNorm uses the statistics of the batch, for disjoint inputs those
-    of each task's own sub-batch, whose padding repeats its samples. The running
-    statistics move once per step, by one clean forward pass, whatever points a method
-    evaluates; with disjoint inputs every task that is present moves its own, which
-    normalise its inputs in evaluation as its batches did in training.
+    In training BatchNorm uses the statistics of the labelled samples of the batch, for
+    disjoint inputs of each task's own sub-batch; padding has no part in them. The
+    running statistics move once per step, by one clean forward pass, whatever points a
+    method evaluates; with disjoint inputs every task that is present moves its own,
+    which normalise its inputs in evaluation as its batches did in training.
 
     Args:
       encoder: makes the shared part, ``x -> representation``.
@@ -100,12 +101,16 @@ def functional(
         )
 
     def encode(
-        shared: Any, x: Any, key: PRNGKeyArray, model_state: Any
+        shared: Any,
+        x: Any,
+        key: PRNGKeyArray,
+        model_state: Any,
+        labelled: Bool[Array, " b"],
     ) -> tuple[Any, dict[str, Any]]:
-        return trunk.train(shared, model_state, x, key)
+        return trunk.train(shared, model_state, x, key, labelled)
 
     def encode_stateless(shared: Any, x: Any, key: PRNGKeyArray) -> Any:
-        return encode(shared, x, key, {})[0]
+        return trunk.train(shared, {}, x, key)[0]
 
     def head_loss(
         parameters: Any,
@@ -192,9 +197,14 @@ class Pure:
         return tuple(nnx.to_pure_dict(part) for part in parts)
 
     def train(
-        self, parameters: Any, statistics: Any, x: Any, key: PRNGKeyArray
+        self,
+        parameters: Any,
+        statistics: Any,
+        x: Any,
+        key: PRNGKeyArray,
+        labelled: Bool[Array, " b"] | None = None,
     ) -> tuple[Any, dict[str, Any]]:
-        """Outputs in training mode, and the new statistics."""
+        """Outputs in training mode, and the new statistics, over labelled samples."""
         streams, structure = jax.tree.flatten(self.randomness)
         # Every layer draws from a stream of its own, made anew: streams are counters
         # that a call advances, and equal keys would drop the same units twice.
@@ -206,6 +216,9 @@ class Pure:
         ]
         randomness = jax.tree.unflatten(structure, fresh)
         module = nnx.merge(self.training, parameters, statistics, randomness)
+        for _, layer in nnx.iter_modules(module):
+            if labelled is not None and isinstance(layer, BatchNorm):
+                layer.average = average_over(labelled)
         outputs = module(x)
         return outputs, nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Num, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Num, PRNGKeyArray
 
 from mtopt.errors import UserError
 
@@ -107,7 +107,9 @@ class BatchNorm(nnx.Module):
     with the batch's own mean and variance in training, the running ones in
     evaluation. Running statistics keep 0.9 of their value in a step: torch calls this
     momentum 0.1 (its default), flax 0.9. The variance divides by n, in the running
-    statistics too, where torch divides by n - 1.
+    statistics too, where torch divides by n - 1. In a model of
+    :func:`mtopt.models.functional` the first axis is that of samples, and those without
+    a label do not count.
 
     ``nnx.BatchNorm`` computes the same, but rounds the running statistics to the
     compute dtype, and scales with ``[1, ..., 1, C]``. XLA rewrites that shape according
@@ -134,6 +136,7 @@ class BatchNorm(nnx.Module):
         self.mean = nnx.BatchStat(jnp.zeros(channels, jnp.float32))
         self.var = nnx.BatchStat(jnp.ones(channels, jnp.float32))
         self.use_running_average = False
+        self.average: Callable[[Array], Array] = average
 
     def __call__(self, x: Float[Array, "*shape C"]) -> Float[Array, "*shape C"]:
         """Standardises every channel, then scales and shifts it."""
@@ -145,15 +148,48 @@ class BatchNorm(nnx.Module):
         if self.use_running_average:
             mean, var = self.mean[...], self.var[...]
         else:
-            axes = tuple(range(x.ndim - 1))
-            mean = values.mean(axes)
-            var = ((values - over(mean)) ** 2).mean(axes)
+            mean = self.average(values)
+            var = self.average((values - over(mean)) ** 2)
             self.mean[...] = 0.9 * self.mean[...] + 0.1 * mean
             self.var[...] = 0.9 * self.var[...] + 0.1 * var
         scale = jax.lax.rsqrt(var + 1e-5) * self.scale[...]
         return ((values - over(mean)) * over(scale) + over(self.bias[...])).astype(
             x.dtype
         )
+
+
+def average(values: Float[Array, "*shape C"]) -> Float[Array, " C"]:
+    """The mean over all axes but the last."""
+    return values.mean(tuple(range(values.ndim - 1)))
+
+
+def average_over(labelled: Bool[Array, " b"]) -> Callable[[Array], Array]:
+    """:func:`average` of some samples alone, which stand on the first axis.
+
+    Args:
+      labelled: which samples count; one at least.
+
+    Raises:
+      UserError: on another number of samples.
+
+    Example:
+      >>> mean = average_over(jnp.array([True, True, False]))
+      >>> mean(jnp.array([[1.], [3.], [9.]])).tolist()
+      [2.0]
+    """
+
+    def of_samples(values: Float[Array, "b ... C"]) -> Float[Array, " C"]:
+        if len(values) != len(labelled):
+            raise UserError(
+                f"BatchNorm got an array of {values.shape} for {len(labelled)} "
+                "samples: expected the axis of samples first"
+            )
+        each = values.mean(tuple(range(1, values.ndim - 1)))
+        # A product: behind a select XLA no longer sees two forward passes as one.
+        shares = labelled / labelled.sum()
+        return (each * jnp.broadcast_to(shares[:, None], each.shape)).sum(axis=0)
+
+    return of_samples
 
 
 def as_floats(x: Num[Array, "..."], dtype: DTypeLike) -> Float[Array, "..."]:

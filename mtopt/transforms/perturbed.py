@@ -21,7 +21,7 @@ from mtopt.options import Number, Numbers, as_array, is_traced, is_zero
 from mtopt.passes import PASSES
 from mtopt.per_task import PerTask, scale_heads
 from mtopt.points import Point, factor_of
-from mtopt.problem import Params
+from mtopt.problem import Params, Problem
 
 DEFAULT_RHO = 0.05
 Radius = Number | Numbers
@@ -178,7 +178,7 @@ def perturbed_point(point: Point, towards: Params, ball: Ball) -> Point:
 
 
 def gradients_at(
-    evaluation: Evaluation, point: Point, passes: str = "vmap"
+    problem: Problem, point: Point, evaluation: Evaluation, passes: str = "vmap"
 ) -> Evaluation:
     """The evaluation with the gradients of every task at another point.
 
@@ -186,11 +186,12 @@ def gradients_at(
     the step takes itself.
 
     Args:
-      evaluation: whose rows and heads are replaced.
+      problem: the batch.
       point: where, and times what.
+      evaluation: whose rows and heads are replaced.
       passes: how the K passes run; see :func:`mtopt.passes.over_tasks`.
     """
-    _, found = evaluation.problem.losses_and_grads(
+    _, found = problem.losses_and_grads(
         point.params, shared_axis=point.shared_axis, passes=passes
     )
     rows = found["shared"]
