@@ -30,7 +30,7 @@ class Member(optax.GradientTransformationExtraArgs):
 
     see: Callable[..., tuple[Any, Any, Any]]
 
-    def __new__(cls, init: Callable[[Any], Any], see: Callable[..., Any]) -> "Member":
+    def __new__(cls, init: Callable[..., Any], see: Callable[..., Any]) -> "Member":
         """The optax pair ``(init, update)``."""
 
         def update(

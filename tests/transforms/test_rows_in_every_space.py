@@ -11,6 +11,7 @@ import pytest
 
 import mtopt
 from mtopt.registry import about
+from mtopt.wrappers.log_losses import LogProblem
 from tests.helpers import problems
 from tests.helpers.close import assert_close
 from tests.helpers.forms import forms, in_a_step, method_in, update
@@ -37,7 +38,7 @@ def problem():
 
 
 def by_hand(batch, shared, heads):
-    """Every task's row, its head's gradient, and its row of the representation."""
+    """Every task's gradients, by shared and own parameters and Z, and its loss."""
 
     def of_task(shared, head, y, mask):
         def loss(z, head):
@@ -47,7 +48,8 @@ def by_hand(batch, shared, heads):
             return loss(problems.tanh_encode(shared, batch.x, None), head)
 
         z = problems.tanh_encode(shared, batch.x, None)
-        return *jax.grad(whole, (0, 1))(shared, head), jax.grad(loss)(z, head)
+        rows = jax.grad(whole, (0, 1))(shared, head)
+        return *rows, jax.grad(loss)(z, head), loss(z, head)
 
     return jax.vmap(of_task)(shared, heads, batch.y, batch.mask)
 
@@ -65,9 +67,9 @@ def expected(seen, params):
     """The Gramians behind every transformation, from the equations."""
     batch, heads = seen.problem.batch, params["tasks"].values
     shared = jnp.stack([params["shared"]] * K)
-    row, own, of_z = by_hand(batch, shared, heads)
+    row, own, of_z, _ = by_hand(batch, shared, heads)
     far = RHO / norms(row, own)
-    there, _, there_z = by_hand(
+    there, _, there_z, loss = by_hand(
         batch, shared + times(far, row), heads + times(far, own)
     )
     mean, far = (
@@ -75,7 +77,7 @@ def expected(seen, params):
         RHO
         / jnp.linalg.norm(jnp.concatenate([row.mean(axis=0).ravel(), own.ravel() / K])),
     )
-    _, _, common = by_hand(batch, shared + far * mean[None], heads + far * own / K)
+    _, _, common, _ = by_hand(batch, shared + far * mean[None], heads + far * own / K)
     unit = 1 / norms(row)
     rows = {
         "normalize_rows": times(unit, of_z),
@@ -85,6 +87,8 @@ def expected(seen, params):
         "normalize_rows, per_task_sam": times(unit, there_z),
         "per_task_sam, normalize_rows": times(1 / norms(there), there_z),
         "task_momentum, per_task_sam": there_z,
+        "per_task_sam, logarithms": times(1 / loss, there_z),
+        "per_task_sam, logarithms, rows": times(1 / loss, there),
         "flat part": there_z - of_z,
     }
     return {name: mtopt.gramian(own) for name, own in rows.items()}
@@ -107,6 +111,9 @@ TRANSFORMED = {
 }
 
 
+LOGS = ("per_task_sam, logarithms", "per_task_sam, logarithms, rows")
+
+
 @functools.cache
 def gramians():
     """Found and expected, in one program."""
@@ -117,12 +124,16 @@ def gramians():
         @jax.jit
         def answers(params):
             seen = own.evaluate(params)
-            found = {}
+            found, behind_sam = {}, seen
             for name, tx in TRANSFORMED.items():
                 _, _, after = tx.see(
                     seen.gradients, tx.init(params), params, evaluation=seen
                 )
                 found[name] = after.representation_gramian()
+                behind_sam = after if name == "per_task_sam" else behind_sam
+            logs = LogProblem(None, 0.0).view(behind_sam)
+            found["per_task_sam, logarithms"] = logs.representation_gramian()
+            found["per_task_sam, logarithms, rows"] = logs.gramian()
             _, state = update_on(flat, flat.init(params), own, params)
             wanted = expected(seen, params)
             solve = mtopt.imtl_g(K)  # rows with the Gramian that the flat part has
@@ -135,7 +146,7 @@ def gramians():
         return jax.tree.map(np.asarray, answers(params))
 
 
-@pytest.mark.parametrize("name", [*TRANSFORMED, "flat part"])
+@pytest.mark.parametrize("name", [*TRANSFORMED, "flat part", *LOGS])
 def test_the_gramian_in_the_representation_is_that_of_what_the_rows_became(name):
     found, wanted = gramians()
     assert_close(found[name], wanted[name], rtol=1e-9)
