@@ -11,7 +11,7 @@ from optax.experimental import aggregating
 
 from mtopt.errors import UserError, expect, expect_one_of, expect_plain
 from mtopt.evaluation import Evaluation, prepare_evaluation, split
-from mtopt.linalg import only_present, task_numbers
+from mtopt.linalg import as_complex, as_real, only_present, task_numbers
 from mtopt.rule import Memory, PenaltyGradient, Rule, Solution
 
 Gramian = Float[Array, "K K"]
@@ -233,6 +233,7 @@ def row_weighting(
       num_tasks: K, at least 1.
       reduce: ``(memory, evaluation) -> (weights, rows, memory)``: the weights w and
         the rows r, a tree like ``evaluation.rows``; those of absent tasks are zeros.
+        Both are real: a complex leaf is an array of pairs, ``[K, ..., 2]``.
       heads: see :func:`weighting`.
       reduction: see :func:`weighting`.
       memory: see :func:`weighting`.
@@ -245,12 +246,18 @@ def row_weighting(
       UserError: as :class:`Aggregator`.
     """
 
-    def solve(memory: Memory, evaluation: Evaluation) -> Solution:
-        weights, rows, memory = reduce(memory, evaluation)
-        weights = jnp.where(evaluation.present, weights, 0)
-        return Solution(weights, memory, evaluation.replace(rows=rows))
+    def start(shared: Any) -> Memory:
+        return memory(as_real(shared))
 
-    rule = Rule(num_tasks, memory, solve, heads, reduction)
+    def solve(memory: Memory, evaluation: Evaluation) -> Solution:
+        given = evaluation.rows
+        seen = evaluation.replace(rows=as_real(given))
+        weights, rows, memory = reduce(memory, seen)
+        weights = jnp.where(evaluation.present, weights, 0)
+        summed = evaluation.replace(rows=as_complex(rows, given))
+        return Solution(weights, memory, summed)
+
+    rule = Rule(num_tasks, start, solve, heads, reduction)
     return Aggregator(rule.replace(least_losses=least_losses))
 
 

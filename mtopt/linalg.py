@@ -14,7 +14,7 @@ def gramian(rows: Any) -> Float[Array, "K K"]:
 
     Summed leaf by leaf, without a flattened copy of the parameters, and accumulated
     in float32 at full precision (a bfloat16 sum of 100,000 ones gives 99,840;
-    float64 rows stay in float64).
+    float64 rows stay in float64). Complex entries count as two real ones.
 
     Args:
       rows: a pytree of per-task gradients, every leaf ``[K, ...]``.
@@ -28,6 +28,62 @@ def gramian(rows: Any) -> Float[Array, "K K"]:
       [[25.0, 3.0], [3.0, 5.0]]
     """
     return cross_gramian(rows, rows)
+
+
+def as_real(tree: Any) -> Any:
+    """A tree of real arrays: a complex one is its real and its imaginary parts.
+
+    A complex parameter is two real ones. Whatever a method makes of single entries, of
+    their squares, signs or order, it makes of these.
+
+    Args:
+      tree: of arrays.
+
+    Returns:
+      The tree with complex leaves ``[...]`` as ``[..., 2]``.
+
+    Example:
+      >>> as_real(jnp.array([3. + 4.j])).tolist()
+      [[3.0, 4.0]]
+    """
+
+    def parts(leaf: Array) -> Array:
+        if not jnp.iscomplexobj(leaf):
+            return leaf
+        return jnp.stack([leaf.real, leaf.imag], axis=-1)
+
+    return jax.tree.map(parts, tree)
+
+
+def as_complex(tree: Any, like: Any) -> Any:
+    """The tree of which :func:`as_real` made real arrays.
+
+    Args:
+      tree: of real arrays.
+      like: a tree of the same structure, complex where the result is to be.
+    """
+
+    def whole(leaf: Array, model: Any) -> Array:
+        if not jnp.iscomplexobj(model):
+            return leaf
+        return jax.lax.complex(leaf[..., 0], leaf[..., 1])
+
+    return jax.tree.map(whole, tree, like)
+
+
+def steepest(gradient: Any) -> Any:
+    """The direction of steepest ascent, of what ``jax.grad`` returns.
+
+    For a real function of a complex number JAX returns the conjugate of it. This one
+    holds the derivatives by the real and by the imaginary part, as two real parameters
+    have them, and its negative goes downhill.
+
+    Args:
+      gradient: a tree of arrays.
+    """
+    return jax.tree.map(
+        lambda leaf: jnp.conj(leaf) if jnp.iscomplexobj(leaf) else leaf, gradient
+    )
 
 
 def cross_gramian(rows: Any, others: Any) -> Float[Array, "K M"]:
@@ -56,7 +112,8 @@ def cross_gramian(rows: Any, others: Any) -> Float[Array, "K M"]:
             preferred_element_type=jnp.promote_types(leaf.dtype, jnp.float32),
         )
 
-    return sum(jax.tree.leaves(jax.tree.map(leaf_products, rows, others)))  # pyright: ignore[reportReturnType]
+    products = jax.tree.map(leaf_products, as_real(rows), as_real(others))
+    return sum(jax.tree.leaves(products))  # pyright: ignore[reportReturnType]
 
 
 def row_norms(rows: Any) -> Float[Array, " K"]:
@@ -75,7 +132,8 @@ def row_norms(rows: Any) -> Float[Array, " K"]:
       >>> print(row_norms(jnp.array([[3e30, 4e30], [0., 0.]])))
       [5.e+30 0.e+00]
     """
-    leaves = [leaf.reshape(leaf.shape[0], -1) for leaf in jax.tree.leaves(rows)]
+    leaves = jax.tree.leaves(as_real(rows))
+    leaves = [leaf.reshape(leaf.shape[0], -1) for leaf in leaves]
     wide = [
         leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
         for leaf in leaves
@@ -142,7 +200,8 @@ def weight_dtype(params: Any) -> jnp.dtype:
       >>> weight_dtype({"w": jnp.ones(3, jnp.bfloat16)}).name
       'float32'
     """
-    return jnp.result_type(jnp.float32, *jax.tree.leaves(params))
+    kinds = [jnp.finfo(leaf.dtype).dtype for leaf in jax.tree.leaves(params)]
+    return jnp.result_type(jnp.float32, *kinds)
 
 
 def task_numbers(params: Any, num_tasks: int, value: Number) -> Float[Array, " K"]:

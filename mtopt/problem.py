@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from mtopt.evaluation import Evaluation
-from mtopt.linalg import scale_rows
+from mtopt.linalg import scale_rows, steepest
 from mtopt.options import Number
 from mtopt.points import Point
 
@@ -253,7 +253,7 @@ class Problem(abc.ABC):
         def weighted_loss(shared: Any) -> Float[Array, ""]:
             return weights @ self.losses({**params, "shared": shared})
 
-        return jax.grad(weighted_loss)(params["shared"])
+        return steepest(jax.grad(weighted_loss)(params["shared"]))
 
     def look_ahead(
         self, params: Params, weights: Float[Array, " K"], length: Number
@@ -269,7 +269,7 @@ class Problem(abc.ABC):
         def weighted_loss(params: Params) -> Float[Array, ""]:
             return weights @ self.losses(params).astype(weights.dtype)
 
-        step = jax.grad(weighted_loss)(params)
+        step = steepest(jax.grad(weighted_loss)(params))
         return jax.tree.map(
             lambda p, g: p - jnp.asarray(length, p.dtype) * g, params, step
         )

@@ -14,7 +14,7 @@ from mtopt.batch import Batch, loss_mask, zero_masked
 from mtopt.deal import check_parts, deal
 from mtopt.errors import UserError
 from mtopt.floats import has_gaps, merge, only_floats, without_floats
-from mtopt.linalg import gramian, where_present
+from mtopt.linalg import gramian, steepest, where_present
 from mtopt.nonfinite import tasks_not_finite
 from mtopt.own_statistics import OwnStatistics
 from mtopt.passes import over_tasks
@@ -75,7 +75,8 @@ class StackedProblem(BatchProblem):
         self, params: Params, *, shared_axis: int | None = None, passes: str = "vmap"
     ) -> tuple[Float[Array, " K"], Params]:
         function = jax.value_and_grad(self._task_loss, argnums=(0, 1))
-        losses, (rows, heads) = self._over_tasks(function, params, shared_axis, passes)
+        losses, found = self._over_tasks(function, params, shared_axis, passes)
+        rows, heads = steepest(found)
         return losses, {"shared": rows, "tasks": PerTask(heads, self.names)}
 
     @override
@@ -93,7 +94,8 @@ class StackedProblem(BatchProblem):
         self, params: Params, representation: Any, *, shared_axis: int | None = None
     ) -> Any:
         gradient = jax.grad(self._head_loss, argnums=1)
-        return self._over_heads(gradient, params, representation, shared_axis)
+        found = self._over_heads(gradient, params, representation, shared_axis)
+        return steepest(found)
 
     @override
     def pull_representation(self, params: Params, gradient: Any) -> Any:
@@ -101,7 +103,8 @@ class StackedProblem(BatchProblem):
             return only_floats(self._encode(shared)[0])
 
         _, pull = jax.vjp(features, params["shared"])
-        return pull(gradient)[0]
+        # What JAX pulls back is conjugate, on both sides.
+        return steepest(pull(steepest(gradient))[0])
 
     @override
     def sum_over_tasks(self, gradients: Any) -> Any:
@@ -140,9 +143,7 @@ class StackedProblem(BatchProblem):
         if self.tasks.x_axis is None:
             return self.dealt(*deal(mask, key, parts))
         samples, real = jax.vmap(lambda own: deal(own[None], key, parts))(mask)
-        return self.dealt(
-            jnp.moveaxis(samples, 1, 0), jnp.moveaxis(real[:, :, 0], 1, 0)
-        )
+        return self.dealt(samples.swapaxes(0, 1), real[:, :, 0].swapaxes(0, 1))
 
     def dealt(self, samples: Any, real: Any) -> tuple["StackedProblem", ...]:
         """The problems on some samples of the batch, as :func:`mtopt.deal.deal` says.
@@ -256,9 +257,9 @@ class StackedProblem(BatchProblem):
         present: Bool[Array, ""],
         encode_key: Any,
         head_key: Any,
-        model_state: Any,
+        *state: Any,
     ) -> Float[Array, ""]:
-        representation, _ = self._encode_one(shared, x, encode_key, model_state)
+        representation, _ = self._encode_one(shared, x, encode_key, *state)
         constants = without_floats(representation)
         z = only_floats(representation)
         return self._head_loss(head, z, constants, y, mask, present, head_key)
@@ -290,14 +291,19 @@ class StackedProblem(BatchProblem):
         return jnp.where(present, loss, jnp.zeros_like(loss)), aux
 
     def _encode_one(
-        self, shared: Any, x: Any, key: Any, model_state: Any
+        self,
+        shared: Any,
+        x: Any,
+        key: Any,
+        model_state: Any,
+        labelled: Bool[Array, " b"],
     ) -> tuple[Any, Any]:
         """Of one task's inputs; where tasks are coupled, ``x`` is its place."""
         if self.tasks.coupled:
             of_all, state = self._encode_coupled(shared)
             return jax.tree.map(lambda leaf: leaf[x], of_all), state
         if self.tasks.stateful:
-            return self.tasks.encode(shared, x, key, model_state)
+            return self.tasks.encode(shared, x, key, model_state, labelled)
         return self.tasks.encode(shared, x, key), model_state
 
     def _encode_coupled(self, shared: Any) -> tuple[Any, Any]:
@@ -306,13 +312,13 @@ class StackedProblem(BatchProblem):
         return self.tasks.encode(shared, *seen)
 
     def _encode(self, shared: Any, shared_axis: int | None = None) -> tuple[Any, Any]:
-        if self.tasks.coupled:
+        if self.tasks.coupled and shared_axis is None:
             return self._encode_coupled(shared)
-        own = self.batch.x, self._encode_keys, self._state_of_tasks
+        own = self._inputs, self._encode_keys, self._state_of_tasks, self._labelled
         x_axis = self.tasks.x_axis
         if x_axis is None and shared_axis is None:
             return self._encode_one(shared, *own)
-        in_axes = (shared_axis, x_axis, x_axis, x_axis)
+        in_axes = (shared_axis, x_axis, x_axis, self._state_axis, x_axis)
         return over_tasks(self._encode_one, in_axes)(shared, *own)
 
     def _over_tasks(
@@ -323,20 +329,19 @@ class StackedProblem(BatchProblem):
         passes: str = "vmap",
     ) -> Any:
         x_axis = self.tasks.x_axis
-        x, state_axis = self.batch.x, x_axis
-        if self.tasks.coupled:
-            x, state_axis = jnp.arange(len(self.names)), None
-        in_axes = (shared_axis, 0, x_axis, 0, 0, 0, x_axis, 0, state_axis)
+        state_axis = self._state_axis
+        in_axes = (shared_axis, 0, x_axis, 0, 0, 0, x_axis, 0, state_axis, x_axis)
         return over_tasks(function, in_axes, passes)(
             params["shared"],
             self._heads(params),
-            x,
+            self._inputs,
             self.batch.y,
             self.loss_mask,
             self.present,
             self._encode_keys,
             self._head_keys,
             self._state_of_tasks,
+            self._labelled,
         )
 
     def _over_heads(
@@ -356,6 +361,15 @@ class StackedProblem(BatchProblem):
         return on_tasks(heads, representation, constants, *labels, self._head_keys)
 
     @property
+    def _inputs(self) -> Any:
+        """What ``_encode_one`` gets of each task: its inputs, or its place."""
+        return jnp.arange(len(self.names)) if self.tasks.coupled else self.batch.x
+
+    @property
+    def _state_axis(self) -> int | None:
+        return None if self.tasks.coupled else self.tasks.x_axis
+
+    @property
     def _state_of_tasks(self) -> Any:
         """The model state; with inputs of their own, that of every task."""
         if self.tasks.x_axis is not None and not self.tasks.coupled:
@@ -367,6 +381,13 @@ class StackedProblem(BatchProblem):
                         f"{len(self.names)} tasks, whose inputs are their own"
                     )
         return self.model_state
+
+    @property
+    def _labelled(self) -> Bool[Array, "*K b"]:
+        """Which samples of an input have a label; all, where none has."""
+        mask = self.batch.mask
+        seen = mask if self.tasks.x_axis is not None else mask.any(axis=0)
+        return seen | ~seen.any(axis=-1, keepdims=True)
 
     @property
     def _encode_keys(self) -> Any:

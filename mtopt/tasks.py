@@ -6,6 +6,7 @@ the task's own. :meth:`Tasks.problem` closes them over a batch.
 """
 
 import dataclasses
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -33,19 +34,21 @@ class Tasks:
         reduction. ``head`` is one task's entry of ``params["tasks"]``.
       x_axis: None if all tasks share one input (then the forward pass runs once), 0
         if each task has inputs of its own, ``[K, b, ...]``.
-      stateful: True if ``encode`` is ``(shared, x, key, model_state) ->
-        (representation, model_state)``, as BatchNorm's running statistics need. With
-        inputs of their own every task has its own: leaves ``[K, ...]``.
+      stateful: True if ``encode`` is ``(shared, x, key, model_state, labelled) ->
+        (representation, model_state)``, as one needs that couples the samples of a
+        batch by statistics, with running ones or without. These are to be over the
+        ``labelled`` samples, bool ``[b]``: the others are padding. With inputs of their
+        own every task has a state of its own: leaves ``[K, ...]``.
       has_aux: True if ``head_loss`` returns ``(loss, aux)``: the step's metrics have
         ``aux`` with a leading task axis.
       coupled: True if, with inputs of their own, ``encode`` is that of all tasks at
-        once, ``(shared, x, key, model_state, mask) -> (representation, model_state)``,
-        with x and representation ``[K, b, ...]`` and one model state. The gradient of
-        a task's loss is then a backward pass through the inputs of all.
+        once, with x and representation ``[K, b, ...]``, labelled ``[K, b]``, and one
+        model state. The gradient of a task's loss is then a backward pass through the
+        inputs of all.
 
     Raises:
-      UserError: for names out of order, or ``coupled`` without a state or inputs of the
-        tasks' own.
+      UserError: for names out of order, a stateful ``encode`` of other arguments, or
+        ``coupled`` without a state or inputs of the tasks' own.
 
     Example:
       Two regressions on one input:
@@ -86,6 +89,12 @@ class Tasks:
             raise UserError(
                 f"coupled=True with stateful={self.stateful} and x_axis={self.x_axis}: "
                 "expected stateful=True and x_axis=0"
+            )
+        if self.stateful and not _takes(self.encode, 5):
+            raise UserError(
+                "the encode of stateful tasks does not take five arguments: expected "
+                "encode(shared, x, key, model_state, labelled), with statistics over "
+                "the labelled samples, bool [b]"
             )
 
     def problem(
@@ -213,6 +222,15 @@ class TaskGroups:
             )
         )
         return GroupedProblem(parts, self.shared_inputs)
+
+
+def _takes(function: Callable[..., Any], count: int) -> bool:
+    """Whether a function can be called with so many arguments."""
+    try:
+        inspect.signature(function).bind(*range(count))
+    except TypeError:
+        return False
+    return True
 
 
 def _arrays(tree: Any) -> Any:

@@ -30,9 +30,9 @@ def evaluation_tasks(model: Model, kind: str) -> mtopt.Tasks:
     x_axis = model.tasks.x_axis
 
     def encode(
-        shared: Any, x: Any, key: jax.Array, model_state: Any
+        shared: Any, x: Any, key: jax.Array, model_state: Any, labelled: jax.Array
     ) -> tuple[Any, Any]:
-        del key
+        del key, labelled
         return (shared, x, model_state), model_state
 
     def head_loss(

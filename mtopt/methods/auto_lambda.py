@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import expect, expect_number
 from mtopt.evaluation import Evaluation
+from mtopt.linalg import steepest
 from mtopt.memory import learned
 from mtopt.options import Number, Numbers, as_array
 from mtopt.registry import method
@@ -111,7 +112,7 @@ def auto_lambda(
 
         taken = jnp.where(evaluation.present, weights, 0)
         ahead = train.look_ahead(params, taken, lookahead)
-        uphill = jax.grad(primary_loss)(ahead)
+        uphill = steepest(jax.grad(primary_loss)(ahead))
         products = jax.jvp(train.losses, (params,), (uphill,))[1]
 
         judged = evaluation.present & leading.any()

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
-from mtopt.linalg import some_rows, where_present, zero_rows
+from mtopt.linalg import as_real, some_rows, where_present, zero_rows
 from mtopt.options import Integer, Number
 from mtopt.registry import method
 
@@ -77,12 +77,12 @@ def excess_mtl(
     expect_number("warmup", warmup, at_least=1)
 
     def start(shared: Any) -> tuple[Any, Array, Array, Int[Array, " K"]]:
-        squares = zero_rows(shared, num_tasks)
+        squares = zero_rows(as_real(shared), num_tasks)
         zeros = _per_task_sum(squares, num_tasks)
         return squares, zeros, zeros, jnp.zeros(num_tasks, jnp.int32)
 
     def weigh(memory: Any, evaluation: Evaluation) -> Weighed:
-        rows, present = evaluation.rows, evaluation.present
+        rows, present = as_real(evaluation.rows), evaluation.present
         squares, log_weights, scale, seen = memory
         square = jax.tree.map(lambda s, g: jnp.square(g.astype(s.dtype)), squares, rows)
         squares = where_present(

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from mtopt.aggregation import Aggregator, Reduced, Weighed, row_weighting, weighting
 from mtopt.errors import expect, expect_one_of
 from mtopt.evaluation import Evaluation
-from mtopt.linalg import scale_rows
+from mtopt.linalg import as_complex, as_real, scale_rows
 from mtopt.memory.count import no_updates
 from mtopt.options import Number, Numbers, as_array
 from mtopt.points import one_point
@@ -108,13 +108,15 @@ def graddrop(
         point = one_point(evaluation.points, "graddrop(space='representation')")
 
         def pullback(weights: Float[Array, " K"], also: Any) -> Any:
-            z = problem.representation(point.params)
-            gradients = problem.representation_rows([point])
+            z = as_real(problem.representation(point.params))
+            found = problem.representation_rows([point])
+            gradients = as_real(found)
             signed = jax.tree.map(_signed, gradients, z)
             masks = _each_leaf(_mask, evaluation.random_key(count), signed)
             masks = jax.tree.map(lambda mask: mask[:, None], masks)
             kept = jax.tree.map(partial(_leak_through, leaks), gradients, masks)
-            total = problem.sum_over_tasks(scale_rows(weights, kept))
+            kept = as_complex(scale_rows(weights, kept), found)
+            total = problem.sum_over_tasks(kept)
             direction = problem.pull_representation(point.params, total)
             if also is None:
                 return direction

@@ -55,11 +55,11 @@ def functional(
     ``nnx.BatchStat`` (take :class:`mtopt.models.layers.BatchNorm`, which costs no
     second forward pass). Outside of ``mtopt.models.pure`` only plain trees are seen.
 
-    In training BatchNorm uses the statistics of the batch, for disjoint inputs those
-    of each task's own sub-batch, whose padding repeats its samples. The running
-    statistics move once per step, by one clean forward pass, whatever points a method
-    evaluates; with disjoint inputs every task that is present moves its own, which
-    normalise its inputs in evaluation as its batches did in training. A task that
+    In training BatchNorm uses the statistics of the labelled samples of the batch, for
+    disjoint inputs of each task's own sub-batch; padding has no part in them. The
+    running statistics move once per step, by one clean forward pass, whatever points a
+    method evaluates; with disjoint inputs every task that is present moves its own,
+    which normalise its inputs in evaluation as its batches did in training. A task that
     training did not have takes the moments of the mixture of those it had; see
     :func:`mtopt.own_statistics.in_evaluation`.
 
@@ -117,12 +117,16 @@ def functional(
         trunk.expect_own_batch_norm()
 
     def encode(
-        shared: Any, x: Any, key: PRNGKeyArray, model_state: Any
+        shared: Any,
+        x: Any,
+        key: PRNGKeyArray,
+        model_state: Any,
+        labelled: Bool[Array, " b"],
     ) -> tuple[Any, Any]:
         if not disjoint:
-            return trunk.train(shared, model_state, x, key)
+            return trunk.train(shared, model_state, x, key, labelled)
         values, labels = model_state
-        outputs, moved = trunk.train(shared, values, x, key)
+        outputs, moved = trunk.train(shared, values, x, key, labelled)
         return outputs, OwnStatistics(moved, labels)
 
     def encode_stateless(shared: Any, x: Any, key: PRNGKeyArray) -> Any:
@@ -133,13 +137,14 @@ def functional(
         x: Any,
         key: PRNGKeyArray,
         model_state: Any,
-        mask: Bool[Array, "K b"],
+        labelled: Bool[Array, "K b"],
     ) -> tuple[Any, Any]:
         flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), x)
-        labelled = mask.reshape(-1)
-        outputs, moved = trunk.train(shared, model_state, flat, key, labelled)
+        outputs, moved = trunk.train(
+            shared, model_state, flat, key, labelled.reshape(-1)
+        )
         return jax.tree.map(
-            lambda leaf: leaf.reshape(*mask.shape, *leaf.shape[1:]), outputs
+            lambda leaf: leaf.reshape(*labelled.shape, *leaf.shape[1:]), outputs
         ), moved
 
     def head_loss(

@@ -107,9 +107,9 @@ class BatchNorm(nnx.Module):
     with the batch's own mean and variance in training, the running ones in
     evaluation. Running statistics keep 0.9 of their value in a step: torch calls this
     momentum 0.1 (its default), flax 0.9. The variance divides by n, in the running
-    statistics too, where torch divides by n - 1. Where tasks with inputs of their own
-    have statistics in common (``statistics="pooled"`` of
-    :func:`mtopt.models.functional`), the moments are of their labelled samples.
+    statistics too, where torch divides by n - 1. In a model of
+    :func:`mtopt.models.functional` the first axis is that of samples, and those without
+    a label do not count; with ``statistics="pooled"`` it holds those of all tasks.
 
     ``nnx.BatchNorm`` computes the same, but rounds the running statistics to the
     compute dtype, and scales with ``[1, ..., 1, C]``. XLA rewrites that shape according
@@ -136,7 +136,7 @@ class BatchNorm(nnx.Module):
         self.mean = nnx.BatchStat(jnp.zeros(channels, jnp.float32))
         self.var = nnx.BatchStat(jnp.ones(channels, jnp.float32))
         self.use_running_average = False
-        self.moments: Callable[[Array], tuple[Array, Array]] = moments
+        self.average: Callable[[Array], Array] = average
 
     def __call__(self, x: Float[Array, "*shape C"]) -> Float[Array, "*shape C"]:
         """Standardises every channel, then scales and shifts it."""
@@ -148,7 +148,8 @@ class BatchNorm(nnx.Module):
         if self.use_running_average:
             mean, var = self.mean[...], self.var[...]
         else:
-            mean, var = self.moments(values)
+            mean = self.average(values)
+            var = self.average((values - over(mean)) ** 2)
             self.mean[...] = 0.9 * self.mean[...] + 0.1 * mean
             self.var[...] = 0.9 * self.var[...] + 0.1 * var
         scale = jax.lax.rsqrt(var + 1e-5) * self.scale[...]
@@ -157,43 +158,38 @@ class BatchNorm(nnx.Module):
         )
 
 
-def moments(
-    values: Float[Array, "b ... C"],
-) -> tuple[Float[Array, " C"], Float[Array, " C"]]:
-    """The mean and the variance of every channel."""
-    axes = tuple(range(values.ndim - 1))
-    mean = values.mean(axes)
-    centred = values - jnp.broadcast_to(mean, values.shape)
-    return mean, (centred**2).mean(axes)
+def average(values: Float[Array, "*shape C"]) -> Float[Array, " C"]:
+    """The mean over all axes but the last."""
+    return values.mean(tuple(range(values.ndim - 1)))
 
 
-def moments_of(
-    labelled: Bool[Array, " b"],
-) -> Callable[[Array], tuple[Array, Array]]:
-    """:func:`moments` of the labelled samples alone, zeros where there are none.
+def average_over(labelled: Bool[Array, " b"]) -> Callable[[Array], Array]:
+    """:func:`average` of some samples alone, which stand on the first axis.
 
-    Over the samples of several tasks they are those of the mixture, in which a task
-    weighs as much as it has labels.
+    Over the samples of several tasks, a task weighs as much as it has labels.
 
     Args:
-      labelled: which samples count.
+      labelled: which samples count; where none does, the average is 0.
+
+    Raises:
+      UserError: on another number of samples.
 
     Example:
-      >>> mean, var = moments_of(jnp.array([True, True, False]))(
-      ...     jnp.array([[1.], [3.], [9.]]))
-      >>> float(mean[0]), float(var[0])
-      (2.0, 1.0)
+      >>> mean = average_over(jnp.array([True, True, False]))
+      >>> mean(jnp.array([[1.], [3.], [9.]])).tolist()
+      [2.0]
     """
 
-    def of_samples(values: Float[Array, "b ... C"]) -> tuple[Array, Array]:
-        count = jnp.maximum(labelled.sum(), 1).astype(values.dtype)
-
-        def mean_of(array: Array) -> Array:
-            each = array.mean(tuple(range(1, array.ndim - 1)))
-            return jnp.where(labelled[:, None], each, 0).sum(axis=0) / count
-
-        mean = mean_of(values)
-        return mean, mean_of((values - jnp.broadcast_to(mean, values.shape)) ** 2)
+    def of_samples(values: Float[Array, "b ... C"]) -> Float[Array, " C"]:
+        if len(values) != len(labelled):
+            raise UserError(
+                f"BatchNorm got an array of {values.shape} for {len(labelled)} "
+                "samples: expected the axis of samples first"
+            )
+        each = values.mean(tuple(range(1, values.ndim - 1)))
+        # A product: behind a select XLA no longer sees two forward passes as one.
+        shares = labelled / jnp.maximum(labelled.sum(), 1)
+        return (each * jnp.broadcast_to(shares[:, None], each.shape)).sum(axis=0)
 
     return of_samples
 

@@ -10,7 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, PRNGKeyArray
 
 from mtopt.errors import UserError
-from mtopt.models.layers import BatchNorm, moments_of
+from mtopt.models.layers import BatchNorm, average_over
 
 Factory = Callable[[nnx.Rngs], nnx.Module]
 
@@ -90,10 +90,7 @@ class Pure:
         key: PRNGKeyArray,
         labelled: Bool[Array, " b"] | None = None,
     ) -> tuple[Any, dict[str, Any]]:
-        """Outputs in training mode, and the new statistics.
-
-        Those of ``labelled`` samples alone, where it is given.
-        """
+        """Outputs in training mode, and the new statistics, over labelled samples."""
         streams, structure = jax.tree.flatten(self.randomness)
         # Every layer draws from a stream of its own, made anew: streams are counters
         # that a call advances, and equal keys would drop the same units twice.
@@ -107,7 +104,7 @@ class Pure:
         module = nnx.merge(self.training, parameters, statistics, randomness)
         if labelled is not None:
             for norm in _batch_norms(module):
-                norm.moments = moments_of(labelled)
+                norm.average = average_over(labelled)
         outputs = module(x)
         return outputs, nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))
 

@@ -104,14 +104,15 @@ def per_task_sam(
     check_ball(ball, num_tasks)
 
     def change(evaluation: Evaluation, state: Any) -> tuple[Evaluation, Any]:
+        problem, params = evaluation.problem, evaluation.params
         if ball.is_point:
             return evaluation, state
         check_resolution(evaluation, ball)
         shares = uniform_over(evaluation.present)
         towards = _towards_mean(scaled_gradients(evaluation), beta, shares)
-        here = Point(evaluation.params, factor_of(evaluation.points))
+        here = Point(params, factor_of(evaluation.points))
         there = perturbed_point(here, towards, ball)
-        return gradients_at(evaluation, there, ball.passes), state
+        return gradients_at(problem, there, evaluation, ball.passes), state
 
     return row_transformation(num_tasks, change)
 

@@ -10,12 +10,19 @@ from jaxtyping import Array, Float
 
 from mtopt.errors import expect, expect_one_of
 from mtopt.evaluation import Evaluation
-from mtopt.linalg import divide_or_zero, row_norms, scale_rows, some_rows
+from mtopt.linalg import (
+    as_complex,
+    as_real,
+    divide_or_zero,
+    row_norms,
+    scale_rows,
+    some_rows,
+)
 from mtopt.options import Number, Numbers, as_array, is_traced, is_zero
 from mtopt.passes import PASSES
 from mtopt.per_task import PerTask, scale_heads, task_names
 from mtopt.points import Point, factor_of
-from mtopt.problem import Params
+from mtopt.problem import Params, Problem
 from mtopt.transforms.resolution import expect_resolved
 
 DEFAULT_RHO = 0.05
@@ -192,7 +199,7 @@ def perturbed_point(point: Point, towards: Params, ball: Ball) -> Point:
 
 
 def gradients_at(
-    evaluation: Evaluation, point: Point, passes: str = "vmap"
+    problem: Problem, point: Point, evaluation: Evaluation, passes: str = "vmap"
 ) -> Evaluation:
     """The evaluation with the gradients of every task at another point.
 
@@ -200,11 +207,12 @@ def gradients_at(
     the step takes itself.
 
     Args:
-      evaluation: whose rows and heads are replaced.
+      problem: the batch.
       point: where, and times what.
+      evaluation: whose rows and heads are replaced.
       passes: how the K passes run; see :func:`mtopt.passes.over_tasks`.
     """
-    _, found = evaluation.problem.losses_and_grads(
+    _, found = problem.losses_and_grads(
         point.params, shared_axis=point.shared_axis, passes=passes
     )
     rows = found["shared"]
@@ -237,8 +245,14 @@ def task_norms(own: Any, num_tasks: int) -> Float[Array, " K"]:
 
 def _times_size(params: Params, moves: Params) -> Params:
     """Every entry times the size of its parameter."""
+
+    def times(parameter: Array, move: Array) -> Array:
+        return as_complex(jnp.abs(as_real(parameter)) * as_real(move), move)
+
     shared = jax.tree.map(
-        lambda p, m: jnp.abs(p)[None] * m, params["shared"], moves["shared"]
+        lambda p, m: times(p[None], m), params["shared"], moves["shared"]
     )
-    own = jax.tree.map(lambda p, m: jnp.abs(p) * m, params["tasks"], moves["tasks"])
-    return {"shared": shared, "tasks": own}
+    return {
+        "shared": shared,
+        "tasks": jax.tree.map(times, params["tasks"], moves["tasks"]),
+    }

@@ -73,10 +73,10 @@ def sam(
     check_ball(ball, 1)
 
     def change(evaluation: Evaluation, state: Any) -> tuple[Evaluation, Any]:
+        problem, params = evaluation.problem, evaluation.params
         if ball.is_point:
             return evaluation, state
         check_resolution(evaluation, ball)
-        params = evaluation.params
         shares = uniform_over(evaluation.present)
         gradients = scaled_gradients(evaluation)
         mean = {
@@ -87,8 +87,7 @@ def sam(
         row = {"shared": jax.tree.map(lambda leaf: leaf[None], mean), "tasks": ()}
         moved = perturbations({"shared": params, "tasks": ()}, row, ball)["shared"]
         worst = jax.tree.map(lambda p, m: p + m[0], params, moved)
-        return gradients_at(
-            evaluation, Point(worst, factor_of(evaluation.points))
-        ), state
+        there = Point(worst, factor_of(evaluation.points))
+        return gradients_at(problem, there, evaluation), state
 
     return row_transformation(num_tasks, change)

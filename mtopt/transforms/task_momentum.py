@@ -10,7 +10,7 @@ from jaxtyping import Array, Int
 
 from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation, split
-from mtopt.linalg import where_present, zero_rows
+from mtopt.linalg import as_complex, as_real, where_present, zero_rows
 from mtopt.options import Number
 from mtopt.transforms.row_transformation import row_transformation
 
@@ -93,14 +93,14 @@ def task_momentum(
     expect_number("epsilon", epsilon, above=0)
 
     def init(shared: Any) -> MomentumState:
-        first = zero_rows(shared, num_tasks)
+        first = zero_rows(as_real(shared), num_tasks)
         second = () if beta2 is None else jax.tree.map(jnp.zeros_like, first)
         return MomentumState(jnp.zeros((num_tasks,), jnp.int32), first, second)
 
     def change(
         evaluation: Evaluation, state: MomentumState
     ) -> tuple[Evaluation, MomentumState]:
-        rows, present = evaluation.rows, evaluation.present
+        rows, present = as_real(evaluation.rows), evaluation.present
         counts = state.counts + present
 
         def mean(decay: Number, values: Any, old: Any) -> Any:
@@ -123,6 +123,7 @@ def task_momentum(
                 lambda m, v: m / (jnp.sqrt(v) + epsilon), moved, spread
             )
         moved = jax.tree.map(lambda new, row: new.astype(row.dtype), moved, rows)
+        moved = as_complex(moved, evaluation.rows)
         return evaluation.replace(rows=moved), MomentumState(counts, first, second)
 
     return row_transformation(num_tasks, change, init)

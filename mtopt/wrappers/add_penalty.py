@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from mtopt.aggregation import Aggregator, rule_of
 from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
+from mtopt.linalg import steepest
 from mtopt.options import Number, is_zero
 from mtopt.problem import Params, Problem
 from mtopt.rule import PenaltyGradient
@@ -73,7 +74,7 @@ def add_penalty(
             return coefficient * total
 
         by_both = jax.grad(value, argnums=(0, 1))
-        own = by_both(problem.representation(params), params["tasks"])
+        own = steepest(by_both(problem.representation(params), params["tasks"]))
         return (*rule.penalty(evaluation), PenaltyGradient(*own))
 
     return Aggregator(rule.replace(penalty=gradients))

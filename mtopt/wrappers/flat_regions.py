@@ -203,9 +203,10 @@ class _Parts(NamedTuple):
 
 
 def _parts(evaluation: Evaluation, ball: Ball, dtype: Any) -> _Parts:
+    problem = evaluation.problem
     here = one_point(evaluation.points, "flat_regions")
     there = perturbed_point(here, scaled_gradients(evaluation), ball)
-    sam = gradients_at(evaluation, there, ball.passes)
+    sam = gradients_at(problem, there, evaluation, ball.passes)
     clean, present = evaluation.rows, evaluation.present
     flat = jax.tree.map(jnp.subtract, sam.rows, clean)
     lengths, clean_lengths = (

@@ -51,10 +51,10 @@ def task_saliency(
     if representation is None:
         representation = problem.representation(params)
     leaves = jax.tree.leaves(problem.representation_gradients(params, representation))
-    if len(leaves) != 1 or leaves[0].ndim < 3:
+    if len(leaves) != 1 or leaves[0].ndim < 3 or jnp.iscomplexobj(leaves[0]):
         raise UserError(
             f"the representation has leaves {[leaf.shape[1:] for leaf in leaves]}: "
-            "expected a single array [B, ..., C]"
+            "expected a single array [B, ..., C] of real numbers"
         )
     return leaves[0]
 
@@ -70,17 +70,16 @@ def task_saliency_regulation(
        L_{tsr} = -\frac1N \sum_i \sum_k P_{k,i} \log P_{k,i}
 
     an entropy over the N places i of the representation: every spatial position of
-    every sample. It is low where one task alone depends on a place, and log K where all
-    do alike. It does not change when all saliencies are scaled together, and changes
-    when one task's are.
+    every sample that some task depends on; padding of either is left out. It is low
+    where one task alone depends on a place, and log K where all do alike. It does not
+    change when all saliencies are scaled together, and changes when one task's are.
 
     Args:
       saliency: ``[K, B, ..., C]``, channels last, with any number of spatial axes.
 
     Returns:
-      The entropy in nats, in [0, log K]. A sample of which no task has a saliency is
-      left out of the mean. A place where a task's is exactly 0 has no derivative there,
-      and gets 0.
+      The entropy in nats, in [0, log K], 0 where no task has a saliency. A place where
+      a task's is exactly 0 has no derivative there, and gets 0.
 
     Example:
       >>> saliency = jnp.array([[[3.]], [[1.]]])
@@ -91,13 +90,13 @@ def task_saliency_regulation(
       Wang et al., Rep-MTL: Unleashing the Power of Representation-level Task Saliency
       for Multi-Task Learning, 2025, arXiv 2507.21049.
     """
-    num_tasks, batch = saliency.shape[:2]
-    places = _in_float32(saliency).reshape(num_tasks, batch, -1, saliency.shape[-1])
+    num_tasks, channels = saliency.shape[0], saliency.shape[-1]
+    places = _in_float32(saliency).reshape(num_tasks, -1, channels)
     size = jnp.abs(jnp.mean(_over_largest(places, axis=None), axis=-1))
     share = divide_or_zero(size, size.sum(axis=0)[None])
     logs = jnp.log(jnp.where(share > 0, share, 1))
-    entropy = -(share * logs).sum(axis=0).mean(axis=-1)
-    return mean_over(_seen(saliency).any(axis=0), entropy)
+    entropy = -(share * logs).sum(axis=0)
+    return mean_over((places != 0).any(axis=(0, 2)), entropy)
 
 
 def cross_task_saliency_alignment(

@@ -182,7 +182,7 @@ def test_the_state_is_a_copy_so_that_donation_takes_nothing_from_the_caller():
 
 
 def test_the_model_state_moves_once_whatever_the_method_evaluates():
-    def counting_encode(shared, x, key, model_state):
+    def counting_encode(shared, x, key, model_state, labelled):
         return x @ shared, {"mean": 0.9 * model_state["mean"] + 0.1 * x.mean(0)}
 
     tasks = mtopt.Tasks(("a", "b"), counting_encode, problems.regress, stateful=True)
@@ -198,7 +198,7 @@ def test_the_model_state_moves_once_whatever_the_method_evaluates():
 
 
 def test_statistics_of_disjoint_inputs_are_each_task_s_own():
-    def counting_encode(shared, x, key, model_state):
+    def counting_encode(shared, x, key, model_state, labelled):
         return x @ shared, {"mean": x.mean(0)}
 
     tasks = mtopt.Tasks(("a", "b", "c"), counting_encode, problems.regress, 0, True)

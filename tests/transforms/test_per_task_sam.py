@@ -174,8 +174,8 @@ def test_the_perturbed_pass_drops_the_same_features():
 def test_running_statistics_are_those_of_one_clean_forward(name):
     """While the perturbed passes normalise by the statistics of their own batch."""
 
-    def encode(shared, x, key, running):
-        del key
+    def encode(shared, x, key, running, labelled):
+        del key, labelled
         z = x @ shared
         mean, std = z.mean(axis=0), z.std(axis=0) + 0.1
         normal = (z - mean[None]) / std[None]
@@ -189,7 +189,7 @@ def test_running_statistics_are_those_of_one_clean_forward(name):
     heads = mtopt.PerTask(params["tasks"].values, NAMES)
     params = {"shared": params["shared"][0]["w"], "tasks": heads}
     running = {"mean": np.zeros(7, "float32"), "std": np.ones(7, "float32")}
-    _, expected = jax.jit(encode)(params["shared"], batch.x, None, running)
+    _, expected = jax.jit(encode)(params["shared"], batch.x, None, running, None)
     tx = {
         "per_task_sam": mtopt.chain(mtopt.per_task_sam(3), mtopt.mgda(3)),
         "sam": mtopt.chain(mtopt.sam(3), mtopt.equal_weighting(3)),

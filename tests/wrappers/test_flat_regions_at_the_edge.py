@@ -147,7 +147,7 @@ def test_rows_from_a_transformation_are_what_it_aggregates(rho):
         if rho > 0:
             ball = make_ball(rho, None, None, False, "vmap")
             there = perturbed_point(Point(params), seen.gradients, ball)
-            seen = gradients_at(seen, there)
+            seen = gradients_at(seen.problem, there, seen)
         # Without a step (gamma 0) MoDo's weights stay uniform: the mean of both parts.
         mean = jax.tree.map(lambda row: 2 * row.mean(axis=0), seen.rows)
         return found["shared"], mean

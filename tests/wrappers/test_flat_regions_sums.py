@@ -47,7 +47,7 @@ def both(names, task_weights):
         known = seen.replace(task_weights=weights)
         ball = make_ball(RHO, None, None, False, "vmap")
         there = perturbed_point(Point(params), seen.gradients, ball)
-        sam = gradients_at(seen, there)
+        sam = gradients_at(seen.problem, there, seen)
         flat = jax.tree.map(jnp.subtract, sam.rows, seen.rows)
         keys = seen.key, jax.random.fold_in(seen.key, 1)
         answers = {}

@@ -42,6 +42,17 @@ def value_and_grad(penalty, saliency):
     return np.asarray(value), np.asarray(grad)
 
 
+def test_padding_of_samples_places_and_channels_changes_neither():
+    """Sequences of 5 tokens in a batch for 9 of 7: zeros, which no task depends on."""
+    saliency = random(2, 3, 5, 4)
+    padded = np.pad(saliency, ((0, 0), (0, 1), (0, 4), (0, 3)))
+    for penalty in (tsr, csa):
+        value, gradient = value_and_grad(penalty, np.float32(saliency))
+        again, padded_gradient = value_and_grad(penalty, np.float32(padded))
+        np.testing.assert_allclose(again, value, rtol=1e-5)
+        assert_close(padded_gradient[:, :3, :5, :4], gradient, rtol=1e-5)
+
+
 # --- task_saliency_regulation ---------------------------------------------------------
 
 
