@@ -26,6 +26,7 @@ def npz(
     test_fraction: float = 0.15,
     min_labels: int = 1,
     max_features: int = MAX_FEATURES,
+    common_units: bool = False,
     name: str | None = None,
     on_device_bytes: int = ON_DEVICE_BYTES,
 ) -> Dataset:
@@ -78,9 +79,11 @@ def npz(
     **Scaling** uses the training part alone: inputs as in
     :func:`~mtopt.data.tables.scaling.standardise` (missing values become the mean, all
     is clipped to 10 standard deviations; one-hot columns and bits stay as they are).
-    Regression targets lose mean and standard deviation: their own per task on shared
-    inputs, one of all tasks on disjoint inputs, where tasks are of one kind and
-    differ in their means. A label behind a mask is stored as 0.
+    Regression targets lose the mean and the standard deviation of their task's training
+    labels, so that metres beside millimetres are learned alike; with ``common_units``
+    they lose those of all tasks together, and a task counts by the size of its errors.
+    A task whose training labels are all equal is divided by the median deviation of the
+    others. A label behind a mask is stored as 0.
 
     What the file was understood to be stands in ``reading``,
     with the arrays that were not read; a run prints it.
@@ -101,6 +104,8 @@ def npz(
       min_labels: tasks with fewer training labels are dropped, and a warning names
         them; 0 drops none, and makes a task without any an error.
       max_features: the most words to keep of word counts, at least 1.
+      common_units: whether the targets of a regression are all in one unit; they are
+        then scaled by one mean and one deviation, and errors pooled in that unit.
       name: what to call the set; None takes the folder's name for ``data.npz``, and
         the file's otherwise.
       on_device_bytes: the most that the three splits may take on the device; larger
@@ -148,9 +153,8 @@ def npz(
         if not (split == part).any():
             raise UserError(f"{path}: no labelled sample left for {title}: add samples")
     train = split == TRAIN
-    labels, mean, std = labels.keep(_enough(labels, train, min_labels, path)).scaled(
-        train
-    )
+    labels = labels.keep(_enough(labels, train, min_labels, path))
+    labels, mean, std = labels.scaled(train, common_units)
     x = inputs.scaled(train, max_features)
     batches = {
         title: labels.batch(x, split == part) for part, title in enumerate(SPLITS)
@@ -171,6 +175,7 @@ def npz(
             "kind": "given" if kind else "inferred from the values",
             "not read": archive.unread,
         },
+        common_units=common_units and labels.kind == "regression",
         **place(batches, x_axis, on_device_bytes),
     )
 
