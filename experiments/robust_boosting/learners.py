@@ -12,6 +12,8 @@ from tqdm import tqdm
 
 from mtopt import boosting
 from mtopt.boosting.learner import DEEPEST, THETA_GRADIENTS
+from mtopt.data.division import adjoined
+from mtopt.data.equal_rows import equal_rows
 from mtopt.data.tables.boosting_scenarios import Rows
 from mtopt.errors import UserError, expect, expect_one_of
 from mtopt.grammar import CallText
@@ -208,16 +210,23 @@ def fits(grid: Grid) -> list[tuple[Counts, dict[Counts, int]]]:
     return found
 
 
-def folds(task: np.ndarray, seed: int) -> np.ndarray:
+def folds(rows: Rows, seed: int) -> np.ndarray:
     """The fold of every row, 0 to 4: a fifth of each task, up to one row.
 
+    Rows of a task with equal features share a fold, and count as one.
+
     Example:
-      >>> np.bincount(folds(np.array([0] * 10 + [1] * 5), 0)).tolist()
+      >>> task = np.array([0] * 10 + [1] * 5)
+      >>> rows = Rows(np.arange(15.)[:, None], np.zeros(15), task)
+      >>> np.bincount(folds(rows, 0)).tolist()
       [3, 3, 3, 3, 3]
     """
-    order = np.lexsort((np.random.default_rng(seed).random(len(task)), task))
-    fold = np.empty(len(task), np.int32)
-    fold[order] = np.arange(len(task)) % FOLDS
+    equal = equal_rows(rows.features, rows.task)
+    drawn = np.random.default_rng(seed).random(len(equal))
+    bunches = adjoined(np.lexsort((drawn, rows.task)), equal)
+    fold = np.empty(len(equal), np.int32)
+    for number, bunch in enumerate(bunches):
+        fold[bunch] = number % FOLDS
     return fold
 
 

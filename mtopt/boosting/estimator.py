@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import check_random_state
@@ -25,6 +25,8 @@ from mtopt.boosting.inputs import (
     task_position,
 )
 from mtopt.boosting.learner import fit
+from mtopt.data.division import TRAIN, VALID, divide
+from mtopt.data.equal_rows import equal_rows
 from mtopt.errors import UserError, expect, expect_one_of
 
 UNSEEN_TASKS = ("shared", "error")
@@ -81,7 +83,10 @@ class _MultiTaskBoosting(BaseEstimator):
         if self.patience is not None:
             share = self.validation_fraction
             expect(0 < share < 1, "validation_fraction", share, "a number in (0, 1)")
-            held_out = _filled(_held_out(number, share, random))
+            parts = np.full(len(X), TRAIN)
+            rows = equal_rows(X, number)
+            parts = divide(parts, number, {VALID: share}, random, rows)
+            held_out = _filled(parts == VALID)
         # Rows of weight 0 fill up: folds of nearly equal size compile once.
         self.ensemble_ = fit(
             _filled(X),
@@ -181,7 +186,8 @@ class MultiTaskBoostingRegressor(RegressorMixin, _MultiTaskBoosting):
       subsample: the share of rows in each iteration.
       patience: iterations without a lower validation loss that end a block; None runs
         all.
-      validation_fraction: the share of each task's rows that ``patience`` holds out.
+      validation_fraction: the share of each task's rows that ``patience`` holds out;
+        rows of a task with equal features stay together.
       task_column: the column of X with the task, by position, or by name where X is a
         frame, for tools that pass X and y alone; None for the argument ``task`` of
         ``fit``, ``predict`` and ``score``.
@@ -291,17 +297,6 @@ class MultiTaskBoostingClassifier(ClassifierMixin, _MultiTaskBoosting):
     ) -> float:
         """The accuracy over all rows."""
         return accuracy_score(y, self.predict(X, task), sample_weight=sample_weight)
-
-
-def _held_out(
-    task: Int[np.ndarray, " N"], share: float, random: np.random.RandomState
-) -> Bool[np.ndarray, " N"]:
-    """A share of the rows of every task, never all of them."""
-    chosen = np.zeros(len(task), bool)
-    for number in range(task.max() + 1):
-        rows = random.permutation(np.flatnonzero(task == number))
-        chosen[rows[: min(len(rows) - 1, round(share * len(rows)))]] = True
-    return chosen
 
 
 def _shared_block(ensemble: Ensemble) -> Ensemble:

@@ -14,8 +14,8 @@ from sklearn.datasets import load_digits
 
 import mtopt
 from experiments import outlier_tasks
-from experiments.common.run_folder import folder_name
 from experiments.common.config import Optimizer
+from experiments.common.run_folder import folder_name
 from experiments.outlier_tasks import report
 from mtopt.data import planted_outliers
 from mtopt.data.images.planted_outliers import PLANTS

@@ -7,6 +7,7 @@ from absl import logging
 
 from mtopt.data.dataset import Dataset
 from mtopt.data.division import SPLITS, TEST, TRAIN, VALID, check_fractions, divide
+from mtopt.data.equal_rows import on_both_sides
 from mtopt.data.stream import ON_DEVICE_BYTES, place
 from mtopt.data.tables.npz_file import Archive
 from mtopt.data.tables.npz_inputs import MAX_FEATURES, read_inputs
@@ -74,7 +75,9 @@ def npz(
     ``_test`` (``x_train``, ``y_train``, ...); or ``split`` ``[N]`` of the strings
     ``train``, ``valid`` and ``test``; or none. A part that the file does not have is
     drawn from the training samples, of each task in the same proportion where inputs
-    are disjoint: every task of 3 or more samples then appears in every part.
+    are disjoint: every task of 3 or more samples then appears in every part. Samples
+    (of one task) with equal inputs stay together in what is drawn; how many there are
+    on both sides of a split is printed, and stands in ``reading``.
 
     **Scaling** uses the training part alone: inputs as in
     :func:`~mtopt.data.tables.scaling.standardise` (missing values become the mean, all
@@ -146,9 +149,10 @@ def npz(
     inputs = read_inputs(arrays, path)
     split = np.where(labels.usable, split, -1)
     group = np.zeros(len(split), int) if labels.task is None else labels.task
+    rows = inputs.rows(labels.task)
     shares = {VALID: valid_fraction, TEST: test_fraction}
     drawn = {part: f for part, f in shares.items() if not (split == part).any()}
-    split = divide(split, group, drawn, np.random.default_rng(seed))
+    split = divide(split, group, drawn, np.random.default_rng(seed), rows)
     for part, title in enumerate(SPLITS):
         if not (split == part).any():
             raise UserError(f"{path}: no labelled sample left for {title}: add samples")
@@ -172,6 +176,7 @@ def npz(
             "file": str(path),
             "inputs": inputs.description(train, max_features),
             "missing labels": dict(labels.missing),
+            "equal inputs": on_both_sides(rows, split),
             "kind": "given" if kind else "inferred from the values",
             "not read": archive.unread,
         },

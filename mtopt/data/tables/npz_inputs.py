@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Int
 
+from mtopt.data.equal_rows import equal_rows
 from mtopt.data.tables.npz_counts import Counts, read_counts
 from mtopt.data.tables.npz_file import Arrays
 from mtopt.data.tables.scaling import moments, standardise
@@ -48,6 +50,13 @@ class Inputs(NamedTuple):
         if self.counts is not None:
             blocks.append(self.counts.columns(train, max_features))
         return np.concatenate([b for b in blocks if b.shape[1]], axis=1)
+
+    def rows(self, task: np.ndarray | None) -> Int[np.ndarray, " N"]:
+        """Numbers of the rows, the same where all inputs, and the task, are equal."""
+        blocks = [*self.numbers.values(), self.bits.astype(bool)]
+        if self.counts is not None:
+            blocks.append(self.counts.by_sample())
+        return equal_rows(*blocks, *(() if task is None else (task,)))
 
     def description(
         self, train: np.ndarray, max_features: int = MAX_FEATURES
