@@ -1,7 +1,10 @@
 """School: the exam scores of 15,362 pupils, one regression task per school (139).
 
 ``python -m experiments.main --experiment=school --data_dir=DIR``, where DIR holds
-``school/data.npz`` in the format of :func:`mtopt.data.npz`.
+``school/data.npz`` in the format of :func:`mtopt.data.npz`. Scores of all schools are in
+one unit, points, in which errors are pooled. Pupils of a school with equal features
+stand in one part; with 84 % of the test pupils' features in training, as a division pupil
+by pupil has it, the error is a little lower.
 """
 
 import dataclasses
@@ -14,7 +17,7 @@ def get_config() -> Config:
     """A small MLP; every step sees 16 pupils of every school."""
     return dataclasses.replace(
         npz.get_config(),
-        data="npz(path='school/data.npz', kind='regression')",
+        data="npz(path='school/data.npz', kind='regression', common_units=True)",
         model="mlp(hidden=(64, 32))",
         batch_size=16,
         steps=1000,

@@ -45,6 +45,7 @@ class _MultiTaskBoosting(BaseEstimator):
         max_depth: int = 1,
         theta_gradient: str = "sum",
         theta_learning_rate: float | None = None,
+        start: str = "log_odds",
         subsample: float = 1.0,
         patience: int | None = None,
         validation_fraction: float = 0.1,
@@ -59,6 +60,7 @@ class _MultiTaskBoosting(BaseEstimator):
         self.max_depth = max_depth
         self.theta_gradient = theta_gradient
         self.theta_learning_rate = theta_learning_rate
+        self.start = start
         self.subsample = subsample
         self.patience = patience
         self.validation_fraction = validation_fraction
@@ -101,6 +103,7 @@ class _MultiTaskBoosting(BaseEstimator):
             max_depth=self.max_depth,
             theta_gradient=self.theta_gradient,
             theta_learning_rate=self.theta_learning_rate,
+            start=self.start,
             weights=_filled(weights),
             subsample=self.subsample,
             validation=held_out,
@@ -183,6 +186,7 @@ class MultiTaskBoostingRegressor(RegressorMixin, _MultiTaskBoosting):
       theta_gradient: ``"sum"`` or ``"mean"`` over a task's rows; standardise y for the
         sum.
       theta_learning_rate: the step of theta; None is ``learning_rate``.
+      start: of a classifier: ``"log_odds"`` of each task, or ``"zero"``, as released.
       subsample: the share of rows in each iteration.
       patience: iterations without a lower validation loss that end a block; None runs
         all.
@@ -300,12 +304,13 @@ class MultiTaskBoostingClassifier(ClassifierMixin, _MultiTaskBoosting):
 
 
 def _shared_block(ensemble: Ensemble) -> Ensemble:
-    """The ensemble whose trees of the other blocks say nothing."""
+    """What all tasks share: the other blocks say nothing, rows start as one task."""
     blocks = ("outlier", "non_outlier", "task_specific")
     empty = {
         name: jax.tree.map(jnp.zeros_like, getattr(ensemble, name)) for name in blocks
     }
-    return dataclasses.replace(ensemble, **empty)
+    start = jnp.broadcast_to(ensemble.start[-1], ensemble.start.shape)
+    return dataclasses.replace(ensemble, start=start, **empty)
 
 
 def _filled(array: Any) -> np.ndarray:
