@@ -1,10 +1,11 @@
 """School: the exam scores of 15,362 pupils, one regression task per school (139).
 
 ``python -m experiments.main --experiment=school --data_dir=DIR``, where DIR holds
-``school/data.npz`` in the format of :func:`mtopt.data.npz`. Scores of all schools are in
-one unit, points, in which errors are pooled. Pupils of a school with equal features
-stand in one part; with 84 % of the test pupils' features in training, as a division pupil
-by pupil has it, the error is a little lower.
+``school/data.npz`` in the format of :func:`mtopt.data.npz`.
+
+Scores of all schools are in one unit, points, in which errors are pooled. Pupils of a
+school with equal features stand in one part: a division pupil by pupil has the features
+of 84 % of the test pupils in training, and a lower error.
 """
 
 import dataclasses

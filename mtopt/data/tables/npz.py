@@ -146,6 +146,11 @@ def npz(
     arrays = Parts(archive)
     split = arrays.split()
     labels = read_labels(arrays, path, kind, missing)
+    if common_units and labels.kind != "regression":
+        raise UserError(
+            f"{path}: common_units is of regressions, and the labels are "
+            f"{labels.kind}: expected it to be left out"
+        )
     inputs = read_inputs(arrays, path)
     split = np.where(labels.usable, split, -1)
     group = np.zeros(len(split), int) if labels.task is None else labels.task
@@ -180,7 +185,7 @@ def npz(
             "kind": "given" if kind else "inferred from the values",
             "not read": archive.unread,
         },
-        common_units=common_units and labels.kind == "regression",
+        common_units=common_units,
         **place(batches, x_axis, on_device_bytes),
     )
 
