@@ -53,10 +53,9 @@ class Inputs(NamedTuple):
 
     def rows(self, task: np.ndarray | None) -> Int[np.ndarray, " N"]:
         """Numbers of the rows, the same where all inputs, and the task, are equal."""
-        blocks = [*self.numbers.values(), self.bits.astype(bool)]
-        if self.counts is not None:
-            blocks.append(self.counts.by_sample())
-        return equal_rows(*blocks, *(() if task is None else (task,)))
+        words = [] if self.counts is None else [self.counts.by_sample()]
+        own = [] if task is None else [task]
+        return equal_rows(*self.numbers.values(), self.bits.astype(bool), *words, *own)
 
     def description(
         self, train: np.ndarray, max_features: int = MAX_FEATURES
