@@ -175,12 +175,18 @@ def test_classes_of_a_task_that_was_not_fitted():
     with pytest.warns(UserWarning, match="shared block alone"):
         chances = classifier.predict_proba(X[:4], task=["east"] * 4)
     np.testing.assert_allclose(chances.sum(axis=1), 1, rtol=1e-6)
-    # Its rows start where those of all tasks together do.
-    shared = classifier.ensemble_.start[-1].item()
-    assert shared == pytest.approx(np.log((X[:, 0] > 0).sum() / (X[:, 0] <= 0).sum()))
     with pytest.warns(UserWarning, match="shared block alone"):
         said = classifier.predict(X[:4], task=["east"] * 4)
     np.testing.assert_array_equal(said, np.array(["no", "yes"])[chances.argmax(1)])
+
+
+def test_rows_of_a_task_that_was_not_fitted_start_where_all_rows_do():
+    y = (TASK == TASK[0]) & (X[:, 0] > 0)
+    blocks = {"num_shared": 0, "num_partition": 0, "num_task_specific": 1}
+    classifier = MultiTaskBoostingClassifier(**blocks).fit(X, y, task=TASK)
+    with pytest.warns(UserWarning, match="shared block alone"):
+        chances = classifier.predict_proba(X[:4], task=["east"] * 4)[:, 1]
+    np.testing.assert_allclose(chances, y.mean(), rtol=1e-5)
 
 
 # --- importances ----------------------------------------------------------------------

@@ -111,8 +111,8 @@ def test_probabilities_of_a_rare_class_are_those_of_its_rows():
     assert 0 <= rate.min() < rate.max() < 0.06
     constant = np.maximum(rate, 1e-9)[task]
     lost = {}
-    for start in ("log_odds", "zero"):
-        model = fit(x, y, task, num_classes=2, weights=np.ones(160), start=start)
+    for start, option in (("log_odds", {}), ("zero", {"start": "zero"})):
+        model = fit(x, y, task, num_classes=2, weights=np.ones(160), **option)
         chance = np.asarray(boosting.predict_proba(model, x, task))[:, 1]
         lost[start] = log_loss(y, chance), chance.mean()
     assert lost["log_odds"][0] < log_loss(y, constant)
