@@ -181,7 +181,7 @@ def test_classes_of_a_task_that_was_not_fitted():
 
 
 def test_rows_of_a_task_that_was_not_fitted_start_where_all_rows_do():
-    y = (TASK == TASK[0]) & (X[:, 0] > 0)
+    y = (TASK == "west") & (X[:, 0] > 0)
     blocks = {"num_shared": 0, "num_partition": 0, "num_task_specific": 1}
     classifier = MultiTaskBoostingClassifier(**blocks).fit(X, y, task=TASK)
     with pytest.warns(UserWarning, match="shared block alone"):
