@@ -137,6 +137,7 @@ def side_by_side(rounds: int, folder: pathlib.Path | None) -> None:
                 num_tasks=num_tasks,
                 learning_rate=job.learning_rate,
                 num_classes=job.num_classes,
+                start="zero",
                 theta=theta,
             ),
         )

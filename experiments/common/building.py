@@ -101,11 +101,9 @@ def make_aggregators(
     Raises:
       UserError: for a value that an option can't have.
     """
-    num_tasks = len(dataset.tasks)
-    samples = batch_size * (1 if dataset.x_axis is None else num_tasks)
-    epoch = max(1, round(dataset.train.size / samples))
+    epoch = dataset.train.steps_per_epoch(batch_size)
     return {
-        text: method.build(num_tasks, steps_per_epoch=epoch)
+        text: method.build(len(dataset.tasks), steps_per_epoch=epoch)
         for text, method in methods.items()
     }
 

@@ -5,6 +5,7 @@ Every experiment's configuration is a subclass of :class:`BaseConfig`, whose
 """
 
 import dataclasses
+import re
 from typing import Any
 
 import optax
@@ -16,7 +17,6 @@ from mtopt.training.loop import LoopOptions
 
 from .fields import check_fields, option
 from .optimizer import make_optimizer, make_schedule
-from .run_folder import folder_name
 
 
 def seeds_option() -> Any:
@@ -88,8 +88,8 @@ class BaseConfig:
           UserError: naming the field, its value and what it may be.
         """
         check_fields(self)
-        folders = [folder_name(text) for text in self.methods]
-        if len(set(folders)) < len(folders):
+        alike = {re.sub(r"\s+|\(\)", "", text) for text in self.methods}
+        if len(alike) < len(self.methods):
             raise UserError(f"methods is {self.methods}: expected no entry twice")
 
 

@@ -69,10 +69,14 @@ def curves(comparison: Comparison, path: str | os.PathLike[str]) -> None:
     names = [*comparison.task_names]
     drawn = [(r, s) for r, s in _styled(comparison) if r.curves]
     values = [_finite(result.curves["validation"]) for result, _ in drawn]
+    metric = comparison.metric_names[0]
     if len(names) > MAX_TASK_PANELS:
+        metric = comparison.comparable_name
         names = [f"mean of {len(names)} tasks"]
+        measured = tasks_measured(values)
         values = [
-            v[..., tasks_measured(values)].mean(-1, keepdims=True) for v in values
+            comparison.comparable(v)[..., measured].mean(-1, keepdims=True)
+            for v in values
         ]
     drawn = _foremost(drawn, values, comparison.higher_is_better[0])
     rows = 2 if len(names) == 4 else 1
@@ -88,7 +92,7 @@ def curves(comparison: Comparison, path: str | os.PathLike[str]) -> None:
         if k >= len(names) - columns:
             panel.set_xlabel("step")
         if k % columns == 0:
-            panel.set_ylabel(f"validation {comparison.metric_names[0]}")
+            panel.set_ylabel(f"validation {metric}")
     what = f"validation {comparison.metric_names[0]}, mean and range over"
     _head_and_legend(
         figure, f"{comparison.experiment}: {what} {seed_count(comparison)}", drawn
@@ -123,7 +127,9 @@ def _plane(comparison: Comparison) -> Figure:
 def _strips(comparison: Comparison) -> Figure:
     """Any number of tasks: one line a method."""
     styled = _styled(comparison)
-    primary = [_finite(result.metrics[..., 0]) for result, _ in styled]
+    primary = [
+        _finite(comparison.comparable(result.metrics[..., 0])) for result, _ in styled
+    ]
     measured = tasks_measured(primary)
     figure = Figure(figsize=(7.2, 1.2 + 0.42 * len(styled)), layout="constrained")
     axes = figure.subplots()
@@ -142,7 +148,7 @@ def _strips(comparison: Comparison) -> Figure:
     axes.set_yticks(range(len(styled)), [result.name for result, _ in styled])
     axes.set_ylim(len(styled) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
-    axes.set_xlabel(f"test {comparison.metric_names[0]}, one dot a task")
+    axes.set_xlabel(f"test {comparison.comparable_name}, one dot a task")
     _better(axes, comparison.higher_is_better[0], diagonal=False)
     _head_and_legend(figure, title(comparison), [])
     return figure

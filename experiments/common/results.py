@@ -34,6 +34,9 @@ class Comparison:
       higher_is_better: the direction of each of the M metrics.
       baseline: the single-task runs, one model a task; None if there are none.
       methods: the methods, in the order of the table and of the colours.
+      units: what the primary metric of each task is divided by, ``[K]``, where tasks
+        are averaged or stand on one axis: the deviations of targets whose units may
+        differ. None where they can be compared as they are.
     """
 
     experiment: str
@@ -42,6 +45,7 @@ class Comparison:
     higher_is_better: tuple[bool, ...]
     baseline: MethodResult | None
     methods: list[MethodResult]
+    units: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         tasks, number = len(self.task_names), len(self.metric_names)
@@ -66,6 +70,16 @@ class Comparison:
                     f"validation curves of {result.name!r} have shape {shape}; "
                     f"expected [seeds, {steps} steps, {tasks} tasks]"
                 )
+
+    def comparable(self, primary: np.ndarray) -> np.ndarray:
+        """The primary metric of the tasks ``[..., K]``, in units to average it in."""
+        return primary if self.units is None else primary / self.units
+
+    @property
+    def comparable_name(self) -> str:
+        """What that is, for an axis."""
+        over = "" if self.units is None else " / deviation"
+        return self.metric_names[0] + over
 
     @property
     def results(self) -> list[MethodResult]:

@@ -1,11 +1,15 @@
 """Where the files of a run are, and the arrays among them."""
 
+import hashlib
 import pathlib
 import re
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+
+READABLE = 80
+"""The most characters of a text in a file name, of which systems take 255 bytes."""
 
 
 def run_folder(folder: pathlib.Path, text: str, seeds: tuple[int, ...]) -> pathlib.Path:
@@ -14,13 +18,22 @@ def run_folder(folder: pathlib.Path, text: str, seeds: tuple[int, ...]) -> pathl
 
 
 def folder_name(text: str) -> str:
-    """The folder name of a method.
+    """The folder name of a method: another for every other text.
+
+    A name without options is its own folder. What else a text has, brackets and signs
+    among it, can't stand in a file name: it is left out, and a digest of the whole text
+    takes its place.
 
     Example:
-      >>> folder_name("mgda(normalize='l2')")
-      'mgda-normalize-l2'
+      >>> folder_name("mgda"), folder_name("mgda(normalize='l2')")
+      ('mgda', 'mgda-normalize-l2-6bbd6162ddd4')
     """
-    return re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-")
+    if re.fullmatch(rf"[a-z0-9_]{{1,{READABLE}}}", text):
+        return text
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    readable = re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-.")[:READABLE]
+    # No digest without a hyphen: a plain name is never that of another text.
+    return f"{readable}-{digest}"
 
 
 def read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:

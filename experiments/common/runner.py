@@ -125,6 +125,7 @@ def prepare_training(
             higher_is_better=tuple(m.higher_is_better for m in METRICS[dataset.kind]),
             baseline=results.get(SINGLE_TASK),
             methods=[results[text] for text in config.methods],
+            units=None if (dataset.units == 1).all() else dataset.units,
         )
 
     return train
@@ -173,11 +174,13 @@ def _train(
 def _print_pooled(text: str, result: dict[str, np.ndarray], dataset: Dataset) -> None:
     metrics = METRICS[dataset.kind]
     pooled = result["pooled"].mean(axis=0)
+    alike = bool((dataset.units == 1).all())
+    units = "" if alike else ", in units of each task's deviation"
     numbers = ", ".join(
         f"{metric.name} {value:.4g}"
         for metric, value in zip(metrics, pooled, strict=True)
     )
-    print(f"{text}: test over all samples of all tasks: {numbers}", flush=True)
+    print(f"{text}: test over all samples of all tasks{units}: {numbers}", flush=True)
 
 
 def _print_stationary(

@@ -63,15 +63,16 @@ def table(comparison: Comparison) -> str:
 def _task_columns(comparison: Comparison) -> tuple[list[list[str]], list[str], bool]:
     """The primary metric: columns of tasks, that of their mean, any lost seed."""
     primary = [result.metrics[..., 0] for result in comparison.results]
+    alike = [comparison.comparable(values) for values in primary]
     measured = tasks_measured(primary)
-    means = [values[:, measured].mean(1) for values in primary]
+    means = [values[:, measured].mean(1) for values in alike]
     if len(comparison.task_names) <= MAX_TASK_COLUMNS:
         tasks = {
             name: [values[:, k] for values in primary]
             for k, name in enumerate(comparison.task_names)
         }
     else:
-        seed_means = [metrics.mean_and_spread(v, axis=0)[0] for v in primary]
+        seed_means = [metrics.mean_and_spread(v, axis=0)[0] for v in alike]
         seed_means = [values[measured] for values in seed_means]
         tasks = {
             "lowest task": [values.min(keepdims=True) for values in seed_means],
@@ -216,6 +217,14 @@ def _legend(comparison: Comparison, starred: bool) -> list[str]:
             )
         if any(_lacks_some(row, single) for row in rows):
             entries.append("†: without the metrics that are undefined for this method.")
+    if comparison.units is not None:
+        which = "mean of tasks"
+        if len(comparison.task_names) > MAX_TASK_COLUMNS:
+            which = "lowest, highest task, mean of tasks"
+        entries.append(
+            f"{which}: {comparison.metric_names[0]} in units of the standard deviation "
+            "of each task's targets."
+        )
     entries.append(f"rank: mean rank among the methods over {over}; 1 is best.")
     if starred:
         entries.append("*: without the seeds that are undefined.")

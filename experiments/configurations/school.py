@@ -2,6 +2,10 @@
 
 ``python -m experiments.main --experiment=school --data_dir=DIR``, where DIR holds
 ``school/data.npz`` in the format of :func:`mtopt.data.npz`.
+
+Scores of all schools are in one unit, points, in which errors are pooled. Pupils of a
+school with equal features stand in one part: a division pupil by pupil has the features
+of 84 % of the test pupils in training, and a lower error.
 """
 
 import dataclasses
@@ -14,7 +18,7 @@ def get_config() -> Config:
     """A small MLP; every step sees 16 pupils of every school."""
     return dataclasses.replace(
         npz.get_config(),
-        data="npz(path='school/data.npz', kind='regression')",
+        data="npz(path='school/data.npz', kind='regression', common_units=True)",
         model="mlp(hidden=(64, 32))",
         batch_size=16,
         steps=1000,

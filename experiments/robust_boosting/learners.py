@@ -11,7 +11,9 @@ import numpy as np
 from tqdm import tqdm
 
 from mtopt import boosting
-from mtopt.boosting.learner import DEEPEST, THETA_GRADIENTS
+from mtopt.boosting.learner import DEEPEST, STARTS, THETA_GRADIENTS
+from mtopt.data.division import adjoined
+from mtopt.data.equal_rows import equal_rows
 from mtopt.data.tables.boosting_scenarios import Rows
 from mtopt.errors import UserError, expect, expect_one_of
 from mtopt.grammar import CallText
@@ -68,6 +70,7 @@ def r_mtgb(
     theta_gradient: str = "sum",
     theta_learning_rate: float | None = None,
     max_depth: int = 1,
+    start: str = "zero",
 ) -> Learner:
     """All three blocks; ``theta_learning_rate=0`` leaves theta where it starts.
 
@@ -81,6 +84,7 @@ def r_mtgb(
       theta_gradient: see :func:`mtopt.boosting.fit`, as the others.
       theta_learning_rate: the step of theta.
       max_depth: levels of splits.
+      start: of classes, at 0 as the published learners, or at their ``log_odds``.
     """
     expect_one_of("theta_gradient", theta_gradient, THETA_GRADIENTS)
     if theta_learning_rate is not None:
@@ -91,6 +95,7 @@ def r_mtgb(
         (num_shared, num_partition, num_task_specific),
         ((0, *_up_to(50)), _up_to(50), (0, *_up_to(longest))),
         max_depth=max_depth,
+        start=start,
         theta_gradient=theta_gradient,
         theta_learning_rate=theta_learning_rate,
     )
@@ -103,11 +108,12 @@ def mtgb(
     num_shared: int | None = None,
     num_task_specific: int | None = None,
     max_depth: int = 1,
+    start: str = "zero",
 ) -> Learner:
     """Plain multi-task boosting: without block 2."""
     given = (num_shared, None, num_task_specific)
     grid = (_up_to(50), (0,), (0, *_up_to(longest)))
-    return _learner(counts, given, grid, max_depth=max_depth)
+    return _learner(counts, given, grid, max_depth=max_depth, start=start)
 
 
 def stl(
@@ -116,25 +122,38 @@ def stl(
     *,
     num_task_specific: int | None = None,
     max_depth: int = 1,
+    start: str = "zero",
 ) -> Learner:
     """Every task alone: block 3."""
     given, grid = (None, None, num_task_specific), ((0,), (0,), _up_to(longest))
-    return _learner(counts, given, grid, max_depth=max_depth)
+    return _learner(counts, given, grid, max_depth=max_depth, start=start)
 
 
 def pooling(
-    counts: Counts, longest: int, *, num_shared: int | None = None, max_depth: int = 1
+    counts: Counts,
+    longest: int,
+    *,
+    num_shared: int | None = None,
+    max_depth: int = 1,
+    start: str = "zero",
 ) -> Learner:
     """One model of all rows: block 1."""
     given, grid = (num_shared, None, None), (_up_to(longest), (0,), (0,))
-    return _learner(counts, given, grid, max_depth=max_depth)
+    return _learner(counts, given, grid, max_depth=max_depth, start=start)
 
 
 def task_as_feature(
-    counts: Counts, longest: int, *, num_shared: int | None = None, max_depth: int = 1
+    counts: Counts,
+    longest: int,
+    *,
+    num_shared: int | None = None,
+    max_depth: int = 1,
+    start: str = "zero",
 ) -> Learner:
     """Pooling that sees which task a row is of."""
-    plain = pooling(counts, longest, num_shared=num_shared, max_depth=max_depth)
+    plain = pooling(
+        counts, longest, num_shared=num_shared, max_depth=max_depth, start=start
+    )
     return plain._replace(task_as_feature=True)
 
 
@@ -208,16 +227,23 @@ def fits(grid: Grid) -> list[tuple[Counts, dict[Counts, int]]]:
     return found
 
 
-def folds(task: np.ndarray, seed: int) -> np.ndarray:
+def folds(rows: Rows, seed: int) -> np.ndarray:
     """The fold of every row, 0 to 4: a fifth of each task, up to one row.
 
+    Rows of a task with equal features share a fold, and count as one.
+
     Example:
-      >>> np.bincount(folds(np.array([0] * 10 + [1] * 5), 0)).tolist()
+      >>> task = np.array([0] * 10 + [1] * 5)
+      >>> rows = Rows(np.arange(15.)[:, None], np.zeros(15), task)
+      >>> np.bincount(folds(rows, 0)).tolist()
       [3, 3, 3, 3, 3]
     """
-    order = np.lexsort((np.random.default_rng(seed).random(len(task)), task))
-    fold = np.empty(len(task), np.int32)
-    fold[order] = np.arange(len(task)) % FOLDS
+    equal = equal_rows(rows.features, rows.task)
+    drawn = np.random.default_rng(seed).random(len(equal))
+    bunches = adjoined(np.lexsort((drawn, rows.task)), equal)
+    fold = np.empty(len(equal), np.int32)
+    for number, bunch in enumerate(bunches):
+        fold[bunch] = number % FOLDS
     return fold
 
 
@@ -349,6 +375,7 @@ def _up_to(longest: int) -> tuple[int, ...]:
 
 def _learner(counts: Counts, given: Given, grid: Grid, **options: Any) -> Learner:
     depth = options["max_depth"]
+    expect_one_of("start", options["start"], STARTS)
     expect(depth in range(1, DEEPEST + 1), "max_depth", depth, f"1 to {DEEPEST}")
     for count in given:
         right = count is None or (isinstance(count, int) and count >= 0)

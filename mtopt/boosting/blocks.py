@@ -39,7 +39,7 @@ class Options(NamedTuple):
 class _State(NamedTuple):
     """What boosting has come to on all rows."""
 
-    common: Float[Array, "K N"]  # F_shared, and later F_t
+    common: Float[Array, "K N"]  # the start and F_shared, and later F_t
     out: Float[Array, "K N"]
     non: Float[Array, "K N"]
     theta: Float[Array, " T"]
@@ -65,6 +65,7 @@ def fit_blocks(
     task: Int[Array, " N"],
     weights: Float[Array, " N"],
     validation: Bool[Array, " N"] | None,
+    start: Float[Array, "S K"],
     theta: Float[Array, " T"],
     rate: Float[Array, ""],
     theta_rate: Float[Array, ""],
@@ -79,6 +80,8 @@ def fit_blocks(
       task: of every row, in 0..T-1.
       weights: of the rows.
       validation: the rows that are held out for early stopping.
+      start: the scores before the first tree, ``[T + 1, K]``, of each task and last
+        of all together.
       theta: the logits that block 2 starts from.
       rate: the learning rate of the trees.
       theta_rate: the learning rate of theta.
@@ -172,7 +175,7 @@ def fit_blocks(
         return step
 
     zeros = jnp.zeros_like(targets)
-    state = _State(zeros, zeros, zeros, theta)
+    state = _State(start[task].T, zeros, zeros, theta)
     keys = jax.random.split(key, 3)
     everything = jnp.zeros_like(task)
     order = value_order(columns)
@@ -195,6 +198,7 @@ def fit_blocks(
         additive(alone_tree), state, options.num_task_specific, keys[2]
     )
     return {
+        "start": start,
         "shared": shared,
         "outlier": outlier,
         "non_outlier": non_outlier,

@@ -22,13 +22,15 @@ class Ensemble:
     r"""The trees of the three blocks, learning rates included, and theta.
 
     .. math::
-       p_t(x) = F_{shared}(x) + (1 - \sigma(\theta_t)) F_{non}(x)
+       p_t(x) = b_t + F_{shared}(x) + (1 - \sigma(\theta_t)) F_{non}(x)
                 + \sigma(\theta_t) F_{out}(x) + F_t(x)
 
     A pytree, so that ``vmap`` of :func:`fit` returns a stack of ensembles that ``vmap``
     of :func:`predict` reads.
 
     Attributes:
+      start: b, the scores before the first tree, ``[..., T + 1, K]``: of each task, and
+        last of all rows as one task, for a task that was not fitted.
       shared: the trees of block 1, one an iteration.
       outlier: F_out, of block 2.
       non_outlier: F_non, of block 2.
@@ -42,6 +44,7 @@ class Ensemble:
       num_features: D.
     """
 
+    start: Any
     shared: Trees
     outlier: Trees
     non_outlier: Trees
@@ -205,7 +208,8 @@ def _scores(
 
     out, non = total(ensemble.outlier, every), total(ensemble.non_outlier, every)
     mixed = _mix(_gate(ensemble.theta)[task][None], out, non)
-    scores = total(ensemble.shared, every) + mixed + total(ensemble.task_specific, task)
+    trees = total(ensemble.shared, every) + mixed + total(ensemble.task_specific, task)
+    scores = ensemble.start[task].T + trees
     return jnp.where(known[None], scores, jnp.nan)
 
 
@@ -237,11 +241,12 @@ def _staged_scores(
         non = state[1] + evaluate(non_outlier, columns, every)
         return (out, non), shared + _mix(_gate(theta)[task][None], out, non)
 
-    shared, first = lax.scan(plain(every), zeros, ensemble.shared)
+    begin = ensemble.start[task].T
+    shared, first = lax.scan(plain(every), begin, ensemble.shared)
     stages = (ensemble.outlier, ensemble.non_outlier, ensemble.theta_path[1:])
     (out, non), second = lax.scan(mixed, (zeros, zeros), stages)
-    start = shared + _mix(_gate(ensemble.theta)[task][None], out, non)
-    _, third = lax.scan(plain(task), start, ensemble.task_specific)
+    begin = shared + _mix(_gate(ensemble.theta)[task][None], out, non)
+    _, third = lax.scan(plain(task), begin, ensemble.task_specific)
     scores = jnp.concatenate([first, second, third])
     return jnp.where(known[None, None], scores, jnp.nan)
 

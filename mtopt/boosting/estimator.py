@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import check_random_state
@@ -25,6 +25,8 @@ from mtopt.boosting.inputs import (
     task_position,
 )
 from mtopt.boosting.learner import fit
+from mtopt.data.division import TRAIN, VALID, divide
+from mtopt.data.equal_rows import equal_rows
 from mtopt.errors import UserError, expect, expect_one_of
 
 UNSEEN_TASKS = ("shared", "error")
@@ -43,6 +45,7 @@ class _MultiTaskBoosting(BaseEstimator):
         max_depth: int = 1,
         theta_gradient: str = "sum",
         theta_learning_rate: float | None = None,
+        start: str = "log_odds",
         subsample: float = 1.0,
         patience: int | None = None,
         validation_fraction: float = 0.1,
@@ -57,6 +60,7 @@ class _MultiTaskBoosting(BaseEstimator):
         self.max_depth = max_depth
         self.theta_gradient = theta_gradient
         self.theta_learning_rate = theta_learning_rate
+        self.start = start
         self.subsample = subsample
         self.patience = patience
         self.validation_fraction = validation_fraction
@@ -81,7 +85,10 @@ class _MultiTaskBoosting(BaseEstimator):
         if self.patience is not None:
             share = self.validation_fraction
             expect(0 < share < 1, "validation_fraction", share, "a number in (0, 1)")
-            held_out = _filled(_held_out(number, share, random))
+            parts = np.full(len(X), TRAIN)
+            rows = equal_rows(X, number)
+            parts = divide(parts, number, {VALID: share}, random, rows)
+            held_out = _filled(parts == VALID)
         # Rows of weight 0 fill up: folds of nearly equal size compile once.
         self.ensemble_ = fit(
             _filled(X),
@@ -96,6 +103,7 @@ class _MultiTaskBoosting(BaseEstimator):
             max_depth=self.max_depth,
             theta_gradient=self.theta_gradient,
             theta_learning_rate=self.theta_learning_rate,
+            start=self.start,
             weights=_filled(weights),
             subsample=self.subsample,
             validation=held_out,
@@ -178,10 +186,12 @@ class MultiTaskBoostingRegressor(RegressorMixin, _MultiTaskBoosting):
       theta_gradient: ``"sum"`` or ``"mean"`` over a task's rows; standardise y for the
         sum.
       theta_learning_rate: the step of theta; None is ``learning_rate``.
+      start: of a classifier: ``"log_odds"`` of each task, or ``"zero"``, as released.
       subsample: the share of rows in each iteration.
       patience: iterations without a lower validation loss that end a block; None runs
         all.
-      validation_fraction: the share of each task's rows that ``patience`` holds out.
+      validation_fraction: the share of each task's rows that ``patience`` holds out;
+        rows of a task with equal features stay together.
       task_column: the column of X with the task, by position, or by name where X is a
         frame, for tools that pass X and y alone; None for the argument ``task`` of
         ``fit``, ``predict`` and ``score``.
@@ -293,24 +303,14 @@ class MultiTaskBoostingClassifier(ClassifierMixin, _MultiTaskBoosting):
         return accuracy_score(y, self.predict(X, task), sample_weight=sample_weight)
 
 
-def _held_out(
-    task: Int[np.ndarray, " N"], share: float, random: np.random.RandomState
-) -> Bool[np.ndarray, " N"]:
-    """A share of the rows of every task, never all of them."""
-    chosen = np.zeros(len(task), bool)
-    for number in range(task.max() + 1):
-        rows = random.permutation(np.flatnonzero(task == number))
-        chosen[rows[: min(len(rows) - 1, round(share * len(rows)))]] = True
-    return chosen
-
-
 def _shared_block(ensemble: Ensemble) -> Ensemble:
-    """The ensemble whose trees of the other blocks say nothing."""
+    """What all tasks share: the other blocks say nothing, rows start as one task."""
     blocks = ("outlier", "non_outlier", "task_specific")
     empty = {
         name: jax.tree.map(jnp.zeros_like, getattr(ensemble, name)) for name in blocks
     }
-    return dataclasses.replace(ensemble, **empty)
+    start = jnp.broadcast_to(ensemble.start[-1], ensemble.start.shape)
+    return dataclasses.replace(ensemble, start=start, **empty)
 
 
 def _filled(array: Any) -> np.ndarray:

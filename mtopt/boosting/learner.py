@@ -14,6 +14,7 @@ from mtopt.boosting.ensemble import Ensemble, check_task, on_concrete
 from mtopt.errors import UserError, expect, expect_one_of
 
 THETA_GRADIENTS = ("sum", "mean")
+STARTS = ("log_odds", "zero")
 DEEPEST = 6
 LARGEST = 2**31 * 0.9  # candidate splits are numbered in int32, with some padding
 
@@ -33,6 +34,7 @@ def fit(
     theta: Any = None,
     theta_gradient: str = "sum",
     theta_learning_rate: Any = None,
+    start: str = "log_odds",
     weights: Num[Array | np.ndarray, " N"] | None = None,
     subsample: float | int = 1.0,
     validation: Bool[Array | np.ndarray, " N"] | None = None,
@@ -42,10 +44,11 @@ def fit(
     r"""Boosts shared trees, then outliers apart from the rest, then every task alone.
 
     .. math::
-       p_t(x) = F_{shared}(x) + (1 - \sigma(\theta_t)) F_{non}(x)
+       p_t(x) = b_t + F_{shared}(x) + (1 - \sigma(\theta_t)) F_{non}(x)
                 + \sigma(\theta_t) F_{out}(x) + F_t(x)
 
-    All F start at 0, and with r the negative gradient of the loss at p:
+    All F start at 0; b_t is where scores start. With r the negative gradient of the
+    loss at p:
 
     - block 1: a tree fitted to r on the rows of all tasks goes to F_shared;
     - block 2: one fitted to sigma(theta) r goes to F_out and one fitted to
@@ -92,6 +95,10 @@ def fit(
         that theta saturates, or swings and amplifies rounding. ``"mean"`` divides by
         the weight of the task's rows.
       theta_learning_rate: eta; None is ``learning_rate``.
+      start: b of a classifier: ``"log_odds"``, those of each task's training rows (of
+        more than two classes the logarithms of their shares), so that probabilities of
+        a rare class begin at its base rate; ``"zero"``, as the released code, whose
+        trees have to find the base rate first. A regression starts at 0.
       weights: of the rows, at least 0; None is 1 for all.
       subsample: the probability, in (0, 1], with which a row takes part in an
         iteration, in its trees and in its step of theta. Drawn afresh each time.
@@ -124,13 +131,14 @@ def fit(
       Emami et al., Robust-Multi-Task Gradient Boosting, 2025, arXiv 2507.11411.
 
     Differences from the released code:
-      Its arithmetic is the same: stumps whatever its ``max_depth`` says, splits at
-      midpoints of neighbouring float32 values, leaves that are means of residuals, two
-      classes as two logits of opposite sign. Where two features gain the same it picks
-      one at random, this the lowest. Its subsamples accumulate until none is left, its
-      early stopping never stops, and it predicts a subset of tasks by other tasks'
-      trees; its theta is drawn from NumPy's global generator. Deeper trees, weights,
-      several outputs and the mean in theta's gradient are additions.
+      With ``start="zero"`` its arithmetic is the same: stumps whatever its
+      ``max_depth`` says, splits at midpoints of neighbouring float32 values, leaves
+      that are means of residuals, two classes as two logits of opposite sign. Where two
+      features gain the same it picks one at random, this the lowest. Its subsamples
+      accumulate until none is left, its early stopping never stops, and it predicts a
+      subset of tasks by other tasks' trees; its theta is drawn from NumPy's global
+      generator. The start at log-odds, deeper trees, weights, several outputs and the
+      mean in theta's gradient are additions.
     """
     features, targets = jnp.asarray(features), jnp.asarray(targets)
     rows, num_features = features.shape
@@ -155,6 +163,7 @@ def fit(
     expect(1 <= max_depth <= DEEPEST, "max_depth", max_depth, f"1 to {DEEPEST}")
     expect(0 < subsample <= 1, "subsample", subsample, "a number in (0, 1]")
     expect_one_of("theta_gradient", theta_gradient, THETA_GRADIENTS)
+    expect_one_of("start", start, STARTS)
     if (patience is None) != (validation is None):
         raise UserError("patience and validation go together: give both or neither")
     expect(patience is None or patience >= 1, "patience", patience, "at least 1")
@@ -183,12 +192,19 @@ def fit(
         theta = 0.1 * jax.random.normal(theta_key, (num_tasks,), targets.dtype)
     theta = jnp.asarray(theta, targets.dtype)
     expect(theta.shape == (num_tasks,), "theta.shape", theta.shape, f"({num_tasks},)")
+    task, weights = jnp.asarray(task, jnp.int32), _or_ones(weights, rows, targets.dtype)
+    validation = None if validation is None else jnp.asarray(validation)
+    scores = jnp.zeros((num_tasks + 1, len(targets)), targets.dtype)
+    if num_classes is not None and start == "log_odds":
+        trained = weights if validation is None else weights * ~validation
+        scores = losses.log_odds(targets, task, trained, num_tasks, num_classes)
     ensemble = fit_blocks(
         features,
         targets,
-        jnp.asarray(task, jnp.int32),
-        _or_ones(weights, rows, targets.dtype),
-        None if validation is None else jnp.asarray(validation),
+        task,
+        weights,
+        validation,
+        scores,
         theta,
         jnp.asarray(learning_rate, targets.dtype),
         jnp.asarray(theta_learning_rate, targets.dtype),

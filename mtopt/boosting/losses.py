@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Num
+from jaxtyping import Array, Float, Int, Num
 
 
 def encode(
@@ -46,3 +46,40 @@ def step_factor(num_classes: int | None) -> int:
     Two logits F_0 and F_1 move by -r and r: their difference, the one logit, by 2 r.
     """
     return 2 if num_classes == 2 else 1
+
+
+def log_odds(
+    targets: Float[Array, "K N"],
+    task: Int[Array, " N"],
+    weights: Float[Array, " N"],
+    num_tasks: int,
+    num_classes: int,
+) -> Float[Array, "S K"]:
+    """The constant scores of least loss of each task, and last of all rows together.
+
+    Log-odds of class 1 of two, or the logarithms of the classes' shares. A class that a
+    task has no row of counts as half of one of its rows, so that all are finite.
+
+    Args:
+      targets: 0 and 1, or one-hot classes.
+      task: of every row, in 0..T-1.
+      weights: of the rows.
+      num_tasks: T.
+      num_classes: at least 2.
+
+    Returns:
+      ``[T + 1, K]``, one score a row of two classes, K otherwise.
+    """
+    classes = jnp.stack([1 - targets[0], targets[0]]) if num_classes == 2 else targets
+
+    def per_task(values: Float[Array, " N"]) -> Float[Array, " S"]:
+        found = jax.ops.segment_sum(values, task, num_tasks)
+        return jnp.append(found, found.sum())
+
+    counts = jax.vmap(per_task)(weights[None] * classes)
+    rows = per_task((weights > 0).astype(weights.dtype))
+    half = 0.5 * counts.sum(axis=0) / jnp.maximum(rows, 1)
+    logs = jnp.log(jnp.maximum(counts, half[None]))
+    if num_classes == 2:
+        return (logs[1] - logs[0])[:, None]
+    return jax.nn.log_softmax(logs, axis=0).T

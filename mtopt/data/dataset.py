@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 from typing_extensions import override
 
 from mtopt.arrays import as_numbers
@@ -39,6 +39,13 @@ class Split(Protocol):
         """
         ...
 
+    def steps_per_epoch(self, batch_size: int) -> int:
+        """How many of the :meth:`batches` make an epoch, at least 1.
+
+        What methods are told that wait for an epoch to end, too.
+        """
+        ...
+
     def in_order(self, batch_size: int) -> Iterator[Batch]:
         """Every sample once, in order; the last batch is padded and masked."""
         ...
@@ -63,6 +70,9 @@ class Dataset:
       reading: what the loader took its source for, as plain values by title: what it
         makes of each array, which ones it did not read. For
         :func:`mtopt.data.describe`.
+      common_units: whether the targets of a regression are all in one unit, as the
+        exam scores of several schools are. Otherwise an error is divided by its
+        task's ``target_std`` before it meets those of other tasks.
 
     Raises:
       UserError: for task names out of order.
@@ -79,9 +89,20 @@ class Dataset:
     target_mean: np.ndarray | None = None
     target_std: np.ndarray | None = None
     reading: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    common_units: bool = False
 
     def __post_init__(self) -> None:
         check_names(self.tasks)
+
+    @property
+    def units(self) -> Float[np.ndarray, " K"]:
+        """What a task's errors are divided by where they meet those of other tasks.
+
+        Ones where they are in one unit already: classes, and ``common_units``.
+        """
+        if self.target_std is None or self.common_units:
+            return np.ones(len(self.tasks))
+        return np.asarray(self.target_std, np.float64)
 
 
 class ArraySplit(Split):
@@ -123,22 +144,29 @@ class ArraySplit(Split):
         self.labels = mask.sum(axis=1)
         if self.size == 0:
             raise UserError("a split has no samples: expected at least one")
+        # Columns that are padding in every task are no samples of an epoch.
+        self._longest = int(self.size if x_axis is None else self.labels.max())
         self._take = jax.jit(jax.vmap(self._take_one, in_axes=(None, 0)))
 
     @override
     def batches(
         self, batch_size: int, *, seeds: Sequence[int], start: int = 0
     ) -> Iterator[Batch]:
-        longest = int(self.samples.mask.shape[1])
-        width = min(batch_size, longest)
-        disjoint = self.x_axis is not None
-        per_epoch = -(-longest // width) if disjoint else longest // width
+        width = min(batch_size, self._longest)
+        per_epoch = self.steps_per_epoch(batch_size)
         epoch, step = divmod(start, per_epoch)
         while True:
             order = np.stack([self._order(seed, epoch, width) for seed in seeds])
             for t in range(step, per_epoch):
                 yield self._take(self.samples, order[..., t * width : (t + 1) * width])
             epoch, step = epoch + 1, 0
+
+    @override
+    def steps_per_epoch(self, batch_size: int) -> int:
+        width = min(batch_size, self._longest)
+        # An incomplete batch of shared inputs is left out; disjoint ones are filled up.
+        whole = self.x_axis is None
+        return self._longest // width if whole else -(-self._longest // width)
 
     @override
     def in_order(self, batch_size: int) -> Iterator[Batch]:
@@ -156,13 +184,12 @@ class ArraySplit(Split):
     def _order(self, seed: int, epoch: int, width: int) -> np.ndarray:
         """The order of one epoch: [n] for shared inputs, [K, n] for disjoint ones."""
         rng = np.random.default_rng([seed, epoch])
-        longest = int(self.samples.mask.shape[1])
         if self.x_axis is None:
-            return rng.permutation(longest)
+            return rng.permutation(self._longest)
         # A shuffle of each task's real samples comes first in its row, -1 after them.
         real = np.asarray(self.samples.mask)
         shuffled = np.argsort(np.where(real, rng.random(real.shape), 2.0), axis=1)
-        position = np.arange(-(-longest // width) * width)
+        position = np.arange(-(-self._longest // width) * width)
         counts = np.maximum(self.labels, 1)[:, None]
         order = np.take_along_axis(shuffled, position[None] % counts, axis=1)
         return np.where(position % width < counts, order, -1)

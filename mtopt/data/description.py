@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from mtopt.data.dataset import ArraySplit, Dataset
+from mtopt.data.equal_rows import overlap_words
 from mtopt.data.fingerprint import SPLITS, fingerprint
 from mtopt.data.stream import StreamSplit
 
@@ -102,6 +103,8 @@ def summary(described: Mapping[str, Any]) -> str:
     ]
     if len(tasks) > LISTED:
         lines.append(("...", f"and {len(tasks) - LISTED} more tasks"))
+    if overlap := reading.get("equal inputs"):
+        lines.append(("equal", overlap_words(overlap, described["rows"])))
     if missing := reading.get("missing labels"):
         counts = ", ".join(f"{words}: {count}" for words, count in missing.items())
         lines.append(("missing", f"labels by reason: {counts}"))

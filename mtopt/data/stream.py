@@ -92,6 +92,11 @@ class StreamSplit(Split):
             yield jax.tree.map(lambda *leaves: np.stack(leaves), *batches)
 
     @override
+    def steps_per_epoch(self, batch_size: int) -> int:
+        # One epoch follows the other within a batch: the step that ends it counts.
+        return -(-self.size // min(batch_size, self.size))
+
+    @override
     def in_order(self, batch_size: int) -> Iterator[Batch]:
         width = min(batch_size, self.size)
         for begin in range(0, self.size, width):

@@ -96,6 +96,8 @@ def clustering_nmi(
 ) -> float:
     """How far k-means finds the classes: normalised mutual information.
 
+    It looks for as many clusters as there are classes, whatever their numbers.
+
     Args:
       z: embeddings.
       labels: classes; nodes with a negative one take no part.
@@ -113,7 +115,7 @@ def clustering_nmi(
     from sklearn.metrics import v_measure_score
 
     x, y = _checked(z)[labels >= 0], labels[labels >= 0]
-    parts = int(y.max()) + 1
+    parts = len(np.unique(y))
     found = []
     for seed in range(repeats):
         means = KMeans(parts, n_init=10, random_state=seed)  # pyright: ignore

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mtopt.data.dataset import Dataset, Split
-from mtopt.metrics import METRICS
+from mtopt.metrics import METRICS, pooled_metrics
 from mtopt.training.program import Program
 
 
@@ -15,7 +15,9 @@ class Scores(NamedTuple):
     Attributes:
       metrics: ``[S, K, M]``, the metrics of the data's kind; NaN where one is
         undefined (a task without labels, an AUC with one class).
-      pooled: ``[S, M]``, over the samples of all tasks together.
+      pooled: ``[S, M]``, over the samples of all tasks together, none of one compared
+        with one of another; see :func:`mtopt.metrics.pooled_metrics`. Errors are in
+        units of each task's deviation but for data of ``common_units``.
       selection: ``[S, K]``, higher is better: the primary metric in units that can be
         averaged over tasks (an error is divided by its target's standard deviation).
     """
@@ -66,10 +68,9 @@ def evaluate(
             for seed in outputs
         ]
     )
-    everything = np.concatenate(targets), np.concatenate(mask)
     pooled = np.array(
         [
-            [metric.function(np.concatenate(seed), *everything) for metric in metrics]
+            pooled_metrics(dataset.kind, seed, targets, mask, dataset.units)
             for seed in outputs
         ]
     )

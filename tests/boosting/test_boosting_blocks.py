@@ -131,7 +131,7 @@ def test_a_class_that_a_task_lacks_is_pushed_down():
     classes = np.digitize(y, [0.5, 1.5])
     x, classes, task = (a[(task != 2) | (classes != 2)] for a in (x, classes, task))
     assert set(classes[task == 0]) == {0, 1, 2}
-    model = fit(x, classes, task, (0, 0, 4), num_classes=3)
+    model = fit(x, classes, task, (0, 0, 4), num_classes=3, start="zero")
     scores = np.asarray(boosting.decision_function(model, x, task))
     assert (scores[task == 2, 2] < -0.3).all()
     assert (scores[task == 0, 2] > 0).any()

@@ -30,19 +30,24 @@ from tests.helpers.boosting import ALL, TASKS, THETA, data, expected, fit, targe
 def test_the_equations_line_by_line(kind, x64):
     x, _, task, train = data()
     y, classes = targets(kind)
-    want = expected(kind)
-    with jax.enable_x64(x64):
-        model = fit(x, y, task, num_classes=classes, weights=train * 1.0)
-        scores = np.asarray(boosting.decision_function(model, x, task))
-    exact = want.scores
-    if kind == "two":
-        exact = exact[:, 1] - exact[:, 0]
-    clear = ~want.tied
-    assert clear.mean() > 0.9
-    tolerance = (1e-9 if x64 else 1e-5) * max(1, np.abs(y).max())
-    exact = exact.reshape(scores.shape)
-    np.testing.assert_allclose(scores[clear], exact[clear], rtol=0, atol=tolerance)
-    np.testing.assert_allclose(model.theta_path, want.thetas, rtol=0, atol=tolerance)
+    # One program: where scores start is an array that it is given.
+    for start in ("log_odds", "zero") if classes else ("zero",):
+        want = expected(kind, start)
+        options = {"num_classes": classes, "weights": train * 1.0, "start": start}
+        with jax.enable_x64(x64):
+            model = fit(x, y, task, **options)
+            scores = np.asarray(boosting.decision_function(model, x, task))
+        exact = want.scores
+        if kind == "two":
+            exact = exact[:, 1] - exact[:, 0]
+        clear = ~want.tied
+        assert clear.mean() > 0.9
+        tolerance = (1e-9 if x64 else 1e-5) * max(1, np.abs(y).max())
+        apart = scores[clear] - exact.reshape(scores.shape)[clear]
+        np.testing.assert_allclose(apart, 0, rtol=0, atol=tolerance)
+        np.testing.assert_allclose(
+            model.theta_path, want.thetas, rtol=0, atol=tolerance
+        )
 
 
 def test_rows_of_integers_and_equal_columns():

@@ -180,6 +180,15 @@ def test_classes_of_a_task_that_was_not_fitted():
     np.testing.assert_array_equal(said, np.array(["no", "yes"])[chances.argmax(1)])
 
 
+def test_rows_of_a_task_that_was_not_fitted_start_where_all_rows_do():
+    y = (TASK == "west") & (X[:, 0] > 0)
+    blocks = {"num_shared": 0, "num_partition": 0, "num_task_specific": 1}
+    classifier = MultiTaskBoostingClassifier(**blocks).fit(X, y, task=TASK)
+    with pytest.warns(UserWarning, match="shared block alone"):
+        chances = classifier.predict_proba(X[:4], task=["east"] * 4)[:, 1]
+    np.testing.assert_allclose(chances, y.mean(), rtol=1e-5)
+
+
 # --- importances ----------------------------------------------------------------------
 
 

@@ -4,11 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from sklearn.metrics import log_loss
 
 from mtopt import boosting
+from mtopt.boosting import learner
+from mtopt.boosting import losses as boosting_losses
 from mtopt.errors import UserError
 from tests.helpers import boosting_reference as reference
-from tests.helpers.boosting import TASKS, THETA, data, fit, targets
+from tests.helpers.boosting import TASKS, THETA, class_logs, data, fit, targets
 
 
 def test_any_subset_of_rows_is_predicted_alike():
@@ -84,6 +87,59 @@ def test_classes_and_probabilities(kind, x64):
     assert np.mean(said == y) > 0.65
 
 
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_scores_start_at_the_shares_of_each_tasks_classes(num_classes):
+    _, _, task, train = data()
+    y = np.arange(160) % 7 % num_classes
+    y[task == 1] = 0  # one class alone
+    weights = np.where(train, 3.0, 0.0).astype(np.float32)
+    encoded = boosting_losses.encode(jnp.asarray(y), num_classes)
+    start = jax.jit(boosting_losses.log_odds, static_argnums=(3, 4))
+    found = start(encoded, task, weights, TASKS, num_classes)
+    want = class_logs(y, task, train, num_classes)
+    whole = class_logs(y, np.zeros(160, int), train, num_classes)
+    want = np.concatenate([want, whole])
+    if num_classes == 2:
+        want = want[:, 1:] - want[:, :1]
+    np.testing.assert_allclose(found, want, rtol=0, atol=1e-5)
+
+
+def test_probabilities_of_a_rare_class_are_those_of_its_rows():
+    x, _, task, _ = data()
+    y = (np.arange(160) % 40 == 7).astype(int)
+    rate = np.bincount(task, y) / np.bincount(task)
+    assert 0 <= rate.min() < rate.max() < 0.06
+    constant = np.maximum(rate, 1e-9)[task]
+    lost = {}
+    for start, option in (("log_odds", {}), ("zero", {"start": "zero"})):
+        model = fit(x, y, task, num_classes=2, weights=np.ones(160), **option)
+        chance = np.asarray(boosting.predict_proba(model, x, task))[:, 1]
+        lost[start] = log_loss(y, chance), chance.mean()
+    assert lost["log_odds"][0] < log_loss(y, constant)
+    assert abs(lost["log_odds"][1] - y.mean()) < 0.005
+    assert lost["zero"][1] > 3 * y.mean()
+
+
+def test_rows_held_out_do_not_tell_where_scores_start(monkeypatch):
+    x, _, task, train = data()
+    y = np.where(train, np.arange(160) % 8 == 0, 1)
+    seen = []
+
+    class Seen(Exception):
+        pass
+
+    def fit_blocks(*arrays):
+        seen.append(arrays[5])
+        raise Seen
+
+    monkeypatch.setattr(learner, "fit_blocks", fit_blocks)
+    with pytest.raises(Seen):
+        fit(x, y, task, num_classes=2, validation=~train, patience=1)
+    want = class_logs(y, task, train, 2)
+    want = want[:, 1] - want[:, 0]
+    np.testing.assert_allclose(seen[0][:-1, 0], want, rtol=0, atol=1e-5)
+
+
 def test_the_task_as_a_feature():
     x, _, task, _ = data()
     wide = boosting.append_task(x, task, TASKS)
@@ -100,6 +156,7 @@ def test_the_task_as_a_feature():
         ({"weights": np.full(160, -1.0)}, "weights has negative"),
         ({"y": np.full(160, np.nan)}, "targets has NaN"),
         ({"num_classes": 2}, "classes as integers"),
+        ({"start": "mean"}, "start is 'mean'"),
         ({"max_depth": 7}, "1 to 6"),
         ({"theta": None}, "key"),
         ({"theta": np.zeros(3)}, "theta.shape"),

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import mtopt
-from mtopt.data import DATASETS, ArraySplit
+from experiments.common.building import make_aggregators
+from mtopt.data import DATASETS, ArraySplit, Dataset
 from mtopt.errors import UserError
 
 
@@ -60,6 +61,37 @@ def test_labels_stay_with_their_inputs():
         np.testing.assert_array_equal(
             np.where(batch.mask, batch.y, 0), np.where(batch.mask, batch.x, 0)
         )
+
+
+def test_an_epoch_is_as_long_as_the_largest_task_needs():
+    """A large task and nine small ones: 13 batches, not the 2 of their mean."""
+    split = disjoint_split([50] + [1] * 9)
+    assert split.steps_per_epoch(4) == 13
+    batches = first(split, 13, 4)
+    seen = np.concatenate([b.x[0, 0][b.mask[0, 0]] for b in batches])
+    assert {*seen.tolist()} == {*range(50)}
+    padded = jax.tree.map(lambda a: np.pad(a, ((0, 0), (0, 70))), split.samples)
+    assert ArraySplit(padded, x_axis=0).steps_per_epoch(4) == 13
+    assert [shared_split(10).steps_per_epoch(b) for b in (1, 4, 10, 99)] == [
+        10,
+        2,
+        1,
+        1,
+    ]
+
+
+def test_methods_are_told_the_epoch_of_the_data():
+    told = []
+
+    class Method:
+        def build(self, num_tasks, **known):
+            told.append((num_tasks, known))
+
+    split = disjoint_split([50] + [1] * 9)
+    names = tuple(f"t{k}" for k in range(10))
+    data = Dataset("d", names, "regression", 1, 0, *[split] * 3)
+    make_aggregators({"it": Method()}, data, 4)
+    assert told == [(10, {"steps_per_epoch": 13})]
 
 
 def test_disjoint_tasks_walk_through_their_own_samples():

@@ -39,6 +39,8 @@ def test_every_epoch_has_every_sample_once():
     for epoch in epochs:
         assert sorted(epoch.tolist()) == list(range(10))
     assert len({tuple(epoch) for epoch in epochs.tolist()}) == 4
+    # The third batch ends an epoch of ten, and begins the next.
+    assert [stream().steps_per_epoch(size) for size in (1, 4, 10, 99)] == [10, 3, 1, 1]
 
 
 def test_labels_and_masks_stay_with_their_inputs():

@@ -15,6 +15,7 @@ from sklearn.datasets import load_digits
 import mtopt
 from experiments import outlier_tasks
 from experiments.common.config import Optimizer
+from experiments.common.run_folder import folder_name
 from experiments.outlier_tasks import report
 from mtopt.data import planted_outliers
 from mtopt.data.images.planted_outliers import PLANTS
@@ -231,7 +232,8 @@ def test_the_planted_task_is_the_one_that_loses_its_weight(finished):
 
 
 def test_weights_and_logits_are_logged_by_name(finished):
-    place = finished / "noisy-outlier_weighted" / "outlier_weighted-equal_weighting"
+    method = folder_name("outlier_weighted(equal_weighting)")
+    place = finished / "noisy-outlier_weighted" / method
     found = read_per_task(place / "seed-0-1", "task_weights")
     np.testing.assert_array_equal(found["step"], np.arange(10, 121, 10))
     assert found["values"].shape == (2, 12, 5)

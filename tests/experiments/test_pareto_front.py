@@ -14,6 +14,7 @@ import pytest
 import mtopt
 from experiments import pareto_front
 from experiments.common.config import Optimizer, from_dict, to_dict
+from experiments.common.run_folder import folder_name
 from experiments.pareto_front import models, scalarizations, training
 from experiments.pareto_front import run as front_run
 from experiments.pareto_front.report import hypervolume, order
@@ -23,7 +24,7 @@ from mtopt.errors import UserError
 from mtopt.models import MODELS
 
 FILES = ["data.json", "front.png", "fronts.npz", "results.json", "table.txt"]
-FOLDERS = ["cosmos", "equal_weighting", "fixed-weightings"]
+FOLDERS = ["cosmos", "equal_weighting", folder_name(FIXED)]
 TINY = "multi_digits(num_train=512, num_valid=16, num_test=256)"
 
 

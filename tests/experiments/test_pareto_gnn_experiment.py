@@ -12,6 +12,7 @@ import pytest
 
 import mtopt
 from experiments import pareto_gnn
+from experiments.common.run_folder import folder_name
 from experiments.pareto_gnn.config import Evaluation
 from mtopt.training.writer import read_records
 
@@ -39,7 +40,7 @@ def told(path):
     return [{k: v for k, v in r.items() if k != "steps_per_second"} for r in records]
 
 
-PLACE = pathlib.Path("mgda-normalize-l2", "seed-0", "whole")
+PLACE = pathlib.Path(folder_name("mgda(normalize='l2')"), "seed-0", "whole")
 
 
 @pytest.fixture(scope="module")

@@ -46,7 +46,9 @@ def test_school_139_disjoint_tasks(data_dir, tmp_path):
     result = train("school", data_dir, tmp_path, rate=3e-3, **changes)
     assert len(result["tasks"]) == 139
     rmse = result["pooled_test"][0][result["metrics"].index("rmse")]
-    assert rmse < 10.6
+    # Pupils like none of their school in training: the bound was 10.6 with those that
+    # are. Scores have a deviation of 12.7, and of 12.0 within schools.
+    assert rmse < 11
 
 
 def test_tox21_with_its_missing_labels(data_dir, tmp_path):

@@ -97,6 +97,34 @@ def test_relative_changes_weigh_metrics_or_tasks_and_know_directions():
     assert "–: undefined; ranks last." in text
 
 
+@pytest.mark.parametrize("tasks", [2, 12])
+def test_errors_in_unlike_units_are_averaged_in_deviations(tasks):
+    """One task a thousand times larger: its error is not the mean."""
+    units = np.where(np.arange(tasks) == 1, 1000.0, 1.0)
+    plain = np.linspace(0.2, 0.8, tasks)
+    errors = (plain * units)[:, None]
+    comparison = dataclasses.replace(
+        planted(tasks),
+        metric_names=("rmse",),
+        higher_is_better=(False,),
+        baseline=None,
+        methods=[MethodResult("ours", errors[None], {})],
+        units=units,
+    )
+    text = table(comparison)
+    found = [c.strip() for c in cells(text, "ours")]
+    if tasks == 2:
+        assert [float(c) for c in found[:2]] == [0.2, 800]
+    else:
+        assert [float(c) for c in found[:2]] == [0.2, 0.8]
+    assert float(found[2]) == pytest.approx(plain.mean(), abs=1e-3)
+    said = " ".join(text.split())
+    assert "mean of tasks: rmse in units of the standard deviation of each task" in said
+    alike = table(dataclasses.replace(comparison, units=None))
+    assert "in units of" not in alike
+    assert float(cells(alike, "ours")[2]) > 20
+
+
 def test_undefined_seeds_methods_and_baselines():
     comparison = planted()
     up, down = comparison.methods

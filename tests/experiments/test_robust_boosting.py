@@ -10,6 +10,7 @@ from scipy.stats import friedmanchisquare
 
 from experiments.common.config import from_dict, to_dict
 from experiments.robust_boosting import learners, real, report, synthetic
+from experiments.robust_boosting.description import describe_rows, summary
 from experiments.robust_boosting.real.published import SOURCES
 from experiments.robust_boosting.synthetic.run import COUNTS
 from mtopt import boosting
@@ -175,7 +176,7 @@ def test_a_search_takes_the_setting_that_predicts_best_what_is_held_out(tmp_path
     data = [drawn(rows=60), drawn(rows=60)._replace(targets=drawn(2).targets * 1.0)]
     train = Rows(*(np.stack(leaves) for leaves in zip(*data, strict=True)))
     train = train._replace(targets=train.targets.astype(np.float32))
-    fold = np.stack([learners.folds(part.task, i) for i, part in enumerate(data)])
+    fold = np.stack([learners.folds(part, i) for i, part in enumerate(data)])
     tried = (1, 4, 9)
     learner = learners.Learner((0, 0, 1), ((0,), (0,), tried), {})
     settings = {"num_tasks": 3, "learning_rate": 1.0, "num_classes": None}
@@ -254,11 +255,26 @@ def test_grids_are_the_papers():
 
 def test_folds_are_fifths_of_every_task():
     task = np.repeat(np.arange(4), (50, 7, 5, 1))
-    fold = learners.folds(task, 0)
+    rows = Rows(np.arange(63.0)[:, None], np.zeros(63), task)
+    fold = learners.folds(rows, 0)
     assert np.bincount(fold[:50]).tolist() == [10] * 5
     assert len({*fold[57:62]}) == 5
     assert np.ptp(np.bincount(fold)) <= 1
-    assert not np.array_equal(fold, learners.folds(task, 1))
+    assert not np.array_equal(fold, learners.folds(rows, 1))
+    # Three rows of one task are equal, as one of another is to them.
+    rows.features[[3, 9, 30, 52]] = 7.5
+    fold = learners.folds(rows, 0)
+    assert len({*fold[[3, 9, 30]]}) == 1
+    assert np.bincount(fold[:50]).tolist() != [10] * 5
+
+
+def test_rows_to_predict_that_are_fitted_are_counted():
+    part = drawn(rows=60)
+    assert describe_rows("all", "regression", part, part)["equal inputs"]["test"] == 60
+    other = part._replace(features=part.features + np.float32(0.5))
+    found = describe_rows("none", "regression", part, other)
+    assert found["equal inputs"] == {"test": 0}
+    assert summary(found).endswith("inputs of 0 of 60 test rows stand in training too")
 
 
 @pytest.mark.parametrize(

@@ -85,14 +85,16 @@ class Fitted:
     staged: np.ndarray
 
 
-def boost(x, y, task, train, theta, n1, n2, n3, rate, num_classes=None):
-    """Fits on the rows ``train`` and predicts all of them."""
+def boost(x, y, task, train, theta, n1, n2, n3, rate, num_classes=None, start=None):
+    """Fits on the rows ``train`` and predicts all, from ``start [T, K]`` or 0 on."""
     x = np.asarray(x, np.float32)
     if num_classes is None:
         target = np.asarray(y, float).reshape(len(x), -1)
     else:
         target = np.eye(num_classes)[y]
     common, out, non = (np.zeros_like(target) for _ in range(3))
+    if start is not None:
+        common = start[task]
     theta, tied = np.array(theta, float), np.zeros(len(x), bool)
     thetas, staged = [theta], []
 

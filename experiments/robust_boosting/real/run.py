@@ -98,7 +98,7 @@ def _fitted(
     mean, spread = (train.targets.mean(), train.targets.std()) if scale else (0, 1)
     if scale:
         train = train._replace(targets=(train.targets - mean) / (spread or 1))
-    fold = folds(train.task, SPLIT_SEED) if config.search else None
+    fold = folds(train, SPLIT_SEED) if config.search else None
     found = {}
     for name, learner in learners.items():
         # Without block 2 theta has no effect.

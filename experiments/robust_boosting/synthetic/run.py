@@ -58,7 +58,7 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
         record_data(folder, described, summary(described))
         fold = None
         if config.search:
-            each = [folds(draw.train.task, s) for s, draw in enumerate(draws)]
+            each = [folds(draw.train, s) for s, draw in enumerate(draws)]
             fold = np.stack(each)
         fitted = run_all(
             folder / "predictions.npz",

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int, Num
 
+from mtopt.data.cells import summed_cells
 from mtopt.data.graphs import Features, Graph
 from mtopt.data.graphs.graph import check_edges
+from mtopt.data.tables.scaling import resolved
 from mtopt.errors import UserError, expect
 
 SCALES = ("standard", "rows", "none")
@@ -112,23 +114,48 @@ def stochastic_blocks(
 def scaled(
     rows: Int[np.ndarray, " M"],
     columns: Int[np.ndarray, " M"],
-    values: Float[np.ndarray, " M"],
+    values: Num[np.ndarray, " M"],
     shape: tuple[int, int],
     scale: str,
 ) -> Features:
-    """Sparse features on a common scale, an entry of :data:`SCALES`."""
+    """Sparse features on a common scale.
+
+    Args:
+      rows: of the entries, in [0, N).
+      columns: of the entries, in [0, F).
+      values: of the entries; those of one place are added up.
+      shape: N and F.
+      scale: an entry of :data:`SCALES`. A column that is constant, as
+        :func:`mtopt.data.tables.scaling.resolved` has it, becomes 0 by ``"standard"``.
+
+    Example:
+      >>> at = np.array([0, 0, 1]), np.array([0, 0, 0]), np.array([1., 1., 1.])
+      >>> scaled(*at, (2, 1), "standard").squared_norms().tolist()
+      [1.0, 1.0]
+    """
+    dtype, (nodes, width) = values.dtype, shape
+    rows, columns, values = summed_cells(rows, columns, values, width)
     if scale == "none":
         return Features.sparse(rows, columns, values, shape)
     if scale == "rows":
-        sums = np.maximum(np.bincount(rows, values, shape[0]), 1e-12)
-        return Features.sparse(rows, columns, values / sums[rows], shape)
-    count = shape[0]
-    mean = np.bincount(columns, values, shape[1]) / count
-    variance = np.bincount(columns, values**2, shape[1]) / count - mean**2
-    deviation = np.where(variance > 1e-12, np.sqrt(np.maximum(variance, 1e-12)), 1)
-    return Features.sparse(
-        rows, columns, values / deviation[columns], shape, mean / deviation
-    )
+        sums = np.bincount(rows, values, nodes)[rows]
+        values = np.divide(values, sums, out=np.zeros_like(values), where=sums > 0)
+        return Features.sparse(rows, columns, values, shape)
+    entries = np.bincount(columns, minlength=width)
+    mean = np.bincount(columns, values, width) / nodes
+    squares = np.bincount(columns, (values - mean[columns]) ** 2, width)
+    deviation = np.sqrt((squares + (nodes - entries) * mean**2) / nodes)
+    full = entries == nodes
+    least, most = np.where(full, np.inf, 0), np.where(full, -np.inf, 0)
+    np.minimum.at(least, columns, values)
+    np.maximum.at(most, columns, values)
+    varies = resolved(least, most, dtype) & (deviation > 0)
+    inverse = np.divide(1, deviation, out=np.zeros(width), where=varies)
+    # Where every node has an entry the mean is taken off here, in float64: as a shift
+    # of its own, in float32, it would leave nothing of a column like 1e8 + noise.
+    values = (values - np.where(full, mean, 0)[columns]) * inverse[columns]
+    shift = np.where(full, 0, mean) * inverse
+    return Features.sparse(rows, columns, values, shape, shift)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,6 @@ import pathlib
 import numpy as np
 from jaxtyping import Int
 
-from mtopt.data.cells import summed_cells
 from mtopt.data.graphs.graph import Graph
 from mtopt.data.graphs.nodes import SCALES, NodeData, scaled
 from mtopt.data.tables.npz_file import Archive
@@ -110,7 +109,7 @@ def _pairs(edges: np.ndarray) -> set[tuple[int, ...]]:
 
 
 def _features(archive: Archive) -> Entries:
-    """The features' entries, dense or sparse in the file; no place appears twice."""
+    """The features' entries, dense or sparse in the file; a place may appear twice."""
     path = archive.path
     if "x" in archive:
         x = archive["x"]
@@ -120,7 +119,7 @@ def _features(archive: Archive) -> Entries:
                 f"{path}: x has shape {x.shape}: expected (N, F), a row for each node"
             )
         rows, columns = np.nonzero(x)
-        return rows, columns, x[rows, columns].astype(np.float64), x.shape
+        return rows, columns, x[rows, columns], x.shape
     if missing := [key for key in SPARSE if key not in archive]:
         raise UserError(
             f"{archive} and no {', no '.join(missing)}: expected features as x, or as "
@@ -150,8 +149,7 @@ def _features(archive: Archive) -> Entries:
             f"columns in [0, {width}), as x_shape has it"
         )
     rows = np.repeat(np.arange(nodes), np.diff(indptr))
-    # A place that a node has twice is added up.
-    return *summed_cells(rows, indices, values, width), (nodes, width)
+    return rows, indices, values, (nodes, width)
 
 
 def _check_numbers(array: np.ndarray, key: str, path: pathlib.Path) -> None:

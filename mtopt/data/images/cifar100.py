@@ -7,6 +7,7 @@ import numpy as np
 from mtopt.batch import Batch
 from mtopt.data.dataset import ArraySplit, Dataset
 from mtopt.data.division import TEST, TRAIN, VALID, check_fractions, divide
+from mtopt.data.equal_rows import equal_rows, on_both_sides
 from mtopt.data.tables.npz_file import Archive
 from mtopt.errors import UserError
 
@@ -64,7 +65,9 @@ def cifar100(
     labels = _ranks(fine, coarse, names, path)[fine]
     lengths = [len(arrays["fine_train"]), len(arrays["fine_test"])]
     given = np.repeat([TRAIN, TEST], lengths)
-    split = divide(given, fine, {VALID: valid_fraction}, np.random.default_rng(seed))
+    rows = equal_rows(images)
+    rng = np.random.default_rng(seed)
+    split = divide(given, fine, {VALID: valid_fraction}, rng, rows)
 
     def part(wanted: int) -> ArraySplit:
         own = [(split == wanted) & (coarse == task) for task in range(COARSE)]
@@ -82,6 +85,7 @@ def cifar100(
         train=part(TRAIN),
         valid=part(VALID),
         test=part(TEST),
+        reading={"equal inputs": on_both_sides(rows, split)},
     )
 
 

@@ -59,7 +59,7 @@ def multi_digits(
     splits = {}
     for split, members, num, stream in zip(
         ("train", "valid", "test"),
-        split_sources(source.labels, SHARES, rng),
+        split_sources(source, SHARES, rng),
         (num_train, num_valid, num_test),
         rng.spawn(3),
         strict=True,

@@ -187,10 +187,10 @@ def _draw(
     """The pairs of every split; the pixels are not drawn yet."""
     rng = np.random.default_rng(seed)
     shares = (1 - VALID_SHARE, VALID_SHARE)
-    left_parts = split_sources(left["train"].labels, shares, rng)
+    left_parts = split_sources(left["train"], shares, rng)
     right_parts = left_parts
     if right is not left:
-        right_parts = split_sources(right["train"].labels, shares, rng)
+        right_parts = split_sources(right["train"], shares, rng)
     halves = {"test": (left["test"], right["test"])}
     for part, split in enumerate(("train", "valid")):
         halves[split] = (

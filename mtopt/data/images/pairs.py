@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from mtopt.batch import Batch
+from mtopt.data.division import adjoined
+from mtopt.data.equal_rows import equal_rows
 from mtopt.errors import UserError
 
 
@@ -140,15 +142,16 @@ def pair_up(
 
 
 def split_sources(
-    labels: np.ndarray, fractions: Sequence[float], rng: np.random.Generator
+    source: Images, fractions: Sequence[float], rng: np.random.Generator
 ) -> list[np.ndarray]:
     """Divides images into parts with the same share of every class.
 
     Images are divided before they are paired: no image of one part can then be seen
-    in another, not even beside a new partner.
+    in another, not even beside a new partner. Nor can its copy: equal images of a class
+    stay together.
 
     Args:
-      labels: int classes ``[n]``.
+      source: the images.
       fractions: the share of each part, summing to 1.
       rng: the randomness.
 
@@ -158,12 +161,17 @@ def split_sources(
     Raises:
       UserError: where a part would have no image of any class.
     """
+    labels, equal = source.labels, equal_rows(source.images)
     parts: list[list[np.ndarray]] = [[] for _ in fractions]
     cuts = np.cumsum(fractions)[:-1]
     for label in np.unique(labels):
         members = rng.permutation(np.flatnonzero(labels == label))
-        ends = np.round(cuts * len(members)).astype(int)
-        for part, chosen in zip(parts, np.split(members, ends), strict=True):
+        bunches = adjoined(members, equal)
+        starts = np.cumsum([0, *map(len, bunches)])
+        ends = np.round(cuts * len(members))
+        ends = starts[np.abs(starts[:, None] - ends[None]).argmin(axis=0)]
+        pieces = np.split(np.concatenate(bunches), ends)
+        for part, chosen in zip(parts, pieces, strict=True):
             part.append(chosen)
     whole = [np.sort(np.concatenate(part)) for part in parts]
     if not all(len(part) for part in whole):

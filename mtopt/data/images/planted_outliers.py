@@ -5,7 +5,7 @@ import numpy as np
 from mtopt.batch import Batch
 from mtopt.data.dataset import ArraySplit, Dataset
 from mtopt.data.images.multi_digits import SHARES
-from mtopt.data.images.pairs import split_sources
+from mtopt.data.images.pairs import Images, split_sources
 from mtopt.errors import expect, expect_one_of
 
 PLANTS = ("adversarial", "noisy", "unrelated")
@@ -74,7 +74,7 @@ def planted_outliers(
     )
     images, digits = map(np.asarray, load_digits(return_X_y=True))
     rng = np.random.default_rng(seed)
-    train, *others = split_sources(digits, SHARES, rng)
+    train, *others = split_sources(Images(images, digits), SHARES, rng)
     noise = rng.integers(CLASSES, size=(num_tasks, len(digits)))
     answers = np.tile(digits, (num_tasks, 1))
     outliers = np.arange(num_tasks) < num_outliers

@@ -7,6 +7,7 @@ from absl import logging
 
 from mtopt.data.dataset import Dataset
 from mtopt.data.division import SPLITS, TEST, TRAIN, VALID, check_fractions, divide
+from mtopt.data.equal_rows import on_both_sides
 from mtopt.data.stream import ON_DEVICE_BYTES, place
 from mtopt.data.tables.npz_file import Archive
 from mtopt.data.tables.npz_inputs import MAX_FEATURES, read_inputs
@@ -26,6 +27,7 @@ def npz(
     test_fraction: float = 0.15,
     min_labels: int = 1,
     max_features: int = MAX_FEATURES,
+    common_units: bool = False,
     name: str | None = None,
     on_device_bytes: int = ON_DEVICE_BYTES,
 ) -> Dataset:
@@ -73,14 +75,18 @@ def npz(
     ``_test`` (``x_train``, ``y_train``, ...); or ``split`` ``[N]`` of the strings
     ``train``, ``valid`` and ``test``; or none. A part that the file does not have is
     drawn from the training samples, of each task in the same proportion where inputs
-    are disjoint: every task of 3 or more samples then appears in every part.
+    are disjoint: every task of 3 or more samples then appears in every part. Samples
+    (of one task) with equal inputs stay together in what is drawn; how many there are
+    on both sides of a split is printed, and stands in ``reading``.
 
     **Scaling** uses the training part alone: inputs as in
     :func:`~mtopt.data.tables.scaling.standardise` (missing values become the mean, all
     is clipped to 10 standard deviations; one-hot columns and bits stay as they are).
-    Regression targets lose mean and standard deviation: their own per task on shared
-    inputs, one of all tasks on disjoint inputs, where tasks are of one kind and
-    differ in their means. A label behind a mask is stored as 0.
+    Regression targets lose the mean and the standard deviation of their task's training
+    labels, so that metres beside millimetres are learned alike; with ``common_units``
+    they lose those of all tasks together, and a task counts by the size of its errors.
+    A task whose training labels are all equal is divided by the median deviation of the
+    others. A label behind a mask is stored as 0.
 
     What the file was understood to be stands in ``reading``,
     with the arrays that were not read; a run prints it.
@@ -101,6 +107,8 @@ def npz(
       min_labels: tasks with fewer training labels are dropped, and a warning names
         them; 0 drops none, and makes a task without any an error.
       max_features: the most words to keep of word counts, at least 1.
+      common_units: whether the targets of a regression are all in one unit; they are
+        then scaled by one mean and one deviation, and errors pooled in that unit.
       name: what to call the set; None takes the folder's name for ``data.npz``, and
         the file's otherwise.
       on_device_bytes: the most that the three splits may take on the device; larger
@@ -138,19 +146,24 @@ def npz(
     arrays = Parts(archive)
     split = arrays.split()
     labels = read_labels(arrays, path, kind, missing)
+    if common_units and labels.kind != "regression":
+        raise UserError(
+            f"{path}: common_units is of regressions, and the labels are "
+            f"{labels.kind}: expected it to be left out"
+        )
     inputs = read_inputs(arrays, path)
     split = np.where(labels.usable, split, -1)
     group = np.zeros(len(split), int) if labels.task is None else labels.task
+    rows = inputs.rows(labels.task)
     shares = {VALID: valid_fraction, TEST: test_fraction}
     drawn = {part: f for part, f in shares.items() if not (split == part).any()}
-    split = divide(split, group, drawn, np.random.default_rng(seed))
+    split = divide(split, group, drawn, np.random.default_rng(seed), rows)
     for part, title in enumerate(SPLITS):
         if not (split == part).any():
             raise UserError(f"{path}: no labelled sample left for {title}: add samples")
     train = split == TRAIN
-    labels, mean, std = labels.keep(_enough(labels, train, min_labels, path)).scaled(
-        train
-    )
+    labels = labels.keep(_enough(labels, train, min_labels, path))
+    labels, mean, std = labels.scaled(train, common_units)
     x = inputs.scaled(train, max_features)
     batches = {
         title: labels.batch(x, split == part) for part, title in enumerate(SPLITS)
@@ -168,9 +181,11 @@ def npz(
             "file": str(path),
             "inputs": inputs.description(train, max_features),
             "missing labels": dict(labels.missing),
+            "equal inputs": on_both_sides(rows, split),
             "kind": "given" if kind else "inferred from the values",
             "not read": archive.unread,
         },
+        common_units=common_units,
         **place(batches, x_axis, on_device_bytes),
     )
 

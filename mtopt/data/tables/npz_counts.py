@@ -60,6 +60,12 @@ class Counts(NamedTuple):
         table[place] = np.log1p(self.counts[inside])
         return table
 
+    def by_sample(self) -> list[bytes]:
+        """The words and counts of every sample, the same bytes for equal samples."""
+        cuts = np.searchsorted(self.samples, np.arange(1, self.shape[0]))
+        words, counts = np.split(self.words, cuts), np.split(self.counts, cuts)
+        return [w.tobytes() + c.tobytes() for w, c in zip(words, counts, strict=True)]
+
 
 def entries_per_sample(archive: Archive, suffix: str = "") -> np.ndarray:
     """How many words each sample has: unlike ``indptr``, parts of it can be joined.

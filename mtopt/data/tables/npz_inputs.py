@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Int
 
+from mtopt.data.equal_rows import equal_rows
 from mtopt.data.tables.npz_counts import Counts, read_counts
 from mtopt.data.tables.npz_file import Arrays
 from mtopt.data.tables.scaling import moments, standardise
@@ -21,13 +23,14 @@ class Inputs(NamedTuple):
     """Columns of a file, before anything is fitted to them.
 
     Attributes:
-      numbers: columns to standardise, ``[N, D]``.
+      numbers: array of the file to columns to standardise, ``[N, D]``, each in the
+        precision that the file has it in.
       bits: columns of 0 and 1, float32 ``[N, E]``.
       counts: word counts, or None.
       columns: array of the file to how many of these columns it became.
     """
 
-    numbers: np.ndarray
+    numbers: Mapping[str, np.ndarray]
     bits: np.ndarray
     counts: Counts | None
     columns: Mapping[str, int]
@@ -42,23 +45,29 @@ class Inputs(NamedTuple):
         Returns:
           float32 ``[N, D + E + F]``; float16 where there are counts alone.
         """
-        blocks = [standardise(self.numbers, train), self.bits]
+        blocks = [standardise(block, train) for block in self.numbers.values()]
+        blocks.append(self.bits)
         if self.counts is not None:
             blocks.append(self.counts.columns(train, max_features))
         return np.concatenate([b for b in blocks if b.shape[1]], axis=1)
+
+    def rows(self, task: np.ndarray | None) -> Int[np.ndarray, " N"]:
+        """Numbers of the rows, the same where all inputs, and the task, are equal."""
+        words = [] if self.counts is None else [self.counts.by_sample()]
+        own = [] if task is None else [task]
+        return equal_rows(*self.numbers.values(), self.bits.astype(bool), *words, *own)
 
     def description(
         self, train: np.ndarray, max_features: int = MAX_FEATURES
     ) -> dict[str, str]:
         """Array of the file to what :meth:`scaled` makes of it, in words."""
-        words, first = {}, 0
+        words = {}
         for key, count in self.columns.items():
             if key not in NUMBERS:
                 how = {"x_cat": "one-hot", "fp": "bits, 0 or 1"}[key]
                 words[key] = f"{count} columns, {how}"
                 continue
-            block = self.numbers[:, first : first + count]
-            first += count
+            block = self.numbers[key]
             words[key] = f"{count} columns, standardised"
             if missing := int((~np.isfinite(block)).sum()):
                 words[key] += f", {missing} missing values became the mean"
@@ -104,18 +113,17 @@ def read_inputs(arrays: Arrays, path: pathlib.Path) -> Inputs:
                 f"{path}: {key} has shape {array.shape}: expected ({size}, columns), a "
                 "row for each label"
             )
-    numbers = [np.zeros((size, 0), np.float32)]
-    numbers += [found[key] for key in NUMBERS if key in found]
+    numbers = {key: found[key] for key in NUMBERS if key in found}
     bits = {}
     if "x_cat" in found:
         bits["x_cat"] = _one_hot(found["x_cat"], arrays.get("cat_cardinality"), path)
     if "fp" in found:
         bits["fp"] = np.unpackbits(found["fp"], axis=1).astype(np.float32)
-    columns = {key: found[key].shape[1] for key in NUMBERS if key in found}
+    columns = {key: block.shape[1] for key, block in numbers.items()}
     columns |= {key: block.shape[1] for key, block in bits.items()}
     none = np.zeros((size, 0), np.float32)
     return Inputs(
-        np.concatenate(numbers, axis=1),
+        numbers,
         np.concatenate([none, *bits.values()], axis=1),
         counts,
         columns,

@@ -62,9 +62,15 @@ class Labels:
         return dataclasses.replace(self, known=known, task=task, names=names)
 
     def scaled(
-        self, train: np.ndarray
+        self, train: np.ndarray, common_units: bool = False
     ) -> tuple["Labels", np.ndarray | None, np.ndarray | None]:
         """Regression targets without their training mean and standard deviation.
+
+        Args:
+          train: True for training rows, ``[N]``.
+          common_units: all tasks share one mean and one deviation, those of all
+            training labels together; otherwise each has its own. A task whose training
+            labels are all equal has none: it takes the median of the others'.
 
         Returns:
           The labels, mean ``[K]`` and standard deviation ``[K]``; None for both where
@@ -72,21 +78,29 @@ class Labels:
         """
         if self.kind != "regression":
             return self, None, None
-        known = self.known[train]
-        seen = np.where(known, self.y[train], np.nan).reshape(len(known), -1)
-        mean, std = moments(seen)
-        std = np.where(std > 0, std, 1)
-        y = np.where(self.known, (self.y - mean) / std, 0).astype(np.float32)
-        num_tasks = len(self.names)
-        full = [np.broadcast_to(v, num_tasks).astype(np.float32) for v in (mean, std)]
-        return dataclasses.replace(self, y=y), full[0], full[1]
+        seen = [self.y[self._rows(k, train)] for k in range(len(self.names))]
+        if self.task is None:
+            seen = [y[:, k] for k, y in enumerate(seen)]
+        if common_units:
+            seen = [np.concatenate(seen)] * len(seen)
+        mean, std = np.concatenate([moments(y[:, None]) for y in seen], axis=1)
+        std = np.where(std > 0, std, np.median(std[std > 0]) if std.any() else 1)
+        own = slice(None) if self.task is None else self.task
+        y = np.where(self.known, (self.y - mean[own]) / std[own], 0)
+        return dataclasses.replace(self, y=y.astype(np.float32)), mean, std
+
+    def _rows(self, k: int, rows: np.ndarray) -> np.ndarray:
+        """Those among some rows, ``[N]`` bool, that have a label of task k."""
+        if self.task is None:
+            return rows & self.known[:, k]
+        return rows & self.known & (self.task == k)
 
     def batch(self, x: np.ndarray, rows: np.ndarray) -> Batch:
         """The samples of some rows, ``[N]`` bool, as one batch."""
         if self.task is None:
             y, known = (np.ascontiguousarray(a[rows].T) for a in (self.y, self.known))
             return Batch(x[rows], y, known)
-        own = [rows & self.known & (self.task == k) for k in range(len(self.names))]
+        own = [self._rows(k, rows) for k in range(len(self.names))]
         return Batch.disjoint(
             {n: (x[r], self.y[r]) for n, r in zip(self.names, own, strict=True)}
         )
@@ -144,8 +158,9 @@ def read_labels(
     values = y[known]
     check_range(values, kind, path)
     outputs = int(values.max()) + 1 if kind == "classification" else 1
-    dtype = np.float64 if kind == "regression" else np.int32
-    y = np.where(known, y, 0).astype(dtype)
+    y = np.where(known, y, 0)
+    # Numbers keep their precision, by which it is told which tasks are constant.
+    y = y if kind == "regression" else y.astype(np.int32)
     return Labels(y, known, task, names, kind, outputs, reasons)
 
 

@@ -40,12 +40,42 @@ def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Returns:
       The mean ``[D]``, 0 where there is no value; the standard deviation ``[D]``, 0
-      for a constant column (up to the rounding of its own values).
+      for a constant column, see :func:`resolved`.
     """
     finite = np.isfinite(values)
     count = np.maximum(finite.sum(axis=0), 1)
     mean = np.where(finite, values, 0).sum(axis=0, dtype=np.float64) / count
     deviation = np.where(finite, values - mean, 0)
     std = np.sqrt((deviation**2).sum(axis=0, dtype=np.float64) / count)
-    rounding = np.finfo(np.float32).eps * np.abs(mean)
-    return mean, np.where(std > rounding, std, 0)
+    least = np.where(finite, values, np.inf).min(axis=0, initial=np.inf)
+    most = np.where(finite, values, -np.inf).max(axis=0, initial=-np.inf)
+    return mean, np.where(resolved(least, most, values.dtype), std, 0)
+
+
+def resolved(least: np.ndarray, most: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Whether values differ by more than the rounding of their own type.
+
+    They do where the greatest and the least one are further apart than the type's
+    epsilon times the larger of their sizes; integers count as float64, in which they
+    are scaled. That is the one rule by which a column, or a task's targets, are
+    constant: a time in nanoseconds is not, a float32 column that went through a sum in
+    another order is.
+
+    Args:
+      least: the least finite value, infinite where there is none.
+      most: the greatest one.
+      dtype: what the values are stored in.
+
+    Returns:
+      False for what is constant, in the shape of ``least``.
+
+    Example:
+      >>> nanoseconds = np.array([17 * 10**17]), np.array([17 * 10**17 + 10**9])
+      >>> [resolved(*nanoseconds, np.dtype(t)).item() for t in ("int64", "float32")]
+      [True, False]
+    """
+    epsilon = np.finfo(dtype if dtype.kind == "f" else np.float64).eps
+    size = np.maximum(np.abs(least), np.abs(most))
+    known = np.isfinite(size)
+    apart = np.subtract(most, least, out=np.zeros(known.shape), where=known)
+    return known & (apart > epsilon * np.where(known, size, 0))

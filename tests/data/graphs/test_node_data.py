@@ -1,11 +1,17 @@
 """Graphs with labels: files, planted blocks, split edges; what embeddings are worth."""
 
+import jax
 import numpy as np
 import pytest
 
 import mtopt
 from mtopt.data.graphs import partition as cutting
-from mtopt.data.graphs.nodes import link_split, stochastic_blocks
+from mtopt.data.graphs.nodes import (
+    SCALES,
+    link_split,
+    scaled,
+    stochastic_blocks,
+)
 from mtopt.data.graphs.nodes_npz import graph_npz
 from mtopt.data.graphs.partition import partition
 from mtopt.metrics.probes import (
@@ -34,6 +40,61 @@ def test_features_without_values_are_ones_and_rows_can_be_scaled(tmp_path):
     scaled = dense_of(graph_npz(path, scale="rows").features)
     expected = (WORDS > 0) / np.maximum((WORDS > 0).sum(axis=1, keepdims=True), 1)
     assert_close(scaled, expected, rtol=1e-6)
+
+
+NOISE = np.random.default_rng(0).normal(size=200)
+COLUMNS = {
+    "small": 5e-7 * NOISE,
+    "tiny": 1e-20 * NOISE,
+    "large": 1e8 + NOISE,
+    "seldom": np.where(np.arange(200) % 50 == 0, 1e4 + NOISE, 0),
+    "all but one": np.where(np.arange(200) == 3, 0, 1e8 + NOISE),
+    "integers": 1_700_000_000 + np.arange(200),
+}
+"""Columns at any scale: their mean, divided by their deviation, is up to 1e8."""
+
+
+def stored(features):
+    """The features as their parts say, in float64."""
+    rows, columns, values, left, right = (
+        np.asarray(leaf) for leaf in jax.tree.leaves(features)
+    )
+    found = left.astype(np.float64) @ right
+    np.add.at(found, (rows, columns), values)
+    return found
+
+
+def test_columns_of_any_scale_are_standardised():
+    table = np.stack([*COLUMNS.values()], axis=1)
+    rows, columns = np.nonzero(table)
+    found = scaled(rows, columns, table[rows, columns], table.shape, "standard")
+    exact = (table - table.mean(axis=0)) / table.std(axis=0)
+    # A column that only some nodes have an entry of keeps a shift, in float32.
+    assert_close(stored(found), exact, rtol=1e-6)
+    assert_close(found.squared_norms(), (exact**2).sum(axis=1), rtol=1e-6)
+
+
+def test_constant_columns_are_zero_by_the_rounding_of_their_type():
+    at = np.arange(9), np.zeros(9, int)
+    for dtype in (np.float32, np.float64):
+        column = np.full(9, 0.1, dtype)
+        column[::2] = np.nextafter(dtype(0.1), dtype(1))
+        assert not stored(scaled(*at, column, (9, 1), "standard")).any(), dtype
+
+
+def test_entries_of_one_place_are_added_up():
+    twice = np.array([0, 0, 1, 2]), np.array([0, 0, 0, 1]), np.array([1.0, 1.0, 1.0, 5])
+    once = np.array([0, 1, 2]), np.array([0, 0, 1]), np.array([2.0, 1.0, 5.0])
+    for scale in SCALES:
+        found, exact = (scaled(*at, (4, 2), scale) for at in (twice, once))
+        jax.tree.map(np.testing.assert_array_equal, found, exact)
+    np.testing.assert_allclose(found.squared_norms(), [4, 1, 25, 0], rtol=1e-6)
+
+
+def test_rows_of_small_values_are_divided_by_their_sum():
+    at = np.array([0, 0]), np.array([0, 1]), np.array([1e-20, 3e-20])
+    found = stored(scaled(*at, (2, 2), "rows"))
+    np.testing.assert_allclose(found, [[0.25, 0.75], [0, 0]], rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -112,6 +173,9 @@ def test_embeddings_that_hold_the_classes_score_1_and_noise_scores_chance():
     assert probe_accuracy(noise, labels, **probe) < 0.5
     assert clustering_nmi(good, labels, repeats=1) > 0.99
     assert clustering_nmi(noise, labels, repeats=1) < 0.1
+    # Classes need no numbers in a row: three, of which one is called 7.
+    sparse = np.where(labels == 2, 7, labels)
+    assert clustering_nmi(good, sparse, repeats=1) > 0.99
 
 
 def test_links_are_predicted_from_what_the_nodes_have_in_common():

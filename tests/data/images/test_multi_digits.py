@@ -34,7 +34,8 @@ def test_no_digit_stands_in_two_splits():
     data = multi_digits(num_train=2_000, num_valid=500, num_test=800)
     source = load_digits()
     digits = (source.images / 16).astype(np.float32)
-    parts = split_sources(source.target, SHARES, np.random.default_rng(0))
+    images = Images(source.images, source.target)
+    parts = split_sources(images, SHARES, np.random.default_rng(0))
     first, last = slice(0, 2), slice(6, 8)
     allowed = [alone(digits[m], first, first) for m in parts]
     assert len(allowed[0] & allowed[2]) < 0.05 * len(allowed[2])
@@ -47,7 +48,8 @@ def test_no_digit_stands_in_two_splits():
 
 def test_sources_are_divided_by_class():
     labels = np.repeat(np.arange(10), 100)
-    parts = split_sources(labels, SHARES, np.random.default_rng(1))
+    images = Images(np.arange(1000), labels)
+    parts = split_sources(images, SHARES, np.random.default_rng(1))
     assert sorted(np.concatenate(parts).tolist()) == list(range(1000))
     for part, share in zip(parts, SHARES, strict=True):
         assert np.bincount(labels[part]).tolist() == [round(100 * share)] * 10
@@ -55,7 +57,9 @@ def test_sources_are_divided_by_class():
 
 def test_too_few_sources_are_an_error():
     with pytest.raises(UserError, match="too few"):
-        split_sources(np.array([0, 1]), (0.9, 0.1), np.random.default_rng(0))
+        split_sources(
+            Images(np.eye(2), np.arange(2)), (0.9, 0.1), np.random.default_rng(0)
+        )
 
 
 def test_every_left_image_appears_equally_often():

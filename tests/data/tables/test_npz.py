@@ -110,14 +110,52 @@ def test_disjoint_tasks_are_divided_one_by_one(tmp_path):
         assert (batch.x[~batch.mask] == 0).all()
 
 
-def test_disjoint_targets_have_one_scale(tmp_path):
-    data = npz(save(tmp_path, **disjoint()))
-    assert (
-        len(set(data.target_mean.tolist())) == len(set(data.target_std.tolist())) == 1
-    )
-    batch = collect(data, "train")
-    np.testing.assert_allclose(batch.y[batch.mask].mean(), 0, atol=1e-5)
-    np.testing.assert_allclose(batch.y[batch.mask].std(), 1, atol=1e-5)
+def labels_of(data, part):
+    """The targets of every task as the model sees them."""
+    batch = collect(data, part)
+    return [y[m] for y, m in zip(batch.y, batch.mask, strict=True)]
+
+
+def test_disjoint_targets_are_scaled_task_by_task(tmp_path):
+    data = npz(save(tmp_path, **disjoint((200, 80, 30))))
+    for y in labels_of(data, "train"):
+        np.testing.assert_allclose([y.mean(), y.std()], [0, 1], atol=1e-5)
+
+
+@pytest.mark.parametrize("plain", [disjoint((20, 15, 9)), shared()])
+def test_units_of_targets_change_nothing_that_is_learned(tmp_path, plain):
+    """Metres beside millimetres, and zeros elsewhere."""
+    task = plain.get("task", slice(None))
+    scale, shift = np.array([1.0, 1000.0, 1e-3])[task], np.array([0, 1e4, -7.0])[task]
+    exact = npz(save(tmp_path, **plain))
+    found = npz(save(tmp_path, **plain | {"y": plain["y"] * scale + shift}))
+    for part in PARTS:
+        for a, b in zip(labels_of(found, part), labels_of(exact, part), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("form", [disjoint, shared])
+def test_targets_in_common_units_have_one_scale(tmp_path, form):
+    data = npz(save(tmp_path, **form()), common_units=True)
+    assert len({*data.target_mean.tolist()}) == len({*data.target_std.tolist()}) == 1
+    y = np.concatenate(labels_of(data, "train"))
+    np.testing.assert_allclose([y.mean(), y.std()], [0, 1], atol=1e-5)
+    assert data.common_units
+    np.testing.assert_array_equal(data.units, np.ones(3))
+
+
+def test_classes_have_no_common_units(tmp_path):
+    path = save(tmp_path, **shared(y=np.eye(N)[:, :3]))
+    with pytest.raises(UserError, match="common_units is of regressions"):
+        npz(path, common_units=True)
+
+
+def test_a_task_of_equal_labels_takes_the_median_deviation(tmp_path):
+    arrays = disjoint((20, 20, 20, 20))
+    arrays["y"] = np.tile(np.linspace(-1, 1, 20), 4) * np.repeat([1, 10, 0, 100], 20)
+    data = npz(save(tmp_path, **arrays), kind="regression")
+    assert data.target_std[2] == np.median(data.target_std[[0, 1, 3]])
+    assert not labels_of(data, "train")[2].any()
 
 
 def test_a_tiny_task_trains_on_what_it_has(tmp_path):
