@@ -101,4 +101,4 @@ def test_an_encoder_with_a_state_takes_the_labelled_samples():
 
 def test_samples_stand_first():
     with pytest.raises(mtopt.UserError, match="the axis of samples first"):
-        average_over(np.ones(3, bool))(jnp.ones((2, 4)))
+        average_over(jnp.ones(3, bool))(jnp.ones((2, 4)))
