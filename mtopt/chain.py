@@ -77,6 +77,11 @@ def chain(*transforms: optax.GradientTransformation, absent: str = "wait") -> Me
     ) -> tuple[Any, tuple[Any, ...], Evaluation]:
         known = Evaluation() if evaluation is None else evaluation
         after = known.after or (lambda updates: updates)
+        if known.rebuilt:  # from here on its rows are known by their arrays again
+            rows, heads = split(updates)
+            known = known.replace(
+                rows=rows, heads=heads, points=known.points, rebuilt=False
+            )
         place: int | None = None  # of the aggregator among the members
 
         def run(index: int, updates: Any, known: Evaluation) -> tuple[Any, ...]:

@@ -59,6 +59,8 @@ class Evaluation:
         that sums other gradients than the rows.
       after: from the update that a member of a :func:`mtopt.chain` makes to the one
         that leaves the chain; None outside of one.
+      rebuilt: True where it came through ``jit`` or the like, so that its arrays are no
+        longer the very same as those of the updates beside it.
 
     Raises:
       UserError: on reading losses, rows, params or problem where they are not known.
@@ -87,6 +89,7 @@ class Evaluation:
     summed: bool = False
     pullback: Callable[..., Any] | None = None
     after: Callable[[Any], Any] | None = None
+    rebuilt: bool = False
 
     def __getattribute__(self, name: str) -> Any:
         """A field; one that a method asks for and nobody gave is an error by name."""
@@ -259,7 +262,7 @@ class Evaluation:
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(Evaluation))
 _STATIC = ("unchanged", "summed", "pullback", "after")
-_DATA = tuple(name for name in _FIELDS if name not in _STATIC)
+_DATA = tuple(name for name in _FIELDS if name not in (*_STATIC, "rebuilt"))
 
 
 def _flatten(evaluation: Evaluation) -> tuple[list[Any], tuple[Any, ...]]:
@@ -270,7 +273,7 @@ def _flatten(evaluation: Evaluation) -> tuple[list[Any], tuple[Any, ...]]:
 
 def _unflatten(static: tuple[Any, ...], data: Any) -> Evaluation:
     named = zip((*_DATA, *_STATIC), (*data, *static), strict=True)
-    return Evaluation(**dict(named))
+    return Evaluation(**dict(named), rebuilt=True)
 
 
 jax.tree_util.register_pytree_with_keys(Evaluation, _flatten, _unflatten)
@@ -309,7 +312,7 @@ def prepare_evaluation(
     own_rows = _are_leaves_of(known["rows"], rows)
     unchanged = known["unchanged"] and own_rows
     points = known["points"]
-    if not own_rows and points is not None:
+    if points is not None and not (own_rows or known["rebuilt"]):
         points = Nowhere("a transformation outside of mtopt.chain, or not of mtopt,")
     own_heads = _are_leaves_of(known["heads"], heads)
     problem = known["problem"]

@@ -55,7 +55,7 @@ class MappedProblem(Problem):
     def view(self, evaluation: Evaluation) -> Evaluation:
         """An evaluation of the other problem as one of this: losses and gradients.
 
-        Gradients that were taken elsewhere are divided by the losses there.
+        Gradients that were taken at another point have the slopes there.
 
         Args:
           evaluation: which knows the losses.
@@ -65,8 +65,15 @@ class MappedProblem(Problem):
         problem = evaluation.problem if known("problem") else None
         points = evaluation.points
         if isinstance(points, tuple) and not evaluation.unchanged:
-            (point,) = points
-            slopes = self._slopes(evaluation.problem, point, evaluation.present)
+            there = [
+                self._slopes(evaluation.problem, point, evaluation.present)
+                for point in points
+            ]
+            if len(points) == 1:
+                slopes = there[0]
+            # Of a sum over points every term is on the scale of the sum.
+            each = zip(points, there, strict=True)
+            points = tuple(point.times(slopes / own) for point, own in each)
         return evaluation.replace(
             losses=values,
             rows=scale_rows(slopes, evaluation.rows),

@@ -152,6 +152,25 @@ def test_the_gramian_in_the_representation_is_that_of_what_the_rows_became(name)
     assert_close(found[name], wanted[name], rtol=1e-9)
 
 
+def test_an_update_that_is_compiled_alone_is_told_what_the_step_is_told():
+    """Updates and evaluation come through ``jit`` as arrays that nothing links."""
+    own, params = problem()
+    inner = mtopt.chain(mtopt.normalize_rows(K), method_in("imtl_g", "representation"))
+    bare = method_in("imtl_g", "representation")
+    refused = mtopt.chain(optax.clip(1.0), bare)
+
+    def run(tx, update, seen):
+        state = tx.init(params)
+        return update(seen.gradients, state, params, evaluation=seen)[0]["shared"]
+
+    seen = jax.jit(own.evaluate)(params)
+    for tx in (inner, bare):
+        together = jax.jit(lambda seen, tx=tx: run(tx, tx.update, seen))(seen)
+        assert_close(run(tx, jax.jit(tx.update), seen), together, rtol=1e-5)
+    with pytest.raises(mtopt.UserError, match="not of mtopt"):
+        jax.eval_shape(lambda seen: run(refused, refused.update, seen), seen)
+
+
 def reads_no_losses():
     """The methods that only the scale of rows, not that of losses, can change."""
     return [
