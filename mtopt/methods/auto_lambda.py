@@ -14,6 +14,7 @@ from mtopt.linalg import steepest
 from mtopt.memory import learned
 from mtopt.options import Number, Numbers, as_array
 from mtopt.registry import method
+from mtopt.scaled_problem import problem_of_rows
 
 
 @method(family="batches")
@@ -55,7 +56,8 @@ def auto_lambda(
       can be differentiated forward.
 
     Raises:
-      UserError: for an option out of range, and (on update) a batch too small.
+      UserError: for an option out of range, and (on update) a batch too small, or
+        rows that :func:`mtopt.per_task_sam` or :func:`mtopt.task_momentum` made.
 
     Example:
       >>> import mtopt
@@ -103,8 +105,9 @@ def auto_lambda(
         return learned.start(adam, num_tasks, initial, shared)
 
     def weigh(memory: Any, evaluation: Evaluation) -> Weighed:
-        weights, params = memory.values, evaluation.params
-        train, validation = evaluation.problem.split(2)
+        problem, params = problem_of_rows(evaluation, "auto_lambda")
+        weights = memory.values
+        train, validation = problem.split(2)
         leading = is_primary & evaluation.present
 
         def primary_loss(params: Any) -> Float[Array, ""]:

@@ -12,6 +12,7 @@ from mtopt.evaluation import Evaluation, split
 from mtopt.linalg import project_simplex, share_of, task_numbers
 from mtopt.options import Number
 from mtopt.registry import method
+from mtopt.scaled_problem import problem_of_rows
 
 
 @method(family="batches", traits=("mean-like",))
@@ -40,11 +41,12 @@ def modo(
 
     Returns:
       An aggregator. It needs a problem with at least three samples, and a model that
-      can be differentiated forward. Its weights are those of the parts' gradients,
-      whatever a transformation before it makes of the rows, which are summed.
+      can be differentiated forward. Behind a transformation that scales rows, the parts
+      have the same scale, and the rows are summed.
 
     Raises:
-      UserError: for an option out of range, and (on update) a batch too small.
+      UserError: for an option out of range, and (on update) a batch too small, or
+        rows that :func:`mtopt.per_task_sam` or :func:`mtopt.task_momentum` made.
 
     Example:
       >>> import mtopt
@@ -79,8 +81,9 @@ def modo(
         return task_numbers(shared, num_tasks, 1 / num_tasks)
 
     def weigh(weights: Any, evaluation: Evaluation) -> Weighed:
-        first, second, _ = evaluation.problem.split(3)
-        params, present = evaluation.params, evaluation.present
+        problem, params = problem_of_rows(evaluation, "modo")
+        first, second, _ = problem.split(3)
+        present = evaluation.present
         shares, total = share_of(weights, present)
         along = second.pullback(params, shares)
         shared, own = split(params)

@@ -20,6 +20,7 @@ from mtopt.linalg import (
 from mtopt.memory import learned
 from mtopt.options import Number
 from mtopt.registry import method
+from mtopt.scaled_problem import problem_of_rows
 from mtopt.solvers import min_norm_weights
 
 
@@ -62,7 +63,8 @@ def moml(
       can be differentiated forward.
 
     Raises:
-      UserError: for an option out of range, and (on update) a batch too small.
+      UserError: for an option out of range, and (on update) a batch too small, or
+        rows that :func:`mtopt.per_task_sam` or :func:`mtopt.task_momentum` made.
 
     Example:
       >>> import mtopt
@@ -99,8 +101,8 @@ def moml(
 
     def weigh(logits: Any, evaluation: Evaluation) -> Weighed:
         present = evaluation.present
-        params = evaluation.params
-        train, validation = evaluation.problem.split(2)
+        problem, params = problem_of_rows(evaluation, "moml")
+        train, validation = problem.split(2)
         weights = _softmax(logits.values, present)
 
         ahead = train.look_ahead(params, weights, lookahead)

@@ -21,6 +21,7 @@ from mtopt.linalg import (
 )
 from mtopt.options import Integer, Number, Numbers
 from mtopt.registry import method
+from mtopt.scaled_problem import problem_of_rows
 
 
 @method(family="batches", traits=("mean-like",))
@@ -59,12 +60,13 @@ def sdmgrad(
         (the released code); ``"weighted"``: along its weight times that.
 
     Returns:
-      An aggregator. It needs a problem with at least three samples. Its weights are
-      those of the parts' gradients, whatever a transformation before it makes of the
-      rows, which are summed.
+      An aggregator. It needs a problem with at least three samples. Behind a
+      transformation that scales rows, the parts have the same scale, and the rows are
+      summed.
 
     Raises:
-      UserError: for an option out of range, and (on update) a batch too small.
+      UserError: for an option out of range, and (on update) a batch too small, or
+        rows that :func:`mtopt.per_task_sam` or :func:`mtopt.task_momentum` made.
 
     Example:
       >>> import mtopt
@@ -107,11 +109,11 @@ def sdmgrad(
         return task_numbers(shared, num_tasks, 1 / num_tasks)
 
     def weigh(weights: Any, evaluation: Evaluation) -> Weighed:
-        first, second, _ = evaluation.problem.split(3)
+        problem, params = problem_of_rows(evaluation, "sdmgrad")
+        first, second, _ = problem.split(3)
         present = evaluation.present
         rows, others = (
-            part.losses_and_grads(evaluation.params)[1]["shared"]
-            for part in (first, second)
+            part.losses_and_grads(params)[1]["shared"] for part in (first, second)
         )
         cross = cross_gramian(*(some_rows(each, num_tasks) for each in (rows, others)))
         cross = only_present(cross, present)

@@ -13,9 +13,9 @@ from typing_extensions import override
 
 from mtopt.aggregation import Aggregator, rule_of
 from mtopt.errors import expect_number
+from mtopt.mapped_problem import Mapped, MappedProblem
 from mtopt.options import Number, is_traced
 from mtopt.rule import greatest
-from mtopt.wrappers.mapped_problem import Mapped, MappedProblem
 
 EPSILON = 1e-8
 

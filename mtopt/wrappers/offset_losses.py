@@ -12,8 +12,8 @@ from typing_extensions import override
 
 from mtopt.aggregation import Aggregator, rule_of
 from mtopt.errors import expect_number, expect_per_task
+from mtopt.mapped_problem import Mapped, MappedProblem
 from mtopt.options import Number, Numbers, as_array
-from mtopt.wrappers.mapped_problem import Mapped, MappedProblem
 
 
 def offset_losses(

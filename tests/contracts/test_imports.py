@@ -33,6 +33,8 @@ ORDER = (
     "aggregation",
     "stationary",
     "problem",
+    "mapped_problem",
+    "scaled_problem",
     "stacked_problem",
     "grouped_problem",
     "micro_batches",
