@@ -11,28 +11,24 @@ from typing_extensions import override
 
 from mtopt.evaluation import Evaluation
 from mtopt.mapped_problem import Mapped, MappedProblem
-from mtopt.points import one_point
-from mtopt.problem import Params, Problem
+from mtopt.points import factor_of
+from mtopt.problem import Problem
 
 
-def problem_of_rows(evaluation: Evaluation, reader: str) -> tuple[Problem, Params]:
-    """The problem and the point whose gradients the rows are, for parts of its batch.
+def on_scale_of_rows(evaluation: Evaluation) -> Problem:
+    """The problem, on the scale that transformations before a method gave the rows.
 
-    A method that evaluates losses itself sees them on the scale that transformations
-    before it gave the rows.
+    For a method that evaluates losses itself, as on parts of the batch: behind
+    :func:`mtopt.normalize_rows` they are in the units that rows are in. Rows that were
+    taken at other points, or averaged over steps, leave the problem what it is.
 
     Args:
-      evaluation: whose rows.
-      reader: the method, for the error.
-
-    Raises:
-      UserError: where the rows are the gradients of all tasks at no one point, behind
-        :func:`mtopt.per_task_sam` or :func:`mtopt.task_momentum`.
+      evaluation: of the step.
     """
-    point = one_point(evaluation.points, reader)
-    if point.factor is None:
-        return evaluation.problem, point.params
-    return ScaledProblem(evaluation.problem, point.factor), point.params
+    factor = factor_of(evaluation.points)
+    if factor is None:
+        return evaluation.problem
+    return ScaledProblem(evaluation.problem, factor)
 
 
 @functools.partial(

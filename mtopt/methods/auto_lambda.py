@@ -14,7 +14,7 @@ from mtopt.linalg import steepest
 from mtopt.memory import learned
 from mtopt.options import Number, Numbers, as_array
 from mtopt.registry import method
-from mtopt.scaled_problem import problem_of_rows
+from mtopt.scaled_problem import on_scale_of_rows
 
 
 @method(family="batches")
@@ -56,8 +56,7 @@ def auto_lambda(
       can be differentiated forward.
 
     Raises:
-      UserError: for an option out of range, and (on update) a batch too small, or
-        rows that :func:`mtopt.per_task_sam` or :func:`mtopt.task_momentum` made.
+      UserError: for an option out of range, and (on update) a batch too small.
 
     Example:
       >>> import mtopt
@@ -105,7 +104,7 @@ def auto_lambda(
         return learned.start(adam, num_tasks, initial, shared)
 
     def weigh(memory: Any, evaluation: Evaluation) -> Weighed:
-        problem, params = problem_of_rows(evaluation, "auto_lambda")
+        problem, params = on_scale_of_rows(evaluation), evaluation.params
         weights = memory.values
         train, validation = problem.split(2)
         leading = is_primary & evaluation.present

@@ -12,7 +12,7 @@ from mtopt.evaluation import Evaluation, split
 from mtopt.linalg import project_simplex, share_of, task_numbers
 from mtopt.options import Number
 from mtopt.registry import method
-from mtopt.scaled_problem import problem_of_rows
+from mtopt.scaled_problem import on_scale_of_rows
 
 
 @method(family="batches", traits=("mean-like",))
@@ -41,12 +41,11 @@ def modo(
 
     Returns:
       An aggregator. It needs a problem with at least three samples, and a model that
-      can be differentiated forward. Behind a transformation that scales rows, the parts
-      have the same scale, and the rows are summed.
+      can be differentiated forward. Behind a transformation of rows its weights are
+      those of the parts' own gradients, on the scale of the rows, which are summed.
 
     Raises:
-      UserError: for an option out of range, and (on update) a batch too small, or
-        rows that :func:`mtopt.per_task_sam` or :func:`mtopt.task_momentum` made.
+      UserError: for an option out of range, and (on update) a batch too small.
 
     Example:
       >>> import mtopt
@@ -81,7 +80,7 @@ def modo(
         return task_numbers(shared, num_tasks, 1 / num_tasks)
 
     def weigh(weights: Any, evaluation: Evaluation) -> Weighed:
-        problem, params = problem_of_rows(evaluation, "modo")
+        problem, params = on_scale_of_rows(evaluation), evaluation.params
         first, second, _ = problem.split(3)
         present = evaluation.present
         shares, total = share_of(weights, present)

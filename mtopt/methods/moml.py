@@ -20,7 +20,7 @@ from mtopt.linalg import (
 from mtopt.memory import learned
 from mtopt.options import Number
 from mtopt.registry import method
-from mtopt.scaled_problem import problem_of_rows
+from mtopt.scaled_problem import on_scale_of_rows
 from mtopt.solvers import min_norm_weights
 
 
@@ -63,8 +63,7 @@ def moml(
       can be differentiated forward.
 
     Raises:
-      UserError: for an option out of range, and (on update) a batch too small, or
-        rows that :func:`mtopt.per_task_sam` or :func:`mtopt.task_momentum` made.
+      UserError: for an option out of range, and (on update) a batch too small.
 
     Example:
       >>> import mtopt
@@ -101,7 +100,7 @@ def moml(
 
     def weigh(logits: Any, evaluation: Evaluation) -> Weighed:
         present = evaluation.present
-        problem, params = problem_of_rows(evaluation, "moml")
+        problem, params = on_scale_of_rows(evaluation), evaluation.params
         train, validation = problem.split(2)
         weights = _softmax(logits.values, present)
 

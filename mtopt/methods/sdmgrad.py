@@ -21,7 +21,7 @@ from mtopt.linalg import (
 )
 from mtopt.options import Integer, Number, Numbers
 from mtopt.registry import method
-from mtopt.scaled_problem import problem_of_rows
+from mtopt.scaled_problem import on_scale_of_rows
 
 
 @method(family="batches", traits=("mean-like",))
@@ -61,12 +61,11 @@ def sdmgrad(
 
     Returns:
       An aggregator. It needs a problem with at least three samples. Behind a
-      transformation that scales rows, the parts have the same scale, and the rows are
-      summed.
+      transformation of rows its weights are those of the parts' own gradients, on the
+      scale of the rows, which are summed.
 
     Raises:
-      UserError: for an option out of range, and (on update) a batch too small, or
-        rows that :func:`mtopt.per_task_sam` or :func:`mtopt.task_momentum` made.
+      UserError: for an option out of range, and (on update) a batch too small.
 
     Example:
       >>> import mtopt
@@ -109,7 +108,7 @@ def sdmgrad(
         return task_numbers(shared, num_tasks, 1 / num_tasks)
 
     def weigh(weights: Any, evaluation: Evaluation) -> Weighed:
-        problem, params = problem_of_rows(evaluation, "sdmgrad")
+        problem, params = on_scale_of_rows(evaluation), evaluation.params
         first, second, _ = problem.split(3)
         present = evaluation.present
         rows, others = (

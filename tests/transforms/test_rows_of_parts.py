@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import pytest
 
 import mtopt
 from mtopt.transforms.row_transformation import row_transformation
@@ -62,14 +61,3 @@ def test_parts_have_the_scale_of_the_rows(name):
     plain = memory(method)
     assert_close(found, expected, rtol=1e-5)
     assert (np.abs(found - plain) > 1e-3 * np.abs(plain)).any()
-
-
-@over(OF_PARTS)
-@pytest.mark.parametrize(
-    "before",
-    [mtopt.per_task_sam(3, rho=0.1), mtopt.task_momentum(3)],
-    ids=["per_task_sam", "task_momentum"],
-)
-def test_rows_of_other_points_are_refused(before, name):
-    with pytest.raises(mtopt.UserError, match=f"{name} .*"):
-        jax.eval_shape(lambda: memory(before, make(name, 3)))
