@@ -1,5 +1,6 @@
 """What every test runs under: CPU, strict ranks, a compilation cache."""
 
+import gc
 import os
 import pathlib
 
@@ -31,6 +32,11 @@ threadpool_limits(1)
 # grain and tfds read absl flags, and under pytest nobody parses them.
 flags.FLAGS.mark_as_parsed()
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_collection_finish():
+    """What is imported stays: the collector need not walk through it again."""
+    gc.freeze()
 
 
 @pytest.fixture

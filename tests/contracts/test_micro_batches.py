@@ -10,7 +10,7 @@ import mtopt
 from mtopt.registry import about
 from tests.helpers import problems
 from tests.helpers.close import assert_close
-from tests.helpers.methods import OF_EVERY_KIND, make, over
+from tests.helpers.methods import FEW, make, over
 
 K = 3
 SPLITTING = {
@@ -36,7 +36,7 @@ def assert_accumulates(tx, **options):
     jax.tree.map(lambda a, b: assert_close(a, b, rtol=1e-4), parts, whole)
 
 
-@over(ALL, slow=ALL - OF_EVERY_KIND)
+@over(ALL, slow=ALL - FEW)
 def test_accumulated_equals_the_big_batch(name):
     assert_accumulates(make(name, K))
 

@@ -22,6 +22,7 @@ from tests.helpers.families import family
 from tests.helpers.methods import (
     FEW,
     OF_EVERY_KIND,
+    RULES,
     D,
     K,
     Method,
@@ -38,7 +39,9 @@ from tests.helpers.methods import (
 )
 
 ALL = set(mtopt.METHODS)
-SUMMING = {name for name in ALL if make(name, K).rule.gradients is not None}
+SUMMING = {name for name in ALL if RULES[name].gradients is not None}
+SCALED = {name for name in ALL if RULES[name].reduction != "none"}
+PLAIN = {name for name in ALL if RULES[name].heads == "plain"}
 
 
 def test_every_kind_of_method_is_among_the_few_that_train():
@@ -79,7 +82,7 @@ def test_single_precision_agrees_with_double(name):
     assert_close(single, direction, rtol=2e-3)
 
 
-@a_method_of_every_kind
+@a_few_methods
 def test_jitted_and_vmapped_agree(name):
     """Eager updates too, in test_families.py: operation by operation they are slow."""
     stack = np.stack([rows(K, D, seed) for seed in range(3)])
@@ -234,6 +237,19 @@ def test_rows_that_a_transformation_changed_are_what_counts(name):
     assert_close(direction, expected, rtol=1e-3)
 
 
+@over(SCALED)
+def test_the_scale_of_the_weights_hangs_on_the_tasks_as_the_rule_says(name):
+    sizes = []
+    for count in (4, 3, 1):
+        here = np.arange(K) < count
+        alike = np.tile(np.arange(1.0, D + 1), (K, 1)) * here[:, None]
+        _, state = method(name)(alike, jnp.ones(K), present=here)
+        sizes.append(weights_of(state)[here].sum())
+    mean = RULES[name].reduction == "mean"
+    counts = np.ones(3) if mean else np.array([4, 3, 1])
+    assert_close(sizes / counts, sizes[0] / counts[0] * np.ones_like(counts), rtol=1e-4)
+
+
 def assert_heads_move_by_the_rule(name, compiled):
     """Heads move along their gradient (here 1), or along w times it."""
     losses = jnp.arange(1.0, K + 1)
@@ -257,10 +273,55 @@ def test_the_head_rule_is_an_option(name):
         assert make(name, K, heads=heads).rule.heads == heads
 
 
-@a_few_methods
+@functools.cache
+def by_heads(name, heads):
+    return method(name) if RULES[name].heads == heads else Method(name, heads=heads)
+
+
+# Of every kind that leaves heads alone, and two of those that weigh them.
+BY_THE_OTHER = (OF_EVERY_KIND & PLAIN) | {"equal_weighting", "famo"}
+
+
+@over(ALL, slow=ALL - BY_THE_OTHER)
 def test_heads_move_by_the_other_rule(name):
-    (other,) = {"plain", "weighted"} - {method(name).tx.rule.heads}
-    assert_heads_move_by_the_rule(name, Method(name, heads=other))
+    other = "weighted" if name in PLAIN else "plain"
+    assert_heads_move_by_the_rule(name, by_heads(name, other))
+
+
+# The user, or the definition, gives some heads no weight at all: another task's in
+# single_task, those that are not selected in krum.
+UNWEIGHTED = {"single_task", "krum"}
+
+
+def train_heads(compiled, zero, steps=40):
+    """Scalar heads h_k on features <a_k, theta> towards 1, by plain descent."""
+    rng = np.random.default_rng(0)
+    shared, features = rng.normal(size=D), rng.normal(size=(K, D))
+    heads = np.where(np.isin(np.arange(K), zero), 0, rng.uniform(0.5, 1, K))
+    start, state = heads, None
+    for _ in range(steps):
+        seen = features @ shared
+        error = heads * seen - 1
+        rows = ((error * heads)[:, None] * features).astype("float32")
+        losses = (error**2 / 2).astype("float32")
+        updates, state = compiled.updates(rows, losses, state=state)
+        assert_finite((updates, state))
+        # What a gradient of 1 becomes by the head rule.
+        scale = np.asarray(updates["tasks"].values)[:, 0]
+        heads = heads - 0.05 * np.clip(scale * error * seen, -1, 1)
+        shared = shared - 0.05 * np.clip(updates["shared"], -1, 1)
+    return np.abs(heads - start)
+
+
+@over(ALL, slow=PLAIN - OF_EVERY_KIND - UNWEIGHTED)
+def test_every_head_leaves_zero(name):
+    """Its task has no shared gradient before, and must learn all the same."""
+    heads = "plain" if name in UNWEIGHTED else "weighted"
+    for zero in ([1], range(K)):
+        moved = train_heads(by_heads(name, heads), zero)
+        assert moved[list(zero)].min() > 1e-3
+        # The shortest vector of a hull may need some tasks only, whatever their heads.
+        assert moved.min() > 1e-3 or name == "mgda"
 
 
 @a_few_methods
@@ -269,6 +330,8 @@ def test_it_trains_in_one_program_and_resumes_bit_for_bit(name, tmp_path):
     batch = mtopt.Batch(batch.x, (batch.x[:, :3].T > 0).astype(int), batch.mask)
     tx = mtopt.chain(make(name, 3), optax.adam(1e-2))
     state = mtopt.TrainState.create(params, tx, jax.random.key(0))
+    # On its device for good, as what a checkpoint gives back: one program for both.
+    state = jax.device_put(state, jax.devices()[0])
     assert not any(
         leaf.weak_type for leaf in jax.tree.leaves(state) if hasattr(leaf, "weak_type")
     )
