@@ -5,6 +5,7 @@ program updates K = 4 tasks of 6 parameters, whatever is asked of it.
 """
 
 import functools
+import inspect
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,7 @@ from tests.helpers import problems
 from tests.helpers.arrays import linear_update
 from tests.helpers.close import assert_close
 from tests.helpers.families import family
+from tests.helpers.idle import in_words
 from tests.helpers.methods import (
     FEW,
     OF_EVERY_KIND,
@@ -397,3 +399,22 @@ def test_rows_without_the_task_axis_are_an_error(name):
     tx = optax.GradientTransformationExtraArgs(method(name).tx.init, first_row)
     with pytest.raises(mtopt.UserError, match="expected rows of 4 tasks"):
         linear_update(tx, method(name).init, rows(K, D), jnp.ones(K))
+
+
+def nothing_to_balance(name):
+    doc = inspect.getdoc(mtopt.METHODS[name])
+    text = doc.split("Nothing to balance:\n")[1].split("\n\n")[0]
+    return " ".join(text.split())
+
+
+@over(ALL, slow=ALL - FEW - {"mgda"})
+def test_the_docstring_says_what_happens_with_nothing_to_balance(name):
+    """With one task, equal losses, zero gradients."""
+    assert nothing_to_balance(name).startswith(in_words(name) + ".")
+
+
+def test_methods_that_a_solved_task_stops_say_so():
+    stopped = {name for name in ALL if "without_stationary" in nothing_to_balance(name)}
+    assert stopped == {
+        *("mgda", "ldc", "famo", "moco", "modo", "sdmgrad", "krum", "imgrad")
+    }
