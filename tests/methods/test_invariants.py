@@ -23,6 +23,7 @@ from tests.helpers.families import family
 from tests.helpers.idle import in_words
 from tests.helpers.methods import (
     FEW,
+    FROM_ZERO,
     OF_EVERY_KIND,
     RULES,
     D,
@@ -167,6 +168,18 @@ def test_degenerate_rows_and_losses_keep_it_finite(name):
         for losses in (jnp.ones(K), jnp.zeros(K), jnp.array([0.0, 1e-8, 1.0, 1e6])):
             direction, state = method(name)(jacobian, losses, state=state)
             assert_finite((direction, state))
+
+
+@over(ALL - FROM_ZERO)
+def test_a_method_that_takes_any_losses_minds_no_shift_of_the_losses(name):
+    found = []
+    for shift in (0, -5):
+        state = None
+        for seed, scale in enumerate((1, 0.8, 0.5)):
+            own = (np.linspace(0.5, 2, K) * scale + shift).astype("float32")
+            direction, state = method(name)(rows(K, D, seed), own, state=state)
+        found.append((direction, weights_of(state)))
+    assert_close(*found, rtol=1e-4)
 
 
 @every_method

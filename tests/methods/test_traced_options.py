@@ -137,11 +137,15 @@ def squared(make):
 @pytest.mark.parametrize(
     ("make", "value"),
     [
-        (lambda c: mtopt.cagrad(3, c=c), 0.4),
-        (lambda alpha: mtopt.fairgrad(3, alpha=alpha), 1.5),
-        (lambda tau: mtopt.gradcraft(3, tau=tau), 0.3),
+        pytest.param(lambda c: mtopt.cagrad(3, c=c), 0.4, id="cagrad"),
+        pytest.param(lambda alpha: mtopt.fairgrad(3, alpha=alpha), 1.5, id="fairgrad"),
+        pytest.param(
+            lambda tau: mtopt.gradcraft(3, tau=tau),
+            0.3,
+            id="gradcraft",
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=["cagrad", "fairgrad", "gradcraft"],
 )
 def test_many_values_at_once_and_the_slope_of_one(make, value):
     with jax.enable_x64(True):
