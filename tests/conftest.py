@@ -1,6 +1,5 @@
 """What every test runs under: CPU, strict ranks, a compilation cache."""
 
-import gc
 import os
 import pathlib
 
@@ -13,8 +12,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("XLA_FLAGS", SUITE_FLAGS)
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".jax_cache"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
-# Where in Python an operation was written: under pytest, some sixty frames for each,
-# which every program is printed, passed on and compiled with.
+# Where in Python an operation was written, which under pytest is some sixty frames.
 os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 # Threads of OpenMP and of BLAS wait by spinning: on small arrays and busy cores they
 # take many times the time of one.
@@ -32,11 +30,6 @@ threadpool_limits(1)
 # grain and tfds read absl flags, and under pytest nobody parses them.
 flags.FLAGS.mark_as_parsed()
 jax.config.update("jax_numpy_rank_promotion", "raise")
-
-
-def pytest_collection_finish():
-    """What is imported stays: the collector need not walk through it again."""
-    gc.freeze()
 
 
 @pytest.fixture
