@@ -12,6 +12,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("XLA_FLAGS", SUITE_FLAGS)
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".jax_cache"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+# Where in Python an operation was written, which under pytest is some sixty frames.
+os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 # Threads of OpenMP and of BLAS wait by spinning: on small arrays and busy cores they
 # take many times the time of one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -10,7 +10,7 @@ import mtopt
 from mtopt.registry import about
 from tests.helpers import problems
 from tests.helpers.close import assert_close
-from tests.helpers.methods import OF_EVERY_KIND, make, over
+from tests.helpers.methods import FEW, make, over
 
 K = 3
 SPLITTING = {
@@ -36,7 +36,7 @@ def assert_accumulates(tx, **options):
     jax.tree.map(lambda a, b: assert_close(a, b, rtol=1e-4), parts, whole)
 
 
-@over(ALL, slow=ALL - OF_EVERY_KIND)
+@over(ALL, slow=ALL - FEW)
 def test_accumulated_equals_the_big_batch(name):
     assert_accumulates(make(name, K))
 
@@ -44,12 +44,16 @@ def test_accumulated_equals_the_big_batch(name):
 @pytest.mark.parametrize(
     "wrap",
     [
-        lambda tx: mtopt.flat_regions(tx, rho=0.1),
-        lambda tx: mtopt.rep_mtl(tx),
-        lambda tx: mtopt.log_losses(tx),
-        lambda tx: mtopt.chain(mtopt.per_task_sam(K, rho=0.1), tx),
+        pytest.param(lambda tx: mtopt.flat_regions(tx, rho=0.1), id="flat_regions"),
+        pytest.param(lambda tx: mtopt.rep_mtl(tx), id="rep_mtl"),
+        pytest.param(
+            lambda tx: mtopt.log_losses(tx), id="log_losses", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            lambda tx: mtopt.chain(mtopt.per_task_sam(K, rho=0.1), tx),
+            id="per_task_sam",
+        ),
     ],
-    ids=["flat_regions", "rep_mtl", "log_losses", "per_task_sam"],
 )
 @pytest.mark.parametrize(
     "inner",

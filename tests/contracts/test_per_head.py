@@ -58,18 +58,23 @@ TASKS = mtopt.Tasks(NAMES, encode, head_loss)
 
 @functools.cache
 def data():
-    keys = jax.random.split(jax.random.key(0), 3)
-    x = jax.random.normal(keys[0], (16, 6))
-    labels = {"a": x[:, 0], "b": 30 * x[:, 1] * x[:, 2], "c": 0.1 * x[:, 3]}
+    """Drawn by NumPy, and put: every draw of JAX is a program."""
+    rng = np.random.default_rng(0)
+
+    def normal(*shape):
+        return rng.normal(size=shape).astype("float32")
+
+    x = normal(16, 6)
+    labels = {"a": x[:, 0], "b": 30 * x[:, 1] * x[:, 2], "c": np.float32(0.1) * x[:, 3]}
     heads = {
         name: {
-            "w": 0.4 * jax.random.normal(jax.random.fold_in(keys[1], i), (6, 8)),
-            "v": 0.4 * jax.random.normal(jax.random.fold_in(keys[2], i), (8,)),
-            "c": 0.3 * jnp.ones(1),
+            "w": np.float32(0.4) * normal(6, 8),
+            "v": np.float32(0.4) * normal(8),
+            "c": np.full(1, 0.3, "float32"),
         }
-        for i, name in enumerate(NAMES)
+        for name in NAMES
     }
-    return x, labels, heads
+    return jax.device_put((x, labels, heads))
 
 
 def train(names, make, steps=6, groups=()):

@@ -10,7 +10,7 @@ import optax
 import mtopt
 from tests.helpers import problems
 from tests.helpers.close import assert_close
-from tests.helpers.methods import OF_EVERY_KIND, make, over
+from tests.helpers.methods import FEW, make, over
 
 K = 3
 NAMES = problems.names(K)
@@ -76,7 +76,7 @@ def test_rows_added_up_by_hand_are_those_of_the_whole_batch():
     assert_close(by_hand, at_once, rtol=1e-5)
 
 
-@over(mtopt.METHODS, slow=set(mtopt.METHODS) - OF_EVERY_KIND)
+@over(mtopt.METHODS, slow=set(mtopt.METHODS) - FEW)
 def test_every_method_leaves_the_value_to_what_follows(name):
     """Of a plateau, here: other keywords than the evaluation go down the chain."""
     params, x, y = start()

@@ -71,7 +71,7 @@ def test_evaluation_has_the_losses_of_predictions(x_axis):
     assert (sharpness(problem, params, rho=0.01, passes="map") > 0).all()
 
 
-METHODS = ("equal_weighting", "flat_regions(mgda, rho=0.1)")
+METHODS = ("equal_weighting", "mgda(normalize='l2')")
 
 
 @pytest.fixture(scope="module")

@@ -128,16 +128,13 @@ def test_rep_mtl_experiments_name_methods_that_build(num_tasks):
         mtopt.method(text, num_tasks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "data"),
     [
         ("rep_mtl_multi_mnist", "multi_mnist(num_train=64, num_valid=8, num_test=8)"),
-        pytest.param("rep_mtl_cifar100", None, marks=pytest.mark.slow),
-        pytest.param(
-            "rep_mtl_reviews",
-            "npz(path='fdu_mtl_reviews/data.npz', max_features=20)",
-            marks=pytest.mark.slow,
-        ),
+        ("rep_mtl_cifar100", None),
+        ("rep_mtl_reviews", "npz(path='fdu_mtl_reviews/data.npz', max_features=20)"),
     ],
 )
 def test_a_rep_mtl_experiment_runs_with_its_control(name, data, data_dir, tmp_path):

@@ -37,20 +37,18 @@ def make(name, num_tasks, **options):
     return mtopt.METHODS[name](num_tasks, **{**example, **options})
 
 
+RULES = {name: make(name, K).rule for name in mtopt.METHODS}
 # Their formulas take losses to be at least zero, or their own bounds.
-FROM_ZERO = {
-    name for name in mtopt.METHODS if make(name, 2).rule.least_losses is not None
-}
+FROM_ZERO = {name for name, rule in RULES.items() if rule.least_losses is not None}
 
 
 def kinds():
     """The first method of each family and way to decide, without and with memory."""
     found = {}
-    for name, factory in mtopt.METHODS.items():
-        rule = make(name, 2).rule
+    for name, rule in RULES.items():
         own_rows, tells = rule.gradients is None, rule.after_step is not None
-        memory = jax.tree.structure(rule.init(jnp.zeros(2))).num_leaves > 1
-        kind = (about(factory).family, own_rows, tells)
+        memory = len(jax.tree.leaves(jax.eval_shape(rule.init, np.zeros(2)))) > 1
+        kind = (about(mtopt.METHODS[name]).family, own_rows, tells)
         found.setdefault(kind, {}).setdefault(memory, name)
     return found.values()
 
@@ -75,23 +73,32 @@ class Method:
         self.tx = make(name, num_tasks, **options)
         self.num_tasks = num_tasks
         self.dtype = dtype
-        _, params = mtopt.linear_problem(
-            jnp.zeros((num_tasks, D), dtype), jnp.ones(num_tasks)
-        )
-        self.init = self.tx.init(params)
         one = functools.partial(update, self.tx)
         self._update = jax.jit(one)
         self._vmapped = jax.jit(jax.vmap(one, (None, 0, None, None, None)))
 
+    def _start(self):
+        _, params = mtopt.linear_problem(
+            jnp.zeros((self.num_tasks, D), self.dtype), jnp.ones(self.num_tasks)
+        )
+        return self.tx.init(params)
+
+    @functools.cached_property
+    def init(self):
+        return self._start()
+
     def _arguments(self, jacobian, losses=None, present=None, task_weights=None):
+        """By NumPy, and put: every array that JAX makes is a program."""
         if losses is None:
-            losses = jnp.arange(1, self.num_tasks + 1, dtype=self.dtype)
-        ones = jnp.ones(self.num_tasks)
-        return (
-            jnp.asarray(jacobian, self.dtype),
-            losses,
-            ones.astype(bool) if present is None else jnp.asarray(present),
-            ones if task_weights is None else jnp.asarray(task_weights, jnp.float32),
+            losses = np.arange(1, self.num_tasks + 1).astype(self.dtype)
+        ones = np.ones(self.num_tasks, "float32")
+        return jax.device_put(
+            (
+                np.asarray(jacobian).astype(self.dtype),
+                losses,
+                ones.astype(bool) if present is None else np.asarray(present),
+                ones if task_weights is None else np.asarray(task_weights, "float32"),
+            )
         )
 
     def updates(self, jacobian, *known, state=None, **more):
@@ -110,9 +117,11 @@ class Method:
         return np.asarray(updates["shared"]), states
 
     def types(self):
-        """What an update returns, as shapes and types."""
-        arguments = self._arguments(jnp.zeros((self.num_tasks, D)))
-        updates, state = jax.eval_shape(self._update, self.init, *arguments)
+        """What an update returns, as shapes and types: nothing is compiled."""
+        arguments = self._arguments(np.zeros((self.num_tasks, D)))
+        updates, state = jax.eval_shape(
+            self._update, jax.eval_shape(self._start), *arguments
+        )
         return updates["shared"], state
 
 

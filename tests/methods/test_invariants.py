@@ -5,6 +5,7 @@ program updates K = 4 tasks of 6 parameters, whatever is asked of it.
 """
 
 import functools
+import inspect
 
 import jax
 import jax.numpy as jnp
@@ -19,9 +20,12 @@ from tests.helpers import problems
 from tests.helpers.arrays import linear_update
 from tests.helpers.close import assert_close
 from tests.helpers.families import family
+from tests.helpers.idle import in_words
 from tests.helpers.methods import (
     FEW,
+    FROM_ZERO,
     OF_EVERY_KIND,
+    RULES,
     D,
     K,
     Method,
@@ -38,7 +42,9 @@ from tests.helpers.methods import (
 )
 
 ALL = set(mtopt.METHODS)
-SUMMING = {name for name in ALL if make(name, K).rule.gradients is not None}
+SUMMING = {name for name in ALL if RULES[name].gradients is not None}
+SCALED = {name for name in ALL if RULES[name].reduction != "none"}
+PLAIN = {name for name in ALL if RULES[name].heads == "plain"}
 
 
 def test_every_kind_of_method_is_among_the_few_that_train():
@@ -79,7 +85,7 @@ def test_single_precision_agrees_with_double(name):
     assert_close(single, direction, rtol=2e-3)
 
 
-@a_method_of_every_kind
+@a_few_methods
 def test_jitted_and_vmapped_agree(name):
     """Eager updates too, in test_families.py: operation by operation they are slow."""
     stack = np.stack([rows(K, D, seed) for seed in range(3)])
@@ -164,6 +170,18 @@ def test_degenerate_rows_and_losses_keep_it_finite(name):
             assert_finite((direction, state))
 
 
+@over(ALL - FROM_ZERO)
+def test_a_method_that_takes_any_losses_minds_no_shift_of_the_losses(name):
+    found = []
+    for shift in (0, -5):
+        state = None
+        for seed, scale in enumerate((1, 0.8, 0.5)):
+            own = (np.linspace(0.5, 2, K) * scale + shift).astype("float32")
+            direction, state = method(name)(rows(K, D, seed), own, state=state)
+        found.append((direction, weights_of(state)))
+    assert_close(*found, rtol=1e-4)
+
+
 @every_method
 def test_an_absent_task_takes_no_part(name):
     jacobian = rows(K, D).at[2].set(0.0)
@@ -234,6 +252,19 @@ def test_rows_that_a_transformation_changed_are_what_counts(name):
     assert_close(direction, expected, rtol=1e-3)
 
 
+@over(SCALED)
+def test_the_scale_of_the_weights_hangs_on_the_tasks_as_the_rule_says(name):
+    sizes = []
+    for count in (4, 3, 1):
+        here = np.arange(K) < count
+        alike = np.tile(np.arange(1.0, D + 1), (K, 1)) * here[:, None]
+        _, state = method(name)(alike, jnp.ones(K), present=here)
+        sizes.append(weights_of(state)[here].sum())
+    mean = RULES[name].reduction == "mean"
+    counts = np.ones(3) if mean else np.array([4, 3, 1])
+    assert_close(sizes / counts, sizes[0] / counts[0] * np.ones_like(counts), rtol=1e-4)
+
+
 def assert_heads_move_by_the_rule(name, compiled):
     """Heads move along their gradient (here 1), or along w times it."""
     losses = jnp.arange(1.0, K + 1)
@@ -257,10 +288,55 @@ def test_the_head_rule_is_an_option(name):
         assert make(name, K, heads=heads).rule.heads == heads
 
 
-@a_few_methods
+@functools.cache
+def by_heads(name, heads):
+    return method(name) if RULES[name].heads == heads else Method(name, heads=heads)
+
+
+# Of every kind that leaves heads alone, and two of those that weigh them.
+BY_THE_OTHER = (OF_EVERY_KIND & PLAIN) | {"equal_weighting", "famo"}
+
+
+@over(ALL, slow=ALL - BY_THE_OTHER)
 def test_heads_move_by_the_other_rule(name):
-    (other,) = {"plain", "weighted"} - {method(name).tx.rule.heads}
-    assert_heads_move_by_the_rule(name, Method(name, heads=other))
+    other = "weighted" if name in PLAIN else "plain"
+    assert_heads_move_by_the_rule(name, by_heads(name, other))
+
+
+# The user, or the definition, gives some heads no weight at all: another task's in
+# single_task, those that are not selected in krum.
+UNWEIGHTED = {"single_task", "krum"}
+
+
+def train_heads(compiled, zero, steps=40):
+    """Scalar heads h_k on features <a_k, theta> towards 1, by plain descent."""
+    rng = np.random.default_rng(0)
+    shared, features = rng.normal(size=D), rng.normal(size=(K, D))
+    heads = np.where(np.isin(np.arange(K), zero), 0, rng.uniform(0.5, 1, K))
+    start, state = heads, None
+    for _ in range(steps):
+        seen = features @ shared
+        error = heads * seen - 1
+        rows = ((error * heads)[:, None] * features).astype("float32")
+        losses = (error**2 / 2).astype("float32")
+        updates, state = compiled.updates(rows, losses, state=state)
+        assert_finite((updates, state))
+        # What a gradient of 1 becomes by the head rule.
+        scale = np.asarray(updates["tasks"].values)[:, 0]
+        heads = heads - 0.05 * np.clip(scale * error * seen, -1, 1)
+        shared = shared - 0.05 * np.clip(updates["shared"], -1, 1)
+    return np.abs(heads - start)
+
+
+@over(ALL, slow=PLAIN - OF_EVERY_KIND - UNWEIGHTED)
+def test_every_head_leaves_zero(name):
+    """Its task has no shared gradient before, and must learn all the same."""
+    heads = "plain" if name in UNWEIGHTED else "weighted"
+    for zero in ([1], range(K)):
+        moved = train_heads(by_heads(name, heads), zero)
+        assert moved[list(zero)].min() > 1e-3
+        # The shortest vector of a hull may need some tasks only, whatever their heads.
+        assert moved.min() > 1e-3 or name == "mgda"
 
 
 @a_few_methods
@@ -269,6 +345,8 @@ def test_it_trains_in_one_program_and_resumes_bit_for_bit(name, tmp_path):
     batch = mtopt.Batch(batch.x, (batch.x[:, :3].T > 0).astype(int), batch.mask)
     tx = mtopt.chain(make(name, 3), optax.adam(1e-2))
     state = mtopt.TrainState.create(params, tx, jax.random.key(0))
+    # On its device for good, as what a checkpoint gives back: one program for both.
+    state = jax.device_put(state, jax.devices()[0])
     assert not any(
         leaf.weak_type for leaf in jax.tree.leaves(state) if hasattr(leaf, "weak_type")
     )
@@ -334,3 +412,22 @@ def test_rows_without_the_task_axis_are_an_error(name):
     tx = optax.GradientTransformationExtraArgs(method(name).tx.init, first_row)
     with pytest.raises(mtopt.UserError, match="expected rows of 4 tasks"):
         linear_update(tx, method(name).init, rows(K, D), jnp.ones(K))
+
+
+def nothing_to_balance(name):
+    doc = inspect.getdoc(mtopt.METHODS[name])
+    text = doc.split("Nothing to balance:\n")[1].split("\n\n")[0]
+    return " ".join(text.split())
+
+
+@over(ALL, slow=ALL - FEW - {"mgda"})
+def test_the_docstring_says_what_happens_with_nothing_to_balance(name):
+    """With one task, equal losses, zero gradients."""
+    assert nothing_to_balance(name).startswith(in_words(name) + ".")
+
+
+def test_methods_that_a_solved_task_stops_say_so():
+    stopped = {name for name in ALL if "without_stationary" in nothing_to_balance(name)}
+    assert stopped == {
+        *("mgda", "ldc", "famo", "moco", "modo", "sdmgrad", "krum", "imgrad")
+    }

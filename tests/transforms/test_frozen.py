@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import pytest
 
 import mtopt
 from tests.helpers.close import assert_close
@@ -62,16 +61,15 @@ def test_by_every_method(name):
 EQUAL = mtopt.equal_weighting(3)
 
 
-@pytest.mark.parametrize(
-    "tx",
-    [
-        (mtopt.per_task_sam(3, rho=0.5), mtopt.mgda(3)),
-        (mtopt.sam(3, rho=0.5), EQUAL),
-        (mtopt.normalize_rows(3), EQUAL),
-        (mtopt.flat_regions(mtopt.mgda(3), rho=0.5),),
-        (mtopt.rep_mtl(EQUAL),),
-    ],
-    ids=["per_task_sam", "sam", "normalize_rows", "flat_regions", "rep_mtl"],
-)
-def test_by_what_evaluates_elsewhere(tx):
-    assert_frozen_is_absent(*tx)
+ELSEWHERE = {
+    "per_task_sam": (mtopt.per_task_sam(3, rho=0.5), mtopt.mgda(3)),
+    "sam": (mtopt.sam(3, rho=0.5), EQUAL),
+    "normalize_rows": (mtopt.normalize_rows(3), EQUAL),
+    "flat_regions": (mtopt.flat_regions(mtopt.mgda(3), rho=0.5),),
+    "rep_mtl": (mtopt.rep_mtl(EQUAL),),
+}
+
+
+@over(ELSEWHERE, slow={"sam"})
+def test_by_what_evaluates_elsewhere(name):
+    assert_frozen_is_absent(*ELSEWHERE[name])

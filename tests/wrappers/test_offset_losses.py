@@ -38,13 +38,6 @@ def plain(name, losses):
     return three_steps(update, method(name).init, losses)
 
 
-@over(set(mtopt.METHODS) - FROM_ZERO)
-def test_a_method_that_takes_any_losses_minds_no_shift_of_the_losses(name):
-    expected = plain(name, LOSSES)
-    found = plain(name, [losses - 5 for losses in LOSSES])
-    assert_close(found, expected, rtol=1e-4)
-
-
 @over(FROM_ZERO, slow=FROM_ZERO - OF_EVERY_KIND - {"scale_invariant", "gradnorm"})
 def test_an_offset_gives_a_method_the_losses_that_it_takes(name):
     tx = mtopt.offset_losses(make(name, K), offset=OFFSET)

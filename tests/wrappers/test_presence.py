@@ -1,6 +1,7 @@
 """Weights that outlive their step, where the next has other tasks."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +12,9 @@ import mtopt
 from mtopt.wrappers.shares import among, spread
 from tests.helpers.arrays import linear_update
 from tests.helpers.close import assert_close
-from tests.helpers.methods import FEW, K, make, method, over, weights_of
+from tests.helpers.methods import FEW, RULES, K, make
 
-REDUCTIONS = {name: make(name, K).rule.reduction for name in mtopt.METHODS}
-SCALED = {name for name, reduction in REDUCTIONS.items() if reduction != "none"}
+SCALED = {name for name, rule in RULES.items() if rule.reduction != "none"}
 # Rows of MoCo are averages, which rest with their task; LDC's sum moves with the gaps.
 STEADY = SCALED - {"moco", "ldc"}
 SAME = np.tile(np.arange(1.0, 7.0), (K, 1))
@@ -33,23 +33,19 @@ def some_tasks(count):
     return drawn
 
 
-@over(SCALED)
-def test_the_scale_of_the_weights_hangs_on_the_tasks_as_the_rule_says(name):
-    sizes = []
-    for count in (4, 3, 1):
-        here = np.arange(K) < count
-        _, state = method(name)(SAME * here[:, None], jnp.ones(K), present=here)
-        sizes.append(weights_of(state)[here].sum())
-    counts = np.ones(3) if REDUCTIONS[name] == "mean" else np.array([4, 3, 1])
-    assert_close(sizes / counts, sizes[0] / counts[0] * np.ones_like(counts), rtol=1e-4)
+def wrapped():
+    """Both wrappers around a few methods, and each around mgda; the rest is slow."""
+    for name, wrapper in itertools.product(sorted(STEADY), WRAPPERS):
+        holds = RULES[name].gradients is not None
+        if holds or wrapper == "smoothed":  # rows of its own making cannot be held
+            often = wrapper == ("both" if holds else "smoothed") and name in FEW
+            marks = [] if often or name == "mgda" else [pytest.mark.slow]
+            yield pytest.param(name, wrapper, marks=marks)
 
 
-@pytest.mark.parametrize("wrapper", WRAPPERS)
-@over(STEADY, slow=STEADY - FEW - {"mgda"})
+@pytest.mark.parametrize(("name", "wrapper"), list(wrapped()))
 def test_a_wrapper_keeps_the_scale_of_its_method_whoever_is_present(name, wrapper):
     inner = make(name, K)
-    if wrapper != "smoothed" and inner.rule.gradients is None:
-        pytest.skip("rows of its own making cannot be held")
     tx = WRAPPERS[wrapper](inner)
     rows, ones = jnp.asarray(SAME, jnp.float32), jnp.ones(K)
     _, params = mtopt.linear_problem(rows, ones)
