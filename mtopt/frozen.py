@@ -36,13 +36,24 @@ def warn_of_frozen(
         return
     suspects -= _constant(before, gradients)
     rows = jax.eval_shape(before, gradients)
-    voting = sorted(n for n in suspects if _decides(aggregate, rows, n, still))
+
+    def whole(gradients: Any) -> tuple[Any, Any]:
+        return aggregate(before(gradients))
+
+    voting = sorted(
+        name
+        for name in suspects
+        if _decides(aggregate, rows, name, still)
+        or _decides(whole, gradients, name, still)
+    )
     if voting:
         warnings.warn(
             f"the chain sets the updates of {', '.join(voting)} to zero behind the "
-            "aggregator, whose weights for the other parameters they still decide: "
-            "freeze them before it, as in mtopt.chain(optax.freeze(mask), aggregator, "
-            "...)",
+            "aggregator, and their gradients still decide about the other parameters, "
+            "by its weights, or by a radius or a scale of rows: freeze them before it, "
+            "as in mtopt.chain(optax.freeze(mask), aggregator, ...), or, beside what "
+            "evaluates gradients again, as SAM does, by jax.lax.stop_gradient in "
+            "encode",
             stacklevel=2,
         )
 
@@ -65,7 +76,7 @@ def _constant(function: Callable[[Any], Any], tree: Any) -> set[str]:
 def _decides(
     aggregate: Callable[[Any], Any], rows: Any, name: str, still: Collection[str]
 ) -> bool:
-    """Whether the direction of parameters that move depends on the row of one."""
+    """Whether the direction of parameters that move depends on that row of one."""
     closed, (direction, _) = jax.make_jaxpr(aggregate, return_shape=True)(rows)
     place = _names(rows).index(name)
     reached = _reached(closed.jaxpr, {closed.jaxpr.invars[place]})

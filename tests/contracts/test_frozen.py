@@ -66,6 +66,23 @@ def test_what_is_frozen_behind_an_aggregator_is_named(behind):
     assert "\n" not in str(warning.message)
 
 
+@pytest.mark.parametrize(
+    "before",
+    [
+        lambda: [mtopt.per_task_sam(2)],
+        lambda: [mtopt.sam(2)],
+        lambda: [mtopt.normalize_rows(2)],
+        lambda: [optax.freeze(MASK), mtopt.per_task_sam(2), mtopt.task_momentum(2)],
+    ],
+    ids=["per_task_sam", "sam", "normalize_rows", "frozen before sam"],
+)
+def test_so_it_is_where_a_transformation_before_it_reads_the_gradients(before):
+    """SAM spends its radius on them, and makes rows of them again."""
+    aggregator = mtopt.mgda(2) if len(before()) > 1 else mtopt.equal_weighting(2)
+    with pytest.warns(UserWarning, match=r"first.*stop_gradient in encode"):
+        trace(mtopt.chain(*before(), aggregator, optax.sgd(0.1), optax.freeze(MASK)))
+
+
 def test_so_it_is_where_the_heads_alone_are_trained():
     mask = {"shared": True, "tasks": False}
     with pytest.warns(UserWarning, match=r"first.*second"):
