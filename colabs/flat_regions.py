@@ -274,14 +274,14 @@ for name, path in paths.items():
 # %%
 probe = data.train.batches(128, seeds=range(4 if FAST else 32))
 probe = next(probe)  # one batch per "seed"
-ball = sharpness.make_ball(RHO, None, None, False, "vmap")
+per_task_sam = mtopt.per_task_sam(2, rho=RHO)
 
 
 def cosines(params, batch):
     """Among loss parts, among flat parts, and within each task, averaged."""
-    problem = model.tasks.problem(batch, jax.random.key(0))
-    _, grads = problem.losses_and_grads(params)
-    _, sam = sharpness.sam_gradients(problem, params, grads, ball)
+    seen = model.tasks.problem(batch, jax.random.key(0)).evaluate(params)
+    grads, state = seen.gradients, per_task_sam.init(params)
+    sam, _ = per_task_sam.update(grads, state, params, evaluation=seen)
     flat = jax.tree.map(jnp.subtract, sam["shared"], grads["shared"])
     rows = jax.tree.map(lambda *both: jnp.concatenate(both), grads["shared"], flat)
     products = cross_gramian(rows, rows)
