@@ -147,7 +147,7 @@ def greatest(first: Any, second: Any) -> Any:
     """The lowest losses that two parts of a method both take.
 
     Args:
-      first: as :attr:`Rule.least_losses`.
+      first: as ``least_losses`` of a :class:`Rule`.
       second: likewise.
 
     Example:

@@ -77,7 +77,7 @@ IN_REPRESENTATION = {
     f"{name} in the representation": functools.partial(
         method_in, name, "representation"
     )
-    for name in SPACED
+    for name in sorted(SPACED)
 }
 EVERY = OF_METHODS | IN_REPRESENTATION | AROUND
 # One program for what the default suite has of them.
