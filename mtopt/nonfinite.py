@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float
 from mtopt.errors import UserError
 from mtopt.per_task import of_each_task
 
+LOWEST = float(np.finfo(np.float32).min)
 ON_NONFINITE = ("raise", "skip_task", "skip_step")
 
 # A loss of 0 that was left over from terms of size 1 may be as many roundings below it.
@@ -38,8 +39,9 @@ class NonFinite:
       first_tasks: the tasks that were not finite on it, bool ``[K]``; none where all
         losses and head gradients were finite, and what the optimizer made of them was
         not.
-      first_losses: the losses on it, ``[K]``.
-      least_losses: the lowest that the method took there, ``[K]``; -inf for any.
+      first_losses: the losses on it, ``[K]``; 0 for one that was not finite.
+      least_losses: the lowest that the method took there, ``[K]``; the lowest float32
+        for any, so that what says whether a state is finite may read this too.
     """
 
     skipped: Any
@@ -56,7 +58,7 @@ class NonFinite:
         per_task = jnp.zeros(num_tasks, jnp.int32)
         losses = jnp.zeros(num_tasks, jnp.float32)
         nobody = per_task.astype(bool)
-        return cls(count, per_task, count - 1, nobody, losses, losses - jnp.inf)
+        return cls(count, per_task, count - 1, nobody, losses, losses + LOWEST)
 
     def noticed(
         self,
@@ -76,7 +78,7 @@ class NonFinite:
           least_losses: the lowest that the method takes, or None.
         """
         is_first = (self.first < 0) & (skipped | tasks.any())
-        least = -jnp.inf if least_losses is None else least_losses
+        least = LOWEST if least_losses is None else least_losses
 
         def of_first(new: Any, old: Any) -> Any:
             return jnp.where(is_first, new, old).astype(old.dtype)
@@ -86,7 +88,7 @@ class NonFinite:
             self.batches + tasks,
             of_first(position, self.first),
             of_first(tasks, self.first_tasks),
-            of_first(losses, self.first_losses),
+            of_first(jnp.where(jnp.isfinite(losses), losses, 0), self.first_losses),
             of_first(least, self.least_losses),
         )
 
