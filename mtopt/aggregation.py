@@ -156,8 +156,16 @@ def weighting(
         summed = gradients(evaluation)
         return Solution(weights, memory, summed.summing_rows() if from_rows else summed)
 
-    rule = Rule(num_tasks, memory, solve, heads, reduction, gradients)
-    return Aggregator(rule.replace(least_losses=least_losses))
+    rule = Rule(
+        num_tasks,
+        memory,
+        solve,
+        heads,
+        reduction,
+        gradients,
+        least_losses=least_losses,
+    )
+    return Aggregator(rule)
 
 
 def on_gramian(
@@ -197,9 +205,8 @@ def on_gramian(
     own = space == "parameters"
 
     def weigh_products(memory: Memory, evaluation: Evaluation) -> Weighed:
-        seen = evaluation
-        products = seen.gramian() if own else seen.representation_gramian()
-        products = only_present(products, seen.present)
+        find = evaluation.gramian if own else evaluation.representation_gramian
+        products = only_present(find(), evaluation.present)
         return weigh(memory, products, evaluation)
 
     return weighting(
@@ -257,8 +264,8 @@ def row_weighting(
         summed = evaluation.replace(rows=as_complex(rows, given))
         return Solution(weights, memory, summed)
 
-    rule = Rule(num_tasks, start, solve, heads, reduction)
-    return Aggregator(rule.replace(least_losses=least_losses))
+    rule = Rule(num_tasks, start, solve, heads, reduction, least_losses=least_losses)
+    return Aggregator(rule)
 
 
 def gradients_of(

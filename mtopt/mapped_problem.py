@@ -8,13 +8,11 @@ from typing import Any
 from jaxtyping import Array, Bool, Float
 from typing_extensions import override
 
-from mtopt.aggregation import Aggregator
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import scale_rows
 from mtopt.per_task import scale_heads
 from mtopt.points import Point
 from mtopt.problem import Params, Problem
-from mtopt.rule import Rule
 
 Mapped = tuple[Float[Array, " K"], Float[Array, " K"]]  # values, slopes
 
@@ -38,14 +36,6 @@ class MappedProblem(Problem):
         Args:
           losses: ``[K]``.
           present: which tasks take part, ``[K]``.
-        """
-
-    @abc.abstractmethod
-    def least(self, least_losses: Any) -> Any:
-        """The lowest losses whose mapped ones a rule takes, or None.
-
-        Args:
-          least_losses: the lowest mapped ones that it takes, or None.
         """
 
     def mapped(self, losses: Float[Array, " K"]) -> Mapped:
@@ -82,11 +72,6 @@ class MappedProblem(Problem):
             unchanged=evaluation.unchanged,
             points=points,
         )
-
-    def seen_by(self, rule: Rule) -> Aggregator:
-        """The aggregator of a rule that sees this problem in place of the other."""
-        least = self.least(rule.least_losses)
-        return Aggregator(rule.on(self.view, least_losses=least))
 
     def _slopes(
         self, problem: Problem, point: Point, present: Bool[Array, " K"]

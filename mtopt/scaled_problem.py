@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -50,7 +49,3 @@ class ScaledProblem(MappedProblem):
     ) -> Mapped:
         factor = self.factor.astype(losses.dtype)
         return losses * factor, jnp.broadcast_to(factor, losses.shape)
-
-    @override
-    def least(self, least_losses: Any) -> Any:
-        return least_losses and least_losses / self.factor

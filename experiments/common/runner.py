@@ -125,7 +125,7 @@ def prepare_training(
             higher_is_better=tuple(m.higher_is_better for m in METRICS[dataset.kind]),
             baseline=results.get(SINGLE_TASK),
             methods=[results[text] for text in config.methods],
-            units=None if (dataset.units == 1).all() else dataset.units,
+            units=None if dataset.in_one_unit else dataset.units,
         )
 
     return train
@@ -174,8 +174,7 @@ def _train(
 def _print_pooled(text: str, result: dict[str, np.ndarray], dataset: Dataset) -> None:
     metrics = METRICS[dataset.kind]
     pooled = result["pooled"].mean(axis=0)
-    alike = bool((dataset.units == 1).all())
-    units = "" if alike else ", in units of each task's deviation"
+    units = "" if dataset.in_one_unit else ", in units of each task's deviation"
     numbers = ", ".join(
         f"{metric.name} {value:.4g}"
         for metric, value in zip(metrics, pooled, strict=True)

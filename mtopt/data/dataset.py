@@ -104,6 +104,11 @@ class Dataset:
             return np.ones(len(self.tasks))
         return np.asarray(self.target_std, np.float64)
 
+    @property
+    def in_one_unit(self) -> bool:
+        """Whether the errors of all tasks can be compared as they are."""
+        return bool((self.units == 1).all())
+
 
 class ArraySplit(Split):
     """A split that lives on the device as one :class:`mtopt.Batch` of all its samples.

@@ -66,7 +66,9 @@ def log_losses(
     """
     expect_number("epsilon", epsilon, above=0)
 
-    return LogProblem(None, epsilon).seen_by(rule_of(aggregator, "log_losses"))
+    rule = rule_of(aggregator, "log_losses")
+    least = _least(rule.least_losses, epsilon)
+    return Aggregator(rule.on(LogProblem(None, epsilon).view, least_losses=least))
 
 
 @functools.partial(
@@ -91,9 +93,10 @@ class LogProblem(MappedProblem):
         raised = jnp.where(present, jnp.maximum(losses, 0) + self.epsilon, 1)
         return jnp.log(raised), 1 / raised
 
-    @override
-    def least(self, least_losses: Any) -> Any:
-        if least_losses is None:
-            return 0.0
-        xp = jnp if is_traced((least_losses, self.epsilon)) else np
-        return greatest(0.0, xp.exp(least_losses) - self.epsilon)
+
+def _least(of_logs: Any, epsilon: Number) -> Any:
+    """The lowest losses whose logarithms are not below the lowest that a rule takes."""
+    if of_logs is None:
+        return 0.0
+    xp = jnp if is_traced((of_logs, epsilon)) else np
+    return greatest(0.0, xp.exp(of_logs) - epsilon)

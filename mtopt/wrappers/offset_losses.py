@@ -60,7 +60,9 @@ def offset_losses(
         offset = jnp.broadcast_to(as_array(offset), rule.num_tasks)
     else:
         offset = expect_per_task("offset", offset, rule.num_tasks)  # pyright: ignore[reportArgumentType]
-    return OffsetProblem(None, offset).seen_by(rule)
+    least = rule.least_losses
+    least = None if least is None else least + offset
+    return Aggregator(rule.on(OffsetProblem(None, offset).view, least_losses=least))
 
 
 @functools.partial(
@@ -84,7 +86,3 @@ class OffsetProblem(MappedProblem):
     ) -> Mapped:
         offset = jnp.asarray(self.offset, losses.dtype)
         return jnp.where(present, losses - offset, losses), jnp.ones_like(losses)
-
-    @override
-    def least(self, least_losses: Any) -> Any:
-        return None if least_losses is None else least_losses + self.offset
