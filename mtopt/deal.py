@@ -50,7 +50,7 @@ def deal(
 
     Example:
       >>> mask = jnp.array([[True] * 4, [True, False, False, False]])
-      >>> samples, real = deal(mask, jax.random.key(0), 2)
+      >>> samples, real = jax.jit(deal, static_argnums=2)(mask, jax.random.key(0), 2)
       >>> real.sum(axis=2).tolist()
       [[2, 1], [2, 1]]
     """

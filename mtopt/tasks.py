@@ -65,7 +65,7 @@ class Tasks:
       >>> batch = mtopt.Batch.shared(
       ...     jnp.ones((2, 3)), {"left": jnp.ones(2), "right": jnp.ones(2)})
       >>> problem = tasks.problem(batch, jax.random.key(0))
-      >>> losses, grads = problem.losses_and_grads(params)
+      >>> losses, grads = jax.jit(problem.losses_and_grads)(params)
       >>> [round(float(loss), 3) for loss in losses], grads["shared"]["w"].shape
       ([8.882, 1.0], (2, 3, 4))
     """

@@ -1,5 +1,3 @@
-"""The tests, in rooms like the package's; what several of them need is in helpers."""
+"""The tests; ``checked`` is found here by what instruments the package."""
 
-import pytest
-
-pytest.register_assert_rewrite("tests.helpers")
+from tests.helpers.typecheck import checked as checked

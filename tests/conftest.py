@@ -4,14 +4,14 @@ import os
 import pathlib
 
 from tests.helpers.repository import ROOT
-from tests.helpers.xla import SUITE_FLAGS
+from tests.helpers.xla import SUITE_FLAGS, share_contexts
 
 # Set before jax is imported, and inherited by the processes that tests start;
 # XLA_FLAGS="" runs the suite on programs as users' are.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("XLA_FLAGS", SUITE_FLAGS)
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".jax_cache"))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "1")
 # Where in Python an operation was written, which under pytest is some sixty frames.
 os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 # Threads of OpenMP and of BLAS wait by spinning: on small arrays and busy cores they
@@ -30,6 +30,7 @@ threadpool_limits(1)
 # grain and tfds read absl flags, and under pytest nobody parses them.
 flags.FLAGS.mark_as_parsed()
 jax.config.update("jax_numpy_rank_promotion", "raise")
+share_contexts()
 
 
 @pytest.fixture

@@ -68,7 +68,7 @@ def sharpness(
       >>> batch = mtopt.Batch.shared(
       ...     jnp.ones(1), {"a": jnp.zeros(1), "b": -jnp.ones(1)})
       >>> problem = tasks.problem(batch, jax.random.key(0))
-      >>> print(sharpness(problem, params, rho=0.5))
+      >>> print(jax.jit(lambda params: sharpness(problem, params, rho=0.5))(params))
       [1.25 2.25]
 
     References:

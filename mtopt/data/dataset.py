@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 from typing_extensions import override
@@ -137,12 +136,12 @@ class ArraySplit(Split):
     """
 
     def __init__(self, samples: Batch, x_axis: int | None) -> None:
-        mask = np.asarray(samples.mask)
+        mask = np.array(samples.mask)
         self.samples = dataclasses.replace(
             samples,
             x=_on_device("x", samples.x),
             y=_on_device("y", samples.y),
-            mask=jnp.asarray(mask),
+            mask=jax.device_put(mask),
         )
         self.x_axis = x_axis
         self.size = int(mask.shape[1] if x_axis is None else mask.sum())
@@ -152,6 +151,7 @@ class ArraySplit(Split):
         # Columns that are padding in every task are no samples of an epoch.
         self._longest = int(self.size if x_axis is None else self.labels.max())
         self._take = jax.jit(jax.vmap(self._take_one, in_axes=(None, 0)))
+        self._take_in_order = jax.jit(self._take_one)
 
     @override
     def batches(
@@ -182,9 +182,7 @@ class ArraySplit(Split):
             index = np.where(index < longest, index, -1)
             if self.x_axis is not None:
                 index = np.tile(index, (len(self.labels), 1))
-            yield jax.tree.map(
-                lambda leaf: leaf[0], self._take(self.samples, index[None])
-            )
+            yield self._take_in_order(self.samples, index)
 
     def _order(self, seed: int, epoch: int, width: int) -> np.ndarray:
         """The order of one epoch: [n] for shared inputs, [K, n] for disjoint ones."""
@@ -212,4 +210,14 @@ class ArraySplit(Split):
 
 
 def _on_device(name: str, tree: Any) -> Any:
-    return jax.tree.map(lambda leaf: jnp.asarray(as_numbers(name, leaf)), tree)
+    """Copies, made by NumPy: JAX would compile a program for every shape."""
+
+    def put(leaf: Any) -> Array:
+        numbers = as_numbers(name, leaf)
+        if isinstance(numbers, jax.Array):
+            return numbers
+        # In the dtype that it will have; put on a CPU, an array is not copied.
+        dtype = jax.dtypes.canonicalize_dtype(numbers.dtype)
+        return jax.device_put(np.array(numbers, dtype))
+
+    return jax.tree.map(put, tree)

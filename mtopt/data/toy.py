@@ -51,7 +51,7 @@ def toy_tasks(scale: float = 0.1) -> Tasks:
     Example:
       >>> import jax
       >>> problem = toy_tasks().problem(toy_batch(), jax.random.key(0))
-      >>> losses, grads = problem.losses_and_grads(toy_params((0.0, -8.0)))
+      >>> losses, grads = jax.jit(problem.losses_and_grads)(toy_params((0.0, -8.0)))
       >>> [round(float(loss), 3) for loss in losses], grads["shared"].shape
       ([-1.509, -15.09], (2, 2))
 

@@ -92,10 +92,10 @@ def functional(
       ...     lambda rngs: nnx.Linear(3, 4, rngs=rngs),
       ...     lambda rngs: nnx.Linear(4, 2, rngs=rngs),
       ...     ("left", "right"), kind="classification")
-      >>> params, model_state = model.init(jax.random.key(0))
+      >>> params, model_state = jax.jit(model.init)(jax.random.key(0))
       >>> params["shared"]["kernel"].shape, params["tasks"].values["kernel"].shape
       ((3, 4), (2, 4, 2))
-      >>> model.predict(params, model_state, jnp.ones((5, 3))).shape
+      >>> jax.jit(model.predict)(params, model_state, jnp.ones((5, 3))).shape
       (2, 5, 2)
       >>> batch = mtopt.Batch.shared(
       ...     jnp.ones((1, 3)), {"left": jnp.array([0]), "right": jnp.array([1])})

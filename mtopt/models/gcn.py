@@ -110,9 +110,9 @@ def gcn(
       >>> import numpy as np
       >>> from mtopt.data.graphs import Features, Graph
       >>> encoder = gcn(3, hidden=(8, 4))
-      >>> params = encoder.init(jax.random.key(0))
+      >>> params = jax.jit(encoder.init)(jax.random.key(0))
       >>> graph = Graph.of(Features.dense(jnp.eye(3)), np.array([[0, 1]]))
-      >>> encoder.apply(params, graph).shape
+      >>> jax.jit(encoder.apply)(params, graph).shape
       (3, 4)
 
     References:

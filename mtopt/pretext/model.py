@@ -63,7 +63,7 @@ def pretext_model(encoder: Encoder, pretexts: Mapping[str, Pretext]) -> PretextM
       ...     "decorrelation": decorrelation(encoder),
       ...     "information": node_graph_information(encoder)})
       >>> tx = optax.chain(mtopt.mgda(2, normalize="l2"), optax.adamw(1e-3))
-      >>> params, _ = model.init(jax.random.key(0))
+      >>> params, _ = jax.jit(model.init)(jax.random.key(0))
       >>> state = mtopt.TrainState.create(params, tx, jax.random.key(1))
       >>> x = Features.dense(jnp.eye(3))
       >>> graph = Graph.of(x, np.array([[0, 1], [1, 2]]))

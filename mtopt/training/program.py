@@ -97,10 +97,15 @@ def shared_program(
         model.tasks, tx, on_nonfinite=on_nonfinite, micro_batches=micro_batches
     )
 
+    # One program: operation by operation, each of them would be compiled.
+    @jax.jit
+    @jax.vmap
+    def create(params: Any, model_state: Any, key: jax.Array) -> TrainState:
+        return TrainState.create(params, tx, key, model_state)
+
     def init(keys: jax.Array) -> TrainState:
         init_keys, run_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
         params, model_state = _init(model)(init_keys)
-        create = jax.vmap(lambda p, s, key: TrainState.create(p, tx, key, s))
         return create(params, model_state, run_keys)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, StepLosses]:

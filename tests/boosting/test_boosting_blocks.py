@@ -51,6 +51,7 @@ def fitted():
         return model, np.asarray(boosting.staged_predict(model, x, task))
 
 
+@pytest.mark.slow
 def test_a_stage_is_the_sum_of_the_blocks_so_far():
     x, _, task = data()
     model, staged = fitted()
@@ -187,6 +188,7 @@ def test_the_program_does_not_grow_with_the_data():
     assert equations(2000, 3, 2) == small
 
 
+@pytest.mark.slow
 def test_without_outliers_nothing_is_gained_over_pooling():
     """And with them, by the same program and sizes, much is.
 

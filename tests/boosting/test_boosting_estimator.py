@@ -34,6 +34,7 @@ def encoded(model):
     return make_pipeline(columns, model)
 
 
+@pytest.mark.slow
 def test_categories_are_one_hot_columns_in_a_pipeline():
     table, y, task = places()
     pipe = encoded(MultiTaskBoostingRegressor(**OPTIONS))
@@ -44,6 +45,7 @@ def test_categories_are_one_hot_columns_in_a_pipeline():
     assert np.std(pipe.predict(table, task=task) - y) < 0.35 * np.std(y)
 
 
+@pytest.mark.slow
 def test_a_category_never_seen_is_none_of_them():
     table, y, task = places()
     pipe = encoded(MultiTaskBoostingRegressor(**OPTIONS))
@@ -66,6 +68,7 @@ def test_the_task_column_passes_by_the_encoder():
     )
 
 
+@pytest.mark.slow
 def test_a_grid_search_routes_the_task():
     table, y, task = places()
     with sklearn.config_context(enable_metadata_routing=True):

@@ -17,12 +17,12 @@ from tests.helpers.boosting import ALL, TASKS, THETA, data, expected, fit, targe
     ("kind", "x64"),
     [
         ("regression", True),
-        ("outputs", True),
+        pytest.param("outputs", True, marks=pytest.mark.slow),
         pytest.param("two", True, marks=pytest.mark.slow),
         pytest.param("three", True, marks=pytest.mark.slow),
-        ("regression", False),
         ("two", False),
-        # Two more programs to compile.
+        # More programs to compile.
+        pytest.param("regression", False, marks=pytest.mark.slow),
         pytest.param("outputs", False, marks=pytest.mark.slow),
         pytest.param("three", False, marks=pytest.mark.slow),
     ],
@@ -177,7 +177,7 @@ def sklearn_boosting(x, y, task, counts, depth, weight, rate=0.5):
     ("counts", "depth"),
     [
         ((4, 0, 4), 1),
-        ((0, 0, 5), 2),
+        pytest.param((0, 0, 5), 2, marks=pytest.mark.slow),
         pytest.param((5, 0, 0), 3, marks=pytest.mark.slow),
     ],
 )

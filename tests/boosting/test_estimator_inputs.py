@@ -47,7 +47,14 @@ def frame():
 # --- frames ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("column", ["region", 2, -3])
+@pytest.mark.parametrize(
+    "column",
+    [
+        "region",
+        pytest.param(2, marks=pytest.mark.slow),
+        pytest.param(-3, marks=pytest.mark.slow),
+    ],
+)
 def test_the_task_is_a_column_of_a_frame_by_name_or_position(frame, fitted, column):
     by_name = model(task_column=column).fit(frame, Y)
     assert by_name.tasks_.tolist() == list(NAMES)
@@ -162,6 +169,7 @@ def test_tasks_of_another_type_are_a_mistake(fitted):
         fitted.predict(X[:2], task=[0, 1])
 
 
+@pytest.mark.slow
 def test_a_fold_without_a_rare_task_has_a_score():
     table = np.column_stack([X, np.where(np.arange(240) < 1, 9, 3)])
     with pytest.warns(UserWarning, match=r"task \[9.0\] was not fitted"):
@@ -169,6 +177,7 @@ def test_a_fold_without_a_rare_task_has_a_score():
     assert np.isfinite(scores).all()
 
 
+@pytest.mark.slow
 def test_classes_of_a_task_that_was_not_fitted():
     classifier = MultiTaskBoostingClassifier(**OPTIONS)
     classifier.fit(X, np.where(X[:, 0] > 0, "yes", "no"), task=TASK)
@@ -209,6 +218,7 @@ def test_importances_are_those_of_scikit_learn_for_one_task(depth):
     assert_close(ours.feature_importances_, theirs.feature_importances_, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_importances_are_the_squared_error_that_splits_took_away():
     """One split a task: what each lowered the sum of squares by, over both tasks."""
     task = np.repeat([0, 1], 20)

@@ -23,6 +23,7 @@ def test_any_subset_of_rows_is_predicted_alike():
         np.testing.assert_array_equal(part, whole[rows])
 
 
+@pytest.mark.slow
 def test_many_seeds_and_rates_at_once():
     x, y, task, _ = data()
     keys, rates = jax.random.split(jax.random.key(1), 2), jnp.array([0.3, 0.8])

@@ -51,6 +51,7 @@ def test_the_classifier_with_labels_of_any_kind():
     np.testing.assert_array_equal(same.predict(table), model.predict(x, task=names))
 
 
+@pytest.mark.slow
 def test_the_estimator_stops_early_and_fits_outputs():
     x, _, task, _ = data()
     y, _ = targets("outputs")

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from mtopt import boosting
 from mtopt.boosting.trees import midpoint
@@ -38,6 +39,7 @@ def test_nan_goes_left_as_below_every_number():
     np.testing.assert_array_equal(unseen, boosting.predict(other, below, task))
 
 
+@pytest.mark.slow
 def test_subsamples_are_drawn_afresh():
     y = np.random.default_rng(0).normal(3, 1, 4000)
     zeros = np.zeros(4000, int)

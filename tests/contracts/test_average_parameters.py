@@ -93,7 +93,7 @@ def test_what_stands_behind_it_counts():
 
 def test_a_decay_of_0_is_the_last_parameters():
     tx = mtopt.average_parameters(0.0)
-    _, state = tx.update(PARAMS, tx.init(PARAMS), PARAMS)
+    _, state = jax.jit(tx.update)(PARAMS, tx.init(PARAMS), PARAMS)
     twice = jax.tree.map(lambda leaf: 2 * leaf, PARAMS)
     jax.tree.map(np.testing.assert_array_equal, state.averaged_params, twice)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,15 +12,17 @@ from mtopt.grammar import CallText, MethodText, every_method
 from mtopt.transforms import normalize_rows
 from mtopt.wrappers import log_losses, smoothed_weights, weights_every
 
-ROWS = jnp.array([[1.0, 2.0, 0.0], [-1.0, 0.5, 4.0]])
+ROWS = np.array([[1.0, 2.0, 0.0], [-1.0, 0.5, 4.0]], "float32")
 
 
 def one_update(tx):
-    params = jnp.zeros(3)
-    losses = jnp.array([2.0, 0.5])
-    evaluation = mtopt.Evaluation(losses=losses)
-    direction, _ = tx.update(ROWS, tx.init(params), params, evaluation=evaluation)
-    return np.asarray(direction)
+    @jax.jit
+    def direction(rows, params, losses):
+        evaluation = mtopt.Evaluation(losses=losses)
+        return tx.update(rows, tx.init(params), params, evaluation=evaluation)[0]
+
+    arrays = ROWS, np.zeros(3, "float32"), np.array([2.0, 0.5], "float32")
+    return np.asarray(direction(*arrays))
 
 
 @pytest.mark.parametrize(

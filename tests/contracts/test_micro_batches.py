@@ -10,7 +10,7 @@ import mtopt
 from mtopt.registry import about
 from tests.helpers import problems
 from tests.helpers.close import assert_close
-from tests.helpers.methods import FEW, make, over
+from tests.helpers.methods import SOME, make, over
 
 K = 3
 SPLITTING = {
@@ -36,7 +36,7 @@ def assert_accumulates(tx, **options):
     jax.tree.map(lambda a, b: assert_close(a, b, rtol=1e-4), parts, whole)
 
 
-@over(ALL, slow=ALL - FEW)
+@over(ALL, slow=ALL - SOME)
 def test_accumulated_equals_the_big_batch(name):
     assert_accumulates(make(name, K))
 
@@ -45,13 +45,16 @@ def test_accumulated_equals_the_big_batch(name):
     "wrap",
     [
         pytest.param(lambda tx: mtopt.flat_regions(tx, rho=0.1), id="flat_regions"),
-        pytest.param(lambda tx: mtopt.rep_mtl(tx), id="rep_mtl"),
+        pytest.param(
+            lambda tx: mtopt.rep_mtl(tx), id="rep_mtl", marks=pytest.mark.slow
+        ),
         pytest.param(
             lambda tx: mtopt.log_losses(tx), id="log_losses", marks=pytest.mark.slow
         ),
         pytest.param(
             lambda tx: mtopt.chain(mtopt.per_task_sam(K, rho=0.1), tx),
             id="per_task_sam",
+            marks=pytest.mark.slow,
         ),
     ],
 )
@@ -69,7 +72,10 @@ def test_so_it_does_under_wrappers(wrap, inner):
 
 @pytest.mark.parametrize(
     "tx",
-    [mtopt.mgda(K, space="representation"), mtopt.graddrop(K, space="representation")],
+    [
+        mtopt.mgda(K, space="representation"),
+        pytest.param(mtopt.graddrop(K, space="representation"), marks=pytest.mark.slow),
+    ],
 )
 def test_so_it_does_in_the_representation(tx):
     assert_accumulates(tx)

@@ -12,7 +12,7 @@ import pytest
 import mtopt
 from mtopt.nonfinite import heads_not_finite
 from tests.helpers import problems
-from tests.helpers.methods import FEW, make, over
+from tests.helpers.methods import SOME, make, over
 
 K = 3
 ALL = set(mtopt.METHODS)
@@ -45,7 +45,7 @@ def without_guard(state):
     return dataclasses.replace(state, nonfinite=None, key=key)
 
 
-@over(ALL, slow=ALL - FEW)
+@over(ALL, slow=ALL - SOME)
 def test_the_run_goes_on_as_if_the_batch_had_not_been_drawn(name):
     tasks, params, batch = problem()
     tx = mtopt.chain(make(name, K), optax.adam(0.1))

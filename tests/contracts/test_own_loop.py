@@ -7,7 +7,7 @@ import optax
 
 import mtopt
 from tests.helpers import problems
-from tests.helpers.methods import FEW, make, over
+from tests.helpers.methods import SOME, make, over
 
 K = 8
 # Large enough that drawing keys and counting labels are nothing beside the model.
@@ -58,7 +58,7 @@ def plain_flops():
 
 
 # The others are compiled twice for what their kind shows already.
-@over(mtopt.METHODS, slow=set(mtopt.METHODS) - FEW)
+@over(mtopt.METHODS, slow=set(mtopt.METHODS) - SOME - {"equal_weighting"})
 def test_it_costs_what_the_step_costs(name):
     tx = mtopt.chain(make(name, K), optax.sgd(0.1))
     key = jax.random.key(0)

@@ -41,7 +41,8 @@ SCRIPT = """
 METHODS = ("equal_weighting", "mgda", "db_mtl", "modo")
 
 
-@pytest.mark.parametrize("x_axis", ["None", pytest.param("0", marks=pytest.mark.slow)])
+@pytest.mark.slow  # processes of their own, with several devices; CI runs them
+@pytest.mark.parametrize("x_axis", ["None", "0"])
 def test_data_parallel_steps_equal_those_of_one_device(x_axis):
     script = textwrap.dedent(SCRIPT).replace("X_AXIS", x_axis)
     script = script.replace("METHODS", repr(METHODS))

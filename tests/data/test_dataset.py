@@ -170,3 +170,21 @@ def test_every_loader_has_a_name():
     assert (
         DATASETS["multi_digits"](num_train=4, num_valid=1, num_test=1).train.size == 4
     )
+
+
+def aligned(array):
+    """The same in memory that a CPU need not copy."""
+    memory = np.zeros(array.nbytes + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    found = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    found[...] = array
+    return found
+
+
+def test_a_split_keeps_its_samples_whatever_becomes_of_the_arrays():
+    ones = np.ones((64, 1), "float32"), np.ones((1, 64), int), np.ones((1, 64), bool)
+    x, y, mask = map(aligned, ones)
+    split = ArraySplit(mtopt.Batch(x, y, mask), x_axis=None)
+    x[...], y[...], mask[...] = 0, 0, False
+    for leaf in jax.tree.leaves(split.samples):
+        np.testing.assert_array_equal(leaf, 1)

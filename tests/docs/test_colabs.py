@@ -14,18 +14,6 @@ COLABS = ROOT / "colabs"
 SOURCES = sorted(COLABS.glob("*.py"))
 
 sources = pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
-# A notebook is a process of its own that compiles all it shows: CI runs every one.
-one_of_the_sources = pytest.mark.parametrize(
-    "source",
-    [
-        pytest.param(
-            path,
-            id=path.stem,
-            marks=() if path.stem == "quickstart" else pytest.mark.slow,
-        )
-        for path in SOURCES
-    ],
-)
 
 
 def cells(notebook):
@@ -56,7 +44,9 @@ def test_the_notebook_holds_no_outputs(source):
             assert cell.execution_count is None
 
 
-@one_of_the_sources
+# A notebook is a process of its own that compiles all it shows: CI runs every one.
+@pytest.mark.slow
+@sources
 def test_the_notebook_runs(source, tmp_path, monkeypatch):
     # A kernel of this very Python: one that is installed elsewhere may be another.
     kernel = tmp_path / "kernels" / "here" / "kernel.json"

@@ -128,6 +128,7 @@ def test_every_function_of_it_says_its_types(copy):
         assert all(a.annotation for a in (*spec.args, *spec.kwonlyargs))
 
 
+@pytest.mark.slow  # CI runs it
 def test_the_face_of_the_package_the_table_and_the_pages_have_it(copy):
     text = "mtopt.method('log_losses(quiet_weighting(share=0.5))', 2).rule.num_tasks"
     code = (

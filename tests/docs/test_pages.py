@@ -23,7 +23,17 @@ def every(pages):
     )
 
 
-with_code = every([page for page in PAGES if blocks(page, "python")])
+# So many optimizers around so many chains are as many programs; CI runs them.
+LONG = {DOCS / "optax.md"}
+with_code = pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=pytest.mark.slow if page in LONG else ())
+        for page in PAGES
+        if blocks(page, "python")
+    ],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
 everywhere = every((*PAGES, *RECORDS))
 decisions = every([page for page in RECORDS if page.parent.name == "decisions"])
 

@@ -125,6 +125,7 @@ def measured(finished):
     return before, found[0], printed.getvalue()
 
 
+@pytest.mark.slow  # CI runs it
 def test_the_command_measures_every_method_and_touches_nothing_else(finished, measured):
     before, _, out = measured
     after = digests(finished)
@@ -148,6 +149,7 @@ def test_the_command_measures_every_method_and_touches_nothing_else(finished, me
     ]
 
 
+@pytest.mark.slow  # CI runs it
 def test_what_is_measured_is_the_model_after_the_last_step(finished, measured):
     """Against the evaluation of a model rebuilt by hand."""
     _, found, _ = measured

@@ -77,6 +77,7 @@ def test_every_cost_is_a_positive_number():
     assert costs["mgda"].flops > costs["equal_weighting"].flops
 
 
+@pytest.mark.slow
 def test_solvers_are_timed_without_torchjd(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.setattr(solvers, "ROUND_SECONDS", 1e-4)

@@ -97,6 +97,7 @@ def test_a_record_that_is_damaged_is_one_line(tmp_path):
             check_data(tmp_path, "a")
 
 
+@pytest.mark.slow
 def test_an_encoder_learns_from_a_graph_without_labels(tmp_path, capsys):
     """Dense features, edges in two rows, as the most used library keeps them."""
     rng = np.random.default_rng(0)

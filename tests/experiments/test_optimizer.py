@@ -49,9 +49,7 @@ OTHERS = {
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(
-            name, marks=() if name in ("muon", "adafactor") else pytest.mark.slow
-        )
+        pytest.param(name, marks=() if name == "adafactor" else pytest.mark.slow)
         for name in sorted(set(OPTIMIZERS) - OTHERS)
     ],
 )

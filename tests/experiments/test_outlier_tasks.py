@@ -205,6 +205,7 @@ def finished(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow  # five arms to compile; CI runs them
 def test_a_run_leaves_its_table_results_and_pictures(finished):
     for name in ("scores.png", "task_weights.png", "gates.png"):
         assert (finished / name).stat().st_size > 10_000
@@ -221,6 +222,7 @@ def test_a_run_leaves_its_table_results_and_pictures(finished):
     }
 
 
+@pytest.mark.slow  # five arms to compile; CI runs them
 def test_the_planted_task_is_the_one_that_loses_its_weight(finished):
     arms = json.loads((finished / "results.json").read_text())["arms"]
     by = {
@@ -231,6 +233,7 @@ def test_the_planted_task_is_the_one_that_loses_its_weight(finished):
     assert by["none", "outlier_weighted"].min() > 0.9
 
 
+@pytest.mark.slow  # five arms to compile; CI runs them
 def test_weights_and_logits_are_logged_by_name(finished):
     method = folder_name("outlier_weighted(equal_weighting)")
     place = finished / "noisy-outlier_weighted" / method

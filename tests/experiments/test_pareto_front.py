@@ -70,6 +70,7 @@ def batch(seed=0):
     )
 
 
+@pytest.mark.slow  # CI runs it
 def test_a_run_leaves_fronts_results_a_table_and_a_picture(finished):
     folder, measured = finished
     assert sorted(path.name for path in folder.iterdir()) == sorted(FILES + FOLDERS)
@@ -102,6 +103,7 @@ def orders(measured, name):
     return [order(front, losses) for losses in measured[name][..., 0]]
 
 
+@pytest.mark.slow  # CI runs it
 def test_the_losses_follow_the_preference(finished):
     _, measured = finished
     # Losses along the preference: more is more.
@@ -115,6 +117,7 @@ def test_the_losses_of_a_weighted_task_are_low(name, tmp_path):
     assert max(orders(measured, name)) < -0.8
 
 
+@pytest.mark.slow  # CI runs it
 def test_an_equal_fixed_weighting_is_equal_weighting(finished):
     _, measured = finished
     middle, equal = measured[FIXED][:, 1], measured["equal_weighting"][:, 0]
@@ -148,6 +151,7 @@ def resumed(finished, tmp_path_factory):
         return run(small(), folder), ran, begins
 
 
+@pytest.mark.slow  # CI runs it
 def test_finished_parts_are_read_again_and_the_others_run(finished, resumed):
     measured, ran, _ = resumed
     assert ran == ["cosmos"]
@@ -155,6 +159,7 @@ def test_finished_parts_are_read_again_and_the_others_run(finished, resumed):
         np.testing.assert_array_equal(measured[name], finished[1][name])
 
 
+@pytest.mark.slow  # CI runs it
 def test_a_part_stopped_in_the_middle_goes_on_to_the_same_front(finished, resumed):
     """With the same preferences, which every step draws."""
     measured, _, begins = resumed
@@ -281,6 +286,7 @@ def test_a_front_that_is_no_curve_is_refused(change, found, monkeypatch):
         pareto_front.prepare(small(), "pareto_front", None)
 
 
+@pytest.mark.slow
 def test_losses_that_leave_the_numbers_say_what_to_change(tmp_path):
     hot = Optimizer("sgd(momentum=0.9)", 1e30)
     config = small(optimizer=hot, steps=20, seeds=(0,), scalarizations=("linear",))

@@ -57,6 +57,7 @@ def results_of(folder):
     return json.loads((folder / "results.json").read_text())
 
 
+@pytest.mark.slow  # CI runs it
 def test_it_ends_with_a_table_results_and_a_picture(finished):
     _, folder, printed = finished
     scores = results_of(folder)["scores"]
@@ -74,7 +75,8 @@ def test_it_ends_with_a_table_results_and_a_picture(finished):
         np.testing.assert_allclose(weights, 0.5, atol=1e-4)
 
 
-@pytest.mark.parametrize("trained", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow  # CI runs it
+@pytest.mark.parametrize("trained", [True, False])
 def test_it_resumes_to_the_same_numbers(finished, trained, tmp_path):
     """As if killed before the scores, or after the fourth step of six."""
     job, whole, _ = finished

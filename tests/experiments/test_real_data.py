@@ -51,6 +51,7 @@ def test_school_139_disjoint_tasks(data_dir, tmp_path):
     assert rmse < 11
 
 
+@pytest.mark.slow
 def test_tox21_with_its_missing_labels(data_dir, tmp_path):
     changes = {"steps": 100, "eval_every": 100}
     model = "mlp(hidden=(64,), dropout=0.3)"
@@ -88,6 +89,7 @@ def test_toxcast_617_tasks_run_as_one_stacked_computation(data_dir, tmp_path):
     assert mean(auc) > 0.55
 
 
+@pytest.mark.slow
 def test_a_few_samples_of_multi_mnist(data_dir, tmp_path):
     data = "multi_mnist(num_train=2000, num_valid=64, num_test=500)"
     changes = {"model": "mlp(hidden=(64,))", "steps": 60, "eval_every": 60}

@@ -67,6 +67,7 @@ def synthetic_run(tmp_path_factory):
     return folder, run(synthetic, folder, methods=QUICK, repeats=2)
 
 
+@pytest.mark.slow  # CI runs it
 def test_planted_outliers_are_found_and_told(synthetic_run):
     folder, results = synthetic_run
     assert names(folder) == sorted(
@@ -87,6 +88,7 @@ def test_planted_outliers_are_found_and_told(synthetic_run):
     assert max(map(len, text.splitlines())) <= 100
 
 
+@pytest.mark.slow  # CI runs it
 def test_the_scores_are_those_of_the_stored_predictions(synthetic_run):
     folder, results = synthetic_run
     with np.load(folder / "predictions.npz") as stored:
@@ -100,6 +102,7 @@ def test_the_scores_are_those_of_the_stored_predictions(synthetic_run):
         assert found["MAE"][repeat] == pytest.approx(np.abs(apart).mean())
 
 
+@pytest.mark.slow  # CI runs it
 def test_finished_learners_are_read_again(synthetic_run, monkeypatch):
     folder, before = synthetic_run
 
@@ -110,6 +113,7 @@ def test_finished_learners_are_read_again(synthetic_run, monkeypatch):
     assert run(synthetic, folder, methods=QUICK, repeats=2) == before
 
 
+@pytest.mark.slow
 def test_real_data_in_units_of_the_target_beside_the_published(tmp_path):
     rows = drawn()
     data = tmp_path / "data"
@@ -155,6 +159,7 @@ def test_published_settings_give_the_published_score(name, data_dir, tmp_path):
     assert entry[measure][0] == pytest.approx(entry["published"], rel=0.02)
 
 
+@pytest.mark.slow
 def test_a_single_learner_of_classes_has_neither_theta_nor_rank(tmp_path):
     write_set(tmp_path / "data", "bank", drawn(num_classes=2))
     folder, methods = tmp_path / "run", ("pooling(num_shared=2)",)
@@ -172,6 +177,7 @@ def test_a_single_learner_of_classes_has_neither_theta_nor_rank(tmp_path):
     assert "0.8859" in (folder / "table.txt").read_text()
 
 
+@pytest.mark.slow
 def test_a_search_takes_the_setting_that_predicts_best_what_is_held_out(tmp_path):
     data = [drawn(rows=60), drawn(rows=60)._replace(targets=drawn(2).targets * 1.0)]
     train = Rows(*(np.stack(leaves) for leaves in zip(*data, strict=True)))

@@ -64,6 +64,7 @@ def test_the_wheel_has_every_module_under_two_names(installed, checkout):
     assert (installed / "mtopt" / "py.typed").exists()
 
 
+@pytest.mark.slow  # CI runs it
 def test_the_console_script_lists_all_that_has_a_name(installed, tmp_path):
     script = [sys.executable, str(installed / "bin" / "mtopt")]
     listed = run([*script, "--list"], tmp_path, PYTHONPATH=str(installed))
@@ -85,6 +86,7 @@ def test_the_console_script_lists_all_that_has_a_name(installed, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_an_editable_installation_runs_the_files_of_the_repository(checkout, tmp_path):
     build = "import sys, setuptools.build_meta as b; b.build_editable(sys.argv[1])"
     run([sys.executable, "-c", build, str(tmp_path)], checkout)

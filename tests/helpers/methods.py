@@ -56,8 +56,17 @@ def kinds():
 OF_EVERY_KIND = {name for pair in kinds() for name in pair.values()}
 # Enough for whole training runs: of every such pair, the one with more to go wrong.
 FEW = {pair[max(pair)] for pair in kinds()}
+# Of every way to decide the last: by rows of its own, by what the step did, by losses
+# and inner products. Enough for what goes on around a method, which asks no further.
+SOME = set(
+    {
+        (RULES[name].gradients is None, RULES[name].after_step is not None): name
+        for name in sorted(FEW)
+    }.values()
+)
 a_method_of_every_kind = over(mtopt.METHODS, slow=set(mtopt.METHODS) - OF_EVERY_KIND)
 a_few_methods = over(mtopt.METHODS, slow=set(mtopt.METHODS) - FEW)
+some_methods = over(mtopt.METHODS, slow=set(mtopt.METHODS) - SOME)
 
 
 def update(tx, state, jacobian, losses, present, task_weights):

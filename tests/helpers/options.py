@@ -118,18 +118,27 @@ def start(tx):
     return params, optimizer(tx).init(params)
 
 
+def step(tx, carry, x):
+    """Both after a step on these inputs."""
+    tasks, _, batch, _ = setting()
+    params, state = carry
+    problem = tasks.problem(dataclasses.replace(batch, x=x), jax.random.key(2))
+    seen = problem.evaluate(params)
+    updates, state = optimizer(tx).update(
+        seen.gradients, state, params, evaluation=seen
+    )
+    return optax.apply_updates(params, updates), state
+
+
+def one_step(tx):
+    """Both after a step on the first batch."""
+    return step(tx, start(tx), setting()[-1][0])
+
+
 def two_steps(tx):
     """Both after two steps on two batches."""
-    tasks, _, batch, inputs = setting()
 
-    def step(carry, x):
-        params, state = carry
-        problem = tasks.problem(dataclasses.replace(batch, x=x), jax.random.key(2))
-        seen = problem.evaluate(params)
-        updates, state = optimizer(tx).update(
-            seen.gradients, state, params, evaluation=seen
-        )
-        return (optax.apply_updates(params, updates), state), None
+    def body(carry, x):
+        return step(tx, carry, x), None
 
-    # A scan needs a state that keeps its dtypes, whatever the options are.
-    return jax.lax.scan(step, start(tx), inputs)[0]
+    return jax.lax.scan(body, start(tx), setting()[-1])[0]

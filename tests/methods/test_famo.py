@@ -45,8 +45,8 @@ def test_the_logits_follow_the_losses_after_the_whole_chain():
     """Clipping and momentum count; an absent task keeps logit, moments and count."""
     with jax.enable_x64(True):
         tasks, params, batch = setting()
-        params = jax.tree.map(lambda leaf: leaf.astype(float), params)
-        batch = mtopt.Batch(batch.x.astype(float), batch.y, batch.mask)
+        params = jax.tree.map(lambda leaf: np.asarray(leaf, float), params)
+        batch = mtopt.Batch(np.asarray(batch.x, float), batch.y, batch.mask)
         _, _, without = setting(missing_task=1)
         without = mtopt.Batch(batch.x, batch.y, without.mask)
         floor = (0.1, 0.0, 0.2)

@@ -1,12 +1,12 @@
 """Fixed weights."""
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 import pytest
 
 import mtopt
 from tests.helpers.close import assert_close
-from tests.helpers.updates import GOLDEN, solve
+from tests.helpers.updates import GOLDEN, first_update_on, solve
 
 
 def test_golden_values():
@@ -15,13 +15,13 @@ def test_golden_values():
 
 
 def test_weights_by_name_are_compared_with_the_tasks():
-    problem, params = mtopt.linear_problem(jnp.float32(GOLDEN), jnp.ones(2))
-    seen = problem.evaluate(params)
+    rows, losses = jax.device_put((np.asarray(GOLDEN), np.ones(2, "float32")))
+    problem, params = mtopt.linear_problem(rows, losses)
 
     def direction(weights):
         tx = mtopt.fixed_weighting(2, weights=weights)
-        found, _ = tx.update(seen.gradients, tx.init(params), params, evaluation=seen)
-        return found["shared"]
+        updates, _ = first_update_on(tx, problem, params)
+        return updates["shared"]
 
     first, second = problem.names
     assert_close(direction({second: 2, first: 1}), [8, 3, 3], rtol=1e-6)

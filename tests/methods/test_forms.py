@@ -84,8 +84,6 @@ EVERY = OF_METHODS | IN_REPRESENTATION | AROUND
 DEFAULT = {
     "modo": ("groups", "samples"),
     "flat_regions(imtl_g) in the representation": ("groups", "complex"),
-    "graddrop in the representation": ("groups", "samples"),
-    "excess_mtl": ("complex",),
     "task_momentum, trimmed_mean": ("disjoint", "samples", "channels", "complex"),
 }
 FORMS = ("groups", "disjoint", "samples", "channels", "complex")

@@ -20,7 +20,7 @@ from tests.helpers.problems import squared_loss
 NAMES = ("a", "b", "c")
 NOTHING = {"empty": {}, "unread": {"unread": np.ones(2, "float32")}}
 # Those that sum over the shared parameters by themselves, and one of the Gramian.
-FIRST = {"mgda", "moco", "db_mtl", "excess_mtl", "bloop", "moml", "sdmgrad"}
+FIRST = {"mgda", "db_mtl", "moml"}
 
 
 def encode(shared, x, key):
@@ -93,7 +93,7 @@ AROUND = {
     "moco of libmtl": lambda: mtopt.moco(3, variant="libmtl"),
     "moml by norms": lambda: mtopt.moml(3, normalize="l2"),
 }
-FEW = ("normalize_rows", "flat_regions", "outlier_weighted")
+FEW = ("normalize_rows", "flat_regions")
 
 
 @pytest.mark.parametrize(

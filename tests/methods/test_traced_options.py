@@ -10,22 +10,31 @@ import pytest
 import mtopt
 from tests.helpers import problems
 from tests.helpers.close import assert_close
-from tests.helpers.methods import FEW, over
-from tests.helpers.options import MAKERS, K, cases, fixed, numeric, start, two_steps
+from tests.helpers.methods import over
+from tests.helpers.options import (
+    MAKERS,
+    K,
+    cases,
+    fixed,
+    numeric,
+    one_step,
+    start,
+    two_steps,
+)
 
 CASES = [pytest.param(*case, id="-".join((case[0], *case[1]))) for case in cases()]
-# What a traced number computes is for a few methods, for one ball of each kind, and for
-# the wrappers that keep something between steps.
-OTHERS = set(mtopt.METHODS) - FEW | {"auto_lambda"}
-OTHERS |= {"add_penalty", "log_losses", "offset_losses"}
-SLOW = {case.id for case in CASES if case.values[0] in OTHERS} | {
-    *("flat_regions-rho", "per_task_sam-rho_shared-rho_task-beta", "sam-rho"),
+# What a traced number computes is by default for one of each kind: a method that counts
+# steps, one with preferences, a ball, a wrapper that keeps something between steps.
+BY_DEFAULT = {
+    "dynamic_weight_average-steps_per_epoch-temperature",
+    "pareto_mtl-preferences-index-search_steps",
+    "flat_regions-rho_shared-rho_task",
+    "weights_every-n",
 }
 COMPUTED = [
-    pytest.param(
-        *case.values, id=case.id, marks=pytest.mark.slow if case.id in SLOW else ()
-    )
+    pytest.param(*case.values, id=case.id, marks=[pytest.mark.slow] * (not default))
     for case in CASES
+    for default in [case.id in BY_DEFAULT]
 ]
 
 
@@ -37,6 +46,7 @@ def test_the_options_are_found():
     assert numeric("rep_mtl").keys() == {"tsr", "csa", "temperature"}
     assert numeric("uncertainty_weighting").keys() == {"init", "learning_rate"}
     assert not numeric("mgda")
+    assert {case.id for case in CASES} > BY_DEFAULT
     assert {"weights_every", "sam", "add_penalty", "undo_momentum"} <= {
         case.values[0] for case in CASES
     }
@@ -49,8 +59,9 @@ def arrays(options):
 
 @pytest.mark.parametrize(("name", "options"), CASES)
 def test_an_option_may_be_traced(name, options):
+    """And the state keeps its shapes and dtypes, whatever the options are."""
     _, make = MAKERS[name]
-    traced = jax.eval_shape(lambda own: two_steps(make(**own)), arrays(options))
+    traced = jax.eval_shape(lambda own: one_step(make(**own)), arrays(options))
     plain = jax.eval_shape(lambda: start(make(**options)))
     assert traced == plain
 
@@ -82,7 +93,7 @@ def test_what_is_said_to_be_fixed_cannot_be_traced(name):
         message = f"^{option} is traced: expected a plain number"
         with pytest.raises(mtopt.UserError, match=message):
             jax.eval_shape(
-                lambda traced, option=option: two_steps(
+                lambda traced, option=option: one_step(
                     MAKERS[name][1](**{option: traced})
                 ),
                 value,
@@ -138,7 +149,12 @@ def squared(make):
     ("make", "value"),
     [
         pytest.param(lambda c: mtopt.cagrad(3, c=c), 0.4, id="cagrad"),
-        pytest.param(lambda alpha: mtopt.fairgrad(3, alpha=alpha), 1.5, id="fairgrad"),
+        pytest.param(
+            lambda alpha: mtopt.fairgrad(3, alpha=alpha),
+            1.5,
+            id="fairgrad",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             lambda tau: mtopt.gradcraft(3, tau=tau),
             0.3,

@@ -98,11 +98,12 @@ def test_initialisers():
 @pytest.mark.parametrize("name", ["mlp", "lenet"])
 def test_bytes_are_scaled(name):
     model = tiny(name)
-    params, state = model.init(jax.random.key(0))
+    params, state = jax.jit(model.init)(jax.random.key(0))
     x = np.random.default_rng(0).integers(256, size=(2, *TINY[name][0]), dtype=np.uint8)
+    predict = jax.jit(model.predict)
     np.testing.assert_allclose(
-        model.predict(params, state, jnp.asarray(x)),
-        model.predict(params, state, jnp.asarray(x / 255, jnp.float32)),
+        predict(params, state, x),
+        predict(params, state, (x / 255).astype("float32")),
         rtol=1e-5,
         atol=1e-7,
     )

@@ -13,6 +13,7 @@ from sklearn.datasets import load_digits
 import mtopt
 from mtopt.models import MODELS, functional
 from tests.helpers.close import assert_close
+from tests.helpers.methods import over
 from tests.helpers.models import NAMES, make_batch, moved_statistics, normed, residual
 
 
@@ -84,13 +85,13 @@ METHODS = {
 }
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_statistics_move_once_per_step(method):
+@over(METHODS, slow=["equal_weighting", "mgda-ub"])
+def test_statistics_move_once_per_step(name):
     model = normed()
     params, state = jax.jit(model.init)(jax.random.key(0))
     batch = make_batch((3,), "classification", 3)
     expected = moved_statistics(params, batch.x)
-    tx = mtopt.chain(METHODS[method], optax.sgd(0.1))
+    tx = mtopt.chain(METHODS[name], optax.sgd(0.1))
     train_state = mtopt.TrainState.create(params, tx, jax.random.key(1), state)
     after, _ = mtopt.make_train_step(model.tasks, tx)(train_state, batch)
     assert_close(after.model_state, expected, rtol=1e-5)

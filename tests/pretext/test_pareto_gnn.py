@@ -242,6 +242,7 @@ def test_topology_draws_edges_of_the_graph_and_their_sources():
     assert (ends[:, 0] < ends[:, 1]).any()
 
 
+@pytest.mark.slow  # a program for each task; CI runs them
 @pytest.mark.parametrize("name", NAMES)
 def test_a_task_is_the_same_whatever_other_tasks_and_padding_there_are(name):
     k = NAMES.index(name)
@@ -260,6 +261,7 @@ def test_a_task_is_the_same_whatever_other_tasks_and_padding_there_are(name):
         np.testing.assert_allclose(left, right, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow  # the same programs
 def test_a_step_costs_the_passes_of_its_five_tasks():
     assert flops(program()) <= 1.05 * sum(alone(name)[0] for name in NAMES)
 

@@ -27,7 +27,9 @@ from mtopt.solvers import (
 )
 from tests.helpers.updates import direction_and_weights
 
-SHAPES = [(16, 4), (8, 4), (8, 8), (40, 20), (4, 1), (3, 2)]
+SHAPES = [(16, 4), (8, 4), (8, 8), (4, 1)]
+# A program for each number of tasks.
+SHAPES += [pytest.param(shape, marks=pytest.mark.slow) for shape in ((40, 20), (3, 2))]
 RADII = [0.1, 0.4, 0.8, 0.99, 1.5]
 COUNT = 24
 shapes = pytest.mark.parametrize("shape", SHAPES, ids=str)

@@ -90,9 +90,9 @@ def program(data, num_seeds=2, separate=False):
 @pytest.mark.parametrize(
     ("x_axis", "kind", "separate"),
     [
-        (None, "classification", False),
-        (None, "classification", True),
         (0, "regression", False),
+        pytest.param(None, "classification", True, marks=pytest.mark.slow),
+        pytest.param(None, "classification", False, marks=pytest.mark.slow),
         pytest.param(0, "regression", True, marks=pytest.mark.slow),
         pytest.param(None, "regression", True, marks=pytest.mark.slow),
         pytest.param(0, "classification", True, marks=pytest.mark.slow),
@@ -145,8 +145,8 @@ def unbroken(tmp_path_factory):
     ("stop", "separate"),
     [
         (10, False),  # nothing is stored yet
-        (23, False),
         (23, True),
+        pytest.param(23, False, marks=pytest.mark.slow),
         pytest.param(10, True, marks=pytest.mark.slow),
         pytest.param(30, False, marks=pytest.mark.slow),
         pytest.param(30, True, marks=pytest.mark.slow),

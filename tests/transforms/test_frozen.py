@@ -57,7 +57,7 @@ SAME_DRAWS = set(mtopt.METHODS) - {"graddrop"}
 
 
 # Those that evaluate other batches and other points, beside one that does not.
-@over(SAME_DRAWS, slow=SAME_DRAWS - {"auto_lambda", "famo", "mgda"})
+@over(SAME_DRAWS, slow=SAME_DRAWS - {"famo", "mgda"})
 def test_by_every_method(name):
     assert_frozen_is_absent(make(name, 3))
 
@@ -74,6 +74,6 @@ ELSEWHERE = {
 }
 
 
-@over(ELSEWHERE, slow={"sam"})
+@over(ELSEWHERE, slow=ELSEWHERE.keys() - {"per_task_sam", "rep_mtl"})
 def test_by_what_evaluates_elsewhere(name):
     assert_frozen_is_absent(*ELSEWHERE[name])

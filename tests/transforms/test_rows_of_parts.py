@@ -53,7 +53,7 @@ def memory(*members, factor=None):
     return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(found)])
 
 
-@over(OF_PARTS, slow={"moml", "sdmgrad"})
+@over(OF_PARTS, slow=OF_PARTS - {"modo"})
 def test_parts_have_the_scale_of_the_rows(name):
     method = make(name, 3)
     found = memory(row_transformation(3, scaled), method)

@@ -33,7 +33,7 @@ def cases(default):
     return pytest.mark.parametrize(("name", "f_mtl", "rep_mtl"), params)
 
 
-@cases(default={"famo", "gradnorm"})
+@cases(default={"famo"})
 def test_it_takes_three_finite_steps(name, f_mtl, rep_mtl):
     tx = mtopt.chain(composition(name, f_mtl, rep_mtl), optax.adam(1e-2))
     state = mtopt.TrainState.create(PARAMS, tx, jax.random.key(0))

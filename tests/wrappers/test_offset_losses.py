@@ -10,8 +10,8 @@ import mtopt
 from tests.helpers.arrays import linear_update
 from tests.helpers.close import assert_close
 from tests.helpers.methods import (
+    FEW,
     FROM_ZERO,
-    OF_EVERY_KIND,
     D,
     K,
     make,
@@ -38,7 +38,7 @@ def plain(name, losses):
     return three_steps(update, method(name).init, losses)
 
 
-@over(FROM_ZERO, slow=FROM_ZERO - OF_EVERY_KIND - {"scale_invariant", "gradnorm"})
+@over(FROM_ZERO, slow=FROM_ZERO - FEW - {"gradnorm"})
 def test_an_offset_gives_a_method_the_losses_that_it_takes(name):
     tx = mtopt.offset_losses(make(name, K), offset=OFFSET)
     _, params = mtopt.linear_problem(jnp.zeros((K, D)), jnp.ones(K))

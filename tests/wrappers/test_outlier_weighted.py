@@ -15,7 +15,7 @@ from mtopt.wrappers import outlier_weighted
 from mtopt.wrappers.outlier_weighted import BOUNDS, alignment
 from tests.helpers import problems
 from tests.helpers.close import assert_close
-from tests.helpers.methods import FEW, a_few_methods, assert_finite, make, over
+from tests.helpers.methods import FEW, assert_finite, make, over, some_methods
 
 ROWS = jnp.array([[1.0, 0.0, 0.5], [2.0, 0.4, 0.0], [-0.3, 0.1, -0.1], [0.1, 0.2, 0.3]])
 PARAMS = jnp.zeros(3)
@@ -215,7 +215,7 @@ WITH = {
 }
 
 
-@a_few_methods
+@some_methods
 def test_every_aggregator_is_a_step_with_it(name):
     """Traced with all four families; compiled for a few below."""
     tasks, params, batch = problems.classification(3, 6, 5, (7,), 4, None)

@@ -12,7 +12,7 @@ import mtopt
 from mtopt.wrappers.shares import among, spread
 from tests.helpers.arrays import linear_update
 from tests.helpers.close import assert_close
-from tests.helpers.methods import FEW, RULES, K, make
+from tests.helpers.methods import RULES, SOME, K, make
 
 SCALED = {name for name, rule in RULES.items() if rule.reduction != "none"}
 # Rows of MoCo are averages, which rest with their task; LDC's sum moves with the gaps.
@@ -38,7 +38,7 @@ def wrapped():
     for name, wrapper in itertools.product(sorted(STEADY), WRAPPERS):
         holds = RULES[name].gradients is not None
         if holds or wrapper == "smoothed":  # rows of its own making cannot be held
-            often = wrapper == ("both" if holds else "smoothed") and name in FEW
+            often = wrapper == ("both" if holds else "smoothed") and name in SOME
             marks = [] if often or name == "mgda" else [pytest.mark.slow]
             yield pytest.param(name, wrapper, marks=marks)
 

@@ -54,11 +54,10 @@ WRITTEN_OUT = {
 @pytest.mark.parametrize(
     ("kind", "ways"),
     [
-        ("disjoint", ["mean"]),
         ("spatial", ["sum, alignment alone, mean anchor"]),
         ("absent", ["logs of all", "logs of the sum alone"]),
         pytest.param("shared", list(WRITTEN_OUT), marks=pytest.mark.slow),
-        pytest.param("disjoint", ["logs of all"], marks=pytest.mark.slow),
+        pytest.param("disjoint", ["mean", "logs of all"], marks=pytest.mark.slow),
         pytest.param("absent", ["mean"], marks=pytest.mark.slow),
     ],
     ids=lambda value: value if isinstance(value, str) else "-".join(value),

@@ -22,11 +22,11 @@ from tests.helpers.rep_mtl import (
 DEFAULT = {
     "rows": mtopt.imtl_g(3),
     "representation": mtopt.imtl_g(3, space="representation"),
-    "part of the batch": mtopt.modo(3),
-    "averaged rows": make("db_mtl", 3),
     "flat": mtopt.flat_regions(mtopt.imtl_g(3), rho=0.3),
 }
 OTHERS = {
+    "part of the batch": mtopt.modo(3),
+    "averaged rows": make("db_mtl", 3),
     "looks ahead": mtopt.famo(3),
     "held": mtopt.weights_every(mtopt.imtl_g(3), n=2),
     "masked representation": mtopt.graddrop(3, space="representation"),

@@ -12,9 +12,9 @@ import mtopt
 from tests.helpers.arrays import linear_update
 from tests.helpers.close import assert_close
 from tests.helpers.methods import (
+    SOME,
     D,
     K,
-    a_method_of_every_kind,
     assert_finite,
     make,
     method,
@@ -27,7 +27,7 @@ from tests.helpers.problems import squared_loss, tanh_encode
 RESTING = np.array([False, False, True, False])
 
 
-@a_method_of_every_kind
+@over(mtopt.METHODS, slow=set(mtopt.METHODS) - SOME)
 def test_the_others_go_on_as_if_it_were_absent(name):
     """With a weight of 1 for a task whose row is 0, by which its own head learns."""
     if not make(name, K).rule.any_rows:

@@ -9,6 +9,7 @@ import pytest
 import mtopt
 from mtopt.wrappers import WRAPPERS, log_losses, smoothed_weights, weights_every
 from tests.helpers.close import assert_close
+from tests.helpers.methods import over
 from tests.helpers.wrappers import LOSSES, PARAMS, STACKS, model, steps, train
 
 
@@ -49,7 +50,7 @@ def test_what_is_no_aggregator_cannot_be_wrapped(wrapper, inner):
         wrapper(inner).init(PARAMS)
 
 
-@pytest.mark.parametrize("name", sorted(WRAPPERS))
+@over(WRAPPERS, slow=WRAPPERS.keys() - {"flat_regions", "rep_mtl", "weights_every"})
 def test_wrapped_methods_keep_dtypes_and_train_under_jit(name):
     tasks, params, batch = model()
     params = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params)

@@ -8,7 +8,7 @@ import pytest
 
 import mtopt
 from tests.helpers import problems
-from tests.helpers.methods import assert_finite
+from tests.helpers.methods import assert_finite, over
 
 TASKS, PARAMS, BATCH = problems.classification(3, 6, 5, (7,), 4, None)
 
@@ -51,17 +51,21 @@ def test_what_means_nothing_is_refused_at_construction(outer, inner):
         method(outer, inner, "imtl_g")
 
 
+# Of every kind an outer one: it evaluates elsewhere, adds a loss, keeps weights.
+OUTER = {"flat_regions", "rep_mtl", "smoothed_weights"}
+
+
 @pytest.mark.parametrize(
     "aggregator",
     ["imtl_g", pytest.param("equal_weighting", marks=pytest.mark.slow)],
 )
-@pytest.mark.parametrize("outer", WRAPPERS)
-def test_every_other_pair_is_a_step(outer, aggregator):
+@over(WRAPPERS, slow=WRAPPERS.keys() - OUTER)
+def test_every_other_pair_is_a_step(name, aggregator):
     """Traced, not compiled: shapes and dtypes of the state stay what they were."""
     txs = {
-        inner: method(outer, inner, aggregator)
+        inner: method(name, inner, aggregator)
         for inner in WRAPPERS
-        if (outer, inner) not in REFUSED
+        if (name, inner) not in REFUSED
     }
 
     def states():

@@ -71,13 +71,14 @@ class Features:
         """
         rank = 0 if shift is None else 1
         right = np.zeros((0, shape[1])) if shift is None else -shift[None]
-        return cls(
-            jnp.asarray(rows, jnp.int32),
-            jnp.asarray(columns, jnp.int32),
-            jnp.asarray(values, jnp.float32),
-            jnp.ones((shape[0], rank), jnp.float32),
-            jnp.asarray(right, jnp.float32),
+        arrays = (
+            np.array(rows, np.int32),
+            np.array(columns, np.int32),
+            np.array(values, np.float32),
+            np.ones((shape[0], rank), np.float32),
+            np.array(right, np.float32),
         )
+        return cls(*jax.device_put(arrays))
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -51,8 +51,8 @@ class Graph:
         check_edges(edges, count)
         ordered = np.sort(edges[edges[:, 0] != edges[:, 1]], axis=1)
         once = np.unique(ordered, axis=0)
-        real = jnp.ones(len(once), bool), jnp.ones(count, bool)
-        return cls(features, jnp.asarray(once, jnp.int32), *real)
+        real = np.ones(len(once), bool), np.ones(count, bool)
+        return cls(features, *jax.device_put((once.astype(np.int32), *real)))
 
     def padded(self, *, nodes: int, edges: int) -> "Graph":
         """The same graph with padding up to so many nodes and edges.

@@ -144,7 +144,13 @@ def one_line(said):
         raise
 
 
-@pytest.mark.parametrize("arrays", [OWN, COLUMNS], ids=["own samples", "shared"])
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        pytest.param(OWN, id="own samples", marks=pytest.mark.slow),
+        pytest.param(COLUMNS, id="shared"),
+    ],
+)
 @pytest.mark.parametrize("what", HOSTILE)
 def test_whatever_an_array_is_there_is_one_clear_line_or_none(tmp_path, arrays, what):
     npz(save(tmp_path, **arrays))

@@ -7,22 +7,27 @@ from mtopt.data import npz
 from tests.helpers.npz import PARTS, collect
 
 
+def slow(*values):
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
+# Of both forms a regression and classes, and the one with the most tasks.
 @pytest.mark.parametrize(
     ("name", "kind", "tasks", "inferred", "outputs", "x_axis", "columns"),
     [
         ("school", "regression", 139, "regression", 1, 0, 27),
-        ("landmine", None, 29, "binary", 1, 0, 9),
-        ("computer", "regression", 190, "regression", 1, 0, 13),
-        ("abalone", "regression", 3, "regression", 1, 0, 7),
-        ("bank", None, 12, "binary", 1, 0, 31),
-        ("avila", "classification", 48, "classification", 12, 0, 9),
+        slow("landmine", None, 29, "binary", 1, 0, 9),
+        slow("computer", "regression", 190, "regression", 1, 0, 13),
+        slow("abalone", "regression", 3, "regression", 1, 0, 7),
+        slow("bank", None, 12, "binary", 1, 0, 31),
+        slow("avila", "classification", 48, "classification", 12, 0, 9),
         ("sarcos_test", None, 7, "regression", 1, None, 21),
-        ("adult", None, 3, "binary", 1, None, 78),
-        ("clintox", None, 2, "binary", 1, None, 1061),
-        ("tox21", None, 12, "binary", 1, None, 1061),
+        slow("adult", None, 3, "binary", 1, None, 78),
+        slow("clintox", None, 2, "binary", 1, None, 1061),
+        slow("tox21", None, 12, "binary", 1, None, 1061),
         ("toxcast", None, 617, "binary", 1, None, 1061),
-        ("qm8", None, 12, "regression", 1, None, 1061),
-        ("census_income_kdd", None, 3, "binary", 1, None, 485),
+        slow("qm8", None, 12, "regression", 1, None, 1061),
+        slow("census_income_kdd", None, 3, "binary", 1, None, 485),
     ],
 )
 def test_real_sets(data_dir, name, kind, tasks, inferred, outputs, x_axis, columns):
