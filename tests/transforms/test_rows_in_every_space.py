@@ -172,7 +172,7 @@ def test_an_update_that_is_compiled_alone_is_told_what_the_step_is_told():
 
 
 def in_optax_chain(name):
-    """Unit rows, clipped rows, before a method in the representation, and in a chain."""
+    """Unit and clipped rows before a method in the representation."""
     bare = method_in(name, "representation")
     return (
         optax.chain(mtopt.normalize_rows(K), bare),

@@ -192,7 +192,8 @@ def shown_in_training(parts: Mapping[str, Pairs]) -> dict[str, int]:
       parts: the pairs of ``train`` and of the later parts.
 
     Example:
-      >>> image = Images(np.arange(3)[:, None, None] + np.zeros((3, 2, 2)), np.arange(3))
+      >>> which = np.arange(3)
+      >>> image = Images(which[:, None, None] * np.ones((3, 2, 2)), which)
       >>> of = lambda *index: Pairs(
       ...     image, image, np.array(index), np.array(index), Layout(1, 3))
       >>> shown_in_training({"train": of(0, 1), "test": of(1, 2, 2)})
