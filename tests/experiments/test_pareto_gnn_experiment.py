@@ -93,7 +93,9 @@ def test_the_published_settings_can_be_written_down():
     config = tiny(
         pretexts=(
             "decorrelation(sample='saint(nodes=40)')",
-            "node_subgraph_contrast(sample='ego(seeds=8, hops=3, nodes=40)', hidden=4)",
+            "node_subgraph_contrast(sample='ego(seeds=8, hops=3, nodes=40, "
+            'form="released")\', hidden=4)',
+            "topology_reconstruction(form='released', edges=10, hidden=4)",
         )
     )
     pareto_gnn.prepare(config, "pareto_gnn", None)
