@@ -80,6 +80,8 @@ def multi_digits(
         kind="classification",
         outputs=10,
         x_axis=None,
-        **splits,
+        train=splits["train"],
+        valid=splits["valid"],
+        test=splits["test"],
         reading={"equal inputs": shown_in_training(parts)},
     )
