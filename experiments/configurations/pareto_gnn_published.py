@@ -4,7 +4,7 @@
 --out=runs/cora``, and for another graph
 ``--config.data="graph_npz(path='graph_citeseer/data.npz')"``. It goes on by
 ``--resume=runs/cora`` from its last checkpoint, every hundred steps, and repeats no row
-of the table. On two cores that is for hours: a step takes about a second.
+of the table. On two cores that takes hours.
 
 The settings are those that are published for pubmed, of which neither Cora nor Citeseer
 has any: two layers of 512 and 256, AdamW at 1e-3 and 1e-5 of decay, and the evaluation
