@@ -12,6 +12,7 @@ from optax.experimental import aggregating
 from mtopt.errors import UserError, expect, expect_one_of, expect_plain
 from mtopt.evaluation import Evaluation, prepare_evaluation, split
 from mtopt.linalg import as_complex, as_real, only_present, task_numbers
+from mtopt.points import certain
 from mtopt.rule import Memory, PenaltyGradient, Rule, Solution
 
 Gramian = Float[Array, "K K"]
@@ -199,7 +200,9 @@ def on_gramian(
     Raises:
       UserError: for an unknown space, as :class:`Aggregator`, and, on update in the
         space of the representation, behind a transformation of rows that has no
-        counterpart there (:func:`mtopt.task_momentum`).
+        counterpart there (:func:`mtopt.task_momentum`), or in ``optax.chain``, which
+        tells of none: write :func:`mtopt.chain`. Where the update alone is compiled,
+        with the evaluation as an argument, the latter gives NaN.
     """
     expect_one_of("space", space, ("parameters", "representation"))
     own = space == "parameters"
@@ -207,7 +210,8 @@ def on_gramian(
     def weigh_products(memory: Memory, evaluation: Evaluation) -> Weighed:
         find = evaluation.gramian if own else evaluation.representation_gramian
         products = only_present(find(), evaluation.present)
-        return weigh(memory, products, evaluation)
+        weights, memory = weigh(memory, products, evaluation)
+        return weights if own else certain(weights, evaluation.points), memory
 
     return weighting(
         num_tasks,

@@ -14,6 +14,7 @@ from mtopt.member import Member
 from mtopt.options import is_traced
 from mtopt.per_head import HISTORIES, per_head, refuse_unmapped, select_present
 from mtopt.per_task import task_names
+from mtopt.points import if_equal
 
 
 def chain(*transforms: optax.GradientTransformation, absent: str = "wait") -> Member:
@@ -79,9 +80,8 @@ def chain(*transforms: optax.GradientTransformation, absent: str = "wait") -> Me
         after = known.after or (lambda updates: updates)
         if known.rebuilt:  # from here on its rows are known by their arrays again
             rows, heads = split(updates)
-            known = known.replace(
-                rows=rows, heads=heads, points=known.points, rebuilt=False
-            )
+            points = known.points and if_equal(known.rows, rows, known.points)
+            known = known.replace(rows=rows, heads=heads, points=points, rebuilt=False)
         place: int | None = None  # of the aggregator among the members
 
         def run(index: int, updates: Any, known: Evaluation) -> tuple[Any, ...]:

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from mtopt.errors import UserError, expect
 from mtopt.linalg import combine, gramian, scale_rows, some_rows, where_present
 from mtopt.per_task import scale_heads, zero_absent_heads
-from mtopt.points import Nowhere, known_points, times
+from mtopt.points import Nowhere, if_equal, known_points, times
 
 # What may be missing where no problem was evaluated, and where it would come from.
 _ASKED = ("losses", "params", "problem", "rows")
@@ -60,7 +60,8 @@ class Evaluation:
       after: from the update that a member of a :func:`mtopt.chain` makes to the one
         that leaves the chain; None outside of one.
       rebuilt: True where it came through ``jit`` or the like, so that its arrays are no
-        longer the very same as those of the updates beside it.
+        longer the very same as those of the updates beside it: whether these are its
+        rows is then compared by numbers, by what asks for ``points``.
 
     Raises:
       UserError: on reading losses, rows, params or problem where they are not known.
@@ -312,8 +313,12 @@ def prepare_evaluation(
     own_rows = _are_leaves_of(known["rows"], rows)
     unchanged = known["unchanged"] and own_rows
     points = known["points"]
-    if points is not None and not (own_rows or known["rebuilt"]):
-        points = Nowhere("a transformation outside of mtopt.chain, or not of mtopt,")
+    if points is not None and not own_rows:
+        points = (
+            if_equal(known["rows"], rows, points)
+            if known["rebuilt"]
+            else Nowhere("a transformation outside of mtopt.chain, or not of mtopt,")
+        )
     own_heads = _are_leaves_of(known["heads"], heads)
     problem = known["problem"]
     if problem is not None and known["rows"] is None:

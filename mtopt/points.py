@@ -9,6 +9,7 @@ import dataclasses
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from mtopt.errors import UserError
 
@@ -29,16 +30,26 @@ class Point:
       factor: :math:`c^i`, ``[K]``; None: ones.
       shared_axis: None if the tasks share ``params["shared"]``; 0 if each has a copy of
         its own, ``[K, ...]``, as per-task perturbations make.
+      sure: None where the rows are known to be of this point when the step is traced;
+        ``[K]``, whether they are, where only the compiled program's numbers can say.
     """
 
     params: Any
     factor: Any = None
     shared_axis: int | None = dataclasses.field(default=None, metadata={"static": True})
+    sure: Any = None
 
     def times(self, factor: Any) -> "Point":
         """The same gradients times a number of each task, ``[K]``."""
         own = factor if self.factor is None else self.factor * factor
         return dataclasses.replace(self, factor=own)
+
+    def or_nan(self) -> "Point":
+        """The same gradients, NaN for a task whose row turns out to be of no point."""
+        if self.sure is None:
+            return self
+        sure = dataclasses.replace(self, sure=None)
+        return sure.times(jnp.where(self.sure, 1.0, jnp.nan))
 
 
 @jax.tree_util.register_static
@@ -67,17 +78,52 @@ def times(factor: Any, points: Any) -> Any:
     return tuple(point.times(factor) for point in points)
 
 
+def if_equal(told: Any, rows: Any, points: Any) -> Any:
+    """The points of rows that may have been changed since, as their numbers will say.
+
+    Args:
+      told: the rows that were taken there, leaves ``[K, ...]``.
+      rows: the ones at hand, all leaves of ``told`` or some.
+      points: of ``told``.
+    """
+    if not isinstance(points, tuple):
+        return points
+    equal = _equal_rows(told, rows)
+    return tuple(dataclasses.replace(point, sure=equal) for point in points)
+
+
+def _equal_rows(told: Any, rows: Any) -> Any:
+    """Whether every task's row is the one that was told, ``[K]``; None of no leaves."""
+    leaves = dict(jax.tree_util.tree_leaves_with_path(told))
+    equal = None
+    for path, leaf in jax.tree_util.tree_leaves_with_path(rows):
+        own = leaves.get(path)
+        if own is None or jnp.shape(own) != jnp.shape(leaf):
+            return jnp.zeros(len(leaf), bool)
+        same = (leaf == own) | (jnp.isnan(leaf) & jnp.isnan(own))
+        same = same.reshape(len(leaf), -1).all(axis=1)
+        equal = same if equal is None else equal & same
+    return equal
+
+
 def factor_of(points: Any) -> Any:
     """What the gradients at one point are multiplied by, ``[K]``; None: ones, or other.
 
     Args:
       points: of an evaluation.
     """
-    return points[0].factor if isinstance(points, tuple) and len(points) == 1 else None
+    if not isinstance(points, tuple) or len(points) != 1:
+        return None
+    (point,) = points
+    if point.factor is None or point.sure is None:
+        return point.factor
+    return jnp.where(point.sure, point.factor, 1)
 
 
 def known_points(points: Any, reader: str) -> tuple[Point, ...]:
     """The points where gradients were taken.
+
+    What cannot be refused when the step is traced is NaN in the compiled program.
 
     Args:
       points: of an evaluation.
@@ -87,7 +133,7 @@ def known_points(points: Any, reader: str) -> tuple[Point, ...]:
       UserError: where they are not known.
     """
     if isinstance(points, tuple):
-        return points
+        return tuple(point.or_nan() for point in points)
     if points is None:
         raise UserError(
             f"{reader} reads where the gradients were taken, and the update was not "
@@ -98,6 +144,21 @@ def known_points(points: Any, reader: str) -> tuple[Point, ...]:
         "something of them that the losses have at no point: expected the one without "
         "the other, or space='parameters'"
     )
+
+
+def certain(weights: Any, points: Any) -> Any:
+    """Weights that were solved for at these points, NaN where they turn out to be none.
+
+    A solver may make finite numbers of gradients that are NaN.
+
+    Args:
+      weights: of the tasks, ``[K]``.
+      points: of an evaluation.
+    """
+    for point in points if isinstance(points, tuple) else ():
+        if point.sure is not None:
+            weights = jnp.where(point.sure.all(), weights, jnp.nan)
+    return weights
 
 
 def one_point(points: Any, reader: str) -> Point:

@@ -90,7 +90,37 @@ def parse_compared_methods(config: Config) -> dict[str, MethodText]:
     Raises:
       UserError: for the first text that can't be a method.
     """
-    return parse_methods(config.methods, ("steps_per_epoch",))
+    known = ("steps_per_epoch",)
+    return {
+        text: MethodText.parse(with_steps(text, config.steps)[0], known)
+        for text in config.methods
+    }
+
+
+def with_steps(text: str, steps: int) -> tuple[str, int]:
+    """The method that an entry of a comparison names, and the steps that it trains.
+
+    Args:
+      text: a method, or ``METHOD @ STEPS`` for one with steps of its own.
+      steps: of those without.
+
+    Raises:
+      UserError: for something else than a number of at least 1 behind the last ``@``.
+
+    Example:
+      >>> with_steps("mgda", 500), with_steps("sam + mgda @ 1000", 500)
+      (('mgda', 500), ('sam + mgda', 1000))
+    """
+    method, found, own = text.rpartition("@")
+    if not found:
+        return text, steps
+    count = own.strip()
+    if not (count.isdecimal() and int(count)):
+        raise UserError(
+            f"method {text!r} trains {count!r} steps: expected METHOD @ STEPS, with a "
+            "whole number of at least 1"
+        )
+    return method.strip(), int(count)
 
 
 def make_aggregators(

@@ -123,7 +123,8 @@ class Config(TrainingConfig):
     Attributes:
       data: the data set, as ``name(option=value)`` of :data:`mtopt.data.DATASETS`.
       model: the model, likewise of :data:`mtopt.models.MODELS`.
-      methods: the methods, likewise of :data:`mtopt.METHODS`.
+      methods: the methods, likewise of :data:`mtopt.METHODS`; ``METHOD @ STEPS`` trains
+        one for other steps than the rest, as for an equal number of passes.
       optimizer: what follows the method in the chain.
       seeds: one model each.
       steps: optimizer steps.

@@ -36,7 +36,11 @@ class Experiment(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class ConfiguredComparison:
-    """An experiment that is a configuration alone, run by ``common.runner``."""
+    """An experiment that is a configuration alone.
+
+    It is run by what its class stands beside: ``common.runner``, or ``run`` of the
+    project whose settings it has.
+    """
 
     get_config: Callable[[], Any]
 
@@ -44,6 +48,10 @@ class ConfiguredComparison:
         self, config: Any, experiment: str, data_dir: pathlib.Path | None
     ) -> Job:
         """As :attr:`Experiment.prepare`."""
+        room = type(config).__module__.rpartition(".")[0]
+        if room != __package__:
+            run = importlib.import_module(f"{room}.run")
+            return run.prepare(config, experiment, data_dir)
         from .runner import prepare  # and with it all that trains and draws
 
         return prepare(config, experiment, data_dir)

@@ -23,6 +23,7 @@ from .building import (
     make_model,
     parse_compared_methods,
     seed_stacks,
+    with_steps,
 )
 from .config import Config
 from .data_record import record_dataset
@@ -81,14 +82,10 @@ def prepare_training(
     config.check()
     if config.tensorboard:
         tensorboard.require()
-    options = FitOptions(
-        steps=config.steps,
-        log_every=config.log_every,
-        checkpoint_every=config.checkpoint_every,
-        batch_size=config.batch_size,
-        eval_every=config.eval_every,
-    )
-    optimizer = config.optimizer.build(config.steps)
+    runs = [SINGLE_TASK] if config.single_task else []
+    runs += list(config.methods)
+    steps = {text: with_steps(text, config.steps)[1] for text in runs}
+    optimizers = {own: config.optimizer.build(own) for own in {*steps.values()}}
     methods = parse_compared_methods(config)
     dataset = load_dataset(config.data, data_dir)
     aggregators = make_aggregators(methods, dataset, config.batch_size)
@@ -100,6 +97,7 @@ def prepare_training(
             "on_nonfinite": config.on_nonfinite,
             "micro_batches": config.micro_batches,
         }
+        optimizer = optimizers[steps[text]]
         if text == SINGLE_TASK:
             tx = mtopt.chain(mtopt.equal_weighting(1), optimizer)
             return separate_program(
@@ -108,14 +106,12 @@ def prepare_training(
         tx = mtopt.chain(aggregators[text], optimizer)
         return shared_program(shared, tx, num_seeds, **options_of_step)
 
-    runs = [SINGLE_TASK] if config.single_task else []
-    runs += list(config.methods)
     stacks = seed_stacks(config.seeds, config.stack_seeds)
 
     def train(folder: pathlib.Path) -> Comparison:
         record_dataset(folder, dataset)
         results = {
-            text: _train(text, program, dataset, options, stacks, folder, config)
+            text: _train(text, program, dataset, steps[text], stacks, folder, config)
             for text in runs
         }
         return Comparison(
@@ -135,12 +131,19 @@ def _train(
     text: str,
     make_program: Callable[[str, int], Program],
     dataset: Dataset,
-    options: FitOptions,
+    steps: int,
     stacks: Sequence[tuple[int, ...]],
     folder: pathlib.Path,
     config: Config,
 ) -> MethodResult:
     """One method, all seeds: what is finished is read, what is not is trained."""
+    options = FitOptions(
+        steps=steps,
+        log_every=config.log_every,
+        checkpoint_every=config.checkpoint_every,
+        batch_size=config.batch_size,
+        eval_every=config.eval_every,
+    )
     program = None
     parts = []
     for seeds in stacks:
@@ -148,7 +151,7 @@ def _train(
         if read_result(place) is None:
             program = program or make_program(text, len(seeds))
             label = seeds_label(text, seeds)
-            with ProgressBar(label, options.steps, dataset.tasks) as bar:
+            with ProgressBar(label, steps, dataset.tasks) as bar:
                 fit(
                     program,
                     dataset,

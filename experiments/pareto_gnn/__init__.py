@@ -37,7 +37,8 @@ ogbn-arxiv  512       1e-4      1        20        3, 1      20000   .3, .2     
 
 All have two layers, 512 and 256 wide (arxiv three of 512, with LayerNorm), PReLU (actor
 and squirrel ReLU), temperature 0.1, lambda 1e-3, AdamW with weight decay 1e-5 at a
-constant rate, and 10,000 steps. Those of wiki_cs are written::
+constant rate, and 10,000 steps; ``--experiment=pareto_gnn_published`` has those of
+pubmed with the released forms of the pretexts. Those of wiki_cs are written::
 
   --config.encoder="gcn(hidden=(512, 256))" --config.steps=10000
   --config.optimizer.learning_rate=5e-4 --config.evaluation.exponents=None

@@ -59,7 +59,7 @@ class Config(TrainingConfig):
             "dropped_edges=0.5, masked_columns=0.5)",
             "feature_reconstruction",
             "node_graph_information",
-            "node_subgraph_contrast(sample='ego(seeds=512, hops=3, nodes=512)', "
+            "node_subgraph_contrast(sample='ego(seeds=64, hops=2, nodes=512)', "
             "dropped_edges=0.5, masked_columns=0.5, hidden=256)",
             "topology_reconstruction(edges=1024, hidden=256)",
         ),

@@ -11,6 +11,7 @@ from sklearn.utils import check_array
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
+from mtopt.data.tables.scaling import resolved
 from mtopt.errors import UserError, expect
 
 
@@ -101,7 +102,7 @@ def read_targets(
       UserError: for another shape, what is no number, or a missing one that has weight.
     """
     with _one_line("y", "expected numbers"):
-        y = np.asarray(y, np.float32)
+        y = np.asarray(y, np.float64)
     rows = len(weights)
     sized = y.ndim in (1, 2) and len(y) == rows and 0 not in y.shape
     expect(sized, "y.shape", y.shape, f"({rows},) or ({rows}, outputs), as X has rows")
@@ -119,6 +120,28 @@ def read_targets(
             "are (the docstring of MultiTaskBoostingRegressor shows it)"
         )
     return np.where(np.isfinite(y), y, 0)
+
+
+def moments(
+    y: Float[np.ndarray, "N ..."], weights: Float[np.ndarray, " N"]
+) -> tuple[Any, Any]:
+    """The mean and the deviation of targets, of each output; 1 of equal ones.
+
+    Args:
+      y: of :func:`read_targets`.
+      weights: of the rows; those of 0 are not counted.
+
+    Example:
+      >>> mean, std = moments(np.array([1., 3., 9.]), np.array([1., 1., 0.]))
+      >>> float(mean), float(std)
+      (2.0, 1.0)
+    """
+    shape, seen = y.shape[1:], weights > 0
+    y, weights = y[seen].reshape(seen.sum(), -1), weights[seen]
+    mean = np.average(y, axis=0, weights=weights)
+    std = np.sqrt(np.average((y - mean) ** 2, axis=0, weights=weights))
+    std = np.where(resolved(y.min(axis=0), y.max(axis=0), y.dtype), std, 1.0)
+    return mean.reshape(shape), std.reshape(shape)
 
 
 def read_classes(

@@ -83,6 +83,7 @@ def summary(described: Mapping[str, Any]) -> str:
       rows     8 train, 4 valid, 4 test
       left     16 labels, 0 missing, of 9 classes
       right    16 labels, 0 missing, of 8 classes
+      equal    inputs of 0 of 4 valid and 0 of 4 test rows stand in training too
     """
     kind, tasks = described["kind"], described["tasks"]
     of_kind = f"{kind} ({described['outputs']} classes)"

@@ -24,7 +24,7 @@ def node_graph_information(encoder: Encoder, *, sample: Sampler = whole) -> Pret
     Args:
       encoder: what is trained.
       sample: the part of the graph that a step sees; :func:`mtopt.data.graphs.ego` on a
-        large one.
+        large one, with ``form="released"`` for the samples of the released code.
 
     References:
       Ju et al., Multi-task Self-supervised Graph Neural Networks Enable Stronger Task

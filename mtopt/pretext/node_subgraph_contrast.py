@@ -35,7 +35,8 @@ def node_subgraph_contrast(
     Args:
       encoder: what is trained.
       sample: the part of the graph that a step sees. Time and memory grow with the
-        square of its nodes.
+        square of its nodes; the released code's are those of
+        :func:`mtopt.data.graphs.ego` with ``form="released"``.
       dropped_edges: the probability of an edge to be left out of a view, in [0, 1).
       masked_columns: of a feature column to be zero in a view, in [0, 1).
       temperature: tau, above 0.

@@ -212,7 +212,8 @@ def _parts(evaluation: Evaluation, ball: Ball, dtype: Any) -> _Parts:
     lengths, clean_lengths = (
         row_norms(some_rows(rows, len(present))) for rows in (flat, clean)
     )
-    seen = present & (lengths > ROUNDINGS * jnp.finfo(dtype).eps * clean_lengths)
+    rounding = ROUNDINGS * jnp.finfo(dtype).eps * clean_lengths
+    seen = present & ~(lengths <= rounding)  # NaN is no rounding
     flat = where_present(seen, flat, 0)
     kept = seen.astype(dtype)
     key = jax.random.fold_in(evaluation.key, 1) if evaluation.knows("key") else None

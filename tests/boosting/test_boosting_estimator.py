@@ -9,6 +9,7 @@ from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
+from mtopt import boosting
 from mtopt.boosting import MultiTaskBoostingRegressor
 
 BLOCKS = {"num_shared": 6, "num_partition": 4, "num_task_specific": 3}
@@ -118,6 +119,37 @@ def test_rows_without_weight_teach_nothing():
     )
     assert model.score(x, wrong, task=task, sample_weight=weight) > 0.9
     assert model.score(x, wrong, task=task) < 0
+
+
+@pytest.mark.parametrize(("factor", "offset"), [(1000.0, 5000.0), (1e-6, 1e3)])
+def test_units_of_targets_change_neither_theta_nor_the_fit(factor, offset):
+    rng = np.random.default_rng(2)
+    x, task = rng.normal(size=(240, 7)), rng.integers(0, 3, 240)
+    y = np.where(task == 2, -1, 1) * np.sign(x[:, 0]) + 0.1 * x[:, 1]
+    weight = rng.integers(0, 2, 240) + 1.0
+    model = MultiTaskBoostingRegressor(**OPTIONS).set_params(num_partition=20)
+    plain = clone(model).fit(x, y, task=task, sample_weight=weight)
+    other = model.fit(x, factor * y + offset, task=task, sample_weight=weight)
+    assert np.ptp(plain.outlierness_) > 0.5
+    np.testing.assert_allclose(other.outlierness_, plain.outlierness_, atol=1e-4)
+    said, expected = (m.predict(x, task=task) for m in (other, plain))
+    np.testing.assert_allclose((said - offset) / factor, expected, atol=1e-4)
+
+
+def test_raw_targets_are_learned_as_the_released_code_does():
+    x, y = np.arange(24.0)[:, None], np.repeat([1000.0, 7000.0], 12)
+    task = np.arange(24) % 3
+    blocks = {"num_shared": 2, "num_partition": 6, "num_task_specific": 1}
+    model = MultiTaskBoostingRegressor(**blocks, learning_rate=0.5, random_state=0)
+    raw = clone(model).set_params(standardize=False).fit(x, y, task=task)
+    np.testing.assert_array_equal(
+        raw.predict(x, task=task), boosting.predict(raw.ensemble_, x, task)
+    )
+    logits = [
+        np.abs(m.ensemble_.theta).max() for m in (raw, model.fit(x, y, task=task))
+    ]
+    assert logits[0] > 100
+    assert logits[1] < 6
 
 
 def test_infinity_is_refused():

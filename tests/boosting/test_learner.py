@@ -23,6 +23,20 @@ def test_any_subset_of_rows_is_predicted_alike():
         np.testing.assert_array_equal(part, whole[rows])
 
 
+@pytest.mark.parametrize("kind", ["regression", "two"])
+def test_the_order_of_rows_changes_no_score(kind):
+    x, _, task, _ = data()
+    y, classes = targets(kind)
+    order = np.random.default_rng(1).permutation(len(x))
+    options = {"num_classes": classes, "theta": THETA}
+    model = fit(x, y, task, **options)
+    other = fit(x[order], y[order], task[order], **options)
+    np.testing.assert_allclose(other.theta, model.theta, atol=1e-5)
+    np.testing.assert_allclose(
+        boosting.predict(other, x, task), boosting.predict(model, x, task), atol=2e-5
+    )
+
+
 @pytest.mark.slow
 def test_many_seeds_and_rates_at_once():
     x, y, task, _ = data()

@@ -3,6 +3,7 @@
 import functools
 
 import jax
+import numpy as np
 import optax
 
 import mtopt
@@ -85,3 +86,18 @@ def test_without_the_evaluation_a_method_of_gradients_sums_rows(name):
 
     gap, size = norms(PARAMS, BATCH)
     assert float(gap) <= 1e-6 * float(size)
+
+
+def test_a_loop_without_a_key_draws_by_that_of_the_problem():
+    """The same numbers for one seed, others for another, as in a step."""
+    tx = mtopt.random_loss_weighting(3)
+    tasks, params, batch = problems.classification(3, 4, 5, (4,), 2, None)
+
+    @jax.jit
+    def weights(key):
+        seen = tasks.problem(batch, key).evaluate(params)
+        return tx.update(seen.gradients, tx.init(params), evaluation=seen)[1].weights
+
+    first, again, other = (weights(jax.random.key(seed)) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 0.01

@@ -12,8 +12,12 @@ import pytest
 
 import mtopt
 from experiments import pareto_gnn
+from experiments.common.experiment import find_experiment
 from experiments.common.run_folder import folder_name
 from experiments.pareto_gnn.config import Evaluation
+from experiments.pareto_gnn.run import _pretext
+from mtopt.models.gcn import gcn
+from mtopt.pretext import PRETEXTS
 from mtopt.training.writer import read_records
 
 
@@ -95,10 +99,25 @@ def test_the_published_settings_can_be_written_down():
     config = tiny(
         pretexts=(
             "decorrelation(sample='saint(nodes=40)')",
-            "node_subgraph_contrast(sample='ego(seeds=8, hops=3, nodes=40)', hidden=4)",
+            "node_subgraph_contrast(sample='ego(seeds=8, hops=3, nodes=40, "
+            'form="released")\', hidden=4)',
+            "topology_reconstruction(form='released', edges=10, hidden=4)",
         )
     )
     pareto_gnn.prepare(config, "pareto_gnn", None)
+
+
+def test_the_published_budget_is_a_configuration_of_the_project():
+    found = find_experiment("pareto_gnn_published")
+    published = found.get_config()
+    assert published.steps == 10_000
+    small = tiny(pretexts=published.pretexts[:1])
+    assert (
+        found.prepare(small, "small", None).__module__ == pareto_gnn.prepare.__module__
+    )
+    encoder = gcn(3, hidden=(4,))
+    names = {_pretext(text, encoder)[0] for text in published.pretexts}
+    assert names == set(PRETEXTS)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ from tests.helpers.close import assert_close
 from tests.helpers.forms import forms, in_a_step, method_in, splits_batches, update
 from tests.helpers.methods import make
 
-K = 3
 SPACED = {
     name
     for name, f in mtopt.METHODS.items()
@@ -26,49 +25,49 @@ def rep_mtl(inner):
 
 
 AROUND = {
-    "rep_mtl(imtl_g)": lambda: rep_mtl(make("imtl_g", K)),
-    "log_losses(rep_mtl(equal_weighting))": lambda: mtopt.log_losses(
-        rep_mtl(make("equal_weighting", K, reduction="sum"))
+    "rep_mtl(imtl_g)": lambda k: rep_mtl(make("imtl_g", k)),
+    "log_losses(rep_mtl(equal_weighting))": lambda k: mtopt.log_losses(
+        rep_mtl(make("equal_weighting", k, reduction="sum"))
     ),
-    "flat_regions(mgda)": lambda: mtopt.flat_regions(make("mgda", K), rho=0.3),
-    "flat_regions(imtl_g) in the representation": lambda: mtopt.flat_regions(
-        method_in("imtl_g", "representation"), rho=0.3
+    "flat_regions(mgda)": lambda k: mtopt.flat_regions(make("mgda", k), rho=0.3),
+    "flat_regions(imtl_g) in the representation": lambda k: mtopt.flat_regions(
+        method_in("imtl_g", "representation", k), rho=0.3
     ),
-    "flat_regions(upgrad), adaptive": lambda: mtopt.flat_regions(
-        make("upgrad", K), variant="direct", adaptive=True, rho=0.3, heads="aggregator"
+    "flat_regions(upgrad), adaptive": lambda k: mtopt.flat_regions(
+        make("upgrad", k), variant="direct", adaptive=True, rho=0.3, heads="aggregator"
     ),
-    "flat_regions(mgda), each": lambda: mtopt.flat_regions(
-        make("mgda", K), variant="each_aggregate"
+    "flat_regions(mgda), each": lambda k: mtopt.flat_regions(
+        make("mgda", k), variant="each_aggregate"
     ),
-    "outlier_weighted(nash_mtl)": lambda: mtopt.outlier_weighted(
-        make("nash_mtl", K), num_shared=1
+    "outlier_weighted(nash_mtl)": lambda k: mtopt.outlier_weighted(
+        make("nash_mtl", k), num_shared=1
     ),
-    "weights_every(log_losses(nash_mtl))": lambda: mtopt.weights_every(
-        mtopt.log_losses(make("nash_mtl", K)), n=2
+    "weights_every(log_losses(nash_mtl))": lambda k: mtopt.weights_every(
+        mtopt.log_losses(make("nash_mtl", k)), n=2
     ),
-    "smoothed_weights(gradnorm)": lambda: mtopt.smoothed_weights(make("gradnorm", K)),
-    "without_stationary(mgda)": lambda: mtopt.without_stationary(make("mgda", K)),
-    "per_task_sam, mgda": lambda: mtopt.chain(
-        mtopt.per_task_sam(K, rho=0.1, beta=0.5, adaptive=True), make("mgda", K)
+    "smoothed_weights(gradnorm)": lambda k: mtopt.smoothed_weights(make("gradnorm", k)),
+    "without_stationary(mgda)": lambda k: mtopt.without_stationary(make("mgda", k)),
+    "per_task_sam, mgda": lambda k: mtopt.chain(
+        mtopt.per_task_sam(k, rho=0.1, beta=0.5, adaptive=True), make("mgda", k)
     ),
-    "per_task_sam, mgda in the representation": lambda: mtopt.chain(
-        mtopt.per_task_sam(K, rho=0.5), method_in("mgda", "representation")
+    "per_task_sam, mgda in the representation": lambda k: mtopt.chain(
+        mtopt.per_task_sam(k, rho=0.5), method_in("mgda", "representation", k)
     ),
-    "sam, equal_weighting": lambda: mtopt.chain(
-        mtopt.sam(K), make("equal_weighting", K)
+    "sam, equal_weighting": lambda k: mtopt.chain(
+        mtopt.sam(k), make("equal_weighting", k)
     ),
-    "normalize_rows, cagrad": lambda: mtopt.chain(
-        mtopt.normalize_rows(K, by="loss+"), make("cagrad", K)
+    "normalize_rows, cagrad": lambda k: mtopt.chain(
+        mtopt.normalize_rows(k, by="loss+"), make("cagrad", k)
     ),
-    "normalize_rows, nash_mtl in the representation": lambda: mtopt.chain(
-        mtopt.normalize_rows(K), method_in("nash_mtl", "representation")
+    "normalize_rows, nash_mtl in the representation": lambda k: mtopt.chain(
+        mtopt.normalize_rows(k), method_in("nash_mtl", "representation", k)
     ),
-    "task_momentum, trimmed_mean": lambda: mtopt.chain(
-        mtopt.task_momentum(K, beta2=0.9), make("trimmed_mean", K)
+    "task_momentum, trimmed_mean": lambda k: mtopt.chain(
+        mtopt.task_momentum(k, beta2=0.9), make("trimmed_mean", k)
     ),
-    "task_momentum, conflict_free": lambda: mtopt.chain(
-        mtopt.task_momentum(K, beta2=0.99),
-        make("conflict_free", K),
+    "task_momentum, conflict_free": lambda k: mtopt.chain(
+        mtopt.task_momentum(k, beta2=0.99),
+        make("conflict_free", k),
         mtopt.undo_momentum(),
     ),
 }
@@ -83,16 +82,23 @@ EVERY = OF_METHODS | IN_REPRESENTATION | AROUND
 # One program for what the default suite has of them.
 DEFAULT = {
     "modo": ("groups", "samples"),
-    "flat_regions(imtl_g) in the representation": ("groups", "complex"),
+    "flat_regions(imtl_g) in the representation": ("groups", "complex", "renamed"),
     "task_momentum, trimmed_mean": ("disjoint", "samples", "channels", "complex"),
+    "weights_every(log_losses(nash_mtl))": ("tree", "absent"),
 }
-FORMS = ("groups", "disjoint", "samples", "channels", "complex")
+FORMS = (
+    *("groups", "disjoint", "samples", "channels", "complex"),
+    *("vector", "tree", "renamed", "absent"),
+)
 
 
-def random(name):
-    """Whether it draws for entries, which complex leaves and channels have more of."""
+def has(name, trait):
+    """Whether it is a method with a trait, or of a family."""
     method = name.split(" ")[0]
-    return method in mtopt.METHODS and "random" in about(mtopt.METHODS[method]).traits
+    if method not in mtopt.METHODS:
+        return False
+    known = about(mtopt.METHODS[method])
+    return trait in known.traits or trait == known.family
 
 
 @functools.cache
@@ -107,8 +113,13 @@ def updates(*wanted):
             for name, labels in wanted:
                 # Parts of a batch are dealt by the labels of one task, or of all.
                 dealt = name in mtopt.METHODS and splits_batches(name)
-                tx, kinds = in_a_step(EVERY[name]()), full if dealt else patchy
-                found[name] = {label: update(tx, kinds[label]) for label in labels}
+                kinds = full if dealt else patchy
+                found[name] = {
+                    label: update(
+                        in_a_step(EVERY[name](kinds[label].num_tasks)), kinds[label]
+                    )
+                    for label in labels
+                }
             return found
 
         return jax.tree.map(np.asarray, answers())
@@ -117,10 +128,17 @@ def updates(*wanted):
 def applies(name, form):
     """Whether the form is the same problem to it."""
     in_representation = name.endswith("in the representation")
+    random = has(name, "random")  # for tasks, leaves, entries and channels
     if form == "disjoint":  # whose representations are the tasks' own
         return not in_representation
     if form == "channels":
-        return not (in_representation and random(name))
+        return not (in_representation and random)
+    if form in ("vector", "tree"):
+        return not name.startswith("graddrop")
+    if form == "renamed":  # options are of the tasks in their order
+        return not (random or has(name, "task-bound"))
+    if form == "absent":  # a preference is a share for every task there is
+        return not (has(name, "task-bound") or has(name, "preference"))
     return form != "complex" or not name.startswith("graddrop")
 
 

@@ -242,6 +242,61 @@ def test_topology_draws_edges_of_the_graph_and_their_sources():
     assert (ends[:, 0] < ends[:, 1]).any()
 
 
+def test_the_released_topology_draws_directed_edges_and_loops():
+    graph, _ = random_graph()
+    pairs = jax.jit(functools.partial(_pairs, loops=True), static_argnums=2)
+    first, second, other, real = pairs(KEY, graph, 10_000)
+    drawn = np.zeros((14, 14), int)
+    np.add.at(drawn, (first, second), 1)
+    np.testing.assert_array_equal(drawn, adjacency(graph))  # each of them once
+    assert real.all()
+    assert len({*np.asarray(other).tolist()}) > 7
+    padded = graph.padded(nodes=17, edges=len(graph.edge_mask) + 4)
+    for found, expected in zip(
+        pairs(KEY, padded, 8), pairs(KEY, graph, 8), strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_the_released_topology_is_its_equation():
+    """Features as they are for an encoder, so that what it is given can be seen."""
+    graph, dense = random_graph(nodes=50, edges=200, columns=40)
+    seen = ENCODER._replace(
+        apply=lambda params, graph: graph.features.project(jnp.eye(40)),
+        features=40,
+        width=40,
+    )
+    task = PRETEXTS["topology_reconstruction"](
+        seen, edges=25, hidden=6, form="released"
+    )
+
+    @jax.jit
+    def found(key):
+        head = task.init(key)
+        z = task.encode({"encoder": 0}, graph, key)
+        return head, z, task.loss(head, z, key)
+
+    head, z, loss = jax.tree.map(np.asarray, found(KEY))
+    kept = z["h"] != 0
+    np.testing.assert_allclose(z["h"], np.where(kept, dense / 0.6, 0), rtol=1e-5)
+    rates = kept[:, dense.all(axis=0)].mean(axis=0)
+    np.testing.assert_allclose(rates.mean(), 0.6, atol=0.05)
+    assert ((rates > 0.2) & (rates < 0.95)).all()  # of whole columns it is 0 or 1
+
+    h = z["h"].astype(float)
+    unit = h / np.linalg.norm(h, axis=1, keepdims=True)
+    project, score = head["project"], head["score"]
+    u = np.maximum(unit @ project["kernel"] + project["bias"], 0)
+
+    def logits(ends):
+        return (u[z["first"]] * u[ends]) @ score["kernel"][:, 0] + score["bias"]
+
+    positive, negative = logits(z["second"]), logits(z["other"])
+    expected = np.log1p(np.exp(-positive)).mean() + np.log1p(np.exp(negative)).mean()
+    assert len(z["first"]) == 25
+    np.testing.assert_allclose(loss, expected / 2, rtol=1e-5)
+
+
 @pytest.mark.slow  # a program for each task; CI runs them
 @pytest.mark.parametrize("name", NAMES)
 def test_a_task_is_the_same_whatever_other_tasks_and_padding_there_are(name):

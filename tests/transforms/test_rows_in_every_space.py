@@ -171,6 +171,59 @@ def test_an_update_that_is_compiled_alone_is_told_what_the_step_is_told():
         jax.eval_shape(lambda seen: run(refused, refused.update, seen), seen)
 
 
+def in_optax_chain(name):
+    """Unit and clipped rows before a method in the representation."""
+    bare = method_in(name, "representation")
+    return (
+        optax.chain(mtopt.normalize_rows(K), bare),
+        optax.chain(optax.clip(0.1), bare),
+        optax.chain(optax.clip(0.1), mtopt.chain(bare)),
+    )
+
+
+MARKED = [
+    pytest.param(name, marks=() if name in ("mgda", "graddrop") else pytest.mark.slow)
+    for name in SPACED
+]
+
+
+@functools.cache
+def evaluated():
+    own, params = problem()
+    return jax.jit(own.evaluate)(params), params
+
+
+def compiled_alone(chains):
+    """The directions of chains that get updates and evaluation from outside."""
+    seen, params = evaluated()
+
+    @jax.jit
+    def directions(gradients, seen):
+        return [
+            tx.update(gradients, tx.init(params), params, evaluation=seen)[0]["shared"]
+            for tx in chains
+        ]
+
+    return directions(seen.gradients, seen)
+
+
+@pytest.mark.parametrize("name", MARKED)
+def test_rows_that_optax_changed_before_a_program_of_their_own_give_nan(name):
+    """Nothing but numbers tells there that these are not the evaluation's rows."""
+    for direction in compiled_alone(in_optax_chain(name)):
+        assert np.isnan(direction).all()
+
+
+def test_the_same_for_flat_regions_and_rows_that_nobody_changed_are_summed():
+    flat = mtopt.flat_regions(mtopt.equal_weighting(K), rho=RHO)
+    nothing = optax.chain(optax.identity(), mtopt.chain(flat))
+    changed, same, alone = compiled_alone(
+        (optax.chain(mtopt.normalize_rows(K), flat), nothing, flat)
+    )
+    assert np.isnan(changed).all()
+    assert_close(same, alone, rtol=1e-6)
+
+
 def reads_no_losses():
     """The methods that only the scale of rows, not that of losses, can change."""
     return [

@@ -5,6 +5,7 @@ graph leaves those of its real nodes and edges as they were.
 """
 
 import dataclasses
+import warnings
 from collections.abc import Callable
 
 import jax
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from mtopt.data.graphs.graph import Graph, degrees
-from mtopt.errors import expect
+from mtopt.errors import expect, expect_one_of
 
 Sampler = Callable[[PRNGKeyArray, Graph], Graph]
 """``(key, graph) -> graph``: a part of a graph, in shapes that are known beforehand."""
@@ -118,23 +119,47 @@ def saint(nodes: int) -> Sampler:
     return sample
 
 
-def ego(seeds: int, *, hops: int, nodes: int) -> Sampler:
+FORMS = ("capped", "released")
+
+
+def ego(seeds: int, *, hops: int, nodes: int, form: str = "capped") -> Sampler:
     """The nodes within some hops of random ones, the nearest first.
 
     Args:
-      seeds: how many nodes it starts from, 1 or more.
+      seeds: how many nodes it starts from, 1 or more. Fewer than ``nodes``, or no other
+        node is taken than these, and most have no edge: it warns.
       hops: how far it goes, 0 or more.
       nodes: how many are taken, 1 or more. Where fewer are reached the rest is padding;
         where more are, those of the last hop take part at random. A graph with no more
         nodes is taken whole.
+      form: ``"capped"``, as above; ``"released"``, as in the code of ParetoGNN: all
+        that are reached are taken, however many, and ``nodes`` only says which graphs
+        are taken whole. The arrays of a sample are then as long as the graph's.
+
+    Raises:
+      UserError: for a number out of range, or another form.
+
+    References:
+      Ju et al., Multi-task Self-supervised Graph Neural Networks Enable Stronger Task
+      Generalization, 2022, arXiv 2210.02016.
     """
     expect(seeds >= 1, "seeds", seeds, "1 or more")
     expect(hops >= 0, "hops", hops, "0 or more")
     expect(nodes >= 1, "nodes", nodes, "1 or more")
+    expect_one_of("form", form, FORMS)
 
     def sample(key: PRNGKeyArray, graph: Graph) -> Graph:
-        if nodes >= len(graph.node_mask):
+        total = len(graph.node_mask)
+        if nodes >= total:
             return graph
+        if form == "capped" and hops and nodes <= seeds:
+            warnings.warn(
+                f"ego(seeds={seeds}, hops={hops}, nodes={nodes}) takes none but its "
+                f"seeds from the {total} nodes of this graph, so that hops has no "
+                "effect and most nodes no edge: expected several times as many nodes "
+                f"as seeds, as in seeds={max(nodes // 8, 1)}, or hops=0",
+                stacklevel=2,
+            )
         start_key, tie_key = jax.random.split(key)
         order = _shuffled(start_key, graph.node_mask)
         reached = jnp.zeros_like(graph.node_mask).at[order[:seeds]].set(True)
@@ -145,6 +170,8 @@ def ego(seeds: int, *, hops: int, nodes: int) -> Sampler:
             nearness = nearness + reached
         few = graph.node_mask.sum() <= nodes
         reached |= graph.node_mask & few
+        if form == "released":
+            return induced(graph, jnp.arange(total), reached)
         ties = jax.random.uniform(tie_key, graph.node_mask.shape)
         return _best(graph, nearness + ties, reached, nodes)
 

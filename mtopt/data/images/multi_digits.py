@@ -3,7 +3,14 @@
 import numpy as np
 
 from mtopt.data.dataset import ArraySplit, Dataset
-from mtopt.data.images.pairs import Images, Layout, check_counts, pair_up, split_sources
+from mtopt.data.images.pairs import (
+    Images,
+    Layout,
+    check_counts,
+    pair_up,
+    shown_in_training,
+    split_sources,
+)
 
 LAYOUT = Layout(offset=2, canvas=10)
 SHARES = (0.6, 0.15, 0.25)
@@ -56,7 +63,7 @@ def multi_digits(
     scaled = (images.reshape(-1, 8, 8) / 16).astype(np.float32)
     source = Images(scaled, labels)
     rng = np.random.default_rng(seed)
-    splits = {}
+    parts = {}
     for split, members, num, stream in zip(
         ("train", "valid", "test"),
         split_sources(source, SHARES, rng),
@@ -65,13 +72,16 @@ def multi_digits(
         strict=True,
     ):
         digits = source[members]
-        pairs = pair_up(digits, digits, num, LAYOUT, stream)
-        splits[split] = ArraySplit(pairs.batch(), x_axis=None)
+        parts[split] = pair_up(digits, digits, num, LAYOUT, stream)
+    splits = {s: ArraySplit(part.batch(), x_axis=None) for s, part in parts.items()}
     return Dataset(
         name="multi_digits",
         tasks=("left", "right"),
         kind="classification",
         outputs=10,
         x_axis=None,
-        **splits,
+        train=splits["train"],
+        valid=splits["valid"],
+        test=splits["test"],
+        reading={"equal inputs": shown_in_training(parts)},
     )

@@ -17,6 +17,7 @@ from mtopt.data.images.pairs import (
     Pairs,
     check_counts,
     pair_up,
+    shown_in_training,
     split_sources,
 )
 from mtopt.data.stream import ON_DEVICE_BYTES, StreamSplit
@@ -80,7 +81,8 @@ def multi_mnist(
       on_device_bytes: the most that the three splits together may take on the device.
 
     Returns:
-      Tasks ``left`` and ``right``, 10 classes each; ``x`` is uint8 NHWC in 0..255.
+      Tasks ``left`` and ``right``, 10 classes each; ``x`` is uint8 NHWC in 0..255. Its
+      ``reading`` counts the pairs that show an image which training shows too.
 
     Raises:
       UserError: for missing or damaged files, an unknown variant, an empty split, or
@@ -174,6 +176,7 @@ def _multi(
         train=splits["train"],
         valid=splits["valid"],
         test=splits["test"],
+        reading={"equal inputs": shown_in_training(pairs)},
     )
 
 

@@ -1,12 +1,12 @@
 """Pairs of overlapping images, as in Multi-MNIST and its variants."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from mtopt.batch import Batch
-from mtopt.data.division import adjoined
+from mtopt.data.division import SPLITS, adjoined
 from mtopt.data.equal_rows import equal_rows
 from mtopt.errors import UserError
 
@@ -180,6 +180,45 @@ def split_sources(
             f"divide into shares of {tuple(fractions)}: give more images"
         )
     return whole
+
+
+def shown_in_training(parts: Mapping[str, Pairs]) -> dict[str, int]:
+    """How many pairs of each later part show an image that training shows too.
+
+    Of drawn parts there are none; of given ones, as the test digits of MNIST, it is the
+    count that a run prints and stores.
+
+    Args:
+      parts: the pairs of ``train`` and of the later parts.
+
+    Example:
+      >>> which = np.arange(3)
+      >>> image = Images(which[:, None, None] * np.ones((3, 2, 2)), which)
+      >>> of = lambda *index: Pairs(
+      ...     image, image, np.array(index), np.array(index), Layout(1, 3))
+      >>> shown_in_training({"train": of(0, 1), "test": of(1, 2, 2)})
+      {'test': 1}
+    """
+    halves = [
+        (half.images, index)
+        for pairs in parts.values()
+        for half, index in (
+            (pairs.left, pairs.left_index),
+            (pairs.right, pairs.right_index),
+        )
+    ]
+    rows = equal_rows(np.concatenate([images for images, _ in halves]))
+    each = np.split(rows, np.cumsum([len(images) for images, _ in halves])[:-1])
+    shown = [own[index] for own, (_, index) in zip(each, halves, strict=True)]
+    lefts, rights = (dict(zip(parts, shown[side::2], strict=True)) for side in (0, 1))
+    trained = np.concatenate([lefts["train"], rights["train"]])
+    return {
+        part: int(
+            (np.isin(lefts[part], trained) | np.isin(rights[part], trained)).sum()
+        )
+        for part in SPLITS
+        if part != "train" and part in parts
+    }
 
 
 def check_counts(**counts: int) -> None:

@@ -1,6 +1,7 @@
 """Graphs: features in their form, steps along edges, samples of static shape."""
 
 import dataclasses
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +22,7 @@ SAMPLERS = {
     "saint": graphs.saint(8),
     "ego": graphs.ego(2, hops=1, nodes=9),
     "small ego": graphs.ego(3, hops=2, nodes=5),
+    "released ego": graphs.ego(3, hops=1, nodes=5, form="released"),
 }
 
 
@@ -139,6 +141,51 @@ def test_ego_takes_the_nodes_within_reach_and_the_nearest_first():
         found = dense_of(part.features)[np.asarray(part.node_mask)].argmax(axis=1)
         assert len(found) == min(found[0] + 2, 19) - max(found[0] - 2, 0) + 1
         assert (np.diff(np.abs(found - found[0])) >= 0).all()
+
+
+def numbers_of(part):
+    """Which nodes of a graph of one-hot features are real in a part."""
+    return dense_of(part.features)[np.asarray(part.node_mask)].argmax(axis=1)
+
+
+def test_the_released_ego_takes_all_within_reach_and_small_graphs_whole():
+    rng = np.random.default_rng(1)
+    graph = Graph.of(Features.dense(jnp.eye(40)), rng.integers(0, 40, (34, 2)))
+    dense = adjacency(graph)
+
+    @jax.jit
+    def samples(key):
+        def of(hops, nodes):
+            return graphs.ego(4, hops=hops, nodes=nodes, form="released")(key, graph)
+
+        return of(0, 10), of(2, 10), of(2, 40)
+
+    for seed in range(3):
+        start, reached, whole = samples(jax.random.key(seed))
+        seeds = numbers_of(start)
+        assert len(seeds) == 4
+        ball = np.flatnonzero(dense[seeds].sum(0) @ dense)
+        assert len(ball) > 10  # more than ``nodes``, which caps nothing here
+        np.testing.assert_array_equal(numbers_of(reached), ball)
+        found = adjacency(reached)[np.ix_(ball, ball)]
+        np.testing.assert_array_equal(found, dense[np.ix_(ball, ball)])
+        assert len(numbers_of(whole)) == 40
+
+
+def test_an_ego_of_no_more_nodes_than_seeds_says_that_it_takes_these_alone():
+    graph, _ = random_graph()
+
+    def sample(*arguments, **options):
+        return jax.eval_shape(graphs.ego(*arguments, **options), KEY, graph)
+
+    with pytest.warns(UserWarning, match=r"none but its seeds.* seeds=1, or hops=0"):
+        sample(8, hops=2, nodes=8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sample(8, hops=0, nodes=8)
+        sample(8, hops=2, nodes=9)
+        sample(20, hops=2, nodes=20)
+        sample(8, hops=2, nodes=8, form="released")
 
 
 def test_saint_prefers_nodes_of_high_degree():

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from mtopt.data import ArraySplit, StreamSplit, multi_fashion, multi_fashion_mnist
+from mtopt.data import (
+    ArraySplit,
+    StreamSplit,
+    describe,
+    multi_fashion,
+    multi_fashion_mnist,
+    summary,
+)
 from mtopt.data import multi_mnist as load
 from mtopt.data.images.idx import write_idx
 from mtopt.data.images.image_files import FILES
@@ -64,6 +71,19 @@ def test_shapes_and_labels(folder):
         first = 120 - SIZES["test" if part == "test" else "train"]
         for k, number in enumerate(numbers(batch)):
             np.testing.assert_array_equal(batch.y[k], (number - first) % 10)
+
+
+@pytest.mark.parametrize("on_device_bytes", [10**9, 0])
+def test_pairs_that_show_a_training_image_are_counted(folder, on_device_bytes):
+    """The test images here are the last of the training images."""
+    cache = folder.parent / "cache"
+    data = load(folder=folder, cache=cache, on_device_bytes=on_device_bytes, **COUNTS)
+    trained = np.concatenate(numbers(samples(data.train)))
+    left, right = (np.isin(n, trained) for n in numbers(samples(data.test)))
+    found = int((left | right).sum())
+    assert 0 < found < 20
+    assert data.reading["equal inputs"] == {"valid": 0, "test": found}
+    assert f"0 of 12 valid and {found} of 20 test rows" in summary(describe(data))
 
 
 def test_the_canvas_of_pareto_mtl(folder):
