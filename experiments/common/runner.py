@@ -27,6 +27,8 @@ from .building import (
 from .config import Config
 from .data_record import record_dataset
 from .experiment import Job
+from .looks import late_falls
+from .paired import paired_table
 from .progress import ProgressBar, seeds_label
 from .report import write_report
 from .results import Comparison, MethodResult
@@ -58,7 +60,7 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
         comparison = train(folder)
         write_report(
             folder,
-            table(comparison),
+            _text(comparison, config),
             {
                 "tasks": list(comparison.task_names),
                 "metrics": list(comparison.metric_names),
@@ -72,6 +74,14 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
         )
 
     return job
+
+
+def _text(comparison: Comparison, config: Config) -> str:
+    """The table, then what it does not show."""
+    parts = [table(comparison), "\n".join(late_falls(comparison))]
+    first = range(min(config.paired, len(comparison.methods) - 1))
+    parts += [paired_table(comparison, index) for index in first]
+    return "\n\n".join(filter(None, parts))
 
 
 def prepare_training(

@@ -46,13 +46,15 @@ from ..common.config import Config
 from . import multi_mnist
 
 SUM = "equal_weighting(reduction='sum')"
+LOGS = f"log_losses({SUM})"
+DETACHED = f"log_losses(rep_mtl({SUM}, control='detached'))"
 METHODS = (
-    "equal_weighting",
-    f"log_losses({SUM})",
+    LOGS,
+    DETACHED,
     f"log_losses(rep_mtl({SUM}, csa=0))",
+    f"log_losses(rep_mtl({SUM}, csa=0, balanced=True, smoothing=0.1))",
     f"log_losses(rep_mtl({SUM}, tsr=0))",
     f"log_losses(rep_mtl({SUM}))",
-    f"log_losses(rep_mtl({SUM}, detach=True))",
 )
 
 
@@ -65,10 +67,11 @@ def get_config() -> Config:
         data=f"multi_mnist({pairs})",
         methods=METHODS,
         optimizer=dataclasses.replace(config.optimizer, learning_rate=5e-3),
-        seeds=(0, 1, 2),
+        seeds=tuple(range(10)),
+        single_task=False,
+        paired=2,
         steps=300,
         batch_size=64,
         eval_every=100,
         checkpoint_every=300,
-        stack_seeds=True,
     )

@@ -16,7 +16,16 @@ from mtopt.wrappers.saliency import (
 from tests.helpers.close import assert_close
 from tests.helpers.saliency import alignment, random, regulation
 
-tsr = jax.jit(task_saliency_regulation)
+FORMS = {
+    "literal": {"smoothing": 0},  # the paper's
+    "smoothed": {},
+    "balanced": {"smoothing": 0.1, "balanced": True},
+}
+regulations = {
+    name: jax.jit(functools.partial(task_saliency_regulation, **options))
+    for name, options in FORMS.items()
+}
+tsr = regulations["literal"]
 csa = jax.jit(cross_task_saliency_alignment, static_argnames="anchor")
 ANCHORS = pytest.mark.parametrize("anchor", ["tasks", "mean"])
 # More channels than places, and fewer; [B, C] and [B, H, W, C].
@@ -46,7 +55,7 @@ def test_padding_of_samples_places_and_channels_changes_neither():
     """Sequences of 5 tokens in a batch for 9 of 7: zeros, which no task depends on."""
     saliency = random(2, 3, 5, 4)
     padded = np.pad(saliency, ((0, 0), (0, 1), (0, 4), (0, 3)))
-    for penalty in (tsr, csa):
+    for penalty in (*regulations.values(), csa):
         value, gradient = value_and_grad(penalty, np.float32(saliency))
         again, padded_gradient = value_and_grad(penalty, np.float32(padded))
         np.testing.assert_allclose(again, value, rtol=1e-5)
@@ -78,11 +87,65 @@ def test_the_entropy_of_one_place(sizes, expected):
 def test_regulation_is_the_equation(shape):
     with jax.enable_x64(True):
         saliency = random(*shape)
-        found = value_and_grad(tsr, saliency)
         seen = everywhere(saliency)
-        expected = value_and_grad(lambda s: regulation(s, seen), saliency)
-        np.testing.assert_allclose(found[0], expected[0], rtol=1e-13, atol=1e-15)
-        np.testing.assert_allclose(found[1], expected[1], rtol=1e-11, atol=1e-14)
+
+        @jax.jit
+        def both(saliency):
+            return [
+                [jax.value_and_grad(form)(saliency) for form in forms]
+                for forms in (
+                    regulations.values(),
+                    [lambda s, o=o: regulation(s, seen, **o) for o in FORMS.values()],
+                )
+            ]
+
+        for found, expected in zip(*both(saliency), strict=True):
+            np.testing.assert_allclose(found[0], expected[0], rtol=1e-13, atol=1e-15)
+            np.testing.assert_allclose(found[1], expected[1], rtol=1e-11, atol=1e-14)
+
+
+def test_a_saliency_that_nearly_cancels_has_a_bounded_gradient():
+    """One place of 256 at which the channels of both tasks nearly cancel."""
+    saliency = np.float32(random(2, 256, 8))
+    # Means of 1e-3 and -2e-4 of the others' spread, from entries as large as theirs.
+    saliency[:, 7] -= saliency[:, 7].mean(axis=-1, keepdims=True)
+    saliency[:, 7] += np.float32([[1e-3], [-2e-4]])
+    sizes = {}
+    for name, form in regulations.items():
+        _, gradient = value_and_grad(form, saliency)
+        of_places = np.sqrt((gradient**2).sum(axis=(0, 2)))
+        sizes[name] = of_places[7] / np.median(of_places)
+    assert sizes["literal"] > 300
+    assert sizes["smoothed"] < 3
+    assert sizes["balanced"] < 3
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-20])
+def test_no_gradient_exceeds_what_smoothing_allows(scale):
+    r"""Below log(1 + 1 / s) / (s r) of a place, however its saliencies cancel."""
+    rng = np.random.default_rng(0)
+    saliency = rng.normal(size=(2, 512, 4)) * 10.0 ** rng.uniform(-9, 0, (2, 512, 1))
+    size = np.abs(saliency.mean(axis=-1))
+    typical = np.sqrt((size**2).mean())
+    bound = (np.log1p(size.max() / typical / 0.03) + np.log(2)) / (2 * 0.03 * typical)
+    _, gradient = value_and_grad(regulations["smoothed"], np.float32(scale * saliency))
+    of_places = np.abs(512 * 4 * scale * gradient)
+    assert of_places.max() < bound
+    _, gradient = value_and_grad(tsr, np.float32(scale * saliency))
+    assert np.abs(512 * 4 * scale * gradient).max() > 1e4 * bound
+
+
+def test_tasks_may_own_places_or_one_may_own_all():
+    """The minimum of the entropy starves a task; that of the balanced form does not."""
+    all_of_one = np.zeros((3, 6, 2))
+    all_of_one[1] = 1
+    own = np.repeat(np.eye(3), 2, axis=1)[..., None] * np.ones(2)
+    alike = np.ones((3, 6, 2))
+    places = np.stack([all_of_one, own, alike])
+    with jax.enable_x64(True):
+        found = {n: jax.jit(jax.vmap(f))(places) for n, f in regulations.items()}
+    np.testing.assert_allclose(found["smoothed"], [0, 0, np.log(3)], atol=1e-15)
+    np.testing.assert_allclose(found["balanced"], [0, -np.log(3), 0], atol=1e-15)
 
 
 @pytest.mark.parametrize("num_tasks", [1, pytest.param(2, marks=pytest.mark.slow), 5])
@@ -97,12 +160,14 @@ def test_the_entropy_is_between_0_and_log_k(num_tasks):
 
 def test_a_common_scale_changes_nothing_and_that_of_a_task_does():
     with jax.enable_x64(True):
-        saliency = jnp.asarray(random(3, 4, 2, 5))
+        saliency = random(3, 4, 2, 5)
         value = tsr(saliency)
-        for scale in (1e-9, -7.0, 1e12):
-            scaled = tsr(scale * saliency)
-            assert_close(scaled, value, rtol=1e-12)
-        one_larger = tsr(saliency.at[1].multiply(10))
+        for form in regulations.values():
+            scales = np.array([1, 1e-9, -7, 1e12])[:, None, None, None, None]
+            scaled = jax.jit(jax.vmap(form))(scales * saliency)
+            assert_close(scaled, np.repeat(scaled[:1], 4), rtol=1e-12)
+        saliency[1] *= 10
+        one_larger = tsr(saliency)
         assert abs(one_larger - value) > 1e-2
 
 
@@ -233,6 +298,11 @@ def test_no_product_of_the_longer_axis_with_itself_is_built(places, channels):
         assert not any(shape.count("97") > 1 for shape in shapes)
 
 
+def test_a_negative_smoothing_is_said():
+    with pytest.raises(mtopt.UserError, match=r"smoothing is -0.1: .* at least 0"):
+        task_saliency_regulation(jnp.ones((2, 2, 3)), smoothing=-0.1)
+
+
 @pytest.mark.parametrize(
     ("shape", "options", "message"),
     [
@@ -251,14 +321,17 @@ def test_what_alignment_cannot_do_is_said(shape, options, message):
 PENALTIES = pytest.mark.parametrize(
     ("penalty", "equation"),
     [
-        (tsr, regulation),
+        *(
+            (regulations[name], functools.partial(regulation, **options))
+            for name, options in FORMS.items()
+        ),
         (csa, alignment),
         (
             lambda s: csa(s, anchor="mean"),
             lambda s, seen: alignment(s, seen, anchor="mean"),
         ),
     ],
-    ids=["tsr", "csa tasks", "csa mean"],
+    ids=[*FORMS, "csa tasks", "csa mean"],
 )
 
 
