@@ -1,6 +1,7 @@
 """Methods against one of them, seed by seed, as a table under that of a comparison."""
 
 import math
+import textwrap
 
 import numpy as np
 
@@ -8,7 +9,7 @@ from mtopt.metrics.paired import Paired, paired_interval
 
 from .looks import best_looks
 from .results import Comparison, MethodResult, tasks_measured
-from .table import UNDEFINED, align, pages
+from .table import UNDEFINED, WIDTH, align, pages
 
 
 def paired_table(comparison: Comparison, reference: int) -> str:
@@ -43,7 +44,7 @@ def paired_table(comparison: Comparison, reference: int) -> str:
         f"[95 % interval], better {better} 0"
     )
     names = ["", *(row.name for row in others)]
-    lines = [head, ""]
+    lines = [*textwrap.wrap(head, WIDTH, subsequent_indent="  "), ""]
     columns_of = zip(("validation", "test"), zip(*cells, strict=True), strict=True)
     for page in pages(names, [[name, *column] for name, column in columns_of], []):
         lines += [*align(page), ""]

@@ -2,6 +2,7 @@
 
 import functools
 import pathlib
+import textwrap
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -33,7 +34,7 @@ from .progress import ProgressBar, seeds_label
 from .report import write_report
 from .results import Comparison, MethodResult
 from .run_folder import run_folder
-from .table import table
+from .table import WIDTH, table
 
 SINGLE_TASK = "single-task models"
 
@@ -78,7 +79,8 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
 
 def _text(comparison: Comparison, config: Config) -> str:
     """The table, then what it does not show."""
-    parts = [table(comparison), "\n".join(late_falls(comparison))]
+    falls = [textwrap.fill(line, WIDTH) for line in late_falls(comparison)]
+    parts = [table(comparison), "\n".join(falls)]
     first = range(min(config.paired, len(comparison.methods) - 1))
     parts += [paired_table(comparison, index) for index in first]
     return "\n\n".join(filter(None, parts))

@@ -29,6 +29,7 @@ def get_config() -> Config:
             f"log_losses(rep_mtl({SUM}, csa=0))",
             f"log_losses(rep_mtl({SUM}))",
         ),
+        batch_size=64,
         seeds=tuple(range(10)),
         single_task=False,
         paired=2,

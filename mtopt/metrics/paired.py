@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mtopt.errors import UserError, expect_number
+from mtopt.errors import UserError
 
 
 class Paired(NamedTuple):
@@ -24,10 +24,8 @@ class Paired(NamedTuple):
     pairs: int
 
 
-def paired_interval(
-    values: npt.ArrayLike, others: npt.ArrayLike, *, level: float = 0.95
-) -> Paired:
-    r"""The mean difference over pairs, and Student's interval of it.
+def paired_interval(values: npt.ArrayLike, others: npt.ArrayLike) -> Paired:
+    r"""The mean difference over pairs, and Student's 95 % interval of it.
 
     .. math:: \bar d \pm t_{n - 1} \, \frac{s_d}{\sqrt n}, \qquad d_i = x_i - y_i
 
@@ -39,14 +37,13 @@ def paired_interval(
     Args:
       values: x, ``[n]``, one number a seed.
       others: y, of the same seeds in the same order.
-      level: how often such an interval holds the true difference, in (0, 1).
 
     Returns:
       The mean and the interval. Pairs of which either is nan are left out; without a
       pair the mean is nan, with fewer than two the ends are.
 
     Raises:
-      UserError: for arrays of unequal shapes, or a level out of range.
+      UserError: for arrays of unequal shapes.
 
     Example:
       >>> found = paired_interval([0.9, 0.8, 0.7], [0.88, 0.79, 0.67])
@@ -55,7 +52,6 @@ def paired_interval(
     """
     from scipy.special import stdtrit
 
-    expect_number("level", level, above=0, below=1)
     values, others = np.asarray(values, float), np.asarray(others, float)
     if values.ndim != 1 or values.shape != others.shape:
         raise UserError(
@@ -69,5 +65,5 @@ def paired_interval(
         return Paired(mean, float("nan"), float("nan"), len(found))
     mean = float(found.mean())
     error = found.std(ddof=1) / np.sqrt(len(found))
-    half = float(stdtrit(len(found) - 1, (1 + level) / 2) * error)
+    half = float(stdtrit(len(found) - 1, 0.975) * error)
     return Paired(mean, mean - half, mean + half, len(found))

@@ -138,7 +138,7 @@ def test_rep_mtl_experiments_name_methods_that_build(num_tasks):
     ],
 )
 def test_a_rep_mtl_experiment_runs_with_its_control(name, data, data_dir, tmp_path):
-    _, logs, *_, both, control = METHODS
+    logs, control, *_, both = METHODS
     changes = {
         "steps": 3,
         "eval_every": 3,

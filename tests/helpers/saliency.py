@@ -6,6 +6,12 @@ import numpy as np
 
 import mtopt
 
+FORMS = {
+    "literal": {"smoothing": 0},  # the paper's
+    "smoothed": {},
+    "balanced": {"smoothing": 0.1, "balanced": True},
+}
+
 
 def random(*shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape) + 0.2
