@@ -43,12 +43,11 @@ def rep_mtl(
            + \lambda_{csa} L_{csa}(S) \big), \qquad
        S_k = \partial L_k / \partial Z
 
-    with :func:`mtopt.task_saliency_regulation`, which lets every task have
-    places of the representation to itself, and
-    :func:`mtopt.cross_task_saliency_alignment`, which lets the tasks agree on
-    a sample.
-    Gradients flow through S to the heads and the encoder: second derivatives of the
-    heads, one pass through the encoder.
+    with :func:`mtopt.task_saliency_regulation`, which lets every task have places of
+    the representation to itself (and can let one task have them all, so that another
+    starves), and :func:`mtopt.cross_task_saliency_alignment`, which lets the tasks
+    agree on a sample. Gradients flow through S to the heads and the encoder: second
+    derivatives of the heads, one pass through the encoder.
 
     Args:
       aggregator: A; in the paper it is the sum of the log-losses:
@@ -105,7 +104,8 @@ def rep_mtl(
 
     Differences from released code:
       None was released. Where the text has several readings the first of each option is
-      the recommended one; the mean over the K positives of a sample is ours.
+      the recommended one; the mean over the K positives of a sample is ours, and so are
+      the smoothing and the balanced form of TSR.
     """
     for name, value in (("tsr", tsr), ("csa", csa)):
         expect_number(name, value, at_least=0)
