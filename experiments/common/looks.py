@@ -23,7 +23,7 @@ def best_looks(comparison: Comparison, result: MethodResult) -> np.ndarray:
 
 
 def late_falls(comparison: Comparison) -> list[str]:
-    """A line for every method that fell far below what it had reached.
+    """A line for every method that fell far below what it had reached, or for none.
 
     The table has the model of the best look, and hides what became of it. A score, such
     as an accuracy, has fallen far where it lost five points; an error, which may have
@@ -31,13 +31,17 @@ def late_falls(comparison: Comparison) -> list[str]:
     have no common look.
 
     Args:
-      comparison: whose methods may have curves.
+      comparison: whose methods may have curves; without any there is no line.
     """
-    return [
-        line
-        for result in comparison.methods
-        if result.curves and (line := _fall(comparison, result))
-    ]
+    looked = [result for result in comparison.methods if result.curves]
+    lines = [line for result in looked if (line := _fall(comparison, result))]
+    if looked and not lines:
+        unit = "points" if comparison.higher_is_better[0] else "%"
+        lines = [
+            f"No method fell more than 5 {unit} behind an earlier look at validation "
+            "data."
+        ]
+    return lines
 
 
 def _fall(comparison: Comparison, result: MethodResult) -> str:

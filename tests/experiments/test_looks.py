@@ -10,6 +10,7 @@ from experiments.common.paired import paired_table
 from experiments.common.results import Comparison, MethodResult
 
 NAN = float("nan")
+NONE = "No method fell more than 5 {} behind an earlier look at validation data."
 
 
 def method(name, looks, test=None):
@@ -42,7 +43,7 @@ def test_what_is_read_is_the_mean_of_tasks_by_which_models_are_chosen():
         "it", looks[:, -1][..., None], {"step": np.arange(2), "validation": looks}
     )
     comparison = Comparison("it", ("a", "b"), ("m",), (True,), None, [result])
-    assert not late_falls(comparison)
+    assert late_falls(comparison) == [NONE.format("points")]
     # In unlike units the second counts little.
     of_units = dataclasses.replace(comparison, units=np.array([1.0, 100.0]))
     (line,) = late_falls(of_units)
@@ -64,8 +65,10 @@ def test_what_ends_undefined_has_fallen(lost, higher):
     lost = -lost if higher else lost
     (line,) = late_falls(compared(method("it", [[0.9, lost]]), higher=higher))
     assert "by inf at most; 1 of 1 seeds ended so" in line
-    assert not late_falls(compared(method("it", [[lost, 0.9]]), higher=higher))
-    assert not late_falls(compared(method("it", [[lost, lost]]), higher=higher))
+    none = [NONE.format("points" if higher else "%")]
+    for looks in ([lost, 0.9], [lost, lost]):
+        found = late_falls(compared(method("it", [looks]), higher=higher))
+        assert found == none
 
 
 def test_methods_without_looks_have_no_falls():
