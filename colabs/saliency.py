@@ -28,8 +28,8 @@
 # **CSA** is a contrastive loss that pulls the saliencies of different tasks on one
 # sample together, and those of two samples apart. Both are differentiated through $S$.
 #
-# All of this notebook is the published form, `smoothing=0`, whose derivative has no bound
-# where the channel means of a place nearly vanish. That of the default has one.
+# All of this notebook is the published form, `smoothing=0`, whose derivative has no
+# bound where the channel means of a place nearly vanish. That of the default has one.
 #
 # ## A model whose representation has places
 #
