@@ -45,8 +45,9 @@ def paired_table(comparison: Comparison, reference: int) -> str:
     )
     names = ["", *(row.name for row in others)]
     lines = [*textwrap.wrap(head, WIDTH, subsequent_indent="  "), ""]
-    columns_of = zip(("validation", "test"), zip(*cells, strict=True), strict=True)
-    for page in pages(names, [[name, *column] for name, column in columns_of], []):
+    validation, test = zip(*cells, strict=True)
+    first, last = ["validation", *validation], ["test", *test]
+    for page in pages(names, [first], [last]):
         lines += [*align(page), ""]
     return "\n".join(lines[:-1])
 

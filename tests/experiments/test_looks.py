@@ -104,8 +104,11 @@ def test_later_methods_are_compared_with_an_earlier_one(higher):
 
 
 def test_long_names_and_missing_looks_fit_the_terminal():
-    long = "log_losses(rep_mtl(equal_weighting(reduction='sum'), control='shuffled'))"
-    bare = MethodResult(long, np.full((2, 1, 1), 0.5), {})
-    text = paired_table(compared(method(long + " ", [[0.1], [0.2]]), bare), 0)
+    long = "normalize_rows(by='l2') + log_losses(cagrad(c=0.4), epsilon=1e-6)"
+    base, other = method(f"{long[:-6]}1e-5)", [[0.1], [0.2]]), [[0.15], [0.5]]
+    bare = MethodResult("bare", np.full((2, 1, 1), 0.5), {})
+    text = paired_table(compared(base, method(long, other), bare), 0)
     assert max(map(len, text.splitlines())) <= 100
-    assert "–" in text
+    # A page a column, and no page without one.
+    assert text.count("\n-") == text.count(f"\n{long}") == text.count("\nbare") == 2
+    assert next(line.split()[1] for line in text.splitlines() if "bare" in line) == "–"
