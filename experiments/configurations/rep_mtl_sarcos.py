@@ -8,10 +8,9 @@ as for ``sarcos``. Seeds 10 to 13 have chosen the coefficient of CSA on validati
   --method="log_losses(equal_weighting(reduction='sum'))"
   --method="log_losses(rep_mtl(equal_weighting(reduction='sum'), tsr=0, csa=C))" ...
 
-Sets that had no part in the choice::
+A set that had no part in the choice::
 
   --config.data="npz(path='mulan_mtr/enb.npz', kind='regression')"
-  --config.data="npz(path='mulan_mtr/wq.npz', kind='regression')"
 
 Batches have 64 samples: CSA compares every sample of a batch with every other.
 """
