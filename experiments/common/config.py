@@ -133,6 +133,8 @@ class Config(TrainingConfig):
       log_every: steps between training records.
       checkpoint_every: steps between checkpoints.
       single_task: train a model per task alone, as the baseline of delta-m.
+      paired: the first so many methods, 0 or more, are each what the report compares
+        all later ones with, seed by seed.
       stack_seeds: run the seeds of a method as one vmapped program: faster for small
         dense models, slower for convolutions on a CPU.
       tensorboard: also write TensorBoard events (needs the extra ``tensorboard``).
@@ -151,6 +153,7 @@ class Config(TrainingConfig):
     batch_size: int = option(256, at_least=1)
     eval_every: int = option(100, at_least=1)
     single_task: bool = True
+    paired: int = option(0, at_least=0)
     stack_seeds: bool = True
     tensorboard: bool = False
     dtype: str = option("float32", one_of=("float32", "bfloat16"))

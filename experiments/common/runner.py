@@ -2,6 +2,7 @@
 
 import functools
 import pathlib
+import textwrap
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -28,11 +29,13 @@ from .building import (
 from .config import Config
 from .data_record import record_dataset
 from .experiment import Job
+from .looks import late_falls
+from .paired import paired_table
 from .progress import ProgressBar, seeds_label
 from .report import write_report
 from .results import Comparison, MethodResult
 from .run_folder import run_folder
-from .table import table
+from .table import WIDTH, table
 
 SINGLE_TASK = "single-task models"
 
@@ -59,7 +62,7 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
         comparison = train(folder)
         write_report(
             folder,
-            table(comparison),
+            _text(comparison, config),
             {
                 "tasks": list(comparison.task_names),
                 "metrics": list(comparison.metric_names),
@@ -73,6 +76,15 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
         )
 
     return job
+
+
+def _text(comparison: Comparison, config: Config) -> str:
+    """The table, then what it does not show."""
+    falls = [textwrap.fill(line, WIDTH) for line in late_falls(comparison)]
+    parts = [table(comparison), "\n".join(falls)]
+    first = range(min(config.paired, len(comparison.methods) - 1))
+    parts += [paired_table(comparison, index) for index in first]
+    return "\n\n".join(filter(None, parts))
 
 
 def prepare_training(

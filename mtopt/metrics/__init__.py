@@ -6,6 +6,8 @@ frozen embeddings are in :mod:`mtopt.metrics.probes`.
 
 from mtopt.metrics.delta_m import delta_m_per_metric as delta_m_per_metric
 from mtopt.metrics.delta_m import delta_p_per_task as delta_p_per_task
+from mtopt.metrics.paired import Paired as Paired
+from mtopt.metrics.paired import paired_interval as paired_interval
 from mtopt.metrics.pooled import pooled_metrics as pooled_metrics
 from mtopt.metrics.ranks import Ranking as Ranking
 from mtopt.metrics.ranks import critical_difference as critical_difference

@@ -12,6 +12,7 @@ from mtopt.options import Number
 from mtopt.problem import Params, Problem
 
 ANCHORS = ("tasks", "mean")
+SMOOTHING = 0.03
 
 
 def task_saliency(
@@ -61,42 +62,91 @@ def task_saliency(
 
 def task_saliency_regulation(
     saliency: Float[Array, "K B ..."],
+    *,
+    smoothing: Number = SMOOTHING,
+    balanced: bool = False,
 ) -> Float[Array, ""]:
     r"""TSR, task-specific saliency regulation: how evenly tasks share the places.
 
     .. math::
        \hat S_{k,i} = \frac1C \sum_c S_{k,i,c}, \qquad
-       P_{k,i} = \frac{|\hat S_{k,i}|}{\sum_j |\hat S_{j,i}|}, \qquad
-       L_{tsr} = -\frac1N \sum_i \sum_k P_{k,i} \log P_{k,i}
+       a_{k,i} = \sqrt{\hat S_{k,i}^2 + (s r)^2}, \qquad
+       P_{k,i} = \frac{a_{k,i}}{\sum_j a_{j,i}}, \qquad
+       L_{tsr} = \frac1N \sum_i H(P_{\cdot,i})
 
-    an entropy over the N places i of the representation: every spatial position of
-    every sample that some task depends on; padding of either is left out. It is low
-    where one task alone depends on a place, and log K where all do alike. It does not
-    change when all saliencies are scaled together, and changes when one task's are.
+    with :math:`H(P) = -\sum_k P_k \log P_k`, an entropy at each of the N places i of
+    the representation: every spatial position of every sample that some task depends
+    on; padding of either is left out. r is the root mean square of
+    :math:`\hat S` over the batch, a constant to derivatives. It is low where one task
+    alone depends on a place, and log K where all do alike. It does not change when all
+    saliencies are scaled together, and changes when one task's are.
+
+    At s = 0, the paper's, the derivative in a size is
+    :math:`-(\log P_k + H) / \sum_j a_j`, which has no bound: one place where every
+    task's channels nearly cancel can outweigh the rest of the batch, hundreds of times
+    over, and tears down late in training what was learned. With s > 0 no place is
+    smaller than s r.
+
+    TSR can starve a task. At its minimum, 0, one task may own every place, and nothing
+    then tells the shared parameters of the others. The balanced form
+
+    .. math:: L = \frac1N \sum_i H(P_{\cdot,i}) - H(\bar P), \qquad
+              \bar P_k = \frac1N \sum_i P_{k,i}
+
+    is 0 there, as where all share all places, and least, -log K, where each task owns
+    as many places as every other.
 
     Args:
       saliency: ``[K, B, ..., C]``, channels last, with any number of spatial axes.
+      smoothing: s, at least 0, in units of the batch's typical size; 0 is the paper's.
+      balanced: subtract the entropy of the mean shares.
 
     Returns:
-      The entropy in nats, in [0, log K], 0 where no task has a saliency. A place where
-      a task's is exactly 0 has no derivative there, and gets 0.
+      The entropy in nats, in [0, log K]; balanced, in [-log K, 0]. It is 0 where no
+      task has a saliency. Where a task's saliency is exactly 0 in all channels of a
+      place it takes no part there: its size is 0, and so is its derivative.
+
+    Raises:
+      UserError: for a negative smoothing.
 
     Example:
       >>> saliency = jnp.array([[[3.]], [[1.]]])
-      >>> print(f"{jax.jit(task_saliency_regulation)(saliency):.4f}")
+      >>> print(f"{jax.jit(task_saliency_regulation)(saliency, smoothing=0):.4f}")
       0.5623
+
+      Places that one task has to itself, and places that each has its own of:
+
+      >>> starved = jnp.array([[[1.], [1.]], [[0.], [0.]]])
+      >>> shared_out = jnp.array([[[1.], [0.]], [[0.], [1.]]])
+      >>> for places in (starved, shared_out):
+      ...     one, two = (
+      ...         task_saliency_regulation(places, balanced=b) for b in (False, True)
+      ...     )
+      ...     print(f"{one + 0:.2f} {two + 0:.2f}")
+      0.00 0.00
+      0.00 -0.69
 
     References:
       Wang et al., Rep-MTL: Unleashing the Power of Representation-level Task Saliency
       for Multi-Task Learning, 2025, arXiv 2507.21049.
+
+    Differences from the paper:
+      The smoothed size and the balanced form are ours.
     """
+    expect_number("smoothing", smoothing, at_least=0)
     num_tasks, channels = saliency.shape[0], saliency.shape[-1]
     places = _in_float32(saliency).reshape(num_tasks, -1, channels)
-    size = jnp.abs(jnp.mean(_over_largest(places, axis=None), axis=-1))
+    seen = (places != 0).any(axis=-1)
+    mean = jnp.mean(_over_largest(places, axis=None), axis=-1)
+    typical = jnp.sqrt(mean_over(seen.reshape(-1), (mean * mean).reshape(-1)))
+    floor = smoothing * jax.lax.stop_gradient(typical)
+    size = jnp.where(seen, jnp.hypot(mean, floor), 0)
     share = divide_or_zero(size, size.sum(axis=0)[None])
-    logs = jnp.log(jnp.where(share > 0, share, 1))
-    entropy = -(share * logs).sum(axis=0)
-    return mean_over((places != 0).any(axis=(0, 2)), entropy)
+    anywhere = seen.any(axis=0)
+    value = mean_over(anywhere, _entropy(share))
+    if balanced:
+        value = value - _entropy(jax.vmap(mean_over, (None, 0))(anywhere, share))
+    return value
 
 
 def cross_task_saliency_alignment(
@@ -179,6 +229,12 @@ def cross_task_saliency_alignment(
     pairs = seen & (known & others.any(axis=1))[None]
     value = spread[None] - positive / temperature
     return mean_over(pairs.reshape(-1), value.reshape(-1))
+
+
+def _entropy(share: Float[Array, "K ..."]) -> Float[Array, "..."]:
+    """The entropy over the tasks; a share of 0 adds nothing to it."""
+    logs = jnp.log(jnp.where(share > 0, share, 1))
+    return -(share * logs).sum(axis=0)
 
 
 def _product_norm(matrices: Float[Array, "... p c"]) -> Float[Array, " ..."]:

@@ -10,7 +10,7 @@ import mtopt
 from experiments.common.config import Optimizer
 from experiments.common.experiment import find_experiment
 from experiments.common.run_folder import folder_name
-from experiments.configurations.rep_mtl_multi_mnist import METHODS
+from experiments.configurations.rep_mtl_multi_mnist import DETACHED, LOGS, METHODS
 
 
 def train_all(name, data_dir, folder, **changes):
@@ -124,10 +124,16 @@ def test_cifar100_is_learned_by_all_20_tasks(data_dir, tmp_path):
     assert mean(accuracy) > 0.28
 
 
-@pytest.mark.parametrize("num_tasks", [2, 16, 20])
-def test_rep_mtl_experiments_name_methods_that_build(num_tasks):
-    for text in METHODS:
-        mtopt.method(text, num_tasks)
+@pytest.mark.parametrize("name", ["multi_mnist", "cifar100", "reviews", "sarcos"])
+def test_rep_mtl_experiments_name_methods_that_build(name):
+    config = find_experiment(f"rep_mtl_{name}").get_config()
+    config.check()
+    base, control, *_ = config.methods
+    assert config.paired >= 2
+    assert base == LOGS
+    assert control == DETACHED
+    for text in config.methods:
+        mtopt.method(text, 3)
 
 
 @pytest.mark.slow
@@ -140,7 +146,7 @@ def test_rep_mtl_experiments_name_methods_that_build(num_tasks):
     ],
 )
 def test_a_rep_mtl_experiment_runs_with_its_control(name, data, data_dir, tmp_path):
-    _, logs, *_, both, control = METHODS
+    both = METHODS[-1]
     changes = {
         "steps": 3,
         "eval_every": 3,
@@ -150,12 +156,12 @@ def test_a_rep_mtl_experiment_runs_with_its_control(name, data, data_dir, tmp_pa
     }
     if data is not None:
         changes["data"] = data
-    methods = (logs, both, control)
+    methods = (LOGS, both, DETACHED)
     train_all(name, data_dir, tmp_path, methods=methods, single_task=False, **changes)
     results = json.loads((tmp_path / "results.json").read_text())["test"]
     assert set(results) == set(methods)
     losses = {text: read_losses(tmp_path, text) for text in methods}
     assert all(np.isfinite(found).all() for found in losses.values())
     # A detached saliency has no gradient: the same run, to rounding.
-    np.testing.assert_allclose(losses[control], losses[logs], rtol=1e-5)
-    assert not np.allclose(losses[both], losses[logs], rtol=1e-4)
+    np.testing.assert_allclose(losses[DETACHED], losses[LOGS], rtol=1e-5)
+    assert not np.allclose(losses[both], losses[LOGS], rtol=1e-4)

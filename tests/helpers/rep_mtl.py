@@ -8,7 +8,7 @@ import numpy as np
 import optax
 
 import mtopt
-from tests.helpers.saliency import alignment, regulation
+from tests.helpers.saliency import FORMS, alignment, regulation
 
 KEY = jax.random.key(2)
 
@@ -72,7 +72,9 @@ def losses_by_hand(tasks, batch, heads, z):
     return losses
 
 
-def penalty_by_hand(tasks, batch, params, *, tsr=TSR, logs=False, anchor="tasks"):
+def penalty_by_hand(
+    tasks, batch, params, *, tsr=TSR, logs=False, anchor="tasks", form="smoothed"
+):
     z = encode(params["shared"], batch.x, None)
     heads = params["tasks"].values
 
@@ -87,7 +89,7 @@ def penalty_by_hand(tasks, batch, params, *, tsr=TSR, logs=False, anchor="tasks"
             gradient = jax.grad(loss)(z, k)
         saliency.append(gradient if tasks.x_axis is None else gradient[k])
     saliency = jnp.stack(saliency)
-    apart = regulation(saliency, batch.mask)
+    apart = regulation(saliency, batch.mask, **FORMS[form])
     return tsr * apart + CSA * alignment(saliency, batch.mask, 0.4, anchor)
 
 

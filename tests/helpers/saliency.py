@@ -6,6 +6,12 @@ import numpy as np
 
 import mtopt
 
+FORMS = {
+    "literal": {"smoothing": 0},  # the paper's
+    "smoothed": {},
+    "balanced": {"smoothing": 0.1, "balanced": True},
+}
+
 
 def random(*shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape) + 0.2
@@ -18,12 +24,22 @@ def in_places(saliency):
     return saliency.reshape(*saliency.shape[:2], -1, saliency.shape[-1])
 
 
-def regulation(saliency, seen):
+def regulation(saliency, seen, smoothing=0.03, balanced=False):
     """TSR over the samples that one task at least has a label for."""
-    size = jnp.abs(in_places(saliency).mean(axis=-1))[:, seen.any(axis=0)]
+    mean = in_places(saliency).mean(axis=-1)[:, seen.any(axis=0)]
+    own = seen[:, seen.any(axis=0), None]
+    squares = jnp.where(own, mean**2, 0).sum() / (own.sum() * mean.shape[-1])
+    floor = smoothing * jax.lax.stop_gradient(jnp.sqrt(squares))
+    size = jnp.abs(mean)
+    if smoothing:
+        size = jnp.where(own, jnp.sqrt(mean**2 + floor**2), 0)
     share = size / size.sum(axis=0, keepdims=True)
-    logs = jnp.log(jnp.where(seen[:, seen.any(axis=0), None], share, 1))
-    return -(share * logs).sum(axis=0).mean()
+
+    def entropy(share):
+        return -(share * jnp.log(jnp.where(share > 0, share, 1))).sum(axis=0)
+
+    value = entropy(share).mean()
+    return value - entropy(share.mean(axis=(1, 2))) if balanced else value
 
 
 def alignment(saliency, seen, temperature=0.5, anchor="tasks"):

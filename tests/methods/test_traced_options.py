@@ -43,7 +43,7 @@ def test_the_options_are_found():
     assert numeric("fixed_weighting").keys() == {"weights"}
     assert numeric("pareto_mtl").keys() == {"preferences", "index", "search_steps"}
     assert numeric("per_task_sam").keys() == {"rho", "rho_shared", "rho_task", "beta"}
-    assert numeric("rep_mtl").keys() == {"tsr", "csa", "temperature"}
+    assert numeric("rep_mtl").keys() == {"tsr", "csa", "smoothing", "temperature"}
     assert numeric("uncertainty_weighting").keys() == {"init", "learning_rate"}
     assert not numeric("mgda")
     assert {case.id for case in CASES} > BY_DEFAULT

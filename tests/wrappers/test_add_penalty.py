@@ -29,15 +29,15 @@ def test_the_second_derivative_of_one_number():
         def regulated(problem, params, representation):
             found = mtopt.task_saliency(problem, params, representation)
             np.testing.assert_array_equal(found.shape, (2, 1, 1))
-            return mtopt.task_saliency_regulation(found)
+            return mtopt.task_saliency_regulation(found, smoothing=0)
 
         base = mtopt.equal_weighting(2)
         own, tsr, added, detached = directions(
             [
                 base,
-                mtopt.rep_mtl(base, tsr=1, csa=0),
+                mtopt.rep_mtl(base, tsr=1, csa=0, smoothing=0),
                 mtopt.add_penalty(base, regulated, 1),
-                mtopt.rep_mtl(base, tsr=1, csa=0, detach=True),
+                mtopt.rep_mtl(base, tsr=1, csa=0, control="detached"),
             ],
             tasks,
             params,

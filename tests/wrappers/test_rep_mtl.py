@@ -33,10 +33,15 @@ WRITTEN_OUT = {
         {"logs": True},
         {"logs": True},
     ),
-    "logs of the sum alone": (
-        saliency_penalties(mtopt.log_losses(equal())),
+    "logs of the sum alone, literal": (
+        saliency_penalties(mtopt.log_losses(equal()), smoothing=0),
         {"logs": True},
+        {"form": "literal"},
+    ),
+    "balanced": (
+        saliency_penalties(equal(), balanced=True, smoothing=0.1),
         {},
+        {"form": "balanced"},
     ),
     "logs of the saliency alone": (
         saliency_penalties(equal(), saliency="log_losses"),
@@ -55,7 +60,7 @@ WRITTEN_OUT = {
     ("kind", "ways"),
     [
         ("spatial", ["sum, alignment alone, mean anchor"]),
-        ("absent", ["logs of all", "logs of the sum alone"]),
+        ("absent", ["logs of all", "logs of the sum alone, literal", "balanced"]),
         pytest.param("shared", list(WRITTEN_OUT), marks=pytest.mark.slow),
         pytest.param("disjoint", ["mean", "logs of all"], marks=pytest.mark.slow),
         pytest.param("absent", ["mean"], marks=pytest.mark.slow),
@@ -132,6 +137,8 @@ def test_groups_of_tasks_are_penalised_as_one():
         ({"tsr": -1}, "tsr is -1"),
         ({"csa": -0.1}, "csa is -0.1"),
         ({"temperature": 0}, "temperature is 0"),
+        ({"smoothing": -0.03}, "smoothing is -0.03"),
+        ({"control": "detach"}, "control is 'detach': .*'detached', 'shuffled'"),
         ({"anchor": "sample"}, "anchor is 'sample'"),
         ({"saliency": "logs"}, "saliency is 'logs'"),
     ],

@@ -64,7 +64,7 @@ def first_updates(few):
         for tx in (
             aggregator,
             saliency_penalties(aggregator),
-            saliency_penalties(aggregator, detach=True),
+            saliency_penalties(aggregator, control="detached"),
         )
     ]
     for name in flat:

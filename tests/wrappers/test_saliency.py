@@ -14,9 +14,13 @@ from mtopt.wrappers.saliency import (
     task_saliency_regulation,
 )
 from tests.helpers.close import assert_close
-from tests.helpers.saliency import alignment, random, regulation
+from tests.helpers.saliency import FORMS, alignment, random, regulation
 
-tsr = jax.jit(task_saliency_regulation)
+regulations = {
+    name: jax.jit(functools.partial(task_saliency_regulation, **options))
+    for name, options in FORMS.items()
+}
+tsr = regulations["literal"]
 csa = jax.jit(cross_task_saliency_alignment, static_argnames="anchor")
 ANCHORS = pytest.mark.parametrize("anchor", ["tasks", "mean"])
 # More channels than places, and fewer; [B, C] and [B, H, W, C].
@@ -46,7 +50,7 @@ def test_padding_of_samples_places_and_channels_changes_neither():
     """Sequences of 5 tokens in a batch for 9 of 7: zeros, which no task depends on."""
     saliency = random(2, 3, 5, 4)
     padded = np.pad(saliency, ((0, 0), (0, 1), (0, 4), (0, 3)))
-    for penalty in (tsr, csa):
+    for penalty in (regulations["balanced"], csa):
         value, gradient = value_and_grad(penalty, np.float32(saliency))
         again, padded_gradient = value_and_grad(penalty, np.float32(padded))
         np.testing.assert_allclose(again, value, rtol=1e-5)
@@ -78,11 +82,21 @@ def test_the_entropy_of_one_place(sizes, expected):
 def test_regulation_is_the_equation(shape):
     with jax.enable_x64(True):
         saliency = random(*shape)
-        found = value_and_grad(tsr, saliency)
         seen = everywhere(saliency)
-        expected = value_and_grad(lambda s: regulation(s, seen), saliency)
-        np.testing.assert_allclose(found[0], expected[0], rtol=1e-13, atol=1e-15)
-        np.testing.assert_allclose(found[1], expected[1], rtol=1e-11, atol=1e-14)
+
+        @jax.jit
+        def both(saliency):
+            return [
+                [jax.value_and_grad(form)(saliency) for form in forms]
+                for forms in (
+                    regulations.values(),
+                    [lambda s, o=o: regulation(s, seen, **o) for o in FORMS.values()],
+                )
+            ]
+
+        for found, expected in zip(*both(saliency), strict=True):
+            np.testing.assert_allclose(found[0], expected[0], rtol=1e-13, atol=1e-15)
+            np.testing.assert_allclose(found[1], expected[1], rtol=1e-11, atol=1e-14)
 
 
 @pytest.mark.parametrize("num_tasks", [1, pytest.param(2, marks=pytest.mark.slow), 5])
@@ -97,12 +111,14 @@ def test_the_entropy_is_between_0_and_log_k(num_tasks):
 
 def test_a_common_scale_changes_nothing_and_that_of_a_task_does():
     with jax.enable_x64(True):
-        saliency = jnp.asarray(random(3, 4, 2, 5))
+        saliency = random(3, 4, 2, 5)
         value = tsr(saliency)
-        for scale in (1e-9, -7.0, 1e12):
-            scaled = tsr(scale * saliency)
-            assert_close(scaled, value, rtol=1e-12)
-        one_larger = tsr(saliency.at[1].multiply(10))
+        for form in regulations.values():
+            scales = np.array([1, 1e-9, -7, 1e12])[:, None, None, None, None]
+            scaled = jax.jit(jax.vmap(form))(scales * saliency)
+            assert_close(scaled, np.repeat(scaled[:1], 4), rtol=1e-12)
+        saliency[1] *= 10
+        one_larger = tsr(saliency)
         assert abs(one_larger - value) > 1e-2
 
 
@@ -251,14 +267,16 @@ def test_what_alignment_cannot_do_is_said(shape, options, message):
 PENALTIES = pytest.mark.parametrize(
     ("penalty", "equation"),
     [
-        (tsr, regulation),
+        (tsr, functools.partial(regulation, **FORMS["literal"])),
+        pytest.param(regulations["smoothed"], regulation, marks=pytest.mark.slow),
+        (regulations["balanced"], functools.partial(regulation, **FORMS["balanced"])),
         (csa, alignment),
         (
             lambda s: csa(s, anchor="mean"),
             lambda s, seen: alignment(s, seen, anchor="mean"),
         ),
     ],
-    ids=["tsr", "csa tasks", "csa mean"],
+    ids=[*FORMS, "csa tasks", "csa mean"],
 )
 
 

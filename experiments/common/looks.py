@@ -1,0 +1,63 @@
+"""What the looks at validation data say of a method, beside the chosen model."""
+
+import numpy as np
+
+from .results import Comparison, MethodResult, tasks_measured
+
+FALL = 0.05
+"""The fall below an earlier look that a report mentions: five points, or 5 %."""
+
+
+def scores(comparison: Comparison, result: MethodResult) -> np.ndarray:
+    """The mean of tasks at every look, by which models are chosen, ``[seeds, T]``."""
+    looks = comparison.comparable(result.curves["validation"])
+    return looks[..., tasks_measured([looks])].mean(axis=-1)
+
+
+def best_looks(comparison: Comparison, result: MethodResult) -> np.ndarray:
+    """The best of them, one a seed; nan where there is none."""
+    if not result.curves:
+        return np.full(len(result.metrics), np.nan)
+    best = np.fmax.reduce if comparison.higher_is_better[0] else np.fmin.reduce
+    return best(scores(comparison, result), axis=1)
+
+
+def late_falls(comparison: Comparison) -> list[str]:
+    """A line for every method that fell far below what it had reached, or for none.
+
+    The table has the model of the best look, and hides what became of it. A score, such
+    as an accuracy, has fallen far where it lost five points; an error, which may have
+    any unit, where it grew by 5 %. The single-task models are chosen task by task, and
+    have no common look.
+
+    Args:
+      comparison: whose methods may have curves; without any there is no line.
+    """
+    looked = [result for result in comparison.methods if result.curves]
+    lines = [line for result in looked if (line := _fall(comparison, result))]
+    if looked and not lines:
+        unit = "points" if comparison.higher_is_better[0] else "%"
+        lines = [
+            f"No method fell more than 5 {unit} behind an earlier look at validation "
+            "data."
+        ]
+    return lines
+
+
+def _fall(comparison: Comparison, result: MethodResult) -> str:
+    """The line of one method; empty where it never fell far."""
+    cost = scores(comparison, result)
+    relative = not comparison.higher_is_better[0]
+    cost = np.where(np.isnan(cost), np.inf, cost if relative else -cost)
+    best = np.minimum.accumulate(cost, axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):  # inf - inf: nothing to lose
+        size = (cost - best) / (best if relative else 1)
+    far = size > FALL
+    if not far.any():
+        return ""
+    return (
+        f"{result.name}: {far.sum()} of {far.size} looks at validation data were more "
+        f"than 5 {'%' if relative else 'points'} behind an earlier one of their seed, "
+        f"by {100 * size[far].max():.1f} at most; "
+        f"{far[:, -1].sum()} of {len(far)} seeds ended so"
+    )
