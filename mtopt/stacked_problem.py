@@ -246,7 +246,9 @@ class StackedProblem(BatchProblem):
         self, representation: Any, count: int, *, task_axis: bool = False
     ) -> Any:
         axis = 1 if task_axis or self.tasks.x_axis is not None else 0
-        return jax.tree.map(lambda leaf: sample_axis.cut(leaf, count, axis), representation)
+        return jax.tree.map(
+            lambda leaf: sample_axis.cut(leaf, count, axis), representation
+        )
 
     @override
     def join_parts(self, stacked: Any, *, task_axis: bool = False) -> Any:
