@@ -16,6 +16,7 @@ PROGRAMS = {
     "benchmark step": "benchmarks.step",
     "benchmark solvers": "benchmarks.solvers",
     "benchmark boosting": "benchmarks.boosting",
+    "benchmark outliers": "benchmarks.outliers",
     "methods-table": "benchmarks.method_table",
 }
 """Subcommand to module; a new program is one line here."""

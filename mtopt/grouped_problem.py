@@ -116,6 +116,12 @@ class GroupedProblem(BatchProblem):
         )
 
     @override
+    def losses_at_mean(self, params: Params) -> Float[Array, " K"]:
+        return self._concatenate(
+            [part.losses_at_mean(own) for part, own in self._split(params, None)]
+        )
+
+    @override
     def representation_gradients(
         self, params: Params, representation: Any, *, shared_axis: int | None = None
     ) -> Any:

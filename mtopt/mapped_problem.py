@@ -95,6 +95,11 @@ class MappedProblem(Problem):
         """True for tasks with at least one label in this batch."""
         return self.problem.present
 
+    @property
+    def labels(self) -> Array:
+        """How many labels each task has in the batch, ``[K]``."""
+        return self.problem.labels
+
     @override
     def losses(
         self, params: Params, *, shared_axis: int | None = None
@@ -133,6 +138,10 @@ class MappedProblem(Problem):
             params, representation, shared_axis=shared_axis
         )
         return self.mapped(losses)[0]
+
+    @override
+    def losses_at_mean(self, params: Params) -> Float[Array, " K"]:
+        return self.mapped(self.problem.losses_at_mean(params))[0]
 
     @override
     def representation_gradients(

@@ -127,6 +127,10 @@ class MicroBatches(Problem):
         return self._sum(one, self._cut(representation, shared_axis))
 
     @override
+    def losses_at_mean(self, params: Params) -> Float[Array, " K"]:
+        return self._sum(lambda part, share: share * part.losses_at_mean(params))
+
+    @override
     def representation_gradients(
         self, params: Params, representation: Any, *, shared_axis: int | None = None
     ) -> Any:

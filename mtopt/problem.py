@@ -28,10 +28,17 @@ class Problem(abc.ABC):
     :meth:`mtopt.Tasks.problem` makes it; a method reads it from its evaluation.
 
     All functions are pure in ``params = {"shared": ..., "tasks": ...}``.
+
+    Attributes:
+      names: of the tasks, sorted.
+      present: True for tasks with at least one label in this batch, ``[K]``.
+      labels: how many labels each task has in the batch, ``[K]``.
+      key: the randomness of the step.
     """
 
     names: tuple[str, ...]
     present: Bool[Array, " K"]
+    labels: Array
     key: Any
 
     def evaluate(self, params: Params) -> Evaluation:
@@ -115,6 +122,17 @@ class Problem(abc.ABC):
 
         Raises:
           UserError: as :meth:`representation`.
+        """
+
+    @abc.abstractmethod
+    def losses_at_mean(self, params: Params) -> Float[Array, " K"]:
+        """The loss of every task if all its samples had their mean representation.
+
+        A head can answer them all alike then: it is what a task costs of which nothing
+        is explained. It takes a pass through the heads beside that of the losses.
+
+        Args:
+          params: where to evaluate.
         """
 
     @abc.abstractmethod
@@ -279,11 +297,9 @@ class BatchProblem(Problem):
     """A problem that knows its batch, and can be made of less of it.
 
     Attributes:
-      labels: how many labels each task has in the batch, ``[K]``.
       model_state: BatchNorm statistics and their like, or None.
     """
 
-    labels: Array
     model_state: Any
 
     @abc.abstractmethod

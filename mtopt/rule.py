@@ -71,6 +71,8 @@ class Rule:
         wrapper can replace them.
       any_rows: False for a rule that takes its rows for the gradients of the problem at
         the parameters, and perturbs these along them: no wrapper can hand it others.
+      takes_logs: False for a rule that compares losses with others of the same unit:
+        ``log_losses`` cannot stand around it.
       penalty: from an evaluation to the gradients of all penalties :math:`P_i`.
       after_step: ``(memory, evaluation, step) -> memory`` for a rule that learns from
         the step which its whole chain makes, or None.
@@ -87,6 +89,7 @@ class Rule:
     gradients: Callable[[Evaluation], Evaluation] | None = None
     one_sum: bool = True
     any_rows: bool = True
+    takes_logs: bool = True
     penalty: Callable[[Evaluation], tuple[PenaltyGradient, ...]] = lambda _: ()
     after_step: Callable[[Memory, Evaluation, Any], Memory] | None = None
     least_losses: Any = None

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 from typing_extensions import override
 
+from mtopt import sample_axis
 from mtopt.batch import Batch, loss_mask, zero_masked
 from mtopt.deal import check_parts, deal
 from mtopt.errors import UserError
@@ -88,6 +89,11 @@ class StackedProblem(BatchProblem):
         self, params: Params, representation: Any, *, shared_axis: int | None = None
     ) -> Float[Array, " K"]:
         return self._over_heads(self._head_loss, params, representation, shared_axis)
+
+    @override
+    def losses_at_mean(self, params: Params) -> Float[Array, " K"]:
+        at_mean = functools.partial(self._task_loss, seen=sample_axis.mean_of)
+        return self._over_tasks(at_mean, params, None)
 
     @override
     def representation_gradients(
@@ -218,10 +224,10 @@ class StackedProblem(BatchProblem):
                 "expected micro_batches=1, or a model without such statistics"
             )
         axis = 0 if self.tasks.x_axis is None else 1
-        mask = _cut(self.batch.mask, count, 1)
+        mask = sample_axis.cut(self.batch.mask, count, 1)
         batch = Batch(
-            jax.tree.map(lambda leaf: _cut(leaf, count, axis), self.batch.x),
-            jax.tree.map(lambda leaf: _cut(leaf, count, 1), self.batch.y),
+            jax.tree.map(lambda leaf: sample_axis.cut(leaf, count, axis), self.batch.x),
+            jax.tree.map(lambda leaf: sample_axis.cut(leaf, count, 1), self.batch.y),
             mask,
             self.names,
         )
@@ -240,12 +246,14 @@ class StackedProblem(BatchProblem):
         self, representation: Any, count: int, *, task_axis: bool = False
     ) -> Any:
         axis = 1 if task_axis or self.tasks.x_axis is not None else 0
-        return jax.tree.map(lambda leaf: _cut(leaf, count, axis), representation)
+        return jax.tree.map(
+            lambda leaf: sample_axis.cut(leaf, count, axis), representation
+        )
 
     @override
     def join_parts(self, stacked: Any, *, task_axis: bool = False) -> Any:
         axis = 1 if task_axis or self.tasks.x_axis is not None else 0
-        return jax.tree.map(lambda leaf: _join(leaf, axis), stacked)
+        return jax.tree.map(lambda leaf: sample_axis.join(leaf, axis), stacked)
 
     def _task_loss(
         self,
@@ -258,10 +266,12 @@ class StackedProblem(BatchProblem):
         encode_key: Any,
         head_key: Any,
         *state: Any,
+        seen: Callable[[Array, Any], Array] = lambda leaf, labelled: leaf,
     ) -> Float[Array, ""]:
         representation, _ = self._encode_one(shared, x, encode_key, *state)
         constants = without_floats(representation)
-        z = only_floats(representation)
+        floats = only_floats(representation)
+        z = jax.tree.map(lambda leaf: seen(leaf, state[-1]), floats)
         return self._head_loss(head, z, constants, y, mask, present, head_key)
 
     def _head_loss(
@@ -430,17 +440,3 @@ def _check_outputs(outputs: Any, has_aux: bool) -> None:
             f"head_loss returned an array of shape {jnp.shape(loss)}: expected one "
             "number; mtopt.masked_mean reduces the losses of samples"
         )
-
-
-def _cut(leaf: Array, count: int, axis: int) -> Array:
-    """Samples on an axis, dealt in turn to ``count`` parts on a new first axis."""
-    shape = leaf.shape
-    dealt = leaf.reshape(*shape[:axis], shape[axis] // count, count, *shape[axis + 1 :])
-    return jnp.moveaxis(dealt, axis + 1, 0)
-
-
-def _join(leaf: Array, axis: int) -> Array:
-    """The inverse of :func:`_cut`."""
-    dealt = jnp.moveaxis(leaf, 0, axis + 1)
-    shape = dealt.shape
-    return dealt.reshape(*shape[:axis], -1, *shape[axis + 2 :])

@@ -28,7 +28,7 @@ Write = Callable[[dict[str, Any]], None]
 PER_TASK = {
     "weights": "opt_state",
     "task_weights": "opt_state",
-    "outlier_logits": "opt_state",
+    "explained": "opt_state",
     "outlier_logit": "params",
 }
 """Numbers of every task that training records hold, and where the state has them."""

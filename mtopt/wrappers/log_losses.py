@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float
 from typing_extensions import override
 
 from mtopt.aggregation import Aggregator, rule_of
-from mtopt.errors import expect_number
+from mtopt.errors import UserError, expect_number
 from mtopt.mapped_problem import Mapped, MappedProblem
 from mtopt.options import Number, is_traced
 from mtopt.rule import greatest
@@ -43,8 +43,8 @@ def log_losses(
       not be negative: a negative loss counts as one of 0.
 
     Raises:
-      UserError: for an epsilon that is not above 0, or a chain in place of an
-        aggregator.
+      UserError: for an epsilon that is not above 0, a chain in place of an aggregator,
+        or one that has to see the losses themselves.
 
     Example:
       >>> import mtopt
@@ -67,6 +67,12 @@ def log_losses(
     expect_number("epsilon", epsilon, above=0)
 
     rule = rule_of(aggregator, "log_losses")
+    if not rule.takes_logs:
+        raise UserError(
+            "log_losses got an aggregator in outlier_weighted, which sees how much of "
+            "a loss is explained, and of logarithms cannot: write "
+            "outlier_weighted(log_losses(...)), not the other way round"
+        )
     least = _least(rule.least_losses, epsilon)
     return Aggregator(rule.on(LogProblem(None, epsilon).view, least_losses=least))
 

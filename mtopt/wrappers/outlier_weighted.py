@@ -1,8 +1,7 @@
-"""R-MTGB's detection of outlier tasks, in the step of any aggregator."""
+"""Outlier tasks, found in the step of any aggregator by what training explains."""
 
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
@@ -10,237 +9,235 @@ from jaxtyping import Array, Bool, Float, Int
 from mtopt.aggregation import Aggregator, rule_of
 from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
-from mtopt.linalg import (
-    combine,
-    cross_gramian,
-    divide_or_zero,
-    row_norms,
-    scale_rows,
-    some_rows,
-    task_numbers,
-)
+from mtopt.linalg import divide_or_zero, task_numbers
 from mtopt.options import Integer, Number
 from mtopt.rule import Solution, greatest
 
-BOUNDS = (-1.0, 3.0)  # of logits: further out they would hardly move again
+MAJORITY = 0.6  # of the tasks; of two halves neither is one
+EXPLAINED = 0.3  # of the median task: below, nothing can be told yet
+AGREES = 0.6  # of what is explained of the median task
+FLOOR = 0.7  # of the tolerance: where a task's weight is 0
 
 
 class Outliers(NamedTuple):
     """The memory of :func:`outlier_weighted`.
 
     Attributes:
-      outlier_logits: theta, ``[K]``: above 0 for a task that is rather an outlier.
+      seen: how many batches each task was in, ``[K]``.
+      num_labels: and with how many labels, ``[K]``.
+      mean_losses: per label, over all of training so far, ``[K]``.
+      losses_at_mean: likewise, of the mean representation, ``[K]``.
+      explained: the share of every task's loss that its samples explain, ``[K]``.
       task_weights: what the aggregator was last handed, ``[K]``.
-      updates: how many there were, which tells the phase.
-      majority: F, what the majority has asked for, a tree like the shared parameters.
       inner: the memory of the wrapped rule.
     """
 
-    outlier_logits: Float[Array, " K"]
+    seen: Int[Array, " K"]
+    num_labels: Float[Array, " K"]
+    mean_losses: Float[Array, " K"]
+    losses_at_mean: Float[Array, " K"]
+    explained: Float[Array, " K"]
     task_weights: Float[Array, " K"]
-    updates: Int[Array, ""]
-    majority: Any
     inner: Any
 
 
 def outlier_weighted(
     aggregator: optax.GradientTransformation,
     *,
-    learning_rate: Number = 1.0,
     num_shared: Integer = 50,
-    num_partition: Integer | None = None,
-    tolerance: Number = 0.3,
-    drop_below: Number = 0.1,
+    tolerance: Number = 0.5,
 ) -> Aggregator:
-    r"""Down-weights outlier tasks, whose gradients oppose the majority's (R-MTGB).
+    r"""Lets go of outlier tasks: those that training with the majority cannot explain.
 
-    Every task has a logit :math:`\theta_k`, 0 at first, and
-    :math:`\sigma(\theta_k)` says how much of an outlier it is. F is what the majority
-    has asked of the shared parameters so far, and every step has
+    For tasks that might be wrong: labels that are noise, of another problem, or turned
+    around. What is explained of a task is the share of its loss that depends on
+    its samples,
 
-    .. math::
-       a_k &= \cos(g_k, F), \\
-       \theta_k &\leftarrow \theta_k
-           - \nu\, \sigma(\theta_k) (1 - \sigma(\theta_k)) (a_k + \tau), \\
-       t_k &= \frac{1 - \sigma(\theta_k)}{\max_j (1 - \sigma(\theta_j))}, \\
-       F &\leftarrow F + \sum_k t_k\, g_k / L_k
+    .. math:: e_k = 1 - \frac{\bar L_k}{\bar C_k}
 
-    (theta stays in [-1, 3], where :math:`\sigma` is 0.27 to 0.95 and can still turn: a
-    task that has served long is let go as fast as a new one), and the aggregator is
-    handed the task weights :math:`t`, which multiply the weights that it finds. A task
-    with :math:`t_k` below ``drop_below`` is absent from its solve, since a direction
-    that spares every task would else still give way to it. Its logit moves on, so it
-    can come back.
+    with :math:`\bar L_k` the mean of its loss, per label, over all of training so far,
+    and :math:`\bar C_k` that of the loss which its head has if every sample has the
+    mean representation of the batch: a constant answer. For squared errors and linear
+    heads it is the coefficient of determination. It has no unit. With m the median
+    over the tasks, the aggregator is handed the task weights
 
-    *Derivation.* R-MTGB predicts for task k with
-    :math:`(1 - \sigma(\theta_k)) F_{non} + \sigma(\theta_k) F_{out}` and descends its
-    loss in :math:`\theta_k`, both ensembles being sums of residuals, scaled by
-    :math:`1 - \sigma` and :math:`\sigma`. Among shared parameters the residuals are
-    the gradients: :math:`F_{non} = F`, to which outliers add less and less. They keep
-    to their own parameters: :math:`F_{out} = 0`. With the logarithms of the losses,
-    which have no unit, in place of the losses, and to first order,
+    .. math:: t_k = \operatorname{clip}\Big(
+        \frac{e_k / m - 0.7 \tau}{\tau - 0.7 \tau}, 0, 1 \Big)
 
-    .. math:: \frac{\partial}{\partial \theta_k}
-       \log L_k\big(x_0 - (1 - \sigma(\theta_k)) F\big)
-       = \sigma(\theta_k) (1 - \sigma(\theta_k)) \langle g_k, F \rangle / L_k.
+    which multiply the weights that it finds; a task of weight 0 is absent from its
+    solve, since a direction that spares every task would else still give way to it.
 
-    Beside any other optimizer the length of a sum of gradients means nothing, so
-    lengths are divided out. The logarithms matter in F: where equal weighting settles
-    between two groups of tasks, their gradients cancel, but the group that it settles
-    closer to has the smaller losses, so that F still grows towards what it asks for.
-    A task whose gradient points against F, by more than the tolerance :math:`\tau`,
-    turns outlier; one that agrees, or has converged and is mere noise, does not. The
-    majority must be served for that: an aggregator that follows the worst task, such as
-    ``tchebycheff`` or ``pbi``, follows the outliers, and they are not found.
+    Tasks lose weight only while there is a *clear majority*: of six tasks in ten at
+    least 60 % as much is explained as of the median task. Otherwise all weights are 1:
+    of two halves that contradict each other, none is picked.
 
-    Three phases follow each other as R-MTGB's three blocks do: all tasks share
-    everything and no logit moves; logits move; logits and the direction of the shared
-    parameters rest (a zero direction), and tasks train their own parameters only.
+    At first nobody is judged: until six tasks in ten have been in ``num_shared``
+    batches, and 30 % of the median task is explained. Till then, tasks count the same
+    however often they appear and whatever the unit of their losses: a task's weight is
+    inverse to the number of its batches times :math:`\bar C_k`, the largest being 1.
+    Else a few tasks that appear in every batch would pass for the majority of many that
+    are rarer.
+
+    A task with a head of its own that contradicts the others does them no harm, is
+    explained as well as they are, and keeps its weight; labels that are noise harm the
+    encoder, and are found. Where the tasks share their output too, contradiction is
+    found.
+
+    *When not to use it.* It cannot tell a task that is wrong from one of which
+    the network can explain less than a third of what it can of the others: look at
+    ``explained``. Noise that is memorised counts as explained: it is recognised
+    early or not at all. A task much like the majority's, though wrong, stays.
+
+    *Cost.* One more pass through the heads, forwards. It reads no per-task gradients,
+    so that around a scalarization a step keeps its single backward pass.
 
     Args:
       aggregator: any aggregator.
-      learning_rate: nu, above 0, of the logits. R-MTGB's synthetic experiments move
-        trees and logits at 1.
-      num_shared: updates of the first phase, at least 0; 50 is the most that the
-        paper's grid has.
-      num_partition: updates of the second phase, at least 0; None: it never ends.
-      tolerance: tau, in [0, 1), a cosine; 0.3 is ours, chosen on planted outliers. At 0
-        a task that differs a little from the others ends as an outlier as surely as an
-        adversary.
-      drop_below: in [0, 1), the task weight below which a task is absent from the
-        solve; 0: none ever is. 0.1 is ours.
+      num_shared: batches of a task before it is judged, at least 0; 50 is the most
+        that the paper's grid has for the block in which all tasks share.
+      tolerance: tau, in (0, 1), ours: a task of which less than this part of the median
+        is explained begins to lose weight, and has none at 70 % of that.
 
     Returns:
-      An aggregator, which reads the losses: a task adds to F where its loss is above 0;
-      losses below zero: see :func:`mtopt.offset_losses`.
-      A task's own parameters move along their own gradient in every phase, whatever
-      its weight, as R-MTGB's task-specific block does. Read theta with
-      ``optax.tree.get(opt_state, "outlier_logits")`` and t with
+      An aggregator, which needs a problem. A task's own parameters move along their own
+      gradient, whatever its weight, as R-MTGB's task-specific block does. Read e with
+      ``optax.tree.get(opt_state, "explained")``, t with
       ``optax.tree.get(opt_state, "task_weights")``.
 
     Raises:
-      UserError: for an option out of range, or a chain in place of an aggregator.
+      UserError: for an option out of range, a chain in place of an aggregator, inside
+        of ``log_losses``, or (on update) without a problem. Losses below zero, of which
+        no share can be told, are refused by a guarded step; see
+        :func:`mtopt.offset_losses`.
 
     Example:
-      >>> import mtopt, optax
-      >>> tx = outlier_weighted(mtopt.equal_weighting(3), num_shared=0)
-      >>> params = jnp.zeros(2)
-      >>> state, update = tx.init(params), jax.jit(tx.update)
-      >>> rows = jnp.array([[1., 0.], [1., 0.2], [-1., 0.]])
-      >>> known = mtopt.Evaluation(losses=jnp.ones(3))
-      >>> for _ in range(100):
-      ...     direction, state = update(rows, state, params, evaluation=known)
-      >>> [round(float(t), 2) for t in optax.tree.get(state, "task_weights")]
-      [1.0, 1.0, 0.06]
-      >>> [round(float(d), 2) for d in direction]
-      [1.0, 0.1]
+      Three tasks of one line; the third has its sign turned.
+
+      >>> import jax, mtopt, optax
+      >>> def head_loss(head, z, y, mask, key):
+      ...     return mtopt.masked_mean((z + head - y) ** 2, mask)
+      >>> tasks = mtopt.Tasks(("a", "b", "c"), lambda w, x, key: x @ w, head_loss)
+      >>> params = {"shared": jnp.zeros(2),
+      ...           "tasks": mtopt.PerTask(jnp.zeros(3), tasks.names)}
+      >>> tx = outlier_weighted(mtopt.equal_weighting(3), num_shared=10)
+      >>> tx = mtopt.chain(tx, optax.adam(0.1))
+      >>> state = mtopt.TrainState.create(params, tx, jax.random.key(0))
+      >>> x = jax.random.normal(jax.random.key(1), (32, 2))
+      >>> batch = mtopt.Batch.shared(x, {"a": x[:, 0], "b": x[:, 0], "c": -x[:, 0]})
+      >>> step = mtopt.make_train_step(tasks, tx)
+      >>> for _ in range(60):
+      ...     state, _ = step(state, batch)
+      >>> optax.tree.get(state.opt_state, "task_weights").tolist()
+      [1.0, 1.0, 0.0]
 
     References:
       Emami et al., Robust-Multi-Task Gradient Boosting, 2025, arXiv 2507.11411.
 
     Differences from the paper:
-      It boosts trees, and has no such wrapper: this carries over its rule for theta.
-      There, outliers share a second ensemble, and theta starts at random, since the
-      two ensembles are alike at first; here theta starts at 0, since outliers have
-      nothing to share, F counts what the first phase asked for, harm is tolerated up
-      to tau, and theta is bounded.
+      It boosts trees, and has no such wrapper. Its question is carried over: does the
+      ensemble that the majority shares explain a task? There, a logit of every task
+      follows the derivative of the loss as boosting goes on, and outliers share an
+      ensemble of their own; here what is explained is measured, and outliers have
+      nothing to share.
     """
-    expect_number("learning_rate", learning_rate, above=0)
     expect_number("num_shared", num_shared, at_least=0)
-    if num_partition is not None:
-        expect_number("num_partition", num_partition, at_least=0)
-    expect_number("tolerance", tolerance, at_least=0, below=1)
-    expect_number("drop_below", drop_below, at_least=0, below=1)
+    expect_number("tolerance", tolerance, above=0, below=1)
 
     rule = rule_of(aggregator, "outlier_weighted")
 
     def init(inner: Any, shared: Any) -> Outliers:
-        zeros = task_numbers(shared, rule.num_tasks, 0)
-        return Outliers(
-            zeros,
-            jnp.ones_like(zeros),
-            jnp.zeros((), jnp.int32),
-            jax.tree.map(_zeros, shared),
-            inner,
-        )
+        none = task_numbers(shared, rule.num_tasks, 0).astype(jnp.float32)
+        seen = jnp.zeros(rule.num_tasks, jnp.int32)
+        return Outliers(seen, none, none, none, none, jnp.ones_like(none), inner)
 
     def solve(memory: Outliers, evaluation: Evaluation) -> Solution:
-        logits, present = memory.outlier_logits, evaluation.present
-        rows = some_rows(evaluation.rows, rule.num_tasks)
-        gain = alignment(rows, memory.majority) + tolerance
-        slope = jax.nn.sigmoid(logits) * jax.nn.sigmoid(-logits)
-
-        done = memory.updates - num_shared
-        resting = jnp.array(False) if num_partition is None else done >= num_partition
-        moves = present & (done >= 0) & ~resting
-        moved = jnp.clip(logits - learning_rate * slope * gain, *BOUNDS)
-        logits = jnp.where(moves, moved, logits)
-        found = trust(logits, present)
-        applied = jnp.where(resting, 0, found)
+        memory = _observed(memory, evaluation)
+        judged = memory.seen >= jnp.maximum(num_shared, 1)
+        found = trust(memory.explained, judged, tolerance, before=_even(memory))
+        applied = jnp.where(evaluation.present, found, 0)
         if evaluation.knows("task_weights"):
             applied = applied * evaluation.task_weights
 
-        regular = evaluation.restricted_to(present & (found >= drop_below))
+        regular = evaluation.restricted_to(evaluation.present & (found > 0))
         weights, inner, gradients = rule.solve(
             memory.inner, regular.replace(task_weights=applied)
         )
-        asked = combine(divide_or_zero(found, evaluation.losses), evaluation.rows)
-        seen = jnp.where(present, applied, memory.task_weights)
-        memory = Outliers(
-            logits.astype(memory.outlier_logits.dtype),
-            seen.astype(memory.task_weights.dtype),
-            memory.updates + 1,
-            jax.tree.map(jnp.add, memory.majority, asked),
-            inner,
-        )
+        applied = applied.astype(memory.task_weights.dtype)
+        handed = jnp.where(evaluation.present, applied, memory.task_weights)
+        memory = memory._replace(task_weights=handed, inner=inner)
         return Solution(weights, memory, gradients)
 
-    # The task weights of a step come with its solve: no other step's can replace them.
-    changes = {"heads": "plain", "gradients": None}
-    least = greatest(0.0, rule.least_losses)
-    return Aggregator(rule.remembering(init, solve, least_losses=least, **changes))
+    changes = {
+        "heads": "plain",
+        # The task weights of a step come with its solve: no other step's replace them.
+        "gradients": None,
+        "least_losses": greatest(0.0, rule.least_losses),
+        "takes_logs": False,
+    }
+    return Aggregator(rule.remembering(init, solve, **changes))
 
 
-def trust(logits: Float[Array, " K"], present: Bool[Array, " K"]) -> Float[Array, " K"]:
-    r"""The task weights, :math:`1 - \sigma(\theta_k)` over the largest.
-
-    The largest of all tasks: an outlier is none the less one where it is alone.
-
-    Args:
-      logits: theta.
-      present: which tasks take part; the others are trusted with 0.
-
-    Example:
-      >>> trust(jnp.array([-50., 0., 50.]), jnp.ones(3, bool)).round(2).tolist()
-      [1.0, 0.5, 0.0]
-    """
-    regular = jax.nn.sigmoid(-logits)
-    trusted = divide_or_zero(regular, regular.max(keepdims=True))
-    return jnp.where(present, trusted, 0)
-
-
-def alignment(rows: Any, direction: Any) -> Float[Array, " K"]:
-    """The cosine of every task's gradient with one direction.
+def trust(
+    explained: Float[Array, " K"],
+    judged: Bool[Array, " K"],
+    tolerance: Number,
+    before: Float[Array, " K"],
+) -> Float[Array, " K"]:
+    """The task weights, from what is explained of every task.
 
     Args:
-      rows: a pytree of per-task gradients, every leaf ``[K, ...]``.
-      direction: one of the same structure without the axis K.
+      explained: e, ``[K]``, at most 1.
+      judged: which tasks have been seen often enough; the others are trusted.
+      tolerance: tau, as for :func:`outlier_weighted`.
+      before: the weights as long as nothing can be told.
 
     Returns:
-      ``[K]``, 0 where either has no length.
+      ``[K]`` in [0, 1]; ones where there is no clear majority.
 
     Example:
-      >>> alignment(jnp.array([[2., 0.], [0., 0.]]), jnp.array([-3., 0.])).tolist()
-      [-1.0, 0.0]
+      >>> everyone, even = jnp.ones(4, bool), jnp.full(4, 0.5)
+      >>> trust(jnp.array([0.9, 0.9, 0.8, 0.1]), everyone, 0.5, even).tolist()
+      [1.0, 1.0, 1.0, 0.0]
+      >>> trust(jnp.array([0.9, 0.8, 0.1, 0.1]), everyone, 0.5, even).tolist()
+      [1.0, 1.0, 1.0, 1.0]
+      >>> trust(jnp.array([0.2, 0.2, 0.2, 0.0]), everyone, 0.5, even).tolist()
+      [0.5, 0.5, 0.5, 0.5]
     """
-    one = some_rows(jax.tree.map(lambda leaf: leaf[None], direction), 1)
-    units = [
-        scale_rows(divide_or_zero(1.0, row_norms(stack)), stack)
-        for stack in (rows, one)
-    ]
-    return cross_gramian(*units)[:, 0]
+    majority = MAJORITY * len(explained)
+    median = jnp.nanmedian(jnp.where(judged, explained, jnp.nan))
+    told = (judged.sum() >= majority) & (median >= EXPLAINED)
+    share = explained / jnp.maximum(median, EXPLAINED)
+    clear = (judged & (share >= AGREES)).sum() >= majority
+    found = jnp.clip((share / tolerance - FLOOR) / (1 - FLOOR), 0, 1)
+    return jnp.where(told, jnp.where(judged & clear, found, 1), before)
 
 
-def _zeros(leaf: Array) -> Array:
-    """In float32 at least: a long sum of small numbers stands still in less."""
-    return jnp.zeros(leaf.shape, jnp.promote_types(leaf.dtype, jnp.float32))
+def _observed(memory: Outliers, evaluation: Evaluation) -> Outliers:
+    """The memory, with the losses of a batch."""
+    problem, present = evaluation.problem, evaluation.present
+    new = jnp.where(present, problem.labels, 0).astype(jnp.float32)
+    num_labels = memory.num_labels + new
+    part = divide_or_zero(new, num_labels)
+
+    def mean(old: Array, losses: Array) -> Array:
+        # Not a sum: that of a long training stands still in single precision.
+        return old + part * (losses.astype(old.dtype) - old)
+
+    losses = mean(memory.mean_losses, evaluation.losses)
+    at_mean = problem.losses_at_mean(evaluation.params)
+    at_mean = mean(memory.losses_at_mean, at_mean)
+    explained = jnp.where(at_mean > 0, 1 - divide_or_zero(losses, at_mean), 0)
+    return memory._replace(
+        seen=memory.seen + present,
+        num_labels=num_labels,
+        mean_losses=losses,
+        losses_at_mean=at_mean,
+        explained=explained,
+    )
+
+
+def _even(memory: Outliers) -> Float[Array, " K"]:
+    """Weights with which tasks count the same, over the largest of those seen."""
+    size = memory.seen * memory.losses_at_mean
+    least = jnp.min(jnp.where(size > 0, size, jnp.inf))
+    return jnp.where(size > 0, least / jnp.where(size > 0, size, 1), 1)

@@ -67,21 +67,34 @@ def test_a_wrapper_keeps_the_scale_of_its_method_whoever_is_present(name, wrappe
     assert_close(wrapped, alone, rtol=1e-4)
 
 
-def test_an_adversary_alone_in_its_batch_is_still_one():
-    rows = jnp.array([[1.0, 0.1, 0], [1, 0, 0.1], [1, -0.1, 0], [-1, 0, 0]])
+def test_an_outlier_alone_in_its_batch_is_still_one():
+    """Four tasks of one line, one a batch in turn; the last has its sign turned."""
+    names = ("a", "b", "c", "d")
+
+    def head_loss(head, z, y, mask, key):
+        return mtopt.masked_mean((z + head - y) ** 2, mask)
+
+    tasks = mtopt.Tasks(names, lambda w, x, key: x @ w, head_loss)
     tx = mtopt.outlier_weighted(mtopt.equal_weighting(4), num_shared=20)
+    x = jax.random.normal(jax.random.key(1), (16, 2))
+    y = jnp.outer(jnp.array([1.0, 1, 1, -1]), x[:, 0])
 
-    def update(state, here):
-        seen = mtopt.Evaluation(losses=jnp.ones(4), present=here)
-        direction, state = tx.update(rows, state, evaluation=seen)
-        return state, (direction, state.memory.task_weights)
+    def update(carry, here):
+        params, state = carry
+        batch = mtopt.Batch(x, y, here[:, None] & jnp.ones(16, bool)[None], names)
+        seen = tasks.problem(batch, jax.random.key(0)).evaluate(params)
+        direction, state = tx.update(seen.gradients, state, params, evaluation=seen)
+        params = jax.tree.map(lambda p, d: p - 0.1 * d, params, direction)
+        found = direction["shared"], state.memory.task_weights
+        return (params, state), found
 
-    one_a_batch = jnp.tile(jnp.eye(4, dtype=bool), (200, 1))
-    _, (directions, trusted) = jax.lax.scan(update, tx.init(rows[0]), one_a_batch)
-    assert (trusted[400:, 3] < 0.1).all()
-    assert (trusted[400:, :3] > 0.9).all()
-    assert not np.asarray(directions)[400:][3::4].any()  # the adversary's batches
-    assert_close(directions[400:][0::4], jnp.tile(rows[0], (100, 1)), rtol=1e-5)
+    params = {"shared": jnp.zeros(2), "tasks": mtopt.PerTask(jnp.zeros(4), names)}
+    one_a_batch = jnp.tile(jnp.eye(4, dtype=bool), (100, 1))
+    scan = jax.jit(lambda carry: jax.lax.scan(update, carry, one_a_batch)[1])
+    directions, trusted = scan((params, tx.init(params)))
+    assert (trusted[200:, 3] == 0).all()
+    assert (trusted[200:, :3] == 1).all()
+    assert not np.asarray(directions)[200:][3::4].any()  # the outlier's batches
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])

@@ -29,9 +29,11 @@ WRAPPERS = {
 AGGREGATORS = {"equal_weighting": mtopt.equal_weighting, "imtl_g": mtopt.imtl_g}
 # Weights that a step finds for two sums, or together with task weights, cannot be
 # replaced by those of a mean or of another step; and flat regions of flat regions have
-# no gradients to perturb along. The other order of each means something.
+# no gradients to perturb along. What is explained of a logarithm cannot be told. The
+# other order of each means something.
 REFUSED = {
     ("flat_regions", "flat_regions"),
+    ("log_losses", "outlier_weighted"),
     ("smoothed_weights", "flat_regions"),
     ("weights_every", "flat_regions"),
     ("weights_every", "outlier_weighted"),

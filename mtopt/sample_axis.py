@@ -1,0 +1,41 @@
+"""The axis of the samples in an array: its mean, its parts, and the parts joined."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool
+
+
+def mean_of(leaf: Array, labelled: Bool[Array, " b"]) -> Array:
+    """An array in which every sample is the mean of those with a label.
+
+    Args:
+      leaf: ``[b, ...]``.
+      labelled: which samples have a label, one at least.
+    """
+    labelled = labelled.reshape(-1, *(1,) * (leaf.ndim - 1))
+    mean = jnp.mean(leaf, axis=0, keepdims=True, where=labelled)
+    return jnp.broadcast_to(mean, leaf.shape)
+
+
+def cut(leaf: Array, count: int, axis: int) -> Array:
+    """Samples on an axis, dealt in turn to ``count`` parts on a new first axis.
+
+    Args:
+      leaf: whose axis has a multiple of ``count`` samples.
+      count: of the parts.
+      axis: of the samples.
+    """
+    shape = leaf.shape
+    dealt = leaf.reshape(*shape[:axis], shape[axis] // count, count, *shape[axis + 1 :])
+    return jnp.moveaxis(dealt, axis + 1, 0)
+
+
+def join(leaf: Array, axis: int) -> Array:
+    """The inverse of :func:`cut`.
+
+    Args:
+      leaf: the parts, on a first axis.
+      axis: of the samples, in what is returned.
+    """
+    dealt = jnp.moveaxis(leaf, 0, axis + 1)
+    shape = dealt.shape
+    return dealt.reshape(*shape[:axis], -1, *shape[axis + 2 :])
