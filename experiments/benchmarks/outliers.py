@@ -264,16 +264,19 @@ def measure(
     draws = [plant(kind, seed) for kind in kinds for seed in seeds]
     draws = jax.tree.map(lambda *leaves: np.stack(leaves).astype("float32"), *draws)
     first = np.tile(seeds, len(kinds))
-    plain = trainer(output, aggregator, False, steps)
-    by_hand = draws._replace(rate=np.where(draws.wrong, 0, draws.rate))
-    wrapped, weights = trainer(output, aggregator, True, steps)(draws, first)
-    errors = plain(draws, first)[0], wrapped, plain(by_hand, first)[0]
+    train = trainer(output, aggregator, False, steps)
+    alone = draws._replace(rate=np.where(draws.wrong, 0, draws.rate))
+    errors, weights = trainer(output, aggregator, True, steps)(draws, first)
+    errors = train(draws, first)[0], errors, train(alone, first)[0]
     found = {}
     for i, kind in enumerate(kinds):
         rows = slice(i * len(seeds), (i + 1) * len(seeds))
         wrong = draws.wrong[rows][0] > 0
-        right = (np.asarray(own)[rows][:, ~wrong].mean(axis=1) for own in errors)
-        found[kind] = Found(wrong, *right, np.asarray(weights)[rows])
+        plain, wrapped, by_hand = (
+            np.asarray(own)[rows][:, ~wrong].mean(axis=1) for own in errors
+        )
+        last = np.asarray(weights)[rows]
+        found[kind] = Found(wrong, plain, wrapped, by_hand, last)
     return found
 
 
