@@ -411,3 +411,15 @@ def test_without_a_problem_it_says_what_it_reads():
     seen = mtopt.Evaluation(losses=jnp.ones(4))
     with pytest.raises(mtopt.UserError, match="reads problem"):
         tx.update(ROWS, tx.init(PARAMS), evaluation=seen)
+
+
+def test_around_a_scalarization_a_step_keeps_its_single_backward_pass():
+    tasks, params, batch = problems.classification(8, 64, 128, (256,), 4, None)
+
+    def cost(aggregator):
+        tx = mtopt.chain(aggregator, optax.sgd(0.1))
+        state = mtopt.TrainState.create(params, tx, jax.random.key(0))
+        return problems.flops(mtopt.make_train_step(tasks, tx), state, batch)
+
+    plain = mtopt.equal_weighting(8)
+    assert cost(outlier_weighted(plain)) < 1.1 * cost(plain)
