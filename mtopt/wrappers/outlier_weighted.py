@@ -74,7 +74,7 @@ def outlier_weighted(
     At first nobody is judged: until six tasks in ten have been in ``num_shared``
     batches, and 30 % of the median task is explained. Till then, tasks count the same
     however often they appear and whatever the unit of their losses: a task's weight is
-    inverse to the number of its batches times :math:`\bar C_k`, the largest being 1.
+    inverse to the number of its batches times :math:`\bar C_k`, and 1 in the mean.
     Else a few tasks that appear in every batch would pass for the majority of many that
     are rarer.
 
@@ -237,7 +237,9 @@ def _observed(memory: Outliers, evaluation: Evaluation) -> Outliers:
 
 
 def _even(memory: Outliers) -> Float[Array, " K"]:
-    """Weights with which tasks count the same, over the largest of those seen."""
+    """Weights with which tasks count the same; 1 in the mean over those seen."""
     size = memory.seen * memory.losses_at_mean
-    least = jnp.min(jnp.where(size > 0, size, jnp.inf))
-    return jnp.where(size > 0, least / jnp.where(size > 0, size, 1), 1)
+    seen = size > 0
+    inverse = divide_or_zero(1.0, size)
+    mean = inverse.sum() / jnp.maximum(seen.sum(), 1)
+    return jnp.where(seen, inverse / jnp.where(seen.any(), mean, 1), 1)
