@@ -139,8 +139,8 @@ for name, method in AGGREGATORS.items():
 # Wrong answers cost most where the direction serves, or spares, every task: adversaries
 # under equal weighting and UPGrad. MGDA loses little, because its smallest convex
 # combination leaves out whoever is far from done. `outlier_weighted` lets the planted
-# tasks go as soon as most of the others are explained; where nobody is wrong, every task
-# keeps its weight.
+# tasks go as soon as most of the others are explained; where nobody is wrong, every
+# task keeps its weight.
 #
 # ## 2. The weights over time
 #
@@ -224,9 +224,9 @@ panel.legend(frameon=False, fontsize=9)
 plt.show()
 
 # %% [markdown]
-# A task that errs on part of its images is explained in part, and keeps its weight until
-# it falls behind the others by more than the tolerance: the larger it is, the sooner a
-# task is let go. Where tasks are allowed to differ, lower it, and look at what is
+# A task that errs on part of its images is explained in part, and keeps its weight
+# until it falls behind the others by more than the tolerance: the larger it is, the
+# sooner a task is let go. Where tasks are allowed to differ, lower it, and look at what is
 # explained of each: `optax.tree.get(opt_state, "explained")`.
 #
 # ## 4. The gate

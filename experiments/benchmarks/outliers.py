@@ -284,7 +284,7 @@ def table(found: dict[str, Found]) -> str:
     """One row a plant."""
     rows = []
     for kind, one in found.items():
-        # Of two halves neither is wrong; and where the wrong do no harm there is no gap.
+        # Of two halves neither is wrong, and what does no harm leaves no gap.
         harm = one.by_hand.mean() < 0.95 * one.plain.mean() and kind != "halves"
         ratio, interval = one.ratio
         rows.append(
