@@ -226,8 +226,8 @@ plt.show()
 # %% [markdown]
 # A task that errs on part of its images is explained in part, and keeps its weight
 # until it falls behind the others by more than the tolerance: the larger it is, the
-# sooner a task is let go. Where tasks are allowed to differ, lower it, and look at what is
-# explained of each: `optax.tree.get(opt_state, "explained")`.
+# sooner a task is let go. Where tasks are allowed to differ, lower it, and look at what
+# is explained of each: `optax.tree.get(opt_state, "explained")`.
 #
 # ## 4. The gate
 #
