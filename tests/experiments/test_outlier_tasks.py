@@ -240,7 +240,7 @@ def test_weights_and_logits_are_logged_by_name(finished):
     found = read_per_task(place / "seed-0-1", "task_weights")
     np.testing.assert_array_equal(found["step"], np.arange(10, 121, 10))
     assert found["values"].shape == (2, 12, 5)
-    np.testing.assert_array_equal(found["values"][:, 0], 1)
+    np.testing.assert_allclose(found["values"][:, 0], 1, atol=0.02)
     place = finished / "noisy-gate" / "equal_weighting" / "seed-0-1"
     logits = read_per_task(place, "outlier_logit")["values"]
     assert abs(logits[:, -1] - logits[:, 0]).min() > 0
