@@ -126,7 +126,7 @@ class Problem(abc.ABC):
 
     @abc.abstractmethod
     def losses_at_mean(self, params: Params) -> Float[Array, " K"]:
-        """The loss of every task if all its samples had their mean representation.
+        """The loss of every task if its labelled samples had their mean representation.
 
         A head can answer them all alike then: it is what a task costs of which nothing
         is explained. It takes a pass through the heads beside that of the losses.

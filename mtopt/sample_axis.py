@@ -5,11 +5,11 @@ from jaxtyping import Array, Bool
 
 
 def mean_of(leaf: Array, labelled: Bool[Array, " b"]) -> Array:
-    """An array in which every sample is the mean of those with a label.
+    """An array in which every sample is the mean of those that have a task's label.
 
     Args:
       leaf: ``[b, ...]``.
-      labelled: which samples have a label, one at least.
+      labelled: which samples have one, at least one of them.
     """
     labelled = labelled.reshape(-1, *(1,) * (leaf.ndim - 1))
     mean = jnp.mean(leaf, axis=0, keepdims=True, where=labelled)

@@ -271,7 +271,7 @@ class StackedProblem(BatchProblem):
         representation, _ = self._encode_one(shared, x, encode_key, *state)
         constants = without_floats(representation)
         floats = only_floats(representation)
-        z = jax.tree.map(lambda leaf: seen(leaf, state[-1]), floats)
+        z = jax.tree.map(lambda leaf: seen(leaf, mask), floats)
         return self._head_loss(head, z, constants, y, mask, present, head_key)
 
     def _head_loss(

@@ -57,7 +57,7 @@ def outlier_weighted(
 
     with :math:`\bar L_k` the mean of its loss, per label, over all of training so far,
     and :math:`\bar C_k` that of the loss which its head has if every sample has the
-    mean representation of the batch: a constant answer. For squared errors and linear
+    mean representation of its batch: a constant answer. For squared errors and linear
     heads it is the coefficient of determination. It has no unit. With m the median
     over the tasks, the aggregator is handed the task weights
 

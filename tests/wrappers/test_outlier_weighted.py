@@ -415,7 +415,8 @@ def test_without_a_problem_it_says_what_it_reads():
 
 
 def test_around_a_scalarization_a_step_keeps_its_single_backward_pass():
-    tasks, params, batch = problems.classification(8, 64, 128, (256,), 4, None)
+    # An encoder that is large beside the heads, whose second pass is not free.
+    tasks, params, batch = problems.classification(8, 64, 512, (256,), 4, None)
 
     def cost(aggregator):
         tx = mtopt.chain(aggregator, optax.sgd(0.1))
