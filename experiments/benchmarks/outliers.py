@@ -30,10 +30,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from absl import flags
-from scipy import stats
 
 import mtopt
 from mtopt.errors import UserError
+from mtopt.metrics import paired_interval
 
 from ..common.command import command, start
 from ..common.table import align
@@ -243,10 +243,8 @@ class Found(NamedTuple):
     def ratio(self) -> tuple[float, float]:
         """The mean ratio of wrapped to plain, paired, and half its 95 % interval."""
         ratios = self.wrapped / self.plain
-        if len(ratios) == 1:
-            return float(ratios[0]), np.nan
-        spread = stats.sem(ratios) * stats.t.ppf(0.975, len(ratios) - 1)
-        return float(ratios.mean()), float(spread)
+        found = paired_interval(ratios, np.zeros_like(ratios))
+        return found.mean, found.high - found.mean
 
 
 def measure(

@@ -73,15 +73,13 @@ def make_model(
     return call.build(shape, **of_the_data)
 
 
-def parse_methods(
-    texts: tuple[str, ...], known: tuple[str, ...] = ()
-) -> dict[str, MethodText]:
+def parse_methods(texts: tuple[str, ...]) -> dict[str, MethodText]:
     """Text to method, all read and checked; see :meth:`mtopt.grammar.MethodText.parse`.
 
     Raises:
       UserError: for the first text that can't be a method.
     """
-    return {text: MethodText.parse(text, known) for text in texts}
+    return {text: MethodText.parse(text) for text in texts}
 
 
 def parse_compared_methods(config: Config) -> dict[str, MethodText]:

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 from mtopt.aggregation import Aggregator, rule_of
 from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
-from mtopt.linalg import divide_or_zero, task_numbers
+from mtopt.linalg import divide_or_zero, mean_over, task_numbers
 from mtopt.options import Integer, Number
 from mtopt.rule import Solution, greatest
 
@@ -239,7 +239,5 @@ def _observed(memory: Outliers, evaluation: Evaluation) -> Outliers:
 def _even(memory: Outliers) -> Float[Array, " K"]:
     """Weights with which tasks count the same; 1 in the mean over those seen."""
     size = memory.seen * memory.losses_at_mean
-    seen = size > 0
     inverse = divide_or_zero(1.0, size)
-    mean = inverse.sum() / jnp.maximum(seen.sum(), 1)
-    return jnp.where(seen, inverse / jnp.where(seen.any(), mean, 1), 1)
+    return jnp.where(size > 0, divide_or_zero(inverse, mean_over(size > 0, inverse)), 1)

@@ -65,7 +65,6 @@ SOME = set(
     }.values()
 )
 a_method_of_every_kind = over(mtopt.METHODS, slow=set(mtopt.METHODS) - OF_EVERY_KIND)
-a_few_methods = over(mtopt.METHODS, slow=set(mtopt.METHODS) - FEW)
 some_methods = over(mtopt.METHODS, slow=set(mtopt.METHODS) - SOME)
 
 
