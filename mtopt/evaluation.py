@@ -10,9 +10,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mtopt.errors import UserError, expect
-from mtopt.linalg import combine, gramian, scale_rows, some_rows, where_present
+from mtopt.gradients.task_gradients import TaskGradients
+from mtopt.linalg import scale_rows, where_present
 from mtopt.per_task import scale_heads, zero_absent_heads
-from mtopt.points import Nowhere, if_equal, known_points, times
+from mtopt.points import Nowhere, if_equal, known_points, only_point, times
 
 # What may be missing where no problem was evaluated, and where it would come from.
 _ASKED = ("losses", "params", "problem", "rows")
@@ -54,7 +55,8 @@ class Evaluation:
         changes too.
       unchanged: True where ``rows`` are the gradients of ``problem`` at ``params``, so
         that a weighted sum of them is one backward pass.
-      summed: True where the rows exist anyway, and their sum costs less than a pass.
+      summed: the gradients of all tasks as a solve asked for them, where their sum costs
+        less than a pass; else None.
       pullback: ``(weights, also) -> gradient``, in place of that pass, for a method
         that sums other gradients than the rows.
       after: from the update that a member of a :func:`mtopt.chain` makes to the one
@@ -87,7 +89,7 @@ class Evaluation:
     problem: Any = None
     points: Any = None
     unchanged: bool = False
-    summed: bool = False
+    summed: TaskGradients | None = None
     pullback: Callable[..., Any] | None = None
     after: Callable[[Any], Any] | None = None
     rebuilt: bool = False
@@ -118,7 +120,7 @@ class Evaluation:
         and are taken at no known point, unless ``points`` are.
         """
         if "rows" in changes:
-            told = {"unchanged": False, "pullback": None}
+            told = {"unchanged": False, "pullback": None, "summed": None}
             if not changes.get("unchanged"):
                 told["points"] = Nowhere("what makes rows of its own")
             changes = {**told, **changes}
@@ -146,9 +148,30 @@ class Evaluation:
         points = times(factor, self.points)
         return self.replace(rows=scale_rows(factor, self.rows), points=points)
 
+    def task_gradients(self) -> TaskGradients:
+        """The gradients in the rows, to be asked for inner products, norms and sums.
+
+        Where the rows are known to be those of the problem at one point, times a number
+        each, what is asked for is computed without them wherever that is cheaper.
+        """
+        if self.summed is not None:
+            return self.summed
+        point = only_point(self.points)
+        if point is not None and self.knows("problem"):
+            found = self.problem.task_gradients(point.params)
+            if not found.are_rows:
+                leaves = _leaves_like(self.rows, found.leaves)
+                found = TaskGradients(found.num_tasks, leaves).where(self.present)
+                return found if point.factor is None else found.scaled(point.factor)
+        return TaskGradients(len(self.present), self.rows)
+
     def gramian(self) -> Float[Array, "K K"]:
         """The inner products of all rows; see :func:`mtopt.gramian`."""
-        return gramian(some_rows(self.rows, len(self.present)))
+        return self.task_gradients().gramian()
+
+    def norms(self) -> Float[Array, " K"]:
+        """The lengths of all rows; see :func:`mtopt.linalg.row_norms`."""
+        return self.task_gradients().norms()
 
     def representation_gramian(self) -> Float[Array, "K K"]:
         """The inner products of the representation's rows, as they were changed.
@@ -184,10 +207,10 @@ class Evaluation:
         applied = self._applied(weights)
         if self.pullback is not None:
             return self.pullback(applied, also)
-        if self.unchanged and not self.summed:
+        if self.unchanged and self.summed is None:
             pulled = self.problem.pullback(self.params, applied, also)
             return _leaves_like(self.rows, pulled)
-        direction = combine(applied, self.rows)
+        direction = self.task_gradients().combine(applied)
         return direction if also is None else self.plus_representation(direction, also)
 
     def weighted_heads(self, weights: Float[Array, " K"]) -> Any:
@@ -208,12 +231,13 @@ class Evaluation:
         pulled = self.problem.pull_representation(self.params, also)
         return jax.tree.map(jnp.add, direction, _leaves_like(direction, pulled))
 
-    def summing_rows(self) -> "Evaluation":
-        """This evaluation with weighted gradients summed from its rows, without a pass.
+    def summing(self, gradients: TaskGradients) -> "Evaluation":
+        """This evaluation with weighted gradients summed from these, without a pass.
 
-        For a method whose solve reads the rows, which then exist anyway.
+        Args:
+          gradients: as a solve has asked for them, which then exist anyway.
         """
-        return self.replace(summed=True)
+        return self.replace(summed=gradients)
 
     def recomputed(self) -> "Evaluation":
         """This evaluation with rows computed anew, for a branch of ``lax.cond``.
@@ -241,6 +265,7 @@ class Evaluation:
             present=present,
             rows=where_present(present, self.rows, 0),
             losses=None if losses is None else jnp.where(present, losses, 1),
+            summed=None if self.summed is None else self.summed.where(present),
             unchanged=self.unchanged,
             pullback=self.pullback,
             points=self.points,
@@ -262,8 +287,9 @@ class Evaluation:
 
 
 _FIELDS = tuple(field.name for field in dataclasses.fields(Evaluation))
-_STATIC = ("unchanged", "summed", "pullback", "after")
-_DATA = tuple(name for name in _FIELDS if name not in (*_STATIC, "rebuilt"))
+_STATIC = ("unchanged", "pullback", "after")
+_DROPPED = ("summed", "rebuilt")  # of one trace
+_DATA = tuple(name for name in _FIELDS if name not in (*_STATIC, *_DROPPED))
 
 
 def _flatten(evaluation: Evaluation) -> tuple[list[Any], tuple[Any, ...]]:

@@ -13,6 +13,8 @@ from typing_extensions import override
 
 from mtopt.deal import check_parts, deal
 from mtopt.errors import UserError
+from mtopt.gradients.task_gradients import TaskGradients
+from mtopt.gradients.through_encoder import through_encoder
 from mtopt.linalg import gramian
 from mtopt.points import Point
 from mtopt.problem import BatchProblem, Params
@@ -84,6 +86,18 @@ class GroupedProblem(BatchProblem):
         )
         heads = tuple(g["tasks"] for g in grads)
         return self._concatenate(losses), {"shared": rows, "tasks": heads}
+
+    @override
+    def task_gradients(self, params: Params) -> TaskGradients:
+        found = None
+        if self.has_one_representation:
+            found = through_encoder(
+                self._first.features,
+                params["shared"],
+                functools.partial(self.representation_gradients, params),
+                len(self.names),
+            )
+        return super().task_gradients(params) if found is None else found
 
     @override
     def representation_gramian(self, points: Sequence[Point]) -> Float[Array, "K K"]:
@@ -205,9 +219,14 @@ class GroupedProblem(BatchProblem):
         return list(found.values())
 
     @property
+    def has_one_representation(self) -> bool:
+        """Whether all groups act on one representation of the same inputs."""
+        return self.shared_inputs and len(self._by_representation) == 1
+
+    @property
     def _first(self) -> StackedProblem:
         """The group whose encoder is that of all; raises where there is no such."""
-        if len(self._by_representation) > 1 or not self.shared_inputs:
+        if not self.has_one_representation:
             raise UserError(
                 "these groups of tasks have no representation in common: expected "
                 "TaskGroups with shared_inputs=True, one encode, and x_axis None"

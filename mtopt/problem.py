@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from mtopt.evaluation import Evaluation
+from mtopt.gradients.task_gradients import TaskGradients
 from mtopt.linalg import scale_rows, steepest
 from mtopt.options import Number
 from mtopt.points import Point
@@ -208,6 +209,18 @@ class Problem(abc.ABC):
         Args:
           points: as for :meth:`representation_rows`.
         """
+
+    def task_gradients(self, params: Params) -> TaskGradients:
+        """The gradients of all losses, to be asked for inner products, norms and sums.
+
+        Args:
+          params: where to evaluate.
+
+        Returns:
+          The rows, or what answers more cheaply.
+        """
+        rows = self.losses_and_grads(params)[1]["shared"]
+        return TaskGradients(len(self.names), rows)
 
     @abc.abstractmethod
     def next_model_state(self, params: Params) -> Any:

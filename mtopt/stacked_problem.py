@@ -15,6 +15,8 @@ from mtopt.batch import Batch, loss_mask, zero_masked
 from mtopt.deal import check_parts, deal
 from mtopt.errors import UserError
 from mtopt.floats import has_gaps, merge, only_floats, without_floats
+from mtopt.gradients.task_gradients import TaskGradients
+from mtopt.gradients.through_encoder import through_encoder
 from mtopt.linalg import gramian, steepest, where_present
 from mtopt.nonfinite import tasks_not_finite
 from mtopt.own_statistics import OwnStatistics
@@ -81,6 +83,22 @@ class StackedProblem(BatchProblem):
         return losses, {"shared": rows, "tasks": PerTask(heads, self.names)}
 
     @override
+    def task_gradients(self, params: Params) -> TaskGradients:
+        found = None
+        if self.tasks.x_axis is None:
+            found = through_encoder(
+                self.features,
+                params["shared"],
+                functools.partial(self.representation_gradients, params),
+                len(self.names),
+            )
+        return super().task_gradients(params) if found is None else found
+
+    def features(self, shared: Any) -> Any:
+        """The representation as a function of the shared parameters."""
+        return only_floats(self._encode(shared)[0])
+
+    @override
     def representation(self, params: Params, *, shared_axis: int | None = None) -> Any:
         return only_floats(self._encode(params["shared"], shared_axis)[0])
 
@@ -105,10 +123,7 @@ class StackedProblem(BatchProblem):
 
     @override
     def pull_representation(self, params: Params, gradient: Any) -> Any:
-        def features(shared: Any) -> Any:
-            return only_floats(self._encode(shared)[0])
-
-        _, pull = jax.vjp(features, params["shared"])
+        _, pull = jax.vjp(self.features, params["shared"])
         # What JAX pulls back is conjugate, on both sides.
         return steepest(pull(steepest(gradient))[0])
 
