@@ -7,9 +7,9 @@ import mtopt
 from mtopt.methods.tchebycheff import tchebycheff
 from tests.helpers.loss_methods import (
     IDEAL,
-    PREFERENCE,
     assert_gradient_of_the_scalarised_loss,
     follow,
+    share,
 )
 
 
@@ -18,11 +18,11 @@ from tests.helpers.loss_methods import (
     [
         (
             "product",
-            lambda losses, index: np.max(PREFERENCE[index] / 8 * (losses - 0.1)),
+            lambda losses, index: np.max(share(index) * (losses - 0.1)),
         ),
         (
             "quotient",
-            lambda losses, index: np.max((losses - 0.1) * 8 / PREFERENCE[index]),
+            lambda losses, index: np.max((losses - 0.1) / share(index)),
         ),
     ],
 )
