@@ -66,7 +66,7 @@ def smooth_tchebycheff(
 
     Nothing to balance:
       one task: its gradient; equal losses: equal weights; a zero gradient:
-      another length of d; all zero: d = 0.
+      another d; all zero: d = 0.
 
     References:
       Lin et al., Smooth Tchebycheff Scalarization for Multi-Objective Optimization,

@@ -67,8 +67,8 @@ def tchebycheff(
       ([0.0, 0.75], [4.5, 0.75, 0.75])
 
     Nothing to balance:
-      one task: its gradient; equal losses: equal weights; a zero gradient: left
-      out; all zero: d = 0.
+      one task: its gradient; equal losses: equal weights; a zero gradient:
+      another length of d; all zero: d = 0.
 
     References:
       Bowman, On the Relationship of the Tchebycheff Norm and the Efficient Frontier of
