@@ -17,6 +17,7 @@ from mtopt.points import certain
 from mtopt.rule import Memory, PenaltyGradient, Rule, Solution
 
 Gramian = Float[Array, "K K"]
+REDUCTIONS = ("mean", "sum", "share", "none")
 Weighed = tuple[Float[Array, " K"], Memory]  # weights, memory
 Reduced = tuple[Float[Array, " K"], Any, Memory]  # weights, rows, memory
 InitMemory = Callable[[Any], Memory]
@@ -62,7 +63,7 @@ class Aggregator(aggregating.Aggregator):
         expect_plain("num_tasks", rule.num_tasks)
         expect(rule.num_tasks >= 1, "num_tasks", rule.num_tasks, "at least 1")
         expect_one_of("heads", rule.heads, ("weighted", "plain"))
-        expect_one_of("reduction", rule.reduction, ("mean", "sum", "none"))
+        expect_one_of("reduction", rule.reduction, REDUCTIONS)
 
         def init(params: Any) -> WeightingState:
             shared, _ = split(params)

@@ -62,8 +62,9 @@ class Rule:
         their gradient alone.
       reduction: how the weights hang on the number of present tasks, as a reduction of
         losses does: ``"mean"``: their sum is the same for any number of tasks;
-        ``"sum"``: their mean is; ``"none"``: each has a size of its own, whoever else
-        is present. Who keeps weights for a step with other tasks reads it.
+        ``"sum"``: their mean is; ``"share"``: their sum times their number is, as for
+        the largest of K losses times 1 / K; ``"none"``: each has a size of its own,
+        whoever else is present. Who keeps weights for a step with other tasks reads it.
       gradients: from an evaluation to the one whose gradients are summed, where that
         takes no solve, so that weights may be kept from an earlier step; None for a
         rule that makes the rows it sums.

@@ -7,6 +7,13 @@ error of the right tasks on fresh samples over the variance of their labels, how
 the gap between plain and by hand is closed, the paired ratio to plain with its 95 %
 interval over the seeds, and the weights at the end.
 
+A second table has the same of two simpler ways. *One dropped*: training with all tasks
+measures every ten steps what a step on each alone does for the others' losses (the
+look-ahead affinities of Fifty et al., 2021), and the task whose mean is least is left
+out of a second training; whichever it is has a network of its own. It is always one,
+how many ever are wrong. *Huber*: lines in place of squares beyond 1.345 standard
+deviations of the residuals of the batch.
+
 =============== ====================================================================
 plant           which tasks are wrong, and how
 =============== ====================================================================
@@ -22,7 +29,9 @@ hard regular    none; half of one task is a ripple, of which one learns a part a
 =============== ====================================================================
 """
 
+import dataclasses
 import functools
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -37,6 +46,27 @@ from mtopt.metrics import paired_interval
 
 from ..common.command import command, start
 from ..common.table import align
+from .outlier_baselines import (
+    EVERY,
+    affinities,
+    huber,
+    huber_threshold,
+    least_affine,
+)
+from .outlier_plants import (
+    BATCH,
+    NAMES,
+    NUM_TASKS,
+    OUTPUTS,
+    PLANTS,
+    SAMPLES,
+    Planted,
+    answer,
+    parameters,
+    plant,
+    represent,
+    tasks_of,
+)
 
 AGGREGATOR = flags.DEFINE_string("aggregator", "equal_weighting", "A method, as text.")
 PLANTED = flags.DEFINE_list("plants", [], "Some of the plants; default: all.")
@@ -44,213 +74,151 @@ FIRST_SEED = flags.DEFINE_integer("first_seed", 0, "The first of the seeds.")
 NUM_SEEDS = flags.DEFINE_integer("num_seeds", 10, "How many seeds.", lower_bound=1)
 OUTLIER_STEPS = flags.DEFINE_integer("outlier_steps", 800, "Updates.", lower_bound=1)
 
-PLANTS = (
-    "none",
-    "noise",
-    "unrelated",
-    "opposed",
-    "rare",
-    "halves",
-    "hundredfold",
-    "noisy regular",
-    "hard regular",
-)
-OUTPUTS = ("own", "common")
-NUM_TASKS, INPUTS, HIDDEN, SAMPLES, FRESH, BATCH = 10, 8, 32, 100, 500, 32
-NAMES = tuple(f"task{k}" for k in range(NUM_TASKS))
+
+PLAIN, WATCHED = "plain", "watched"
+WEIGHTED, DROPPED, HUBER = WAYS = "weighted", "one dropped", "huber"
+RATE = 3e-3
 
 
-class Planted(NamedTuple):
-    """One draw of a plant.
+class Trained(NamedTuple):
+    """What came of many trainings.
 
     Attributes:
-      x: inputs, ``[K, n, D]``.
-      y: labels, ``[K, n]``.
-      fresh_x: inputs to test on.
-      fresh_y: labels without noise.
-      wrong: which tasks are, ``[K]``.
-      rate: how often each is in a batch, ``[K]``.
-      unit: what its loss is multiplied by, ``[K]``.
+      errors: the squared error on fresh samples over the variance of their labels,
+        ``[runs, K]``.
+      weights: the last task weights, ``[runs, K]``.
+      least: the task of the least mean affinity, ``[runs]``.
     """
 
-    x: Any
-    y: Any
-    fresh_x: Any
-    fresh_y: Any
-    wrong: Any
-    rate: Any
-    unit: Any
-
-
-def plant(kind: str, seed: int) -> Planted:
-    """Draws the tasks of a plant.
-
-    Args:
-      kind: one of PLANTS.
-      seed: of the functions, the samples and the noise.
-    """
-    rng = np.random.default_rng(seed)
-    shapes = (INPUTS, 16), (16,)
-    ours, other = (
-        tuple(rng.normal(size=shape) / np.sqrt(shape[0]) for shape in shapes)
-        for _ in range(2)
-    )
-    ripple = rng.normal(size=INPUTS) / np.sqrt(INPUTS)
-    slope = 1 + 0.1 * rng.normal(size=NUM_TASKS)
-    count = {"halves": NUM_TASKS // 2, "none": 0}.get(kind, 3)
-    count = 0 if kind.endswith("regular") else count
-    wrong = np.arange(NUM_TASKS) >= NUM_TASKS - count
-
-    def value(weights: Any, x: np.ndarray) -> np.ndarray:
-        return 2 * np.tanh(x @ weights[0]) @ weights[1]
-
-    def draw(size: int) -> tuple[np.ndarray, np.ndarray]:
-        x = rng.normal(size=(NUM_TASKS, size, INPUTS))
-        y = slope[:, None] * value(ours, x)
-        if kind in ("opposed", "rare", "halves", "hundredfold"):
-            y[wrong] *= -1
-        if kind == "unrelated":
-            y[wrong] = value(other, x)[wrong]
-        if kind == "noise":
-            y[wrong] = 2 * y.std() * rng.normal(size=(count, size))
-        if kind == "hard regular":
-            wave = np.sqrt(2) * y[1:].std() * np.sin(1.7 * x[0] @ ripple)
-            y[0] = (y[0] + wave) / np.sqrt(2)
-        return x, y
-
-    (x, y), (fresh_x, fresh_y) = draw(SAMPLES), draw(FRESH)
-    spread = np.full(NUM_TASKS, 0.2)
-    if kind == "noisy regular":
-        spread[0] = np.sqrt(0.5) * y[0].std()
-    y = y + spread[:, None] * rng.normal(size=y.shape)
-    rate = np.where(wrong | (kind != "rare"), 1.0, 0.2)
-    unit = np.where((np.arange(NUM_TASKS) == 0) & (kind == "hundredfold"), 100.0, 1.0)
-    return Planted(x, y, fresh_x, fresh_y, wrong, rate, unit)
-
-
-def tasks_of(output: str) -> mtopt.Tasks:
-    """Ten regressions on one network.
-
-    Args:
-      output: ``"own"``: heads of their own; ``"common"``: one output, and an offset of
-        every task.
-    """
-
-    def encode(shared: Any, x: Any, key: Any) -> Any:
-        z = jax.nn.relu(x @ shared["in"] + shared["in_bias"][None])
-        z = jax.nn.relu(z @ shared["hidden"] + shared["hidden_bias"][None])
-        return z if output == "own" else z @ shared["out"]
-
-    def head_loss(head: Any, z: Any, y: Any, mask: Any, key: Any) -> Any:
-        labels, unit = y
-        found = z @ head["out"] if output == "own" else z
-        return mtopt.masked_mean(unit * (found + head["bias"] - labels) ** 2, mask)
-
-    return mtopt.Tasks(NAMES, encode, head_loss, x_axis=0)
-
-
-def parameters(output: str, key: Any) -> dict[str, Any]:
-    """The network before training."""
-    keys = jax.random.split(key, 3)
-    shared = {
-        "in": jax.random.normal(keys[0], (INPUTS, HIDDEN)) / np.sqrt(INPUTS),
-        "in_bias": jnp.zeros(HIDDEN),
-        "hidden": jax.random.normal(keys[1], (HIDDEN, HIDDEN)) * np.sqrt(2 / HIDDEN),
-        "hidden_bias": jnp.zeros(HIDDEN),
-    }
-    heads = {"bias": jnp.zeros(NUM_TASKS)}
-    if output == "own":
-        heads["out"] = 0.1 * jax.random.normal(keys[2], (NUM_TASKS, HIDDEN))
-    else:
-        shared["out"] = 0.1 * jax.random.normal(keys[2], (HIDDEN,))
-    return {"shared": shared, "tasks": mtopt.PerTask(heads, NAMES)}
+    errors: Any
+    weights: Any
+    least: Any
 
 
 @functools.cache
-def trainer(output: str, aggregator: str, wrapped: bool, steps: int) -> Any:
+def trainer(
+    output: str, aggregator: str, way: str, steps: int
+) -> Callable[[Planted, Any], Trained]:
     """A program that trains on many draws at once.
 
     Args:
       output: as for :func:`tasks_of`.
       aggregator: a method, as text.
-      wrapped: whether it stands in ``outlier_weighted``.
+      way: ``"plain"``; ``"watched"``, plain with the affinities measured;
+        ``"weighted"``, in ``outlier_weighted``; or ``"huber"``.
       steps: updates, of Adam at 3e-3.
 
     Returns:
-      ``(draws, seeds) -> (errors, weights)``, both ``[runs, K]``: the squared error on
-      fresh samples over the variance of their labels, and the last task weights.
+      A function of draws and seeds.
     """
     tasks = tasks_of(output)
+    trained = tasks_of(output, huber) if way == HUBER else tasks
     method = mtopt.method(aggregator, NUM_TASKS)
-    if wrapped:
+    if way == WEIGHTED:
         method = mtopt.outlier_weighted(method)
-    tx = mtopt.chain(method, optax.adam(3e-3))
-    step = mtopt.make_train_step(tasks, tx)
+    tx = mtopt.chain(method, optax.adam(RATE))
+    step = mtopt.make_train_step(trained, tx)
 
-    def batch_of(draw: Planted, key: Any) -> mtopt.Batch:
+    def batch_of(draw: Planted, key: Any, params: Any) -> mtopt.Batch:
         index = jax.random.randint(key, (NUM_TASKS, BATCH), 0, SAMPLES)
         here = jax.random.uniform(jax.random.fold_in(key, 1), (NUM_TASKS,)) < draw.rate
         x = jnp.take_along_axis(draw.x, index[..., None], 1)
         y = jnp.take_along_axis(draw.y, index, 1)
-        unit = jnp.broadcast_to(draw.unit[:, None], y.shape)
         mask = jnp.broadcast_to(here[:, None], y.shape)
-        return mtopt.Batch(x, (y, unit), mask, NAMES)
+        labels = y, jnp.broadcast_to(draw.unit[:, None], y.shape)
+        if way == HUBER:
+            z = jax.vmap(lambda x: represent(output, params["shared"], x))(x)
+            found = jax.vmap(answer)(params["tasks"].values, z)
+            threshold = huber_threshold(found - y, mask)
+            labels = *labels, jnp.broadcast_to(threshold, y.shape)
+        return mtopt.Batch(x, labels, mask, NAMES)
 
-    def one(draw: Planted, seed: Any) -> tuple[Any, Any]:
+    def one(draw: Planted, seed: Any) -> Trained:
         first, batches = jax.random.split(jax.random.key(seed))
         params = parameters(output, first)
         state = mtopt.TrainState.create(params, tx, first)
 
-        def update(state: Any, key: Any) -> tuple[Any, None]:
-            return step(state, batch_of(draw, key))[0], None
+        def update(carry: Any, now: Any) -> tuple[Any, None]:
+            state, sums = carry
+            key, count = now
+            batch = batch_of(draw, key, state.params)
 
-        state, _ = jax.lax.scan(update, state, jax.random.split(batches, steps))
+            def measured() -> Any:
+                z = affinities(tasks.problem(batch, key), state.params, RATE)
+                return jnp.nan_to_num(z), ~jnp.isnan(z)
+
+            def not_now() -> Any:
+                return jax.tree.map(jnp.zeros_like, jax.eval_shape(measured))
+
+            if way == WATCHED:
+                new = jax.lax.cond(count % EVERY == 0, measured, not_now)
+                sums = jax.tree.map(jnp.add, sums, new)
+            return (step(state, batch)[0], sums), None
+
+        pairs = jnp.zeros((NUM_TASKS, NUM_TASKS))
+        times = jax.random.split(batches, steps), jnp.arange(steps)
+        start = state, (pairs, pairs.astype(int))
+        (state, (total, count)), _ = jax.lax.scan(update, start, times)
         y = draw.fresh_y, jnp.ones_like(draw.fresh_y)
         fresh = mtopt.Batch(draw.fresh_x, y, jnp.ones(draw.fresh_y.shape, bool), NAMES)
         errors = tasks.problem(fresh, first).losses(state.params)
         weights = jnp.ones(NUM_TASKS)
-        if wrapped:
+        if way == WEIGHTED:
             weights = optax.tree.get(state.opt_state, "task_weights")
-        return errors / draw.fresh_y.var(axis=1), weights
+        least = jnp.zeros((), int)
+        if way == WATCHED:  # two tasks that never met: 0 / 0, which is not known
+            least = least_affine(total / count)
+        return Trained(errors / draw.fresh_y.var(axis=1), weights, least)
 
     return jax.jit(jax.vmap(one))
 
 
-class Found(NamedTuple):
-    """What came of one plant, over the seeds.
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What came of a way to train on one plant, over the seeds.
 
     Attributes:
       wrong: which tasks are wrong, ``[K]``.
       plain: the mean error of the right tasks with all of them trained, ``[seeds]``.
-      wrapped: in ``outlier_weighted``.
       by_hand: with the wrong tasks left out.
-      weights: at the end, ``[seeds, K]``.
+      by_it: trained in this way.
+      weights: of the tasks at the end, ``[seeds, K]``; 0 for one that was dropped.
     """
 
     wrong: np.ndarray
     plain: np.ndarray
-    wrapped: np.ndarray
     by_hand: np.ndarray
+    by_it: np.ndarray
     weights: np.ndarray
 
     @property
     def closed(self) -> float:
         """How much of the gap between plain and by hand is closed."""
         gap = self.plain.mean() - self.by_hand.mean()
-        return float((self.plain.mean() - self.wrapped.mean()) / gap)
+        return float((self.plain.mean() - self.by_it.mean()) / gap)
+
+    @property
+    def harmed(self) -> bool:
+        """Whether there is a gap: what does no harm leaves none."""
+        return bool(self.by_hand.mean() < 0.95 * self.plain.mean())
 
     @property
     def ratio(self) -> tuple[float, float]:
-        """The mean ratio of wrapped to plain, paired, and half its 95 % interval."""
-        ratios = self.wrapped / self.plain
+        """The mean ratio to plain, paired, and half its 95 % interval."""
+        ratios = self.by_it / self.plain
         found = paired_interval(ratios, np.zeros_like(ratios))
         return found.mean, found.high - found.mean
 
 
 def measure(
-    kinds: list[str], output: str, seeds: list[int], aggregator: str, steps: int
-) -> dict[str, Found]:
-    """Trains on all plants and seeds, in one program for each of two ways to train.
+    kinds: list[str],
+    output: str,
+    seeds: list[int],
+    aggregator: str,
+    steps: int,
+    ways: Sequence[str] = (WEIGHTED,),
+) -> dict[str, dict[str, Found]]:
+    """Trains on all plants and seeds at once, in every way.
 
     Args:
       kinds: some of PLANTS.
@@ -258,45 +226,89 @@ def measure(
       seeds: one draw and one network each.
       aggregator: a method, as text.
       steps: updates.
+      ways: some of WAYS.
+
+    Returns:
+      By way and kind.
     """
     draws = [plant(kind, seed) for kind in kinds for seed in seeds]
     draws = jax.tree.map(lambda *leaves: np.stack(leaves).astype("float32"), *draws)
     first = np.tile(seeds, len(kinds))
-    train = trainer(output, aggregator, False, steps)
-    alone = draws._replace(rate=np.where(draws.wrong, 0, draws.rate))
-    errors, weights = trainer(output, aggregator, True, steps)(draws, first)
-    errors = train(draws, first)[0], errors, train(alone, first)[0]
-    found = {}
-    for i, kind in enumerate(kinds):
-        rows = slice(i * len(seeds), (i + 1) * len(seeds))
-        wrong = draws.wrong[rows][0] > 0
-        plain, wrapped, by_hand = (
-            np.asarray(own)[rows][:, ~wrong].mean(axis=1) for own in errors
-        )
-        last = np.asarray(weights)[rows]
-        found[kind] = Found(wrong, plain, wrapped, by_hand, last)
+
+    def train(way: str, without: Any = False) -> Trained:
+        here = draws._replace(rate=np.where(without, 0, draws.rate))
+        program = trainer(output, aggregator, way, steps)
+        return jax.tree.map(np.asarray, program(here, first))
+
+    def drop_one() -> Trained:
+        least = train(WATCHED).least[:, None] == np.arange(NUM_TASKS)
+        rest, alone = train(PLAIN, least), train(PLAIN, ~least)
+        errors = np.where(least, alone.errors, rest.errors)
+        return rest._replace(errors=errors, weights=1.0 - least)
+
+    plain, by_hand = train(PLAIN).errors, train(PLAIN, draws.wrong > 0).errors
+    found: dict[str, dict[str, Found]] = {}
+    for way in ways:
+        it = drop_one() if way == DROPPED else train(way)
+        for i, kind in enumerate(kinds):
+            rows = slice(i * len(seeds), (i + 1) * len(seeds))
+            wrong = draws.wrong[rows][0] > 0
+            means = [
+                own[rows][:, ~wrong].mean(axis=1) for own in (plain, by_hand, it.errors)
+            ]
+            one = Found(wrong, means[0], means[1], means[2], it.weights[rows])
+            found.setdefault(way, {})[kind] = one
     return found
 
 
-def table(found: dict[str, Found]) -> str:
-    """One row a plant."""
+def table(found: dict[str, dict[str, Found]]) -> str:
+    """One row a plant; of WAYS."""
     rows = []
-    for kind, one in found.items():
-        # Of two halves neither is wrong, and what does no harm leaves no gap.
-        harm = one.by_hand.mean() < 0.95 * one.plain.mean() and kind != "halves"
-        ratio, interval = one.ratio
+    for kind, one in found[WEIGHTED].items():
+        means = (e.mean() for e in (one.plain, one.by_it, one.by_hand))
         rows.append(
             (
                 kind,
-                *(f"{e.mean():.3f}" for e in (one.plain, one.wrapped, one.by_hand)),
-                f"{one.closed:.2f}" if harm else "",
-                f"{ratio:.3f} ± {interval:.3f}",
+                *(f"{mean:.3f}" for mean in means),
+                *_beside_plain(kind, one),
                 f"{one.weights[:, one.wrong].mean():.2f}" if one.wrong.any() else "",
                 f"{one.weights[:, ~one.wrong].mean(axis=0).min():.2f}",
             )
         )
     head = "plain", "weighted", "by hand", "gap closed", "paired ratio"
-    names = ("", *head, "weight: wrong", "least right")
+    return _aligned(("", *head, "weight: wrong", "least right"), rows)
+
+
+def table_of_baselines(found: dict[str, dict[str, Found]]) -> str:
+    """Likewise, of the simpler ways."""
+    rows = []
+    for kind, dropped in found[DROPPED].items():
+        other = found[HUBER][kind]
+        hits = dropped.weights[:, dropped.wrong] == 0
+        rows.append(
+            (
+                kind,
+                f"{dropped.by_it.mean():.3f}",
+                *_beside_plain(kind, dropped),
+                f"{hits.any(axis=1).mean():.1f}" if dropped.wrong.any() else "",
+                f"{other.by_it.mean():.3f}",
+                *_beside_plain(kind, other),
+            )
+        )
+    beside = "gap closed", "paired ratio"
+    head = "one dropped", *beside, "a wrong one", "huber", *beside
+    return _aligned(("", *head), rows)
+
+
+def _beside_plain(kind: str, one: Found) -> tuple[str, str]:
+    """The gap closed, where there is one, and the paired ratio."""
+    ratio, interval = one.ratio
+    gap = one.harmed and kind != "halves"  # of which neither is wrong
+    return f"{one.closed:.2f}" if gap else "", f"{ratio:.3f} ± {interval:.3f}"
+
+
+def _aligned(names: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """Text, of rows."""
     return "\n".join(align([list(c) for c in zip(names, *rows, strict=True)]))
 
 
@@ -315,8 +327,9 @@ def main(_: list[str]) -> None:
             f"variance, {len(seeds)} seeds, {OUTLIER_STEPS.value} steps\n",
             flush=True,
         )
-        found = measure(kinds, output, seeds, AGGREGATOR.value, OUTLIER_STEPS.value)
-        print(table(found) + "\n", flush=True)
+        steps = OUTLIER_STEPS.value
+        found = measure(kinds, output, seeds, AGGREGATOR.value, steps, WAYS)
+        print(table(found) + "\n\n" + table_of_baselines(found) + "\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,9 @@ from matplotlib.lines import Line2D
 
 from mtopt.metrics import mean_and_spread
 
+from ..common.looks import late_falls
 from ..common.pictures import COLOURS, INK, head, make_room, save, tidy
+from ..common.results import Comparison, MethodResult
 from ..common.table import WIDTH, align, cells
 
 PLAIN, WEIGHTED, GATE = "plain", "outlier_weighted", "gate"
@@ -37,11 +39,14 @@ class Arm:
     Attributes:
       regular: True for the tasks that are not planted, ``[K]``.
       accuracy: on test data, ``[methods, seeds, K]``.
+      curves: of every method, what its looks at validation data saw; see
+        :class:`experiments.common.results.MethodResult`.
       logged: of every method, weights or logits; none where the arm has neither.
     """
 
     regular: np.ndarray
     accuracy: np.ndarray
+    curves: list[dict[str, np.ndarray]]
     logged: list[TaskHistory]
 
     @property
@@ -109,7 +114,26 @@ def table(found: Outliers) -> str:
     lines += [*align(block), ""]
     for text in legend:
         lines += textwrap.wrap(text, WIDTH, subsequent_indent="     ")
+    lines += ["", *(textwrap.fill(line, WIDTH) for line in falls(found))]
     return "\n".join(lines)
+
+
+def falls(found: Outliers) -> list[str]:
+    """What regular tasks lost late in training; see :func:`late_falls`.
+
+    One that was planted may fall: it shall be let go.
+    """
+    methods = []
+    for (plant, kind), arm in found.arms.items():
+        for name, accuracy, curves in zip(
+            found.methods, arm.accuracy, arm.curves, strict=True
+        ):
+            looks = {**curves, "validation": curves["validation"][..., arm.regular]}
+            test = accuracy[:, arm.regular, None]
+            methods.append(MethodResult(f"{plant}, {kind}: {name}", test, looks))
+    tasks = tuple(f"regular{k}" for k in range(found.arms[NONE, PLAIN].regular.sum()))
+    metric = ("accuracy",), (True,)
+    return late_falls(Comparison(found.experiment, tasks, *metric, None, methods))
 
 
 def _weights(logged: TaskHistory, regular: np.ndarray) -> str:

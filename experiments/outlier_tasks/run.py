@@ -116,4 +116,5 @@ def _measured(
         values = np.concatenate([part["values"] for part in parts])
         logged.append(report.TaskHistory(parts[0]["step"], values))
     accuracy = np.stack([result.metrics[..., 0] for result in comparison.methods])
-    return Arm(regular, accuracy, logged)
+    curves = [result.curves for result in comparison.methods]
+    return Arm(regular, accuracy, curves, logged)

@@ -45,7 +45,7 @@ def cosmos_scalarization(
         Multi-MNIST and Multi-Fashion, 8 for their mixture, 3 for CelebA and 0.01 for
         tabular data.
       preference: lambda, K numbers above 0 in the sorted order of the task names;
-        they are divided by their sum. None: all equal.
+        those of the tasks present are divided by their sum. None: all equal.
       heads: ``"weighted"`` differentiates the scalarised loss (the authors' code);
         ``"plain"`` leaves a head its own gradient.
 
@@ -82,13 +82,14 @@ def cosmos_scalarization(
       to differentiate with a preference of one's own.
     """
     expect_number("penalty", penalty, at_least=0)
-    ray = preferred_share(preference, num_tasks)
+    shares_among = preferred_share(preference, num_tasks)
 
     def weigh(memory: Any, evaluation: Evaluation) -> Weighed:
         losses, present = evaluation.losses, evaluation.present
+        ray = shares_among(present)
         return jax.grad(cosmos_loss)(losses, ray, penalty, present), memory
 
-    return weighting(num_tasks, weigh, heads=heads, least_losses=0.0)
+    return weighting(num_tasks, weigh, heads=heads, reduction="mean", least_losses=0.0)
 
 
 def cosmos_loss(

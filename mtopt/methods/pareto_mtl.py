@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Int
 from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
 from mtopt.errors import expect, expect_index, expect_number
 from mtopt.evaluation import Evaluation
+from mtopt.linalg import divide_or_zero
 from mtopt.options import Integer, Numbers, as_array
 from mtopt.registry import method
 from mtopt.solvers import min_norm_weights
@@ -79,7 +80,9 @@ def pareto_mtl(
         ``"plain"`` leaves a head its own gradient.
 
     Returns:
-      An aggregator. It reads the losses. An absent task counts in no constraint.
+      An aggregator. It reads the losses. The regions are those of the tasks present:
+      vectors are scaled to length 1 among them, and one of absent tasks alone is left
+      out. A batch without a task of u_i descends the losses and counts in no search.
       Losses below zero: see :func:`mtopt.offset_losses`.
 
     Raises:
@@ -120,7 +123,6 @@ def pareto_mtl(
     expect_number("search_steps", search_steps, at_least=0)
     rays = rays / (rays**2).sum(axis=1, keepdims=True) ** 0.5
     own = (np.arange(len(rays)) == index)[:, None]
-    constraints = rays - (own * rays).sum(axis=0, keepdims=True)
 
     def memory(shared: Any) -> SearchState:
         del shared
@@ -128,9 +130,13 @@ def pareto_mtl(
 
     def weigh(memory: Any, gramian: Gramian, evaluation: Evaluation) -> Weighed:
         losses, present = evaluation.losses, evaluation.present
-        away = jnp.asarray(constraints, gramian.dtype) * present[None]
+        here = jnp.asarray(rays, gramian.dtype) * present[None]
+        units = divide_or_zero(here, jnp.linalg.norm(here, axis=1, keepdims=True))
+        unit = jnp.sum(own * units, axis=0)
+        away, lost = units - unit[None], ~unit.any()
         losses = jnp.where(present, losses, 0).astype(gramian.dtype)
         violated = jnp.matmul(away, losses, precision="highest") > 0
+        violated &= ~lost
         searching = memory.searching & violated.any()
         searching &= memory.count < search_steps
 
@@ -141,10 +147,8 @@ def pareto_mtl(
         total = jnp.sum(jnp.abs(weights))
         scale = present.sum() / jnp.where(total > 0, total, 1)
         weights = jnp.where(searching, weights, scale * weights)
-        idle = ~present.any()
         return weights, SearchState(
-            jnp.where(idle, memory.searching, searching),
-            memory.count + (searching & ~idle),
+            jnp.where(lost, memory.searching, searching), memory.count + searching
         )
 
     return on_gramian(

@@ -82,11 +82,12 @@ def pbi(
       distance from z, so that the gradient vanishes on the ray for losses of any size.
     """
     expect_number("theta", theta, at_least=0)
-    ray = preferred_share(preference, num_tasks)
+    shares_among = preferred_share(preference, num_tasks)
     start = zeros_or("ideal", ideal, num_tasks)
 
     def weigh(memory: Any, evaluation: Evaluation) -> Weighed:
         losses, present = evaluation.losses, evaluation.present
+        ray = shares_among(present)
         return jax.grad(pbi_loss)(losses, ray, start, theta, present), memory
 
     return weighting(num_tasks, weigh, heads=heads, least_losses=start)

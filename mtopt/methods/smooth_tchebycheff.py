@@ -40,7 +40,7 @@ def smooth_tchebycheff(
         0.01 for losses normalised to [0, 1], where Pareto sets are learned, and 1 in
         multi-task training.
       preference: lambda, K numbers above 0 in the sorted order of the task names;
-        they are divided by their sum. None: all equal.
+        those of the tasks present are divided by their sum. None: all equal.
       ideal: z, K numbers, losses that no task can go below. None: zeros, for
         losses that stay above zero.
       heads: ``"weighted"`` differentiates the scalarised loss (the authors' code);
@@ -66,7 +66,7 @@ def smooth_tchebycheff(
 
     Nothing to balance:
       one task: its gradient; equal losses: equal weights; a zero gradient:
-      another length of d; all zero: d = 0.
+      another d; all zero: d = 0.
 
     References:
       Lin et al., Smooth Tchebycheff Scalarization for Multi-Objective Optimization,
@@ -78,16 +78,17 @@ def smooth_tchebycheff(
       :func:`mtopt.methods.smooth_tchebycheff_warmup.smooth_tchebycheff_warmup`.
     """
     expect_number("mu", mu, above=0)
-    shares = preferred_share(preference, num_tasks)
+    shares_among = preferred_share(preference, num_tasks)
     start = zeros_or("ideal", ideal, num_tasks)
 
     def weigh(memory: Any, evaluation: Evaluation) -> Weighed:
         losses, present = evaluation.losses, evaluation.present
+        shares = shares_among(present)
         weights = jax.grad(smooth_tchebycheff_loss)(losses, shares, start, mu, present)
         return weights, memory
 
     return weighting(
-        num_tasks, weigh, heads=heads, reduction="mean", least_losses=start
+        num_tasks, weigh, heads=heads, reduction="share", least_losses=start
     )
 
 

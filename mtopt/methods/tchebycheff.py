@@ -1,5 +1,6 @@
 """Tchebycheff scalarization: descend the worst weighted loss."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,6 +11,7 @@ from jaxtyping import Array, Bool, Float
 from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import expect_one_of, expect_per_task
 from mtopt.evaluation import Evaluation
+from mtopt.linalg import divide_or_zero, share_of
 from mtopt.options import Numbers
 from mtopt.registry import method
 
@@ -37,7 +39,7 @@ def tchebycheff(
     Args:
       num_tasks: K, at least 1.
       preference: lambda, K numbers above 0 in the sorted order of the task names;
-        they are divided by their sum. None: all equal.
+        those of the tasks present are divided by their sum. None: all equal.
       ideal: z, K numbers, losses that no task can go below. None: zeros, for
         losses that stay above zero.
       form: ``"product"``, as above; ``"quotient"``, the modified form
@@ -65,8 +67,8 @@ def tchebycheff(
       ([0.0, 0.75], [4.5, 0.75, 0.75])
 
     Nothing to balance:
-      one task: its gradient; equal losses: equal weights; a zero gradient: left
-      out; all zero: d = 0.
+      one task: its gradient; equal losses: equal weights; a zero gradient:
+      another length of d; all zero: d = 0.
 
     References:
       Bowman, On the Relationship of the Tchebycheff Norm and the Efficient Frontier of
@@ -78,16 +80,20 @@ def tchebycheff(
       libmoon's ``tche`` returns the losses without their weights.
     """
     expect_one_of("form", form, FORMS)
-    shares = preferred_share(preference, num_tasks)
+    shares_among = preferred_share(preference, num_tasks)
     start = zeros_or("ideal", ideal, num_tasks)
-    scale = shares if form == "product" else 1 / shares
+    product = form == "product"
 
     def weigh(memory: Any, evaluation: Evaluation) -> Weighed:
         losses, present = evaluation.losses, evaluation.present
+        shares = shares_among(present)
+        scale = shares if product else divide_or_zero(1.0, shares)
         return jax.grad(tchebycheff_loss)(losses, scale, start, present), memory
 
+    # The weight of the worst task is its share of the tasks, or one over that.
+    reduction = "share" if product else "sum"
     return weighting(
-        num_tasks, weigh, heads=heads, reduction="mean", least_losses=start
+        num_tasks, weigh, heads=heads, reduction=reduction, least_losses=start
     )
 
 
@@ -115,8 +121,10 @@ def tchebycheff_loss(
 
 def preferred_share(
     preference: Numbers | None, num_tasks: int
-) -> Float[Array | np.ndarray, " K"]:
-    """A preference over tasks as a point of the simplex.
+) -> Callable[[Bool[Array, " K"]], Float[Array, " K"]]:
+    """From the tasks present to the preference as a point of their simplex.
+
+    A task that is absent from a batch has no share.
 
     Args:
       preference: K numbers above 0, or None for equal ones.
@@ -126,13 +134,15 @@ def preferred_share(
       UserError: for anything else.
 
     Example:
-      >>> preferred_share((1, 3), 2).tolist()
-      [0.25, 0.75]
+      >>> shares_among = preferred_share((1, 3, 4), 3)
+      >>> shares_among(jnp.array([True, True, False])).tolist()
+      [0.25, 0.75, 0.0]
     """
     if preference is None:
         preference = (1,) * num_tasks
     array = expect_per_task("preference", preference, num_tasks, above=0)
-    return array / array.sum()
+    shares = array / array.sum()
+    return lambda present: share_of(jnp.asarray(shares), present)[0]
 
 
 def zeros_or(

@@ -86,7 +86,9 @@ def outlier_weighted(
     *When not to use it.* It cannot tell a task that is wrong from one of which
     the network can explain less than a third of what it can of the others: look at
     ``explained``. Noise that is memorised counts as explained: it is recognised
-    early or not at all. A task much like the majority's, though wrong, stays.
+    early or not at all. A task much like the majority's, though wrong, stays. Of
+    noise in the labels of a task that is right it takes nothing away: a robust loss,
+    such as Huber's, does, and gives back less of what wrong tasks cost.
 
     *Cost.* One more pass through the heads, forwards. It reads no per-task gradients,
     so that around a scalarization a step keeps its single backward pass.

@@ -58,8 +58,9 @@ def among(
       reduction: that of the rule; see :class:`mtopt.rule.Rule`.
 
     Returns:
-      ``[K]``, 0 for absent tasks. For ``"mean"`` their sum, and for ``"sum"`` their
-      mean, is that of all tasks; equal where the present ones hold nothing.
+      ``[K]``, 0 for absent tasks. For ``"mean"`` their sum, for ``"sum"`` their mean,
+      and for ``"share"`` their sum times their number is that of all tasks; equal where
+      the present ones hold nothing.
 
     Example:
       >>> held = jnp.array([0.1, 0.3, 0.6])
@@ -78,6 +79,5 @@ def among(
 
 def _scale(present: Bool[Array, " K"], reduction: str) -> Float[Array, ""] | float:
     """The size of the weights among the present tasks, over that among all."""
-    if reduction == "mean":
-        return 1.0
-    return jnp.maximum(present.sum(), 1) / len(present)
+    part = jnp.maximum(present.sum(), 1) / len(present)
+    return {"mean": 1.0, "sum": part, "share": 1 / part}[reduction]

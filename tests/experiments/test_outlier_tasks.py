@@ -266,6 +266,39 @@ def test_misuse_is_one_line_before_anything_runs(changes, message):
     assert "\n" not in str(caught.value)
 
 
+def found(**fallen):
+    """A report of two regular tasks, whose arms fell to these scores at the end."""
+    logged = report.TaskHistory(np.arange(2), np.ones((2, 2, 3)))
+    arms = {}
+    for plant, kind in (
+        *(("none", kind) for kind in ("plain", "outlier_weighted")),
+        *(("noisy", kind) for kind in ("plain", "outlier_weighted", "gate")),
+    ):
+        number = 2 if plant == "none" else 3
+        regular = np.arange(3)[-number:] > 0
+        last = np.array([0.1, *fallen.get(kind, (0.9, 0.9))])[-number:]
+        looks = np.full((2, 2, number), 0.9)
+        looks[1, -1] = last
+        curves = {"step": np.arange(2), "validation": looks}
+        own = report.TaskHistory(logged.step, logged.values[..., -number:])
+        accuracy = np.full((1, 2, number), 0.9)
+        arms[plant, kind] = report.Arm(regular, accuracy, [curves], [own])
+    return report.Outliers("it", ("mgda",), ("noisy",), 10, arms)
+
+
+def test_a_report_says_which_regular_tasks_fell_late():
+    """What the planted one loses is no fall."""
+    text = report.table(found())
+    last = text.split("\n\n")[-1]
+    assert last == (
+        "No method fell more than 5 points behind an earlier look at validation data."
+    )
+    text = report.table(found(gate=(0.9, 0.7)))
+    last = " ".join(text.split("\n\n")[-1].split())
+    assert last.startswith("noisy, gate: mgda: 1 of 4 looks at validation data were")
+    assert last.endswith("by 10.0 at most; 1 of 2 seeds ended so")
+
+
 def test_groups_are_parted_either_way_up():
     logits = np.array([[1.0, -1.0, -2.0], [-3.0, -1.0, 0.0], [0.0, -1.0, 1.0]])
     found = report.separated(logits, np.array([False, True, True]))

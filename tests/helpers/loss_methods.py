@@ -119,6 +119,11 @@ PREFERENCE = np.array([1.0, 2.0, 5.0])
 IDEAL = (0.1, 0.1, 0.1)
 
 
+def share(index):
+    """The preference of the tasks present, as a point of their simplex."""
+    return PREFERENCE[index] / PREFERENCE[index].sum()
+
+
 def assert_gradient_of_the_scalarised_loss(tx, reference):
     losses = np.array([[0.7, 2.3, 0.4], [0.7, 2.3, 0.4], [3.1, 0.0, 0.6]])
     present = np.array([[1, 1, 1], [1, 0, 1], [1, 0, 1]], bool)

@@ -6,15 +6,14 @@ import pytest
 import mtopt
 from mtopt.methods.cosmos_scalarization import cosmos_scalarization
 from tests.helpers.loss_methods import (
-    PREFERENCE,
     assert_gradient_of_the_scalarised_loss,
+    share,
 )
 
 
 def cosine(losses, index):
-    share = PREFERENCE[index] / PREFERENCE.sum()
-    norms = np.linalg.norm(share) * np.linalg.norm(losses)
-    return share @ losses - 2 * (share @ losses) / norms
+    norms = np.linalg.norm(share(index)) * np.linalg.norm(losses)
+    return share(index) @ losses - 2 * (share(index) @ losses) / norms
 
 
 def test_weights_are_the_gradient_of_the_scalarised_loss():

@@ -137,8 +137,8 @@ def applies(name, form):
         return not name.startswith("graddrop")
     if form == "renamed":  # options are of the tasks in their order
         return not (random or has(name, "task-bound"))
-    if form == "absent":  # a preference is a share for every task there is
-        return not (has(name, "task-bound") or has(name, "preference"))
+    if form == "absent":
+        return not has(name, "task-bound")
     return form != "complex" or not name.startswith("graddrop")
 
 

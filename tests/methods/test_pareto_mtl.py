@@ -73,17 +73,19 @@ def test_the_search_ends_after_its_steps_and_absent_batches_do_not_count():
     jacobian = jnp.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
     nobody = jnp.zeros(2, bool)
     everyone = jnp.ones(2, bool)
+    without = jnp.array([False, True])  # the only task of its region
     update = jax.jit(tx.update)
     sizes = []
-    for present in (everyone, nobody, everyone, everyone):
+    for present in (everyone, nobody, without, everyone, everyone):
         losses = jnp.array([0.2, 3.0])
         _, state = update(
             jacobian, state, evaluation=mtopt.Evaluation(losses=losses, present=present)
         )
         sizes.append(float(np.abs(state.weights).sum()))
     assert sizes[1] == 0
-    assert abs(sizes[2] - 2) > 0.1  # the second step of the search
-    assert sizes[3] == pytest.approx(2)
+    assert sizes[2] == pytest.approx(1)  # no region, and one loss to descend
+    assert abs(sizes[3] - 2) > 0.1  # the second step of the search
+    assert sizes[4] == pytest.approx(2)
 
 
 def test_the_regions_get_different_trade_offs():

@@ -12,14 +12,13 @@ from mtopt.methods.smooth_tchebycheff import (
 )
 from tests.helpers.loss_methods import (
     IDEAL,
-    PREFERENCE,
     assert_gradient_of_the_scalarised_loss,
+    share,
 )
 
 
 def soft_max(losses, index):
-    share = PREFERENCE[index] / PREFERENCE.sum()
-    return 0.3 * np.log(np.sum(np.exp(share * (losses - 0.1) / 0.3)))
+    return 0.3 * np.log(np.sum(np.exp(share(index) * (losses - 0.1) / 0.3)))
 
 
 def test_weights_are_the_gradient_of_the_scalarised_loss():

@@ -5,11 +5,12 @@ import pytest
 
 import mtopt
 from mtopt.methods.tchebycheff import tchebycheff
+from tests.helpers.close import assert_close
 from tests.helpers.loss_methods import (
     IDEAL,
-    PREFERENCE,
     assert_gradient_of_the_scalarised_loss,
     follow,
+    share,
 )
 
 
@@ -18,11 +19,11 @@ from tests.helpers.loss_methods import (
     [
         (
             "product",
-            lambda losses, index: np.max(PREFERENCE[index] / 8 * (losses - 0.1)),
+            lambda losses, index: np.max(share(index) * (losses - 0.1)),
         ),
         (
             "quotient",
-            lambda losses, index: np.max((losses - 0.1) * 8 / PREFERENCE[index]),
+            lambda losses, index: np.max((losses - 0.1) / share(index)),
         ),
     ],
 )
@@ -34,6 +35,17 @@ def test_weights_are_the_gradient_of_the_scalarised_loss(form, reference):
 def test_ties_share_the_worst_loss():
     weights, _ = follow(tchebycheff(3), [[2.0, 2.0, 1.0]])
     np.testing.assert_allclose(weights[0], [1 / 6, 1 / 6, 0], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("form", "reduction", "sizes"),
+    [("product", "share", [1 / 3, 1 / 2, 1]), ("quotient", "sum", [3, 2, 1])],
+)
+def test_the_worst_of_the_tasks_present_has_its_share(form, reduction, sizes):
+    tx = tchebycheff(3, form=form)
+    weights, _ = follow(tx, np.ones((3, 3)), np.tri(3, dtype=bool)[::-1])
+    assert_close(weights.sum(axis=1), np.array(sizes), rtol=1e-6)
+    assert tx.rule.reduction == reduction
 
 
 @pytest.mark.parametrize(

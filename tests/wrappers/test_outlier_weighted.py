@@ -11,7 +11,7 @@ import optax
 import pytest
 
 import mtopt
-from experiments.benchmarks import outliers
+from experiments.benchmarks import outlier_plants, outliers
 from mtopt.transforms import per_task_sam
 from mtopt.wrappers import outlier_weighted
 from tests.helpers import problems
@@ -114,13 +114,13 @@ def test_weights_follow_the_equations_line_by_line():
 
 def test_what_is_explained_is_the_coefficient_of_determination():
     """Of squared errors and linear heads, in one batch."""
-    draw = outliers.plant("noise", 0)
-    tasks = outliers.tasks_of("own")
-    params = outliers.parameters("own", jax.random.key(0))
+    draw = outlier_plants.plant("noise", 0)
+    tasks = outlier_plants.tasks_of("own")
+    params = outlier_plants.parameters("own", jax.random.key(0))
     x, y = draw.x.astype("float32"), draw.y.astype("float32")
     z = np.asarray(x)
     mask = np.arange(100) < 40 + np.arange(10)[:, None]
-    batch = mtopt.Batch(x, (y, np.ones_like(y)), mask, outliers.NAMES)
+    batch = mtopt.Batch(x, (y, np.ones_like(y)), mask, outlier_plants.NAMES)
 
     def both(params):
         problem = tasks.problem(batch, jax.random.key(0))
@@ -316,7 +316,8 @@ def test_it_stands_around_other_wrappers(name):
 def test_planted_outliers_are_let_go_and_regular_tasks_are_not():
     """A few of the benchmark's plants, for fewer steps."""
     kinds, steps = ["noise", "opposed", "halves"], 300
-    found = outliers.measure(kinds, "common", [0, 1], "equal_weighting", steps)
+    ways = outliers.measure(kinds, "common", [0, 1], "equal_weighting", steps)
+    found = ways["weighted"]
     for kind in ("noise", "opposed"):
         one = found[kind]
         assert one.closed > 2 / 3
@@ -325,7 +326,7 @@ def test_planted_outliers_are_let_go_and_regular_tasks_are_not():
     halves = found["halves"].weights
     assert halves.min() > 0.2
     assert abs(halves[:, :5].mean() - halves[:, 5:].mean()) < 0.25
-    text = outliers.table(found)
+    text = outliers.table(ways)
     assert [line.split()[0] for line in text.splitlines()[2:]] == kinds
 
 
@@ -334,8 +335,8 @@ TEN = [300 + i for i in range(10)]
 
 @functools.cache
 def measured(output):
-    kinds = list(outliers.PLANTS)
-    return outliers.measure(kinds, output, TEN, "equal_weighting", 800)
+    kinds = list(outlier_plants.PLANTS)
+    return outliers.measure(kinds, output, TEN, "equal_weighting", 800)["weighted"]
 
 
 @pytest.mark.slow
@@ -349,7 +350,7 @@ def test_two_thirds_of_what_wrong_tasks_cost_is_given_back(output, kind):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("output", outliers.OUTPUTS)
+@pytest.mark.parametrize("output", outlier_plants.OUTPUTS)
 @pytest.mark.parametrize("kind", ["none", "halves"])
 def test_where_nobody_is_wrong_it_costs_nothing(output, kind):
     assert measured(output)[kind].ratio[0] < 1.03
@@ -376,7 +377,8 @@ PROTECTED = over(
 
 @PROTECTED
 def test_whatever_the_aggregator(name):
-    found = outliers.measure(["noise", "opposed", "none"], "common", TEN[:3], name, 800)
+    kinds = ["noise", "opposed", "none"]
+    found = outliers.measure(kinds, "common", TEN[:3], name, 800)["weighted"]
     assert found["noise"].closed > 2 / 3
     assert found["opposed"].weights[:, ~found["opposed"].wrong].min() > 0.8
     assert found["none"].weights.min() > 0.8

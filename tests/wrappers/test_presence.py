@@ -97,7 +97,7 @@ def test_an_outlier_alone_in_its_batch_is_still_one():
     assert not np.asarray(directions)[200:][3::4].any()  # the outlier's batches
 
 
-@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "share", "none"])
 def test_what_is_spread_is_the_same_again_among_the_same_tasks(reduction):
     held = jnp.zeros(4)
     for here in some_tasks(8):
