@@ -10,10 +10,11 @@ from jaxtyping import Array, Float
 from optax.experimental import aggregating
 
 from mtopt.errors import UserError, expect, expect_one_of, expect_plain
-from mtopt.evaluation import Evaluation, prepare_evaluation, split
+from mtopt.evaluation import Evaluation, split
 from mtopt.gradients.task_gradients import TaskGradients
 from mtopt.linalg import as_complex, as_real, only_present, task_numbers
 from mtopt.points import certain
+from mtopt.prepare_evaluation import prepare_evaluation
 from mtopt.rule import Memory, PenaltyGradient, Rule, Solution
 
 Gramian = Float[Array, "K K"]

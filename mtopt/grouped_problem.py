@@ -96,6 +96,7 @@ class GroupedProblem(BatchProblem):
                 params["shared"],
                 functools.partial(self.representation_gradients, params),
                 len(self.names),
+                self._first.tasks.rows,
             )
         return super().task_gradients(params) if found is None else found
 
@@ -144,6 +145,41 @@ class GroupedProblem(BatchProblem):
             for part, own, z in self._on(params, representation, shared_axis)
         ]
         return jax.tree.map(lambda *leaves: self._concatenate(leaves), *gradients)
+
+    @override
+    def weighted_representation_gradient(
+        self, params: Params, representation: Any, weights: Float[Array, " K"]
+    ) -> Any:
+        gradients = [
+            part.weighted_representation_gradient(own, z, weights[self._index_of(part)])
+            for part, own, z in self._on(params, representation, None)
+        ]
+        return jax.tree.map(lambda *leaves: sum(leaves[1:], leaves[0]), *gradients)
+
+    @override
+    def pullback(
+        self, params: Params, weights: Float[Array, " K"], also: Any = None
+    ) -> Any:
+        """The shared gradient of the weighted loss: a pass through each encoder.
+
+        Groups that act on one representation go back through it together.
+        """
+        if also is not None or self.has_one_representation:
+            return super().pullback(params, weights, also)
+
+        def of(together: Sequence[int]) -> Any:
+            parts = tuple(self.parts[i] for i in together)
+            if len(parts) > 1:
+                some = GroupedProblem(parts, self.shared_inputs)
+                heads = tuple(params["tasks"][i] for i in together)
+            else:
+                (some,), heads = parts, params["tasks"][together[0]]
+            own = {**params, "tasks": heads}
+            index = np.searchsorted(self.names, some.names)
+            return some.pullback(own, weights[index])
+
+        pulled = [of(together) for together in self._by_representation]
+        return jax.tree.map(lambda *leaves: sum(leaves[1:], leaves[0]), *pulled)
 
     @override
     def pull_representation(self, params: Params, gradient: Any) -> Any:

@@ -6,10 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from mtopt.long_products import flat_products
 from mtopt.options import Number
-
-# Columns of a product of few long rows, which XLA:CPU takes four times faster in parts.
-CHUNK = 4096
 
 
 def gramian(rows: Any) -> Float[Array, "K K"]:
@@ -112,47 +110,6 @@ def cross_gramian(rows: Any, others: Any) -> Float[Array, "K M"]:
 
     products = jax.tree.map(leaf_products, as_real(rows), as_real(others))
     return sum(jax.tree.leaves(products))  # pyright: ignore[reportReturnType]
-
-
-def flat_products(
-    rows: Float[Array, "K n"], others: Float[Array, "M n"]
-) -> Float[Array, "K M"]:
-    """Inner products of two sets of vectors; accumulated as in :func:`gramian`.
-
-    Args:
-      rows: ``[K, n]``.
-      others: ``[M, n]``.
-
-    Example:
-      >>> flat_products(jnp.eye(2), jnp.array([[3., 4.]])).tolist()
-      [[3.0], [4.0]]
-    """
-
-    def at_once(some: Array, those: Array) -> Array:
-        return jnp.einsum(
-            "id,jd->ij",
-            some,
-            those,
-            precision=jax.lax.Precision.HIGHEST,
-            preferred_element_type=jnp.promote_types(rows.dtype, jnp.float32),
-        )
-
-    def in_chunks(rows: Array, others: Array) -> Array:
-        whole = rows.shape[1] // CHUNK
-
-        def add(total: Array, start: Array) -> tuple[Array, None]:
-            some, those = (
-                jax.lax.dynamic_slice_in_dim(each, start, CHUNK, 1)
-                for each in (rows, others)
-            )
-            return total + at_once(some, those), None
-
-        rest = at_once(rows[:, whole * CHUNK :], others[:, whole * CHUNK :])
-        return jax.lax.scan(add, rest, jnp.arange(whole) * CHUNK)[0]
-
-    if rows.shape[1] < 4 * CHUNK:
-        return at_once(rows, others)
-    return jax.lax.platform_dependent(rows, others, cpu=in_chunks, default=at_once)
 
 
 def row_norms(rows: Any) -> Float[Array, " K"]:

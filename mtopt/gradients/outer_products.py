@@ -1,13 +1,13 @@
 """The gradients of one parameter as sums of outer products, never written out."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from mtopt.linalg import flat_products, divide_or_zero
+from mtopt.linalg import divide_or_zero
+from mtopt.long_products import flat_products
 
 
 class OuterProducts:
@@ -50,7 +50,7 @@ class OuterProducts:
         inverse = divide_or_zero(1.0, of_d)
         inner = jnp.matmul(a, a.T, precision=jax.lax.Precision.HIGHEST)
         moved = jnp.matmul(
-            inverse[:, None, None] * inner, d, precision=jax.lax.Precision.HIGHEST
+            inverse[:, None, None] * inner[None], d, precision=jax.lax.Precision.HIGHEST
         )
         flat = (len(d), -1)
         products = flat_products(d.reshape(flat), moved.reshape(flat))
@@ -89,4 +89,3 @@ class OuterProducts:
         wide = jnp.promote_types(self._deltas.dtype, jnp.float32)
         deltas = self._deltas * factor[:, None, None].astype(wide)
         return OuterProducts(self._activations, deltas, self._back)
-

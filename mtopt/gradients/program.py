@@ -137,7 +137,7 @@ class _Writer:
                 outputs = self.write(equation.params["jaxpr"], own)
             else:
                 outputs = [self.new(variable.aval) for variable in equation.outvars]
-                self.operations.append(_operation(equation, own, outputs))
+                self.operations.append(_operation(jaxpr, equation, own, outputs))
             found.update(zip(equation.outvars, outputs, strict=True))
         return [read(variable) for variable in jaxpr.outvars]
 
@@ -147,9 +147,19 @@ class _Writer:
         return place
 
 
-def _operation(equation: Any, inputs: list[int], outputs: list[int]) -> Operation:
+def _operation(
+    jaxpr: Any, equation: Any, inputs: list[int], outputs: list[int]
+) -> Operation:
+    """One equation of a jaxpr, to be run alone."""
     free = [v for v in equation.invars if not isinstance(v, core.Literal)]
-    alone = core.Jaxpr((), free, equation.outvars, [equation], equation.effects)
+    alone = jaxpr.replace(
+        constvars=(),
+        invars=free,
+        outvars=equation.outvars,
+        eqns=[equation],
+        effects=equation.effects,
+        debug_info=jaxpr.debug_info.with_unknown_names(),
+    )
     function = core.jaxpr_as_fun(core.ClosedJaxpr(alone, ()))
     is_free = [not isinstance(v, core.Literal) for v in equation.invars]
 

@@ -69,7 +69,9 @@ class TaskGradients:
         Args:
           weights: ``[K]``.
         """
-        return self._map(functools.partial(combine, weights), lambda each: each.combine(weights))
+        return self._map(
+            functools.partial(combine, weights), lambda each: each.combine(weights)
+        )
 
     def where(self, present: Bool[Array, " K"]) -> "TaskGradients":
         """These, with zeros for absent tasks.

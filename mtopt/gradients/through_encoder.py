@@ -13,12 +13,15 @@ from mtopt.gradients.sites import Site, find_sites
 from mtopt.gradients.task_gradients import TaskGradients
 from mtopt.linalg import steepest
 
+ROWS = ("auto", "always", "never")
+
 
 def through_encoder(
     encode: Callable[[Any], Any],
     shared: Any,
     gradients: Callable[[Any], Any],
     num_tasks: int,
+    rows: str,
 ) -> TaskGradients | None:
     r"""Takes the representation gradients of all tasks back through the encoder.
 
@@ -32,16 +35,19 @@ def through_encoder(
       shared: the parameters.
       gradients: from the representation to those of all tasks, leaves ``[K, ...]``.
       num_tasks: K.
+      rows: one of :data:`ROWS`; see :class:`mtopt.Tasks`.
 
     Returns:
-      The gradients; None where every parameter is cheaper by rows.
+      The gradients; None where every parameter has its rows.
     """
+    if rows == "always":
+        return None
     leaves, tree = jax.tree.flatten(shared)
     steps = Program.of(lambda *leaves: encode(tree.unflatten(leaves)), leaves)
     sites = {
         leaf: found
         for leaf, found in find_sites(steps).items()
-        if cheaper(num_tasks, found)
+        if rows == "never" or cheaper(num_tasks, found)
     }
     if not sites:
         return None
@@ -53,7 +59,7 @@ def through_encoder(
         def after(index: int, inputs: list[Any], outputs: Sequence[Any]) -> Any:
             if index not in operand:
                 return outputs
-            read[index] = inputs[1 - operand[index]]
+            read[index] = jnp.asarray(inputs[1 - operand[index]])
             return [outputs[0] + zeros[index]]
 
         given = [others.get(index, leaf) for index, leaf in enumerate(leaves)]
@@ -67,12 +73,11 @@ def through_encoder(
     others = {i: leaf for i, leaf in enumerate(leaves) if i not in sites}
     representation, pull, read = jax.vjp(run, zeros, others, has_aux=True)
     # What JAX pulls back is conjugate, on both sides.
-    deltas, rows = steepest(jax.vmap(pull)(steepest(gradients(representation))))
-    deltas = jax.lax.optimization_barrier(deltas)
+    deltas, own_rows = steepest(jax.vmap(pull)(steepest(gradients(representation))))
 
     def answer(index: int, leaf: Array) -> Any:
         if index not in sites:
-            return rows[index]
+            return own_rows[index]
         found = sites[index]
         activations = [site.as_matrix(read[site.index]) for site in found]
         own = [site.as_deltas(deltas[site.index]) for site in found]
@@ -87,7 +92,7 @@ def through_encoder(
 
 
 def cheaper(num_tasks: int, sites: Sequence[Site]) -> bool:
-    r"""Whether a parameter's outer products cost less than its rows, in multiplications.
+    r"""Whether outer products of a parameter take fewer multiplications than its rows.
 
     With b samples, i inputs and o outputs of the parameter, outer products take
     :math:`b^2 i + K b^2 o + K^2 b o` for the Gramian and :math:`b i o` for a weighted

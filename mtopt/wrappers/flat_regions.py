@@ -221,7 +221,9 @@ def _parts(evaluation: Evaluation, ball: Ball, dtype: Any) -> _Parts:
     heads = zero_absent_heads(present, sam.heads)
     rows = where_present(present, sam.rows, 0)
     return _Parts(
-        loss=evaluation.replace(heads=heads).summing(TaskGradients(len(present), clean)),
+        loss=evaluation.replace(heads=heads).summing(
+            TaskGradients(len(present), clean)
+        ),
         flat=evaluation.replace(
             rows=flat,
             points=(there.times(kept), here.times(-kept)),
