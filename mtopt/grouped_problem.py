@@ -169,14 +169,13 @@ class GroupedProblem(BatchProblem):
 
         def of(together: Sequence[int]) -> Any:
             parts = tuple(self.parts[i] for i in together)
-            if len(parts) > 1:
-                some = GroupedProblem(parts, self.shared_inputs)
-                heads = tuple(params["tasks"][i] for i in together)
-            else:
-                (some,), heads = parts, params["tasks"][together[0]]
-            own = {**params, "tasks": heads}
+            heads = tuple(params["tasks"][i] for i in together)
+            if len(parts) == 1:
+                own = {**params, "tasks": heads[0]}
+                return parts[0].pullback(own, weights[self._index_of(parts[0])])
+            some = GroupedProblem(parts, self.shared_inputs)
             index = np.searchsorted(self.names, some.names)
-            return some.pullback(own, weights[index])
+            return some.pullback({**params, "tasks": heads}, weights[index])
 
         pulled = [of(together) for together in self._by_representation]
         return jax.tree.map(lambda *leaves: sum(leaves[1:], leaves[0]), *pulled)
