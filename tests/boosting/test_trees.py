@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mtopt import boosting
-from mtopt.boosting.trees import midpoint
+from mtopt.boosting.splits import midpoint
 from tests.helpers.boosting import data, fit
 
 
