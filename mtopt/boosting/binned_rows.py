@@ -64,11 +64,11 @@ class BinnedRows(NamedTuple):
         The gain is that of :meth:`mtopt.boosting.sorted_rows.SortedRows.best_split`,
         and of equal ones the lowest feature wins, then the lowest threshold.
         """
-        ones = jnp.ones_like(targets[:1])
-        both = (self.weights * jnp.concatenate([ones, targets])).T
+        weights = self.weights[None]
+        both = jnp.concatenate([weights, weights * targets]).T
         both = jax.ops.segment_sum(both, self.segment, self.segments).T
         centred = centre(self.segment, self.weights, targets, both[1:], both[0])
-        values = self.weights * jnp.concatenate([ones, centred.targets])
+        values = jnp.concatenate([weights, weights * centred.targets])
         gain, below, above = _search(self._histograms(values), self.bins.used.max())
         splits = (gain.max(axis=0) >= 0) & centred.vary
         feature = jnp.where(splits, gain.argmax(axis=0).astype(jnp.int32), 0)

@@ -83,7 +83,7 @@ def bins_of(
     another = share != jnp.concatenate([ends, share[:, :-1]], axis=1)
     values = (fresh & seen & ~missing).sum(axis=1, keepdims=True)
     opens = jnp.where(values <= max_bins, fresh, another) & seen
-    number = jnp.maximum(jnp.cumsum(opens, axis=1) - 1, 0)
+    number = jnp.maximum(jnp.cumsum(opens, axis=1, dtype=jnp.int32) - 1, 0)
     feature = lax.broadcasted_iota(jnp.int32, number.shape, 0)
     empty = jnp.full((len(columns), max_bins + 1), jnp.inf, value.dtype)
     lowest = empty.at[feature, number].min(value)
@@ -108,7 +108,7 @@ def packed(bins: Bins) -> Packed:
         pack, unit = pack + full, jnp.where(full, 1, codes)
         return (pack, unit * count), (pack, unit)
 
-    by_used = jnp.argsort(bins.used)
+    by_used = jnp.argsort(bins.used).astype(jnp.int32)
     start = jnp.int32(0), jnp.int32(1)
     (last, _), found = lax.scan(place, start, bins.used[by_used])
     pack, unit = (jnp.zeros_like(by_used).at[by_used].set(part) for part in found)

@@ -51,9 +51,11 @@ def centre(
     """Takes means away, given the weighted sums and the weight of each segment."""
     mean = divide_or_zero(sums, total[None])
     centred = targets - take(mean, slice(None), segment)
-    spread = (weights[None] * centred**2).mean(axis=0)
-    spread = jax.ops.segment_sum(spread, segment, len(total))
-    vary = spread > LEAST_VARIANCE * total
+    # Less what the mean was rounded by: targets that are all alike do not vary.
+    powers = weights[None] * jnp.concatenate([centred, centred**2])
+    powers = jax.ops.segment_sum(powers.T, segment, len(total))
+    first, second = jnp.split(divide_or_zero(powers, total[:, None]), 2, axis=1)
+    vary = (second - first**2).mean(axis=1) > LEAST_VARIANCE
     return Centred(segment, weights, mean, centred, vary)
 
 
