@@ -51,9 +51,6 @@ class _Watch(NamedTuple):
     waited: Int[Array, ""]
 
 
-# Histograms of a level may have so many sums a row; with more, rows are sorted.
-SUMS_A_ROW = 4
-
 Step = Callable[[_State, PRNGKeyArray], tuple[_State, Any]]  # an iteration
 Grow = Callable[[Array, Array], tuple[Trees, Array]]  # weights, targets
 
@@ -218,12 +215,12 @@ def _rows(
 ) -> Rows:
     """The rows in the arrangement that costs least; None for bins is exact.
 
-    Histograms have a sum for every segment, column and bin, and sorted columns one for
-    every row and column, whatever the segments.
+    Histograms of the last level have a sum for every node, column and bin, and sorted
+    columns one for every row and column, whatever the nodes.
     """
     if bins is not None:
         sums = count * 2 ** (depth - 1) * bins.lowest.shape[1]
-        if sums <= SUMS_A_ROW * len(segment):
+        if sums <= len(segment):
             return BinnedRows.of(columns, segment, count, weights, bins)
     return SortedRows.of(columns, segment, count, weights, bins)
 

@@ -119,7 +119,7 @@ def fitted(x, y, depth, max_bins, counts=(2, 0, 0), task=None, tasks=1, **option
     ],
 )
 def test_trees_on_few_values_are_scikit_learns_exact_ones(depth, values, x64):
-    x, y = table(20 * values + 300, values)
+    x, y = table(40 * values + 300, values)
     with jax.enable_x64(x64):
         model = fitted(x, y, depth, values)
         mine = np.asarray(boosting.predict(model, x, np.zeros(len(x), int)))
