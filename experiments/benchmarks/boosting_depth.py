@@ -27,6 +27,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
+from sklearn.datasets import make_friedman1
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 from mtopt import boosting
@@ -36,7 +37,7 @@ DEPTHS = (1, 4, 6)
 TREES = 50
 RATE = 0.1
 MAX_BINS = 255
-DATA = ("school", "abalone", "drawn")
+DATA = ("school", "abalone", "friedman")
 BESIDE = "lightgbm"
 
 EXACT_DEPTH = 4
@@ -62,11 +63,9 @@ def clock() -> float:
 
 def divided(name: str, folder: pathlib.Path | None) -> Division | None:
     """Four fifths and the rest of a data set; None where its folder is not given."""
-    if name == "drawn":
+    if name == "friedman":
         # Numbers, none of them twice: more than there are bins.
-        rng = np.random.default_rng(0)
-        x = rng.normal(size=(12_500, 20))
-        y = np.sin(3 * x[:, 0]) + x[:, 1] * x[:, 2] + rng.normal(size=len(x))
+        x, y = make_friedman1(12_500, 20, noise=1.0, random_state=0)
     elif folder is None:
         return None
     else:

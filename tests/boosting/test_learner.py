@@ -175,7 +175,6 @@ def test_the_task_as_a_feature():
         ({"max_depth": 7}, "1 to 6"),
         ({"max_bins": 256}, "max_bins is 256: expected 2 to 255, 'exact' or None"),
         ({"max_bins": 1}, "2 to 255"),
-        ({"max_bins": 9.5}, "2 to 255"),
         ({"max_bins": "auto"}, "'exact' or None"),
         ({"theta": None}, "key"),
         ({"theta": np.zeros(3)}, "theta.shape"),

@@ -77,9 +77,10 @@ def test_targets_all_alike_do_not_vary_whatever_their_mean_is_rounded_to():
 
     @jax.jit
     def varying(targets):
-        values = jnp.stack([weights, weights * targets]).T
-        total, sums = jax.ops.segment_sum(values, segment, 50).T
-        centred = centre(segment, weights, targets[None], sums[None], total)
+        rows, weight = jnp.asarray(segment), jnp.asarray(weights)
+        values = jnp.stack([weight, weight * targets]).T
+        total, sums = jax.ops.segment_sum(values, rows, 50).T
+        centred = centre(rows, weight, targets[None], sums[None], total)
         return centred.targets, centred.vary
 
     centred, vary = varying(alike)
