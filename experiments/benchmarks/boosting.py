@@ -1,13 +1,17 @@
-"""What a fit of R-MTGB costs, beside a loop of scikit-learn's stumps.
+"""What a fit of R-MTGB costs, beside a loop of scikit-learn's stumps and libraries.
 
-``mtopt benchmark boosting`` prints three tables:
+``mtopt benchmark boosting`` prints four tables, or those of ``--boosting_tables``:
 
-- the two side by side on scenario 4 and, where the variable ``MTOPT_DATA_DIR`` names
-  the folder of data sets, school and landmine: seconds to compile, seconds of a fit
-  (the fastest of a few, taken in turns), their ratio, and how far apart their
-  predictions of the training rows are;
-- 100 repeats of scenario 4 in one program;
-- seconds against rows, features, iterations and depth.
+- ``stumps``: R-MTGB and the loop side by side on scenario 4 and, where the variable
+  ``MTOPT_DATA_DIR`` names the folder of data sets, school and landmine: seconds to
+  compile, seconds of a fit (the fastest of a few, taken in turns), their ratio, and how
+  far apart their predictions of the training rows are;
+- ``depth``: boosting beside LightGBM, XGBoost and scikit-learn at depth 1, 4 and 6, see
+  :mod:`experiments.benchmarks.boosting_depth`, on the data of ``--boosting_data``;
+- ``repeats``: 100 repeats of scenario 4 in one program;
+- ``growth``: seconds against rows, features, iterations and depth.
+
+Seconds on a CPU are those of the processor; ``taskset -c 1`` holds all on one core.
 
 The loop is the published algorithm: a ``DecisionTreeRegressor(max_depth=1)`` for every
 tree, each task's trees of block 3 one by one. It starts from the same theta. Where two
@@ -16,7 +20,6 @@ splits gain the same the two may differ, and so may all that follows.
 
 import functools
 import pathlib
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -32,7 +35,20 @@ from mtopt.data.tables.boosting_scenarios import scenario
 from mtopt.data.tables.npz_file import Archive
 
 from ..common.command import command, data_dir, start
+from . import boosting_depth
 
+BOOSTING_TABLES = flags.DEFINE_multi_enum(
+    "boosting_tables",
+    ["stumps", "depth", "repeats", "growth"],
+    ["stumps", "depth", "repeats", "growth"],
+    "The tables to print.",
+)
+BOOSTING_DATA = flags.DEFINE_multi_enum(
+    "boosting_data",
+    list(boosting_depth.DATA),
+    boosting_depth.DATA,
+    "The data sets of the table of depths.",
+)
 BOOSTING_ROUNDS = flags.DEFINE_integer(
     "boosting_rounds", 3, "Fits of each to time.", lower_bound=1
 )
@@ -109,20 +125,20 @@ def options(iterations: tuple[int, int, int], **others: Any) -> dict[str, Any]:
 
 def timed(call: Callable[[], Any]) -> tuple[float, Any]:
     """Seconds of one call, and what it returned."""
-    begin = time.perf_counter()
+    begin = boosting_depth.clock()
     result = jax.block_until_ready(call())
-    return time.perf_counter() - begin, result
+    return boosting_depth.clock() - begin, result
 
 
 def compiled(function: Callable[..., Any], *arrays: Any) -> tuple[float, Any]:
     """Seconds to trace and compile, and the program."""
-    begin = time.perf_counter()
+    begin = boosting_depth.clock()
     program = jax.jit(function).lower(*arrays).compile()
-    return time.perf_counter() - begin, program
+    return boosting_depth.clock() - begin, program
 
 
 def side_by_side(rounds: int, folder: pathlib.Path | None) -> None:
-    """Prints the first table."""
+    """Prints the table of stumps."""
     print(
         f"{'fit':<12}{'rows':>7}{'tasks':>6}{'iterations':>14}{'compile s':>11}"
         f"{'mtopt s':>9}{'sklearn s':>11}{'ratio':>7}{'rms apart':>11}"
@@ -160,7 +176,7 @@ def side_by_side(rounds: int, folder: pathlib.Path | None) -> None:
 
 
 def repeats() -> None:
-    """Prints the second table."""
+    """Prints the table of repeats."""
     drawing, draws = timed(lambda: [scenario(4, seed) for seed in range(REPEATS)])
     train, test = (
         jax.tree.map(lambda *leaves: np.stack(leaves), *(d[i] for d in draws))
@@ -181,7 +197,7 @@ def repeats() -> None:
     compiling, program = compiled(functools.partial(jax.lax.map, one), data)
     running, errors = timed(lambda: program(data))
     print(
-        f"\n{REPEATS} repeats of scenario 4, (0, 50, 0), fitted and tested: draw "
+        f"{REPEATS} repeats of scenario 4, (0, 50, 0), fitted and tested: draw "
         f"{drawing:.1f} s, compile {compiling:.1f} s, run {running:.1f} s; "
         f"RMSE {errors.mean():.3f}, sd {errors.std():.3f}",
         flush=True,
@@ -189,9 +205,9 @@ def repeats() -> None:
 
 
 def growth(rounds: int) -> None:
-    """Prints the third table."""
+    """Prints the table of growth."""
     print(
-        f"\n{'rows':>7}{'features':>10}{'iterations':>12}{'depth':>7}"
+        f"{'rows':>7}{'features':>10}{'iterations':>12}{'depth':>7}"
         f"{'seconds':>9}{'ns a row, feature, tree and level':>36}"
     )
     rng = np.random.default_rng(0)
@@ -234,11 +250,18 @@ def growth(rounds: int) -> None:
 
 @command
 def main(_: list[str]) -> None:
-    """Prints the three tables."""
-    rounds = BOOSTING_ROUNDS.value
-    side_by_side(rounds, data_dir())
-    repeats()
-    growth(rounds)
+    """Prints the tables."""
+    rounds, folder = BOOSTING_ROUNDS.value, data_dir()
+    tables = {
+        "stumps": lambda: side_by_side(rounds, folder),
+        "depth": lambda: boosting_depth.table(rounds, folder, BOOSTING_DATA.value),
+        "repeats": repeats,
+        "growth": lambda: growth(rounds),
+    }
+    for number, name in enumerate(dict.fromkeys(BOOSTING_TABLES.value)):
+        if number:
+            print()
+        tables[name]()
 
 
 if __name__ == "__main__":

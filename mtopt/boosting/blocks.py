@@ -10,15 +10,11 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray
 
 from mtopt.boosting import losses
-from mtopt.boosting.columns import (
-    arrange,
-    block_length,
-    canonical,
-    segment_order,
-    take,
-    value_order,
-)
-from mtopt.boosting.trees import Cover, Rows, Trees, cover, grow
+from mtopt.boosting.binned_rows import BinnedRows
+from mtopt.boosting.bins import Bins, bins_of
+from mtopt.boosting.columns import block_length, canonical, take
+from mtopt.boosting.sorted_rows import SortedRows
+from mtopt.boosting.trees import Rows, Trees, grow
 from mtopt.linalg import divide_or_zero
 
 
@@ -31,6 +27,7 @@ class Options(NamedTuple):
     num_task_specific: int
     num_classes: int | None
     max_depth: int
+    max_bins: int | None  # None is exact
     theta_gradient: str
     subsample: float
     patience: int | None
@@ -121,14 +118,19 @@ def fit_blocks(
         each = losses.loss(targets, score(state)[0], options.num_classes)
         return divide_or_zero((held_out * each).sum(), held_out.sum())
 
-    def tree_on(rows: Rows, whole: Cover) -> Grow:
-        """Grows a tree on this iteration's rows, multiplied by the learning rate."""
+    bins = None
+    if options.max_bins is not None:
+        bins = bins_of(columns, weights, options.max_bins)
+
+    def tree_on(segment: Int[Array, " N"], count: int) -> Grow:
+        """Grows a tree a segment, multiplied by the learning rate."""
+        whole = _rows(columns, segment, count, weights, bins, options.max_depth)
 
         def grown(
             weights: Float[Array, " N"], targets: Float[Array, "K N"]
         ) -> tuple[Trees, Float[Array, "K N"]]:
-            covered = cover(rows.sorted, weights) if options.subsample < 1 else whole
-            trees, predicted = grow(rows, weights, targets, covered, options.max_depth)
+            rows = whole.weighted(weights) if options.subsample < 1 else whole
+            trees, predicted = grow(rows, targets, options.max_depth)
             step = factor * rate
             return Trees(
                 trees.feature, trees.threshold, step * trees.value
@@ -177,13 +179,8 @@ def fit_blocks(
     zeros = jnp.zeros_like(targets)
     state = _State(start[task].T, zeros, zeros, theta)
     keys = jax.random.split(key, 3)
-    everything = jnp.zeros_like(task)
-    order = value_order(columns)
-    pooled = Rows(columns, order, everything, arrange(columns, order, everything, 1))
-    pooled_tree = tree_on(pooled, cover(pooled.sorted, weights))
-    order = segment_order(task, count, order)
-    alone = Rows(columns, order, task, arrange(columns, order, task, count))
-    alone_tree = tree_on(alone, cover(alone.sorted, weights))
+    pooled_tree = tree_on(jnp.zeros_like(task), 1)
+    alone_tree = tree_on(task, count)
 
     boost = functools.partial(_boost, loss=loss, patience=options.patience)
     state, shared, n1 = boost(additive(pooled_tree), state, options.num_shared, keys[0])
@@ -206,6 +203,26 @@ def fit_blocks(
         "theta_path": jnp.concatenate([theta[None], path]),
         "kept": jnp.stack([n1, n2, n3]),
     }
+
+
+def _rows(
+    columns: Float[Array, "D N"],
+    segment: Int[Array, " N"],
+    count: int,
+    weights: Float[Array, " N"],
+    bins: Bins | None,
+    depth: int,
+) -> Rows:
+    """The rows in the arrangement that costs least; None for bins is exact.
+
+    Histograms of the last level have a sum for every node, column and bin, and sorted
+    columns one for every row and column, whatever the nodes.
+    """
+    if bins is not None:
+        sums = count * 2 ** (depth - 1) * bins.lowest.shape[1]
+        if sums <= len(segment):
+            return BinnedRows.of(columns, segment, count, weights, bins)
+    return SortedRows.of(columns, segment, count, weights, bins)
 
 
 def _boost(

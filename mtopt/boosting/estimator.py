@@ -44,6 +44,7 @@ class _MultiTaskBoosting(BaseEstimator):
         num_task_specific: int = 20,
         learning_rate: float = 0.1,
         max_depth: int = 1,
+        max_bins: int | str | None = None,
         theta_gradient: str = "sum",
         theta_learning_rate: float | None = None,
         standardize: bool = True,
@@ -60,6 +61,7 @@ class _MultiTaskBoosting(BaseEstimator):
         self.num_task_specific = num_task_specific
         self.learning_rate = learning_rate
         self.max_depth = max_depth
+        self.max_bins = max_bins
         self.theta_gradient = theta_gradient
         self.theta_learning_rate = theta_learning_rate
         self.standardize = standardize
@@ -109,6 +111,7 @@ class _MultiTaskBoosting(BaseEstimator):
             learning_rate=self.learning_rate,
             num_classes=num_classes,
             max_depth=self.max_depth,
+            max_bins=self.max_bins,
             theta_gradient=self.theta_gradient,
             theta_learning_rate=self.theta_learning_rate,
             start=self.start,
@@ -190,6 +193,9 @@ class MultiTaskBoostingRegressor(RegressorMixin, _MultiTaskBoosting):
       num_task_specific: iterations of block 3.
       learning_rate: what every tree is multiplied by.
       max_depth: levels of splits, 1 to 6.
+      max_bins: the values, or else shares of rows, that a feature is told apart in, 2
+        to 255, missing ones besides; ``"exact"`` tries all splits. None is 255, and
+        exact for stumps.
       theta_gradient: ``"sum"`` or ``"mean"`` over a task's rows.
       theta_learning_rate: the step of theta; None is ``learning_rate``.
       standardize: of a regressor: whether it learns targets less their mean and over

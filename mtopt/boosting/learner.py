@@ -16,6 +16,8 @@ from mtopt.errors import UserError, expect, expect_one_of
 THETA_GRADIENTS = ("sum", "mean")
 STARTS = ("log_odds", "zero")
 DEEPEST = 6
+EXACT = "exact"
+MOST_BINS = 255
 LARGEST = 2**31 * 0.9  # candidate splits are numbered in int32, with some padding
 
 
@@ -31,6 +33,7 @@ def fit(
     learning_rate: Any,
     num_classes: int | None = None,
     max_depth: int = 1,
+    max_bins: int | str | None = None,
     theta: Any = None,
     theta_gradient: str = "sum",
     theta_learning_rate: Any = None,
@@ -68,8 +71,9 @@ def fit(
     theta: with -theta both change places.
 
     The whole fit is one compiled program whose cost is linear in rows, features and
-    iterations, whatever the number of tasks; a level of splits below the first, for
-    which rows are sorted once, costs several times the first. It can be jitted, and
+    iterations, whatever the number of tasks. Of exact trees a level of splits below the
+    first, for which rows are sorted once, costs several times the first; of trees by
+    histograms all cost about the same, less than that first one. It can be jitted, and
     vmapped over ``theta``, ``key``, ``learning_rate``, ``weights`` and data of equal
     shape; what is traced is not checked.
 
@@ -88,6 +92,11 @@ def fit(
       num_classes: None for regression by squared error; 2 for one logit, more for a
         softmax.
       max_depth: levels of splits, 1 to 6. 1, the paper's, gives stumps.
+      max_bins: the numbers that a feature is told apart in, 2 to 255, where rows are
+        divided by histograms: its values where there are no more, so that nothing is
+        lost, or else shares of about equal weight of the rows that train. A missing
+        value is apart from all of them. ``"exact"`` tries every split between two
+        values. None is 255, and exact for stumps, as published.
       theta: where theta starts, ``[T]``; None draws 0.1 N(0, 1). Equal values are a
         saddle that theta never leaves.
       theta_gradient: ``"sum"`` over a task's rows, as above and in the released code;
@@ -216,6 +225,7 @@ def fit(
             num_task_specific,
             num_classes,
             max_depth,
+            _bins(max_bins, max_depth, rows),
             theta_gradient,
             float(subsample),
             patience,
@@ -243,6 +253,16 @@ def append_task(
     check_task(task, num_tasks)
     columns = jax.nn.one_hot(jnp.asarray(task), num_tasks, dtype=jnp.float32)
     return jnp.concatenate([jnp.asarray(features, jnp.float32), columns], axis=1)
+
+
+def _bins(max_bins: int | str | None, max_depth: int, rows: int) -> int | None:
+    """The number of bins, or None where splits are exact."""
+    right = max_bins in (None, EXACT) or max_bins in range(2, MOST_BINS + 1)
+    expect(right, "max_bins", max_bins, f"2 to {MOST_BINS}, {EXACT!r} or None")
+    if max_bins is None:
+        max_bins = EXACT if max_depth == 1 else MOST_BINS
+    # With a bin for every row nothing is lost.
+    return None if isinstance(max_bins, str) or rows <= max_bins else int(max_bins)
 
 
 def _or_ones(weights: Any, rows: int, dtype: jnp.dtype) -> Float[Array, " N"]:

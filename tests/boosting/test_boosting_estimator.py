@@ -161,9 +161,12 @@ def test_infinity_is_refused():
 def test_parameters_are_read_set_and_cloned():
     model = MultiTaskBoostingRegressor(**OPTIONS, max_depth=2)
     assert model.get_params()["num_partition"] == 4
-    other = clone(model).set_params(max_depth=3, theta_gradient="mean")
+    other = clone(model).set_params(
+        max_depth=3, max_bins="exact", theta_gradient="mean"
+    )
     assert (model.max_depth, other.max_depth) == (2, 3)
     assert other.get_params() == model.get_params() | {
         "max_depth": 3,
+        "max_bins": "exact",
         "theta_gradient": "mean",
     }

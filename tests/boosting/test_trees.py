@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mtopt import boosting
-from mtopt.boosting.trees import midpoint
+from mtopt.boosting.splits import centre, midpoint
 from tests.helpers.boosting import data, fit
 
 
@@ -67,3 +67,23 @@ def test_no_split_is_a_mean():
     assert np.isposinf(constant.task_specific.threshold).all()
     first = constant.shared.value[0, 0, :, 0]
     np.testing.assert_allclose(first, [0.5 * y.mean(), 0], atol=1e-6)
+
+
+def test_targets_all_alike_do_not_vary_whatever_their_mean_is_rounded_to():
+    rng = np.random.default_rng(0)
+    segment = rng.integers(0, 50, 2000).astype(np.int32)
+    weights = rng.uniform(0.1, 2, 2000).astype(np.float32)
+    alike = rng.normal(3, 9, 50).astype(np.float32)[segment]
+
+    @jax.jit
+    def varying(targets):
+        rows, weight = jnp.asarray(segment), jnp.asarray(weights)
+        values = jnp.stack([weight, weight * targets]).T
+        total, sums = jax.ops.segment_sum(values, rows, 50).T
+        centred = centre(rows, weight, targets[None], sums[None], total)
+        return centred.targets, centred.vary
+
+    centred, vary = varying(alike)
+    assert np.abs(centred).max() > 1e-7  # rounded it is
+    assert not vary.any()
+    assert varying(alike + 1e-4 * rng.normal(size=2000).astype(np.float32))[1].all()

@@ -14,7 +14,7 @@ each = pytest.mark.parametrize("path", MEASURED, ids=lambda path: path.stem)
 @each
 def test_a_result_has_its_command_and_a_page(path):
     command, when, blank, *table = path.read_text(encoding="utf-8").splitlines()
-    module = re.match(r"\$ python -m (experiments\.\w+)", command)
+    module = re.match(r"\$ (?:taskset -c 1 )?python -m (experiments\.\w+)", command)
     assert module
     assert importlib.util.find_spec(module[1])
     assert re.match(r"\d{4}-\d\d-\d\d, \d+ s on \d+ cores: jax ", when)
