@@ -11,6 +11,7 @@ ORDER = (
     "options",
     "errors",
     "arrays",
+    "among_tasks",
     "long_products",
     "linalg",
     "gradients",
