@@ -7,7 +7,9 @@ coordinates.
 
 import functools
 import operator
+from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
@@ -54,20 +56,36 @@ def in_the_middle(
     rows = jnp.where(jnp.isnan(rows), jnp.inf, rows)
     if len(rows) > FEW or most > SEARCHED:
         return _by_sorting(rows, present, trimmed)
-    kept = [jnp.broadcast_to(here, rows.shape[1:]) for here in present]
+    out: list[Array] = []  # the places of what is left out
     for side in (operator.lt, operator.ge):  # the smallest, then the largest
         for count in range(most):
-            place = _most_extreme(list(rows), kept, side)
-            due = count < trimmed
-            kept = [own & ~(due & (place == k)) for k, own in enumerate(kept)]
-    return jnp.stack(kept)
+            place = _most_extreme(rows, present, out, side)
+            out.append(once(jnp.where(count < trimmed, place, -1)))
+    task = jnp.arange(len(rows)).reshape(-1, *(1,) * (rows.ndim - 1))
+    here = present.reshape(task.shape)
+    return functools.reduce(lambda kept, place: kept & (place[None] != task), out, here)
 
 
-def _most_extreme(rows: list[Array], kept: list[Array], side: object) -> Array:
-    """The task with the most extreme entry of those that are kept, -1 where none is."""
-    best, place = rows[0], jnp.where(kept[0], 0, -1)
-    for k in range(1, len(rows)):
-        better = kept[k] & ((place < 0) | side(rows[k], best))  # pyright: ignore
+def once(array: Array) -> Array:
+    """An array computed once, where XLA would do so again for every task.
+
+    Args:
+      array: without the axis of tasks, that something with this axis is made of.
+    """
+    return jax.lax.optimization_barrier(array)
+
+
+def _most_extreme(
+    rows: Array,
+    present: Array,
+    out: list[Array],
+    side: Callable[[Array, Array], Array],
+) -> Array:
+    """The task with the most extreme entry that is not out, -1 where none is."""
+    best, place = rows[0], jnp.full(rows.shape[1:], -1)
+    for k in range(len(rows)):
+        free = functools.reduce(lambda free, each: free & (each != k), out, present[k])
+        better = free & ((place < 0) | side(rows[k], best))
         best = jnp.where(better, rows[k], best)
         place = jnp.where(better, k, place)
     return place

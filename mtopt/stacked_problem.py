@@ -101,8 +101,8 @@ class StackedProblem(BatchProblem):
         found = only_floats(self._encode(shared)[0])
         if not jax.tree.leaves(found):
             raise UserError(
-                "encode returned no array of floats: expected a representation that "
-                "can be differentiated, whatever else stands beside it"
+                "encode returned no array of floats: expected one that can be "
+                "differentiated"
             )
         return found
 
@@ -201,8 +201,8 @@ class StackedProblem(BatchProblem):
           samples: of each part, ``[P, s]``; ``[P, K, s]`` for disjoint inputs.
           real: which of their labels it has, ``[P, K, s]``.
         """
-        x_axis, parts = self.tasks.x_axis, zip(samples, real, strict=True)
-        batches = [dealt_batch(self.batch, x_axis, *own) for own in parts]
+        pieces = zip(samples, real, strict=True)
+        batches = [dealt_batch(self.batch, self.tasks.x_axis, *own) for own in pieces]
         return tuple(
             dataclasses.replace(
                 self,

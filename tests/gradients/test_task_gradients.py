@@ -247,3 +247,23 @@ def test_several_seeds_at_once():
 def test_an_unknown_choice_is_refused():
     with pytest.raises(mtopt.UserError, match=r"rows.*sometimes.*auto"):
         mtopt.Tasks(NAMES, encoders.dense, head_loss, rows="sometimes")
+
+
+def test_a_representation_without_floats_is_refused():
+    _, params, batch, _ = case("dense", np.float32)
+    tasks = mtopt.Tasks(NAMES, lambda shared, x, key: x > 0, head_loss)
+    with pytest.raises(mtopt.UserError, match="no array of floats"):
+        tasks.problem(batch, KEY).pullback(params, jnp.ones(3))
+
+
+def test_a_mask_beside_the_features_is_no_feature():
+    def encode(shared, x, key):
+        return {"z": encoders.dense(shared, x, key), "real": x[:, 0] > 0}
+
+    def masked(head, z, y, mask, key):
+        return head_loss(head, z["z"] * z["real"][:, None], y, mask, key)
+
+    _, params, batch, _ = case("dense", np.float32)
+    problem = mtopt.Tasks(NAMES, encode, masked, rows="never").problem(batch, KEY)
+    assert without_rows(problem.task_gradients(params)) == 2
+    close_to_rows(jax.jit(functools.partial(answers, problem))(params), 1e-5)
