@@ -135,10 +135,9 @@ class StackedProblem(BatchProblem):
     def weighted_representation_gradient(
         self, params: Params, representation: Any, weights: Float[Array, " K"]
     ) -> Any:
-        """A head of several layers is taken back anyway, for its own gradients.
+        """What arrives from a head of several layers, taken back anyway, is weighted.
 
-        What arrives at Z is weighted. A single layer is taken back for all tasks
-        together, so that nothing of shape ``[K, B, ...]`` is made.
+        A single layer is taken back for all tasks together, without ``[K, B, ...]``.
         """
         if not have_layers(params["tasks"]):
             return super().weighted_representation_gradient(
