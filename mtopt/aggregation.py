@@ -10,9 +10,11 @@ from jaxtyping import Array, Float
 from optax.experimental import aggregating
 
 from mtopt.errors import UserError, expect, expect_one_of, expect_plain
-from mtopt.evaluation import Evaluation, prepare_evaluation, split
+from mtopt.evaluation import Evaluation, split
+from mtopt.gradients.task_gradients import TaskGradients
 from mtopt.linalg import as_complex, as_real, only_present, task_numbers
 from mtopt.points import certain
+from mtopt.prepare_evaluation import prepare_evaluation
 from mtopt.rule import Memory, PenaltyGradient, Rule, Solution
 
 Gramian = Float[Array, "K K"]
@@ -153,10 +155,12 @@ def weighting(
     """
 
     def solve(memory: Memory, evaluation: Evaluation) -> Solution:
+        if from_rows:
+            rows = TaskGradients(num_tasks, evaluation.rows)
+            evaluation = evaluation.summing(rows)
         weights, memory = weigh(memory, evaluation)
         weights = jnp.where(evaluation.present, weights, 0)
-        summed = gradients(evaluation)
-        return Solution(weights, memory, summed.summing_rows() if from_rows else summed)
+        return Solution(weights, memory, gradients(evaluation))
 
     rule = Rule(
         num_tasks,
@@ -208,21 +212,27 @@ def on_gramian(
     expect_one_of("space", space, ("parameters", "representation"))
     own = space == "parameters"
 
-    def weigh_products(memory: Memory, evaluation: Evaluation) -> Weighed:
+    def solve(memory: Memory, evaluation: Evaluation) -> Solution:
+        if own:  # what has answered once is summed, too
+            evaluation = evaluation.summing(evaluation.task_gradients())
         find = evaluation.gramian if own else evaluation.representation_gramian
         products = only_present(find(), evaluation.present)
         weights, memory = weigh(memory, products, evaluation)
-        return weights if own else certain(weights, evaluation.points), memory
+        if not own:
+            weights = certain(weights, evaluation.points)
+        weights = jnp.where(evaluation.present, weights, 0)
+        return Solution(weights, memory, evaluation)
 
-    return weighting(
+    rule = Rule(
         num_tasks,
-        weigh_products,
-        heads=heads,
-        reduction=reduction,
-        memory=memory,
-        from_rows=own,
+        memory,
+        solve,
+        heads,
+        reduction,
+        lambda evaluation: evaluation,
         least_losses=least_losses,
     )
+    return Aggregator(rule)
 
 
 def row_weighting(

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
+from mtopt.batch import Batch, zero_masked
 from mtopt.errors import UserError
 
 
@@ -80,3 +81,28 @@ def deal(
     repeated = lacking[:, :, None] & jnp.eye(num_tasks, dtype=bool)[None]
     samples = jnp.concatenate([dealt, again], axis=1)
     return samples, jnp.concatenate([real, repeated], axis=2)
+
+
+def dealt_batch(
+    batch: Batch,
+    x_axis: int | None,
+    samples: Int[Array, "*K s"],
+    real: Bool[Array, "K s"],
+) -> Batch:
+    """A part of a batch, as :func:`deal` says.
+
+    Args:
+      batch: of K tasks.
+      x_axis: None for shared inputs, 0 for disjoint ones.
+      samples: the places of its samples, of each task for disjoint inputs.
+      real: which of their labels it has.
+    """
+
+    def take(leaf: Any, axis: int | None) -> Any:
+        if x_axis is None:
+            return jnp.take(leaf, samples, axis=0 if axis is None else 1)
+        return jax.vmap(lambda own, index: own[index])(leaf, samples)
+
+    labels = jax.tree.map(lambda leaf: take(leaf, 0), batch.y)
+    inputs = jax.tree.map(lambda leaf: take(leaf, x_axis), batch.x)
+    return Batch(inputs, zero_masked(labels, real), real, batch.names)

@@ -1,18 +1,18 @@
 """The evaluation: losses, per-task gradients, and all else a method reads in a step."""
 
 import dataclasses
-import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from mtopt.errors import UserError, expect
-from mtopt.linalg import combine, gramian, scale_rows, some_rows, where_present
-from mtopt.per_task import scale_heads, zero_absent_heads
-from mtopt.points import Nowhere, if_equal, known_points, times
+from mtopt.errors import UserError
+from mtopt.gradients.task_gradients import TaskGradients
+from mtopt.linalg import scale_rows, where_present
+from mtopt.per_task import scale_heads
+from mtopt.points import Nowhere, known_points, only_point, times
 
 # What may be missing where no problem was evaluated, and where it would come from.
 _ASKED = ("losses", "params", "problem", "rows")
@@ -54,7 +54,8 @@ class Evaluation:
         changes too.
       unchanged: True where ``rows`` are the gradients of ``problem`` at ``params``, so
         that a weighted sum of them is one backward pass.
-      summed: True where the rows exist anyway, and their sum costs less than a pass.
+      summed: the gradients of all tasks as a solve asked for them, where summing these
+        costs less than a pass; else None.
       pullback: ``(weights, also) -> gradient``, in place of that pass, for a method
         that sums other gradients than the rows.
       after: from the update that a member of a :func:`mtopt.chain` makes to the one
@@ -87,7 +88,7 @@ class Evaluation:
     problem: Any = None
     points: Any = None
     unchanged: bool = False
-    summed: bool = False
+    summed: TaskGradients | None = None
     pullback: Callable[..., Any] | None = None
     after: Callable[[Any], Any] | None = None
     rebuilt: bool = False
@@ -118,7 +119,7 @@ class Evaluation:
         and are taken at no known point, unless ``points`` are.
         """
         if "rows" in changes:
-            told = {"unchanged": False, "pullback": None}
+            told = {"unchanged": False, "pullback": None, "summed": None}
             if not changes.get("unchanged"):
                 told["points"] = Nowhere("what makes rows of its own")
             changes = {**told, **changes}
@@ -146,9 +147,30 @@ class Evaluation:
         points = times(factor, self.points)
         return self.replace(rows=scale_rows(factor, self.rows), points=points)
 
+    def task_gradients(self) -> TaskGradients:
+        """The gradients in the rows, to be asked for inner products, norms and sums.
+
+        Where the rows are known to be those of the problem at one point, times a number
+        each, what is asked for is computed without them wherever that is cheaper.
+        """
+        if self.summed is not None:
+            return self.summed
+        point = only_point(self.points)
+        if point is not None and self.knows("problem"):
+            found = self.problem.task_gradients(point.params)
+            if not found.are_rows:
+                leaves = _leaves_like(self.rows, found.leaves)
+                found = TaskGradients(found.num_tasks, leaves).where(self.present)
+                return found if point.factor is None else found.scaled(point.factor)
+        return TaskGradients(len(self.present), self.rows)
+
     def gramian(self) -> Float[Array, "K K"]:
         """The inner products of all rows; see :func:`mtopt.gramian`."""
-        return gramian(some_rows(self.rows, len(self.present)))
+        return self.task_gradients().gramian()
+
+    def norms(self) -> Float[Array, " K"]:
+        """The lengths of all rows; see :func:`mtopt.linalg.row_norms`."""
+        return self.task_gradients().norms()
 
     def representation_gramian(self) -> Float[Array, "K K"]:
         """The inner products of the representation's rows, as they were changed.
@@ -184,10 +206,10 @@ class Evaluation:
         applied = self._applied(weights)
         if self.pullback is not None:
             return self.pullback(applied, also)
-        if self.unchanged and not self.summed:
+        if self.unchanged and self.summed is None:
             pulled = self.problem.pullback(self.params, applied, also)
             return _leaves_like(self.rows, pulled)
-        direction = combine(applied, self.rows)
+        direction = self.task_gradients().combine(applied)
         return direction if also is None else self.plus_representation(direction, also)
 
     def weighted_heads(self, weights: Float[Array, " K"]) -> Any:
@@ -208,12 +230,13 @@ class Evaluation:
         pulled = self.problem.pull_representation(self.params, also)
         return jax.tree.map(jnp.add, direction, _leaves_like(direction, pulled))
 
-    def summing_rows(self) -> "Evaluation":
-        """This evaluation with weighted gradients summed from its rows, without a pass.
+    def summing(self, gradients: TaskGradients) -> "Evaluation":
+        """This evaluation with weighted gradients summed from these, without a pass.
 
-        For a method whose solve reads the rows, which then exist anyway.
+        Args:
+          gradients: as a solve has asked for them, which then exist anyway.
         """
-        return self.replace(summed=True)
+        return self.replace(summed=gradients)
 
     def recomputed(self) -> "Evaluation":
         """This evaluation with rows computed anew, for a branch of ``lax.cond``.
@@ -241,6 +264,7 @@ class Evaluation:
             present=present,
             rows=where_present(present, self.rows, 0),
             losses=None if losses is None else jnp.where(present, losses, 1),
+            summed=None if self.summed is None else self.summed.where(present),
             unchanged=self.unchanged,
             pullback=self.pullback,
             points=self.points,
@@ -261,9 +285,10 @@ class Evaluation:
         return weights if self.task_weights is None else weights * self.task_weights
 
 
-_FIELDS = tuple(field.name for field in dataclasses.fields(Evaluation))
-_STATIC = ("unchanged", "summed", "pullback", "after")
-_DATA = tuple(name for name in _FIELDS if name not in (*_STATIC, "rebuilt"))
+FIELDS = tuple(field.name for field in dataclasses.fields(Evaluation))
+_STATIC = ("unchanged", "pullback", "after")
+_DROPPED = ("summed", "rebuilt")  # of one trace
+_DATA = tuple(name for name in FIELDS if name not in (*_STATIC, *_DROPPED))
 
 
 def _flatten(evaluation: Evaluation) -> tuple[list[Any], tuple[Any, ...]]:
@@ -280,74 +305,6 @@ def _unflatten(static: tuple[Any, ...], data: Any) -> Evaluation:
 jax.tree_util.register_pytree_with_keys(Evaluation, _flatten, _unflatten)
 
 
-def prepare_evaluation(
-    num_tasks: int,
-    updates: Any,
-    params: Any,
-    evaluation: Evaluation | None,
-    others: Mapping[str, Any],
-) -> Evaluation:
-    """The evaluation that an update works on: checked, and with absent tasks zeroed.
-
-    Every aggregator and every transformation of rows begins with it.
-
-    Shapes are checked, and absent tasks are hidden, once: whatever stands in the rows,
-    losses and head gradients of a task without a label in the batch (NaN too) reaches
-    no method.
-
-    Args:
-      num_tasks: K.
-      updates: the gradients that came down the chain.
-      params: what the update got, which may be None.
-      evaluation: what the update got, which may be None.
-      others: the further keywords that it got.
-
-    Raises:
-      UserError: for rows without the task axis, or a keyword that is meant to be a
-        field of the evaluation.
-    """
-    _refuse_fields(others)
-    rows, heads = split(updates)
-    check_rows(rows, None if params is None else split(params)[0], num_tasks)
-    known = vars(Evaluation() if evaluation is None else evaluation)
-    own_rows = _are_leaves_of(known["rows"], rows)
-    unchanged = known["unchanged"] and own_rows
-    points = known["points"]
-    if points is not None and not own_rows:
-        points = (
-            if_equal(known["rows"], rows, points)
-            if known["rebuilt"]
-            else Nowhere("a transformation outside of mtopt.chain, or not of mtopt,")
-        )
-    own_heads = _are_leaves_of(known["heads"], heads)
-    problem = known["problem"]
-    if problem is not None and known["rows"] is None:
-        raise UserError(
-            "the evaluation has a problem and no rows: make it by "
-            "problem.evaluate(params)"
-        )
-    # What a problem says of its absent tasks is 0 already.
-    as_is = unchanged and known["present"] is None
-    present = Evaluation(**known).present
-    if present is None:
-        present = jnp.ones(num_tasks, bool)
-    losses = known["losses"]
-    return Evaluation(
-        **{
-            **known,
-            "losses": None if losses is None else jnp.where(present, _wide(losses), 1),
-            "rows": rows if as_is else where_present(present, rows, 0),
-            "heads": heads
-            if as_is and own_heads
-            else zero_absent_heads(present, heads),
-            "present": present,
-            "params": params if known["params"] is None else known["params"],
-            "unchanged": unchanged,
-            "points": points,
-        }
-    )
-
-
 def split(tree: Any) -> tuple[Any, Any]:
     """The shared part and the tasks' part of ``{"shared": ..., "tasks": ...}``.
 
@@ -358,73 +315,9 @@ def split(tree: Any) -> tuple[Any, Any]:
     return tree, None
 
 
-def check_rows(rows: Any, shared: Any, num_tasks: int) -> None:
-    """Raises unless every leaf of ``rows`` is ``[K, *shape of its parameter]``.
-
-    Args:
-      rows: the per-task gradients that reached an aggregator.
-      shared: the shared parameters, or None where the caller gave none.
-      num_tasks: K.
-
-    Raises:
-      UserError: naming the leaf.
-    """
-    found = jax.tree_util.tree_leaves_with_path(rows)
-    expected = [None] * len(found) if shared is None else jax.tree.leaves(shared)
-    expect(
-        len(found) == len(expected),
-        "the number of arrays in the gradients",
-        len(found),
-        f"that of the shared parameters, {len(expected)}",
-    )
-    for (path, leaf), parameter in zip(found, expected, strict=True):
-        want = (
-            num_tasks,
-            *(jnp.shape(leaf)[1:] if parameter is None else parameter.shape),
-        )
-        if jnp.shape(leaf) != want:
-            where = jax.tree_util.keystr(path) or "the gradient"
-            raise UserError(
-                f"expected rows of {num_tasks} tasks, {where} of shape {want}: got "
-                f"{jnp.shape(leaf)}; an aggregator takes per-task gradients and "
-                "stands before every ordinary optax transformation in the chain"
-            )
-
-
-def _are_leaves_of(own: Any, rows: Any) -> bool:
-    """Whether ``rows`` are the evaluation's own, the very same arrays.
-
-    This is the one place that compares arrays by identity. A transformation that
-    changed a row made a new array; one that hands on a part of the tree, as
-    ``optax.partition`` does for each group of layers, leaves the others out.
-    """
-    leaves = dict(jax.tree_util.tree_leaves_with_path(own))
-    found = jax.tree_util.tree_leaves_with_path(rows)
-    return all(leaves.get(path) is leaf for path, leaf in found)
-
-
 def _leaves_like(part: Any, tree: Any) -> Any:
     """The leaves of ``tree`` that ``part`` has, in the structure of ``part``."""
     if jax.tree.structure(part) == jax.tree.structure(tree):
         return tree
     leaves = dict(jax.tree_util.tree_leaves_with_path(tree))
     return jax.tree_util.tree_map_with_path(lambda path, _: leaves[path], part)
-
-
-def _wide(losses: Array) -> Array:
-    """In float32 at least: logarithms and changes of losses are small."""
-    return losses.astype(jnp.promote_types(losses.dtype, jnp.float32))
-
-
-def _refuse_fields(others: Mapping[str, Any]) -> None:
-    """Raises for a keyword that was meant for the evaluation; optax has its own."""
-    for name in others:
-        close = difflib.get_close_matches(name, ("evaluation", *_FIELDS), 1, 0.7)
-        if close and close[0] == "evaluation":
-            raise UserError(f"update() got {name!r}: did you mean evaluation=...?")
-        if close:
-            raise UserError(
-                f"update() got {name!r}: {close[0]} is a field of the evaluation; hand "
-                "it over as evaluation=problem.evaluate(params), or, on plain arrays, "
-                f"evaluation=mtopt.Evaluation({close[0]}=...)"
-            )

@@ -13,6 +13,8 @@ from typing_extensions import override
 
 from mtopt.deal import check_parts, deal
 from mtopt.errors import UserError
+from mtopt.gradients.task_gradients import TaskGradients
+from mtopt.gradients.through_encoder import through_encoder
 from mtopt.linalg import gramian
 from mtopt.points import Point
 from mtopt.problem import BatchProblem, Params
@@ -86,6 +88,19 @@ class GroupedProblem(BatchProblem):
         return self._concatenate(losses), {"shared": rows, "tasks": heads}
 
     @override
+    def task_gradients(self, params: Params) -> TaskGradients:
+        found = None
+        if self.has_one_representation:
+            found = through_encoder(
+                self._first.features,
+                params["shared"],
+                functools.partial(self.representation_gradients, params),
+                len(self.names),
+                self._first.tasks.rows,
+            )
+        return super().task_gradients(params) if found is None else found
+
+    @override
     def representation_gramian(self, points: Sequence[Point]) -> Float[Array, "K K"]:
         def products(together: Sequence[int]) -> Float[Array, "k k"]:
             own = [(self.parts[i], self._points_of(i, points)) for i in together]
@@ -130,6 +145,40 @@ class GroupedProblem(BatchProblem):
             for part, own, z in self._on(params, representation, shared_axis)
         ]
         return jax.tree.map(lambda *leaves: self._concatenate(leaves), *gradients)
+
+    @override
+    def weighted_representation_gradient(
+        self, params: Params, representation: Any, weights: Float[Array, " K"]
+    ) -> Any:
+        gradients = [
+            part.weighted_representation_gradient(own, z, weights[self._index_of(part)])
+            for part, own, z in self._on(params, representation, None)
+        ]
+        return jax.tree.map(lambda *leaves: sum(leaves[1:], leaves[0]), *gradients)
+
+    @override
+    def pullback(
+        self, params: Params, weights: Float[Array, " K"], also: Any = None
+    ) -> Any:
+        """The shared gradient of the weighted loss: a pass through each encoder.
+
+        Groups that act on one representation go back through it together.
+        """
+        if also is not None or self.has_one_representation:
+            return super().pullback(params, weights, also)
+
+        def of(together: Sequence[int]) -> Any:
+            parts = tuple(self.parts[i] for i in together)
+            heads = tuple(params["tasks"][i] for i in together)
+            if len(parts) == 1:
+                own = {**params, "tasks": heads[0]}
+                return parts[0].pullback(own, weights[self._index_of(parts[0])])
+            some = GroupedProblem(parts, self.shared_inputs)
+            index = np.searchsorted(self.names, some.names)
+            return some.pullback({**params, "tasks": heads}, weights[index])
+
+        pulled = [of(together) for together in self._by_representation]
+        return jax.tree.map(lambda *leaves: sum(leaves[1:], leaves[0]), *pulled)
 
     @override
     def pull_representation(self, params: Params, gradient: Any) -> Any:
@@ -205,9 +254,14 @@ class GroupedProblem(BatchProblem):
         return list(found.values())
 
     @property
+    def has_one_representation(self) -> bool:
+        """Whether all groups act on one representation of the same inputs."""
+        return self.shared_inputs and len(self._by_representation) == 1
+
+    @property
     def _first(self) -> StackedProblem:
         """The group whose encoder is that of all; raises where there is no such."""
-        if len(self._by_representation) > 1 or not self.shared_inputs:
+        if not self.has_one_representation:
             raise UserError(
                 "these groups of tasks have no representation in common: expected "
                 "TaskGroups with shared_inputs=True, one encode, and x_axis None"

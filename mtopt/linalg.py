@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from mtopt.long_products import flat_products
 from mtopt.options import Number
 
 
@@ -104,13 +105,8 @@ def cross_gramian(rows: Any, others: Any) -> Float[Array, "K M"]:
     """
 
     def leaf_products(leaf: Array, other: Array) -> Array:
-        return jnp.einsum(
-            "id,jd->ij",
-            leaf.reshape(leaf.shape[0], -1),
-            other.reshape(other.shape[0], -1),
-            precision=jax.lax.Precision.HIGHEST,
-            preferred_element_type=jnp.promote_types(leaf.dtype, jnp.float32),
-        )
+        flat = (leaf.reshape(leaf.shape[0], -1), other.reshape(other.shape[0], -1))
+        return flat_products(*flat)
 
     products = jax.tree.map(leaf_products, as_real(rows), as_real(others))
     return sum(jax.tree.leaves(products))  # pyright: ignore[reportReturnType]

@@ -9,6 +9,7 @@ from jaxtyping import Array, Bool, Float
 from typing_extensions import override
 
 from mtopt.evaluation import Evaluation
+from mtopt.gradients.task_gradients import TaskGradients
 from mtopt.linalg import scale_rows
 from mtopt.per_task import scale_heads
 from mtopt.points import Point
@@ -125,6 +126,11 @@ class MappedProblem(Problem):
         losses = self.problem.losses(params)
         _, slopes = self.mapped(losses)
         return self.problem.pullback(params, weights * slopes, also)
+
+    @override
+    def task_gradients(self, params: Params) -> TaskGradients:
+        slopes = self.mapped(self.problem.losses(params))[1]
+        return self.problem.task_gradients(params).scaled(slopes)
 
     @override
     def representation(self, params: Params, *, shared_axis: int | None = None) -> Any:

@@ -120,6 +120,19 @@ def factor_of(points: Any) -> Any:
     return jnp.where(point.sure, point.factor, 1)
 
 
+def only_point(points: Any) -> Point | None:
+    """The one point at which the gradients of all tasks were surely taken, or None.
+
+    Args:
+      points: of an evaluation.
+    """
+    if not isinstance(points, tuple) or len(points) != 1:
+        return None
+    (point,) = points
+    certain = point.sure is None and point.shared_axis is None
+    return point if certain else None
+
+
 def known_points(points: Any, reader: str) -> tuple[Point, ...]:
     """The points where gradients were taken.
 

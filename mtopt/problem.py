@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from mtopt.evaluation import Evaluation
+from mtopt.gradients.task_gradients import TaskGradients
 from mtopt.linalg import scale_rows, steepest
 from mtopt.options import Number
 from mtopt.points import Point
@@ -209,6 +210,18 @@ class Problem(abc.ABC):
           points: as for :meth:`representation_rows`.
         """
 
+    def task_gradients(self, params: Params) -> TaskGradients:
+        """The gradients of all losses, to be asked for inner products, norms and sums.
+
+        Args:
+          params: where to evaluate.
+
+        Returns:
+          The rows, or what answers more cheaply.
+        """
+        rows = self.losses_and_grads(params)[1]["shared"]
+        return TaskGradients(len(self.names), rows)
+
     @abc.abstractmethod
     def next_model_state(self, params: Params) -> Any:
         """The model state after one clean forward pass, whatever a method evaluates."""
@@ -253,25 +266,40 @@ class Problem(abc.ABC):
     ) -> Any:
         """The shared gradient of the weighted loss, ``sum_k w_k dL_k/dshared``.
 
-        One backward pass, where summing the rows takes K.
+        The heads' gradients with respect to the representation are weighted and summed
+        first; one backward pass through the encoder follows, where summing the rows
+        takes K.
 
         Args:
           params: where to evaluate.
           weights: of the losses, ``[K]``.
           also: the gradient of something else with respect to the representation, which
-            goes back in the same pass; it needs a :meth:`representation`.
+            goes back in the same pass.
+
+        Raises:
+          UserError: as :meth:`representation`, for ``also``.
         """
+        z = self.representation(params)
+        gradient = self.weighted_representation_gradient(params, z, weights)
         if also is not None:
-            z = self.representation(params)
-            gradients = self.representation_gradients(params, z)
-            weighted = self.sum_over_tasks(scale_rows(weights, gradients))
-            total = jax.tree.map(jnp.add, weighted, also)
-            return self.pull_representation(params, total)
+            gradient = jax.tree.map(jnp.add, gradient, also)
+        return self.pull_representation(params, gradient)
 
-        def weighted_loss(shared: Any) -> Float[Array, ""]:
-            return weights @ self.losses({**params, "shared": shared})
+    def weighted_representation_gradient(
+        self, params: Params, representation: Any, weights: Float[Array, " K"]
+    ) -> Any:
+        """``d(sum_k w_k L_k)/dZ``, a tree like :meth:`representation`.
 
-        return steepest(jax.grad(weighted_loss)(params["shared"]))
+        Args:
+          params: whose heads act on the representation.
+          representation: Z, as :meth:`representation` returns it.
+          weights: of the losses, ``[K]``.
+        """
+
+        def weighted_loss(z: Any) -> Float[Array, ""]:
+            return weights @ self.head_losses(params, z).astype(weights.dtype)
+
+        return steepest(jax.grad(weighted_loss)(representation))
 
     def look_ahead(
         self, params: Params, weights: Float[Array, " K"], length: Number

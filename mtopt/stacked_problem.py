@@ -12,10 +12,13 @@ from typing_extensions import override
 
 from mtopt import sample_axis
 from mtopt.batch import Batch, loss_mask, zero_masked
-from mtopt.deal import check_parts, deal
+from mtopt.deal import check_parts, deal, dealt_batch
 from mtopt.errors import UserError
 from mtopt.floats import has_gaps, merge, only_floats, without_floats
-from mtopt.linalg import gramian, steepest, where_present
+from mtopt.gradients.task_gradients import TaskGradients
+from mtopt.gradients.through_encoder import through_encoder
+from mtopt.heads import check_outputs, have_layers
+from mtopt.linalg import combine, gramian, scale_rows, steepest, where_present
 from mtopt.nonfinite import tasks_not_finite
 from mtopt.own_statistics import OwnStatistics
 from mtopt.passes import over_tasks
@@ -81,7 +84,32 @@ class StackedProblem(BatchProblem):
         return losses, {"shared": rows, "tasks": PerTask(heads, self.names)}
 
     @override
+    def task_gradients(self, params: Params) -> TaskGradients:
+        found = None
+        if self.tasks.x_axis is None:
+            found = through_encoder(
+                self.features,
+                params["shared"],
+                functools.partial(self.representation_gradients, params),
+                len(self.names),
+                self.tasks.rows,
+            )
+        return super().task_gradients(params) if found is None else found
+
+    def features(self, shared: Any) -> Any:
+        """The representation as a function of the shared parameters."""
+        found = only_floats(self._encode(shared)[0])
+        if not jax.tree.leaves(found):
+            raise UserError(
+                "encode returned no array of floats: expected one that can be "
+                "differentiated"
+            )
+        return found
+
+    @override
     def representation(self, params: Params, *, shared_axis: int | None = None) -> Any:
+        if shared_axis is None:
+            return self.features(params["shared"])
         return only_floats(self._encode(params["shared"], shared_axis)[0])
 
     @override
@@ -104,11 +132,25 @@ class StackedProblem(BatchProblem):
         return steepest(found)
 
     @override
-    def pull_representation(self, params: Params, gradient: Any) -> Any:
-        def features(shared: Any) -> Any:
-            return only_floats(self._encode(shared)[0])
+    def weighted_representation_gradient(
+        self, params: Params, representation: Any, weights: Float[Array, " K"]
+    ) -> Any:
+        """What arrives from a head of several layers, taken back anyway, is weighted.
 
-        _, pull = jax.vjp(features, params["shared"])
+        A single layer is taken back for all tasks together, without ``[K, B, ...]``.
+        """
+        if not have_layers(params["tasks"]):
+            return super().weighted_representation_gradient(
+                params, representation, weights
+            )
+        gradients = self.representation_gradients(params, representation)
+        if self.tasks.x_axis is None:
+            return combine(weights, gradients)
+        return scale_rows(weights, gradients)
+
+    @override
+    def pull_representation(self, params: Params, gradient: Any) -> Any:
+        _, pull = jax.vjp(self.features, params["shared"])
         # What JAX pulls back is conjugate, on both sides.
         return steepest(pull(steepest(gradient))[0])
 
@@ -158,30 +200,17 @@ class StackedProblem(BatchProblem):
           samples: of each part, ``[P, s]``; ``[P, K, s]`` for disjoint inputs.
           real: which of their labels it has, ``[P, K, s]``.
         """
-        x_axis = self.tasks.x_axis
-
-        def part(i: int) -> StackedProblem:
-            def take(leaf: Any, axis: int | None) -> Any:
-                if x_axis is None:
-                    return jnp.take(leaf, samples[i], axis=0 if axis is None else 1)
-                return jax.vmap(lambda own, index: own[index])(leaf, samples[i])
-
-            batch = Batch(
-                jax.tree.map(lambda leaf: take(leaf, x_axis), self.batch.x),
-                zero_masked(
-                    jax.tree.map(lambda leaf: take(leaf, 0), self.batch.y), real[i]
-                ),
-                real[i],
-                self.names,
-            )
-            return dataclasses.replace(
+        pieces = zip(samples, real, strict=True)
+        batches = [dealt_batch(self.batch, self.tasks.x_axis, *own) for own in pieces]
+        return tuple(
+            dataclasses.replace(
                 self,
                 batch=batch,
                 loss_mask=loss_mask(batch.mask),
                 key=jax.random.fold_in(self.key, 4 + i),
             )
-
-        return tuple(part(i) for i in range(len(samples)))
+            for i, batch in enumerate(batches)
+        )
 
     @override
     def auxiliary(self, params: Params) -> Any:
@@ -296,7 +325,7 @@ class StackedProblem(BatchProblem):
         """
         representation = merge(z, constants)
         outputs = self.tasks.head_loss(head, representation, y, mask, key)
-        _check_outputs(outputs, self.tasks.has_aux)
+        check_outputs(outputs, self.tasks.has_aux)
         loss, aux = outputs if self.tasks.has_aux else (outputs, None)
         return jnp.where(present, loss, jnp.zeros_like(loss)), aux
 
@@ -419,24 +448,3 @@ class StackedProblem(BatchProblem):
         if self.hidden is None:
             return heads.values
         return where_present(~self.hidden, heads.values, 0)
-
-
-def _check_outputs(outputs: Any, has_aux: bool) -> None:
-    """Raises unless a head loss returned one number, and auxiliary ones where said."""
-    pair = isinstance(outputs, tuple) and len(outputs) == 2
-    if pair and not has_aux:
-        raise UserError(
-            "head_loss returned a pair: expected one number, or "
-            "mtopt.Tasks(..., has_aux=True) for a loss and auxiliary outputs"
-        )
-    if has_aux and not pair:
-        raise UserError(
-            "head_loss returned no pair: expected (loss, auxiliary outputs), as "
-            "has_aux=True says"
-        )
-    loss: Any = outputs[0] if has_aux else outputs
-    if jnp.shape(loss):
-        raise UserError(
-            f"head_loss returned an array of shape {jnp.shape(loss)}: expected one "
-            "number; mtopt.masked_mean reduces the losses of samples"
-        )

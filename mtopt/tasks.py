@@ -15,7 +15,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from mtopt.batch import Batch, as_mask, fill_padding, loss_mask, zero_masked
-from mtopt.errors import UserError
+from mtopt.errors import UserError, expect_one_of
+from mtopt.gradients.through_encoder import ROWS
 from mtopt.grouped_problem import GroupedProblem
 from mtopt.per_task import check_names, in_words
 from mtopt.stacked_problem import StackedProblem
@@ -45,10 +46,16 @@ class Tasks:
         once, with x and representation ``[K, b, ...]``, labelled ``[K, b]``, and one
         model state. The gradient of a task's loss is then a backward pass through the
         inputs of all.
+      rows: which shared parameters get per-task gradients written out, one
+        parameter's size for each task, where inner products and weighted sums are all
+        that a method asks for. ``"auto"``: those where that takes fewer
+        multiplications than the outer products of which a layer's gradients consist;
+        ``"always"``: all; ``"never"``: those alone that have no other form. All three
+        give the same numbers, to rounding.
 
     Raises:
-      UserError: for names out of order, a stateful ``encode`` of other arguments, or
-        ``coupled`` without a state or inputs of the tasks' own.
+      UserError: for names out of order, a stateful ``encode`` of other arguments,
+        ``coupled`` without a state or inputs of the tasks' own, or an unknown ``rows``.
 
     Example:
       Two regressions on one input:
@@ -77,9 +84,11 @@ class Tasks:
     stateful: bool = False
     has_aux: bool = False
     coupled: bool = False
+    rows: str = "auto"
 
     def __post_init__(self) -> None:
         check_names(self.names)
+        expect_one_of("rows", self.rows, ROWS)
         if self.x_axis not in (None, 0):
             raise UserError(
                 f"x_axis is {self.x_axis!r}: expected None (all tasks share one "

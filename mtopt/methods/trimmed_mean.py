@@ -7,10 +7,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mtopt.aggregation import Aggregator, Reduced, row_weighting
+from mtopt.among_tasks import in_the_middle
 from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
-from mtopt.linalg import where_present
-from mtopt.options import Integer
+from mtopt.options import Integer, is_traced
 from mtopt.registry import method
 
 
@@ -64,20 +64,18 @@ def trimmed_mean(
     """
     expect_number("num_trimmed", num_trimmed, at_least=0)
 
+    largest = (num_tasks - 1) // 2
+    most = largest if is_traced(num_trimmed) else min(int(num_trimmed), largest)
+
     def reduce(memory: Any, evaluation: Evaluation) -> Reduced:
         rows, present = evaluation.rows, evaluation.present
         count = present.sum()
         trimmed = jnp.minimum(num_trimmed, jnp.maximum(count - 1, 0) // 2)
 
-        def keep_the_middle(
-            leaf: Float[Array, "K ..."], comparable: Float[Array, "K ..."]
-        ) -> Float[Array, "K ..."]:
-            rank = jnp.argsort(jnp.argsort(comparable, axis=0), axis=0)
-            middle = (rank >= trimmed) & (rank < count - trimmed)
-            return jnp.where(middle, leaf, 0)
+        def keep_the_middle(leaf: Float[Array, "K ..."]) -> Float[Array, "K ..."]:
+            return jnp.where(in_the_middle(leaf, present, trimmed, most), leaf, 0)
 
-        absent_last = where_present(present, rows, jnp.inf)
-        middle = jax.tree.map(keep_the_middle, rows, absent_last)
+        middle = jax.tree.map(keep_the_middle, rows)
         kept = jnp.maximum(count - 2 * trimmed, 1).astype(float)
         return present / kept, middle, memory
 

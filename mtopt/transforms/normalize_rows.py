@@ -8,7 +8,6 @@ from jaxtyping import Array, Float
 
 from mtopt.errors import expect_one_of
 from mtopt.evaluation import Evaluation
-from mtopt.linalg import row_norms, some_rows
 from mtopt.transforms.row_transformation import row_transformation
 
 
@@ -51,8 +50,7 @@ def normalize_rows(
 
     def change(evaluation: Evaluation, state: Any) -> tuple[Evaluation, Any]:
         if by in ("l2", "loss+"):
-            lengths = row_norms(some_rows(evaluation.rows, num_tasks))
-            evaluation = _over(lengths, evaluation)
+            evaluation = _over(evaluation.norms(), evaluation)
         if by in ("loss", "loss+"):
             evaluation = _over(jnp.abs(evaluation.losses), evaluation)
         return evaluation, state

@@ -6,9 +6,10 @@ from typing import Any
 import optax
 
 from mtopt.errors import expect, expect_plain
-from mtopt.evaluation import Evaluation, prepare_evaluation, split
+from mtopt.evaluation import Evaluation, split
 from mtopt.member import Member
 from mtopt.points import Nowhere
+from mtopt.prepare_evaluation import prepare_evaluation
 
 Change = Callable[[Evaluation, Any], tuple[Evaluation, Any]]
 

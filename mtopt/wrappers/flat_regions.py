@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float
 from mtopt.aggregation import Aggregator, rule_of
 from mtopt.errors import UserError, expect, expect_one_of
 from mtopt.evaluation import Evaluation
+from mtopt.gradients.task_gradients import TaskGradients
 from mtopt.linalg import row_norms, some_rows, task_numbers, where_present
 from mtopt.per_task import zero_absent_heads
 from mtopt.points import Nowhere, one_point
@@ -220,7 +221,9 @@ def _parts(evaluation: Evaluation, ball: Ball, dtype: Any) -> _Parts:
     heads = zero_absent_heads(present, sam.heads)
     rows = where_present(present, sam.rows, 0)
     return _Parts(
-        loss=evaluation.replace(heads=heads).summing_rows(),
+        loss=evaluation.replace(heads=heads).summing(
+            TaskGradients(len(present), clean)
+        ),
         flat=evaluation.replace(
             rows=flat,
             points=(there.times(kept), here.times(-kept)),

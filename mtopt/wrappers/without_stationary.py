@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float
 
 from mtopt.aggregation import Aggregator, rule_of
 from mtopt.evaluation import Evaluation
-from mtopt.linalg import row_norms, some_rows, task_numbers, where_present
+from mtopt.linalg import task_numbers, where_present
 from mtopt.rule import Solution
 from mtopt.stationary import moving
 
@@ -72,8 +72,7 @@ def without_stationary(aggregator: optax.GradientTransformation) -> Aggregator:
     def moves(
         memory: Moving, evaluation: Evaluation
     ) -> tuple[Float[Array, " K"], Bool[Array, " K"]]:
-        rows = some_rows(evaluation.rows, rule.num_tasks)
-        lengths = row_norms(rows).astype(memory.longest.dtype)
+        lengths = evaluation.norms().astype(memory.longest.dtype)
         return moving(memory.longest, lengths, evaluation.present)
 
     def solve(memory: Moving, evaluation: Evaluation) -> Solution:

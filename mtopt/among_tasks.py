@@ -1,0 +1,99 @@
+"""Sums and order over the axis of tasks, task after task.
+
+XLA:CPU takes 20 times as long for a reduction over a leading axis, and 80 for a sort
+along it, as for the same arithmetic written out, which it turns into one loop over the
+coordinates.
+"""
+
+import functools
+import operator
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+# Tasks whose arithmetic is written out: that of more would take long to compile.
+FEW = 64
+# On each side, what is left out by search; more are found by sorting.
+SEARCHED = 4
+
+
+def sum_over_tasks(rows: Float[Array, "K ..."]) -> Float[Array, "..."]:
+    """The sum over the leading axis.
+
+    Args:
+      rows: ``[K, ...]``.
+
+    Example:
+      >>> sum_over_tasks(jnp.array([[1., 2.], [3., 4.]])).tolist()
+      [4.0, 6.0]
+    """
+    if len(rows) > FEW:
+        return rows.sum(axis=0)
+    return functools.reduce(operator.add, list(rows))
+
+
+def in_the_middle(
+    rows: Float[Array, "K ..."], present: Bool[Array, " K"], trimmed: Array, most: int
+) -> Bool[Array, "K ..."]:
+    """Which entries are neither among the largest nor among the smallest of the tasks.
+
+    Of equal entries that of the earlier task counts as the smaller one; NaN counts as
+    infinite.
+
+    Args:
+      rows: ``[K, ...]``.
+      present: which tasks take part, ``[K]``; the entries of others are in no middle.
+      trimmed: how many are left out on each side, at most ``most``.
+      most: a plain number that is no less; K where it is not known.
+
+    Example:
+      >>> rows = jnp.array([[1., 9.], [2., 9.], [3., 0.]])
+      >>> in_the_middle(rows, jnp.ones(3, bool), jnp.array(1), 1).tolist()
+      [[False, True], [True, False], [False, False]]
+    """
+    rows = jnp.where(jnp.isnan(rows), jnp.inf, rows)
+    if len(rows) > FEW or most > SEARCHED:
+        return _by_sorting(rows, present, trimmed)
+    out: list[Array] = []  # the places of what is left out
+    for side in (operator.lt, operator.ge):  # the smallest, then the largest
+        for count in range(most):
+            place = _most_extreme(rows, present, out, side)
+            out.append(once(jnp.where(count < trimmed, place, -1)))
+    task = jnp.arange(len(rows)).reshape(-1, *(1,) * (rows.ndim - 1))
+    here = present.reshape(task.shape)
+    return functools.reduce(lambda kept, place: kept & (place[None] != task), out, here)
+
+
+def once(array: Array) -> Array:
+    """An array computed once, where XLA would do so again for every task.
+
+    Args:
+      array: without the axis of tasks, that something with this axis is made of.
+    """
+    return jax.lax.optimization_barrier(array)
+
+
+def _most_extreme(
+    rows: Array,
+    present: Array,
+    out: list[Array],
+    side: Callable[[Array, Array], Array],
+) -> Array:
+    """The task with the most extreme entry that is not out, -1 where none is."""
+    best, place = rows[0], jnp.full(rows.shape[1:], -1)
+    for k in range(len(rows)):
+        free = functools.reduce(lambda free, each: free & (each != k), out, present[k])
+        better = free & ((place < 0) | side(rows[k], best))
+        best = jnp.where(better, rows[k], best)
+        place = jnp.where(better, k, place)
+    return place
+
+
+def _by_sorting(rows: Array, present: Bool[Array, " K"], trimmed: Array) -> Array:
+    here = present.reshape(-1, *(1,) * (rows.ndim - 1))
+    # Absent tasks come last, behind what is infinite.
+    order = jnp.lexsort((rows, jnp.broadcast_to(~here, rows.shape)), axis=0)
+    rank = jnp.argsort(order, axis=0)
+    return here & (rank >= trimmed) & (rank < present.sum() - trimmed)

@@ -1,0 +1,1 @@
+"""Per-task gradients as something that is asked for products, and last for arrays."""

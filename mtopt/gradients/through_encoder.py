@@ -1,0 +1,109 @@
+"""The gradients of tasks that act on one representation, without most of their rows."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from mtopt.gradients.outer_products import OuterProducts
+from mtopt.gradients.program import Program
+from mtopt.gradients.sites import Site, find_sites
+from mtopt.gradients.task_gradients import TaskGradients
+from mtopt.linalg import steepest
+
+ROWS = ("auto", "always", "never")
+
+
+def through_encoder(
+    encode: Callable[[Any], Any],
+    shared: Any,
+    gradients: Callable[[Any], Any],
+    num_tasks: int,
+    rows: str,
+) -> TaskGradients | None:
+    r"""Takes the representation gradients of all tasks back through the encoder.
+
+    Behind every matrix product with a parameter stands a zero that is added. One
+    ``vmap`` of the backward pass gives the gradients with respect to these zeros, which
+    with what the product read are all of the parameter's. Other parameters get their
+    rows.
+
+    Args:
+      encode: from the shared parameters to the representation, a tree of floats.
+      shared: the parameters.
+      gradients: from the representation to those of all tasks, leaves ``[K, ...]``.
+      num_tasks: K.
+      rows: one of :data:`ROWS`; see :class:`mtopt.Tasks`.
+
+    Returns:
+      The gradients; None where every parameter has its rows.
+    """
+    if rows == "always":
+        return None
+    leaves, tree = jax.tree.flatten(shared)
+    steps = Program.of(lambda *leaves: encode(tree.unflatten(leaves)), leaves)
+    sites = {
+        leaf: found
+        for leaf, found in find_sites(steps).items()
+        if rows == "never" or cheaper(num_tasks, found)
+    }
+    if not sites:
+        return None
+    operand = {site.index: site.operand for found in sites.values() for site in found}
+
+    def run(zeros: dict[int, Array], others: dict[int, Array]) -> tuple[Any, Any]:
+        read: dict[int, Array] = {}
+
+        def after(index: int, inputs: list[Any], outputs: Sequence[Any]) -> Any:
+            if index not in operand:
+                return outputs
+            read[index] = jnp.asarray(inputs[1 - operand[index]])
+            return [outputs[0] + zeros[index]]
+
+        given = [others.get(index, leaf) for index, leaf in enumerate(leaves)]
+        return steps.run(given, after), read
+
+    zeros = {
+        site.index: jnp.zeros(site.output.shape, site.output.dtype)
+        for found in sites.values()
+        for site in found
+    }
+    others = {i: leaf for i, leaf in enumerate(leaves) if i not in sites}
+    representation, pull, read = jax.vjp(run, zeros, others, has_aux=True)
+    # What JAX pulls back is conjugate, on both sides.
+    deltas, own_rows = steepest(jax.vmap(pull)(steepest(gradients(representation))))
+
+    def answer(index: int, leaf: Array) -> Any:
+        if index not in sites:
+            return own_rows[index]
+        found = sites[index]
+        activations = [site.as_matrix(read[site.index]) for site in found]
+        own = [site.as_deltas(deltas[site.index]) for site in found]
+        return OuterProducts(
+            jnp.concatenate(activations),
+            jnp.concatenate(own, axis=1),
+            lambda matrix: found[0].to_parameter(matrix, leaf),
+        )
+
+    answers = [answer(index, leaf) for index, leaf in enumerate(leaves)]
+    return TaskGradients(num_tasks, tree.unflatten(answers))
+
+
+def cheaper(num_tasks: int, sites: Sequence[Site]) -> bool:
+    r"""Whether outer products of a parameter take fewer multiplications than its rows.
+
+    With b samples, i inputs and o outputs of the parameter, outer products take
+    :math:`b^2 i + K b^2 o + K^2 b o` for the Gramian and :math:`b i o` for a weighted
+    sum; rows :math:`K b i o` to make them, and :math:`K^2 i o + K i o`.
+
+    Args:
+      num_tasks: K.
+      sites: of the parameter.
+    """
+    _, i, o = sites[0].sizes
+    b = sum(site.sizes[0] for site in sites)
+    k = num_tasks
+    products = b * b * i + k * b * b * o + k * k * b * o + b * i * o
+    return products < k * b * i * o + k * k * i * o + k * i * o
