@@ -2,7 +2,7 @@ r"""Rep-MTL on FDU-MTL reviews: 16 domains, praise or blame, from word counts.
 
 ``python -m experiments.main --experiment=rep_mtl_reviews --data_dir=DIR``, where DIR
 holds ``fdu_mtl_reviews/data.npz`` in the format of :func:`mtopt.data.npz`: an MLP on
-the 2,000 commonest words, ten seeds, some twenty minutes on two cores. On a GPU, all
+the 2,000 commonest words, ten seeds, some nine minutes on two cores. On a GPU, all
 10,000 words (640 MB there) for 100 epochs::
 
   --config.data="npz(path='fdu_mtl_reviews/data.npz', max_features=10000, \
@@ -21,10 +21,8 @@ logistic regression, each domain    0.809
 equal weighting here                0.847 (three seeds)
 =================================== ==============================
 
-The paper (Wang et al., 2025, arXiv 2507.21049) has no text. Ours, as the mean over
-tasks of AUC and accuracy (± .001), with the published form of TSR (``smoothing=0``,
-three seeds): equal weighting .917, of log-losses .917, detached .917; TSR .912, CSA
-.915, both .912: no gain.
+The paper (Wang et al., 2025, arXiv 2507.21049) has no text. Here nothing is gained:
+``docs/results/rep_mtl.md`` has the ten seeds.
 """
 
 import dataclasses
