@@ -102,30 +102,34 @@ def convolution(
       [[25.0, 25.0], [25.0, 25.0]]
     """
     options.setdefault("dimension_numbers", LAYOUT)
-    form = NATIVE
-    if _is_plain(x, kernel, options):
-        steps, size = (strides[0], strides[1]), kernel.shape[:2]
-        pads = (
-            lax.padtype_to_pads(x.shape[1:3], size, steps, padding)
-            if isinstance(padding, str)
-            else padding
-        )
-        sides = zip(x.shape[1:3], pads, size, steps, strict=True)
-        h, w = ((side + sum(pad) - taps) // step + 1 for side, pad, taps, step in sides)
-        form = form_of((h, w), kernel.shape, _platform())
-    if form == NATIVE:
+    if not _is_plain(x, kernel, options):
         return lax.conv_general_dilated(x, kernel, strides, padding, **options)
+    down, right = strides
+    n, m, inputs, outputs = kernel.shape
+    pads = (
+        lax.padtype_to_pads(x.shape[1:3], (n, m), (down, right), padding)
+        if isinstance(padding, str)
+        else padding
+    )
+    h = (x.shape[1] + sum(pads[0]) - n) // down + 1
+    w = (x.shape[2] + sum(pads[1]) - m) // right + 1
+    form = form_of((h, w), (n, m, inputs, outputs), _platform())
+    if form == NATIVE:
+        return lax.conv_general_dilated(x, kernel, strides, pads, **options)
 
-    # The last block of a row may be wider than what is left of it.
+    # As many rows and columns as are read; a row's last block may reach over its end.
     whole = -(-w // form.block) * form.block
-    fitted = _fitted(x, size, steps, pads, (h, whole))
+    rows = (h - 1) * down + n - x.shape[1] - pads[0][0]
+    columns = (whole - 1) * right + m - x.shape[2] - pads[1][0]
+    edges = (0, 0, 0), (pads[0][0], rows, 0), (pads[1][0], columns, 0), (0, 0, 0)
     out_type = jnp.result_type(x, kernel)
     compute = jnp.promote_types(out_type, jnp.float32)
-    fitted, taps = fitted.astype(compute), kernel.astype(compute)
+    fitted = lax.pad(x.astype(compute), jnp.zeros((), compute), edges)
+    taps = kernel.astype(compute)
     if form.name == "bands":
-        out = bands(fitted, taps, steps, form.block)[:, :, :w]
+        out = bands(fitted, taps, (down, right), form.block)[:, :, :w]
     else:
-        out = _patches(fitted, taps, steps)
+        out = _patches(fitted, taps, (down, right))
     return out.astype(out_type)
 
 
@@ -153,23 +157,6 @@ def _platform() -> str:
     if device is None:
         return jax.default_backend()
     return device if isinstance(device, str) else device.platform
-
-
-def _fitted(
-    x: Float[Array, "b _ _ c"],
-    size: Sequence[int],
-    strides: Sequence[int],
-    padding: Sequence[tuple[int, int]],
-    image: tuple[int, int],
-) -> Float[Array, "b H W c"]:
-    """Padded, with as many rows and columns as ``image`` outputs read."""
-    edges = [
-        (before, (count - 1) * step + taps - pixels - before, 0)
-        for pixels, (before, _), taps, step, count in zip(
-            x.shape[1:3], padding, size, strides, image, strict=True
-        )
-    ]
-    return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *edges, (0, 0, 0)])
 
 
 def _patches(
