@@ -17,6 +17,7 @@ PROGRAMS = {
     "benchmark solvers": "benchmarks.solvers",
     "benchmark boosting": "benchmarks.boosting",
     "benchmark outliers": "benchmarks.outliers",
+    "benchmark convolutions": "benchmarks.convolutions",
     "methods-table": "benchmarks.method_table",
 }
 """Subcommand to module; a new program is one line here."""

@@ -11,6 +11,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Num, PRNGKeyArray
 
 from mtopt.errors import UserError
+from mtopt.models.convolution import convolution
 
 Initializer = Callable[..., Array]  # (key, shape, dtype) -> array
 
@@ -95,6 +96,7 @@ def conv(
         kernel_init=init,
         bias_init=init,
         dtype=dtype,
+        conv_general_dilated=convolution,
         rngs=rngs,
     )
 

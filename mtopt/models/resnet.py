@@ -7,6 +7,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Num
 
 from mtopt.errors import UserError
+from mtopt.models.convolution import convolution
 from mtopt.models.functional import Model, functional
 from mtopt.models.heads import linear_head
 from mtopt.models.layers import BatchNorm, as_floats, check_image, dense, he_normal
@@ -202,5 +203,6 @@ def _conv(
         use_bias=False,
         kernel_init=he_normal(size * size * outputs),
         dtype=dtype,
+        conv_general_dilated=convolution,
         rngs=rngs,
     )

@@ -10,7 +10,7 @@ import pytest
 from absl.testing import flagsaver
 
 import mtopt
-from experiments.benchmarks import solvers, step
+from experiments.benchmarks import convolutions, solvers, step
 
 TOY = {
     "inputs": 5,
@@ -75,6 +75,21 @@ def test_every_cost_is_a_positive_number():
     assert list(costs) == ["jax.grad", "equal_weighting", "mgda"]
     assert all(np.isfinite(cost).all() and min(cost) > 0 for cost in costs.values())
     assert costs["mgda"].flops > costs["equal_weighting"].flops
+
+
+@pytest.mark.slow
+def test_convolutions_are_timed_in_both_forms(monkeypatch, capsys):
+    monkeypatch.setattr(convolutions, "ROUND_SECONDS", 1e-4)
+    few = {"lenet conv2": convolutions.LAYERS["lenet conv2"]}
+    monkeypatch.setattr(convolutions, "LAYERS", few)
+    with flagsaver.flagsaver(network=["lenet"], rows=[2], images=4, repeats=1):
+        convolutions.main(["convolutions"])
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    timed = [line for line in lines if line and line[0] == "lenet"]
+    computations = ["forward", "gradient", "rows"]
+    found = [next(w for w in line if w in (*computations, "seeds")) for line in timed]
+    assert found == [*computations, "seeds", *computations]
+    assert all(float(number) > 0 for line in timed for number in line[-5:])
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 import mtopt
-from mtopt.models import MODELS, functional
+from mtopt.models import MODELS, convolution, functional
 from mtopt.models.layers import dense, max_pool
 from mtopt.models.resnet import Block, overlapping_max_pool
 from tests.helpers.models import NAMES, TINY, make_batch, tiny
@@ -60,8 +60,9 @@ def test_pools_equal_reduce_window(shape):
 
 
 @pytest.mark.parametrize("stem", ["small", "imagenet"])
-def test_resnet_strides_as_torch(stem):
+def test_resnet_strides_as_torch(stem, monkeypatch):
     """Stages shrink by ceil(size / 2), padded alike on both sides as torch does."""
+    monkeypatch.setattr(convolution, "form_of", lambda *_: convolution.NATIVE)
     model = MODELS["resnet18"](
         (36, 36, 1),
         names=("a",),
