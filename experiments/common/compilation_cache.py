@@ -36,7 +36,7 @@ def keep_compiled_programs() -> None:
     if named == "off":
         jax.config.update("jax_compilation_cache_dir", None)
         return
-    if named is None and jax.config.jax_compilation_cache_dir:
+    if named is None and jax.config.values["jax_compilation_cache_dir"]:
         return
     try:
         folder = pathlib.Path(named or cache_folder() / "compiled").expanduser()
@@ -47,8 +47,8 @@ def keep_compiled_programs() -> None:
     except (OSError, RuntimeError) as error:  # the latter where there is no home
         if named is not None:
             raise UserError(
-                f"cannot keep compiled programs in {named} ({error}): expected a folder "
-                f"that can be written to; name another --{FLAG}, or off"
+                f"cannot keep compiled programs in {named} ({error}): expected a "
+                f"folder that can be written to; name another --{FLAG}, or off"
             ) from error
         print(f"compiled programs are not kept: {error}", flush=True)
         return
