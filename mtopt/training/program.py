@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import optax
+from jax import lax
 
 from mtopt.batch import Batch
 from mtopt.models.functional import Model
@@ -57,10 +58,10 @@ def map_models(function: Callable[..., Any], in_axes: Any = 0) -> Callable[..., 
         if any(len(leaf) > 1 for leaf in jax.tree.leaves(stacked)):
             return jax.vmap(function, axes)(*arguments)
         alone = [
-            tree if axis is None else jax.tree.map(lambda leaf: leaf[0], tree)
+            tree if axis is None else jax.tree.map(lambda x: lax.squeeze(x, (0,)), tree)
             for tree, axis in pairs
         ]
-        return jax.tree.map(lambda leaf: leaf[None], function(*alone))
+        return jax.tree.map(lambda x: lax.expand_dims(x, (0,)), function(*alone))
 
     return mapped
 
@@ -92,7 +93,6 @@ class Program(NamedTuple):
         for all seeds.
       models: ``(S,)`` if the tasks share a model, ``(S, K)`` if each has its own: the
         leading axes of every leaf of the state.
-      steps_per_call: optimizer steps that one call of ``step`` takes, on one batch.
       on_nonfinite: what the step does with numbers that are not finite, as
         :func:`mtopt.make_train_step`; where it is ``"raise"``, training stops at the
         next record.
@@ -102,7 +102,6 @@ class Program(NamedTuple):
     step: Callable[[TrainState, Batch], tuple[TrainState, StepLosses]]
     predict: Callable[[Any, Any, Any], jax.Array]
     models: tuple[int, ...]
-    steps_per_call: int = 1
     on_nonfinite: str | None = None
 
 
