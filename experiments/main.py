@@ -17,6 +17,7 @@ from ml_collections import config_flags
 from mtopt.errors import UserError, nearest
 
 from .common.command import command, data_dir, one_line_errors, start
+from .common.compilation_cache import keep_compiled_programs
 from .common.experiment import EXPERIMENTS, find_experiment
 from .common.stored_run import StoredRun, read_run, write_run
 
@@ -40,6 +41,7 @@ flags.DEFINE_bool(
     "list", False, "Print experiments, methods, data sets and models, and stop."
 )
 flags.declare_key_flag("data_dir")
+flags.declare_key_flag("compilation_cache")
 FLAGS = flags.FLAGS
 
 
@@ -58,6 +60,7 @@ def main(argv: list[str]) -> None:
     )
     write_run(folder, run)
     print(f"{run.experiment}: writing to {folder}", flush=True)
+    keep_compiled_programs()
     try:
         job(folder)
     except KeyboardInterrupt:

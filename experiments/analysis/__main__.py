@@ -8,6 +8,7 @@ from mtopt.errors import UserError
 from mtopt.training.writer import write_json
 
 from ..common.command import command, start
+from ..common.compilation_cache import keep_compiled_programs
 from . import pictures
 from .config import AnalysisConfig
 from .report import summary, table
@@ -20,6 +21,7 @@ flags.DEFINE_integer("points", 21, "Points along each axis of the loss landscape
 flags.DEFINE_integer("samples", 1024, "Test samples for sharpness and landscape.")
 flags.DEFINE_integer("seed", 0, "Of the directions and the choice of samples.")
 flags.declare_key_flag("data_dir")
+flags.declare_key_flag("compilation_cache")
 FLAGS = flags.FLAGS
 
 PICTURES = {
@@ -43,6 +45,7 @@ def main(argv: list[str]) -> None:
     )
     folder = pathlib.Path(FLAGS.run)
     own_data = pathlib.Path(FLAGS.data_dir) if FLAGS["data_dir"].present else None
+    keep_compiled_programs()
     found = analyze(folder, config, own_data)
     write_json(folder / "analysis.json", summary(found))
     for name, draw in PICTURES.items():

@@ -103,17 +103,25 @@ class TrainingConfig(BaseConfig):
       steps: optimizer steps.
       log_every: steps between training records.
       checkpoint_every: steps between checkpoints.
+      steps_per_call: the most steps that one call of a compiled program takes; 0: as
+        many as is fast, one where a CPU would convolve inside of a loop.
     """
 
     optimizer: Optimizer = dataclasses.field(default_factory=Optimizer)
     steps: int = option(1000, at_least=1)
     log_every: int = option(20, at_least=1)
     checkpoint_every: int = option(500, at_least=1)
+    steps_per_call: int = option(0, at_least=0)
 
     @property
     def loop_options(self) -> LoopOptions:
         """How long to train, and how often to write."""
-        return LoopOptions(self.steps, self.log_every, self.checkpoint_every)
+        return LoopOptions(
+            steps=self.steps,
+            log_every=self.log_every,
+            checkpoint_every=self.checkpoint_every,
+            steps_per_call=self.steps_per_call or None,
+        )
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -132,6 +140,8 @@ class Config(TrainingConfig):
       eval_every: steps between validations.
       log_every: steps between training records.
       checkpoint_every: steps between checkpoints.
+      steps_per_call: the most steps that one call of a compiled program takes; 0: as
+        many as is fast.
       single_task: train a model per task alone, as the baseline of delta-m.
       paired: the first so many methods, 0 or more, are each what the report compares
         all later ones with, seed by seed.

@@ -153,6 +153,7 @@ def _train(
         steps=steps,
         log_every=config.log_every,
         checkpoint_every=config.checkpoint_every,
+        steps_per_call=config.steps_per_call or None,
         batch_size=config.batch_size,
         eval_every=config.eval_every,
     )

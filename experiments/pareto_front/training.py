@@ -17,7 +17,7 @@ from mtopt.metrics import METRICS, Metric
 from mtopt.models import Model
 from mtopt.models.heads import per_sample_loss
 from mtopt.training.loop import train
-from mtopt.training.program import Program, StepLosses
+from mtopt.training.program import Program, StepLosses, map_models
 
 from ..common.progress import ProgressBar
 from ..common.run_folder import run_folder
@@ -119,8 +119,8 @@ def make_program(
         state, metrics = train_step(state, with_preference(batch, preference))
         return state, StepLosses.of(metrics)
 
-    models = jax.vmap(one, in_axes=(0, None, 0))
-    seeds = jax.vmap(models, in_axes=(0, 0, None))
+    models = map_models(one, (0, None, 0))
+    seeds = map_models(models, (0, 0, None))
 
     @functools.partial(jax.jit, donate_argnums=0)
     def advance(
@@ -149,8 +149,8 @@ def _predict(group: ModelGroup) -> Callable[[Any, Any, Any], jax.Array]:
 
         return jax.lax.map(at, own)
 
-    models = jax.vmap(predict, in_axes=(0, 0, None, 0))
-    seeds = jax.jit(jax.vmap(models, in_axes=(0, 0, None, None)))
+    models = map_models(predict, (0, 0, None, 0))
+    seeds = jax.jit(map_models(models, (0, 0, None, None)))
     return lambda params, model_state, x: seeds(params, model_state, x, preferences)
 
 

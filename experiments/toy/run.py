@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-import math
 import pathlib
 import time
 from typing import Any
@@ -14,6 +13,7 @@ import optax
 
 import mtopt
 from mtopt.data import toy
+from mtopt.data.batches import Batches
 from mtopt.errors import UserError
 from mtopt.training.loop import Callback, train
 from mtopt.training.program import Program, StepLosses
@@ -26,8 +26,6 @@ from ..common.run_folder import folder_name, read_arrays, write_arrays
 from . import report
 from .config import Config
 from .report import Trajectories
-
-StepResult = tuple[mtopt.TrainState, StepLosses]  # the state, the last losses
 
 
 def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> Job:
@@ -107,7 +105,7 @@ def trajectories(
         batch = toy.toy_batch()
         _, points = train(
             _program(tx, config),
-            lambda start: itertools.repeat(batch),
+            lambda start: Batches(_same, batch, itertools.repeat(())),
             config.loop_options,
             folder / folder_name(text),
             tasks=toy.NAMES,
@@ -123,8 +121,6 @@ def trajectories(
 def _program(tx: optax.GradientTransformationExtraArgs, config: Config) -> Program:
     """A model a start: the point is all that tells one from another."""
     train_step = mtopt.make_train_step(toy.toy_tasks(config.scale), tx)
-    # A step takes less time than a call: as many at once as what is written allows.
-    steps = math.gcd(config.steps, config.log_every, config.checkpoint_every)
 
     def init(keys: jax.Array) -> mtopt.TrainState:
         del keys
@@ -135,21 +131,24 @@ def _program(tx: optax.GradientTransformationExtraArgs, config: Config) -> Progr
 
         return jax.vmap(start)(jnp.array(toy.STARTS[config.starts]))
 
-    def step(state: mtopt.TrainState, batch: mtopt.Batch) -> StepResult:
-        def once(_: jax.Array, carry: StepResult) -> StepResult:
-            state, metrics = train_step(carry[0], batch)
-            return state, StepLosses.of(metrics)
-
-        nothing = jnp.zeros(len(toy.NAMES))
-        start = StepLosses(nothing, nothing.astype(bool))
-        return jax.lax.fori_loop(0, steps, once, (state, start))
+    def step(
+        state: mtopt.TrainState, batch: mtopt.Batch
+    ) -> tuple[mtopt.TrainState, StepLosses]:
+        state, metrics = train_step(state, batch)
+        return state, StepLosses.of(metrics)
 
     def predict(params: Any, model_state: object, x: object) -> jax.Array:
         del model_state, x
         return params["shared"]
 
     step = jax.jit(jax.vmap(step, in_axes=(0, None)), donate_argnums=0)
-    return Program(init, step, predict, (len(toy.STARTS[config.starts]),), steps)
+    return Program(init, step, predict, (len(toy.STARTS[config.starts]),))
+
+
+def _same(batch: mtopt.Batch, part: tuple[()]) -> mtopt.Batch:
+    """What every batch is made of is the batch."""
+    del part
+    return batch
 
 
 def _check_finite(points: np.ndarray, names: list[str], step: int) -> None:

@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from mtopt.arrays import as_numbers
 from mtopt.batch import Batch
+from mtopt.data.batches import Batches
 from mtopt.errors import UserError
 from mtopt.per_task import check_names
 
@@ -156,14 +157,21 @@ class ArraySplit(Split):
     @override
     def batches(
         self, batch_size: int, *, seeds: Sequence[int], start: int = 0
-    ) -> Iterator[Batch]:
+    ) -> Batches:
+        numbers = self._numbers(batch_size, seeds, start)
+        return Batches(self._take, self.samples, numbers)
+
+    def _numbers(
+        self, batch_size: int, seeds: Sequence[int], start: int
+    ) -> Iterator[np.ndarray]:
+        """Which samples each batch is made of, ``[S, b]`` or ``[S, K, b]``."""
         width = min(batch_size, self._longest)
         per_epoch = self.steps_per_epoch(batch_size)
         epoch, step = divmod(start, per_epoch)
         while True:
             order = np.stack([self._order(seed, epoch, width) for seed in seeds])
             for t in range(step, per_epoch):
-                yield self._take(self.samples, order[..., t * width : (t + 1) * width])
+                yield order[..., t * width : (t + 1) * width]
             epoch, step = epoch + 1, 0
 
     @override

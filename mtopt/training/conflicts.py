@@ -10,6 +10,7 @@ from mtopt.batch import Batch
 from mtopt.linalg import cosines, gramian, some_rows
 from mtopt.step import TrainState
 from mtopt.tasks import TaskGroups, Tasks
+from mtopt.training.program import map_models
 
 
 @functools.cache
@@ -39,4 +40,4 @@ def gradient_conflicts(
             "cosine": cosines(rows),
         }
 
-    return jax.jit(jax.vmap(measure))
+    return jax.jit(map_models(measure))

@@ -28,7 +28,7 @@ from mtopt.training.program import Program
 from mtopt.training.writer import read_records, write_json
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class FitOptions(LoopOptions):
     """The :class:`mtopt.training.loop.LoopOptions` of training on a data set.
 
@@ -36,6 +36,7 @@ class FitOptions(LoopOptions):
       steps: optimizer steps in all.
       log_every: steps between training records.
       checkpoint_every: steps between checkpoints.
+      steps_per_call: the most steps of one call; None for as many as is fast.
       batch_size: samples per step (per task and step, if inputs are disjoint).
       eval_every: steps between validations; the last step is always one.
 

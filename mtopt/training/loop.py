@@ -18,6 +18,7 @@ from mtopt.errors import UserError
 from mtopt.nonfinite import check_finite, each_model
 from mtopt.step import TrainState
 from mtopt.training.checkpoint import Checkpoints
+from mtopt.training.dispatch import MOST_STEPS, Dispatch
 from mtopt.training.program import Program, StepLosses
 from mtopt.training.tensorboard import TensorBoard
 from mtopt.training.writer import MetricWriter, read_records
@@ -34,7 +35,7 @@ PER_TASK = {
 """Numbers of every task that training records hold, and where the state has them."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class LoopOptions:
     """How long to train, and how often to write.
 
@@ -42,6 +43,9 @@ class LoopOptions:
       steps: optimizer steps in all.
       log_every: steps between training records; each waits for the device.
       checkpoint_every: steps between checkpoints; the last step is always one.
+      steps_per_call: the most steps that one call of a compiled program takes; None for
+        as many as is fast, by the rule of :class:`mtopt.training.dispatch.Dispatch`.
+        Records, checkpoints and callbacks are due when they are in either case.
 
     Raises:
       UserError: for a number below 1.
@@ -50,15 +54,20 @@ class LoopOptions:
     steps: int
     log_every: int
     checkpoint_every: int
+    steps_per_call: int | None = None
 
     def __post_init__(self) -> None:
         for field, value in dataclasses.asdict(self).items():
-            if value < 1:
+            if value is not None and value < 1:
                 raise UserError(f"{field} is {value}: expected at least 1")
 
     def due(self, step: int, every: int) -> bool:
         """True after ``step`` steps where something happens every so many."""
         return step % every == 0 or step == self.steps
+
+    def until_due(self, step: int, every: Sequence[int]) -> int:
+        """How many steps there are from ``step`` to the next of such events."""
+        return min(self.steps - step, *(each - step % each for each in every))
 
 
 class Callback(NamedTuple):
@@ -99,9 +108,9 @@ def train(
     for bit.
 
     Args:
-      program: what to run; see :func:`mtopt.training.program.shared_program`. All
-        numbers of steps are multiples of its ``steps_per_call``.
-      batches: ``steps done -> iterator`` over the batches ``[S, ...]`` that follow.
+      program: what to run; see :func:`mtopt.training.program.shared_program`.
+      batches: ``steps done -> iterator`` over the batches ``[S, ...]`` that follow;
+        where it is a :class:`mtopt.data.batches.Batches`, many steps go in one call.
       options: how long.
       folder: where the files go.
       tasks: the names of the K tasks, sorted.
@@ -138,21 +147,33 @@ def train(
         with MetricWriter(
             folder / "metrics.jsonl", resume_from=start, mirror=mirror
         ) as writer:
-            coming = batches(start)
             clock = _Clock(start)
-            stride = program.steps_per_call
-            for step in range(start + stride, options.steps + 1, stride):
-                batch = next(coming)
-                recorded = options.due(step, options.log_every)
-                measured = {}
-                if measure is not None and recorded:
+            step, measured = start, {}
+
+            def measured_step(
+                state: TrainState, batch: Batch
+            ) -> tuple[TrainState, StepLosses]:
+                if measure is not None and options.due(step + 1, options.log_every):
                     with clock.paused(state):
-                        measured = jax.device_get(measure(state, batch))
-                state, losses = program.step(state, batch)
-                if step == start + stride:
+                        measured.update(jax.device_get(measure(state, batch)))
+                return program.step(state, batch)
+
+            every = [options.log_every, options.checkpoint_every]
+            every += [] if callback is None else [callback.every]
+            dispatch = Dispatch(
+                program.step if measure is None else measured_step,
+                batches(start),
+                1 if measure else min(options.steps_per_call or MOST_STEPS, *every),
+                in_any_case=options.steps_per_call is not None,
+            )
+            while step < options.steps:
+                wanted = options.until_due(step, every)
+                state, losses, taken = dispatch.advance(state, wanted)
+                step += taken
+                if step == start + 1:
                     jax.block_until_ready(losses)
                     clock = _Clock(step)  # compiling is not training
-                if recorded:
+                if options.due(step, options.log_every):
                     losses = _checked(program, state, losses, step, tasks, names)
                     numbers = measured | _numbers_per_task(state, losses.shape)
                     rate = clock.rate(step)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import optax
+from jax import lax
 
 from mtopt.batch import Batch
 from mtopt.models.functional import Model
@@ -33,6 +34,36 @@ class Trainable(Protocol):
     def predict(self) -> Callable[[Any, Any, Any], jax.Array]:
         """``(params, model_state, x) -> outputs``, in evaluation mode."""
         ...
+
+
+def map_models(function: Callable[..., Any], in_axes: Any = 0) -> Callable[..., Any]:
+    """``jax.vmap``, but for an axis of one: that is dropped, and put back behind.
+
+    A product of matrices with an axis of one in front is a product of stacks, which
+    compilers have slower programs for.
+
+    Args:
+      function: of one model.
+      in_axes: 0 or None for each argument, or a number for all.
+
+    Example:
+      >>> map_models(lambda w, x: w @ x, (0, None))(jnp.ones((1, 2)), jnp.ones(2))
+      Array([2.], dtype=float32)
+    """
+
+    def mapped(*arguments: Any) -> Any:
+        axes = in_axes if isinstance(in_axes, tuple) else (in_axes,) * len(arguments)
+        pairs = list(zip(arguments, axes, strict=True))
+        stacked = [tree for tree, axis in pairs if axis == 0]
+        if any(len(leaf) > 1 for leaf in jax.tree.leaves(stacked)):
+            return jax.vmap(function, axes)(*arguments)
+        alone = [
+            tree if axis is None else jax.tree.map(lambda x: lax.squeeze(x, (0,)), tree)
+            for tree, axis in pairs
+        ]
+        return jax.tree.map(lambda x: lax.expand_dims(x, (0,)), function(*alone))
+
+    return mapped
 
 
 class StepLosses(NamedTuple):
@@ -62,7 +93,6 @@ class Program(NamedTuple):
         for all seeds.
       models: ``(S,)`` if the tasks share a model, ``(S, K)`` if each has its own: the
         leading axes of every leaf of the state.
-      steps_per_call: optimizer steps that one call of ``step`` takes, on one batch.
       on_nonfinite: what the step does with numbers that are not finite, as
         :func:`mtopt.make_train_step`; where it is ``"raise"``, training stops at the
         next record.
@@ -72,7 +102,6 @@ class Program(NamedTuple):
     step: Callable[[TrainState, Batch], tuple[TrainState, StepLosses]]
     predict: Callable[[Any, Any, Any], jax.Array]
     models: tuple[int, ...]
-    steps_per_call: int = 1
     on_nonfinite: str | None = None
 
 
@@ -114,7 +143,7 @@ def shared_program(
 
     return Program(
         init,
-        jax.jit(jax.vmap(step), donate_argnums=0),
+        jax.jit(map_models(step), donate_argnums=0),
         _predict(model),
         (num_seeds,),
         on_nonfinite=on_nonfinite,
@@ -171,8 +200,8 @@ def separate_program(
 
     return Program(
         init,
-        jax.jit(jax.vmap(step), donate_argnums=0),
-        jax.jit(jax.vmap(predict, in_axes=(0, 0, None))),
+        jax.jit(map_models(step), donate_argnums=0),
+        jax.jit(map_models(predict, (0, 0, None))),
         (num_seeds, len(task_names)),
         on_nonfinite=on_nonfinite,
     )
@@ -187,7 +216,7 @@ def _init(model: Trainable) -> Callable[..., Any]:
 @functools.cache
 def _predict(model: Trainable) -> Callable[..., jax.Array]:
     """Prediction over seeds, compiled once for all methods that train the model."""
-    return jax.jit(jax.vmap(model.predict, in_axes=(0, 0, None)))
+    return jax.jit(map_models(model.predict, (0, 0, None)))
 
 
 def _lift(tree: Any) -> Any:

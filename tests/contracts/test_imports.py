@@ -10,6 +10,7 @@ from tests.helpers.imports import MODULES, imported_by
 ORDER = (
     "options",
     "errors",
+    "cache_folder",
     "arrays",
     "among_tasks",
     "long_products",

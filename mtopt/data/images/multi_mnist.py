@@ -2,13 +2,13 @@
 
 import hashlib
 import inspect
-import os
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import numpy as np
 
+from mtopt.cache_folder import cache_folder
 from mtopt.data.dataset import ArraySplit, Dataset, Split
 from mtopt.data.images.image_files import load_images
 from mtopt.data.images.pairs import (
@@ -71,8 +71,9 @@ def multi_mnist(
       folder: the four IDX files (``train-images-idx3-ubyte`` and so on, gzipped or
         not), in its subfolder ``mnist`` or directly; None for what tfds has prepared
         in its own folder as array_record. Nothing is downloaded.
-      cache: where prepared files go, ``$MTOPT_CACHE`` or ``~/.cache/mtopt`` by default.
-        They are kept by a digest of the images and of all options.
+      cache: where prepared files go; by default in
+        ``$MTOPT_CACHE``, or in ``mtopt`` in ``$XDG_CACHE_HOME`` or ``~/.cache``. They
+        are kept by a digest of the images and of all options.
       variant: the layout, as above.
       num_train: training pairs, at least 1; None for the variant's.
       num_valid: validation pairs.
@@ -166,7 +167,8 @@ def _multi(
         splits = {s: ArraySplit(part.batch(), x_axis=None) for s, part in pairs.items()}
     else:
         key = _digest(sources, VERSION, name, variant, counts, seed)
-        splits = _stream(pairs, _cache(cache) / f"{name}-{key}")
+        where = pathlib.Path(cache or cache_folder()).expanduser()
+        splits = _stream(pairs, where / f"{name}-{key}")
     return Dataset(
         name=name,
         tasks=("left", "right"),
@@ -218,11 +220,6 @@ def _stream(pairs: Mapping[str, Pairs], folder: pathlib.Path) -> dict[str, Split
     from mtopt.data.images.pairs_builder import prepared
 
     return {split: StreamSplit(s) for split, s in prepared(pairs, folder).items()}
-
-
-def _cache(cache: str | pathlib.Path | None) -> pathlib.Path:
-    default = os.environ.get("MTOPT_CACHE") or "~/.cache/mtopt"
-    return pathlib.Path(cache or default).expanduser()
 
 
 def _digest(sources: Mapping[str, Mapping[str, Images]], *options: Any) -> str:

@@ -1,0 +1,97 @@
+"""Programs over seeds: what one seed runs, and how its state is laid out."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import mtopt
+from mtopt.models import MODELS
+from mtopt.training.program import map_models, separate_program, shared_program
+
+NAMES = ("a", "b")
+
+
+@functools.cache
+def model(names):
+    return MODELS["mlp"](
+        (4,),
+        names=names,
+        kind="regression",
+        outputs=1,
+        x_axis=None,
+        dtype=jnp.float32,
+        hidden=(3,),
+    )
+
+
+def batch_of(num_seeds):
+    x, y = np.ones((num_seeds, 6, 4), "f4"), np.ones((num_seeds, 2, 6), "f4")
+    return mtopt.Batch(x, y, np.ones((num_seeds, 2, 6), bool))
+
+
+def axes_of_products(function, *arguments):
+    """How many axes the operands of every product of matrices have."""
+    found = []
+
+    def walk(jaxpr):
+        for eqn in jaxpr.eqns:
+            if eqn.primitive.name == "dot_general":
+                found.extend(len(var.aval.shape) for var in eqn.invars)
+            for value in jax.tree.leaves(
+                list(eqn.params.values()), is_leaf=lambda v: hasattr(v, "eqns")
+            ):
+                if hasattr(value, "eqns"):
+                    walk(value)
+
+    walk(jax.make_jaxpr(function)(*arguments))
+    return np.array(found)
+
+
+@pytest.mark.parametrize("separate", [False, True])
+def test_one_seed_runs_the_step_of_one_model_in_the_layout_of_many(separate):
+    found = {}
+    for seeds in (1, 2):
+        tx = mtopt.chain(mtopt.equal_weighting(1 if separate else 2), optax.adam(1e-3))
+        if separate:
+            program = separate_program(model(("task",)), tx, NAMES, seeds)
+        else:
+            program = shared_program(model(NAMES), tx, seeds)
+        keys = jax.ShapeDtypeStruct((seeds,), jax.random.key(0).dtype)
+        state = jax.eval_shape(program.init, keys)
+        after, losses = jax.eval_shape(program.step, state, batch_of(seeds))
+        assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state)
+        assert {leaf.shape[0] for leaf in jax.tree.leaves(after)} == {seeds}
+        assert losses.values.shape == losses.present.shape == (seeds, 2)
+        asked = state.params, state.model_state, np.ones((5, 4), "f4")
+        assert jax.eval_shape(program.predict, *asked).shape[:3] == (seeds, 2, 5)
+        found[seeds] = [
+            axes_of_products(program.step, state, batch_of(seeds)),
+            axes_of_products(program.predict, *asked),
+        ]
+    for alone, both in zip(found[1], found[2], strict=True):
+        assert len(alone) == len(both) > 0
+        # Of every product, an operand at least has the axis of seeds, if there is one.
+        assert ((both - alone).reshape(-1, 2).max(axis=1) == 1).all()
+
+
+def test_map_models_is_vmap():
+    keys, x = jax.random.split(jax.random.key(0), 3), jnp.arange(2.0)
+
+    def function(tree, x):
+        drawn = jax.random.normal(tree["key"], (2,)) + x
+        return {"key": tree["key"], "sum": drawn.sum(), "drawn": drawn}
+
+    for s in (1, 3):
+        tree = {"key": keys[:s]}
+        found = map_models(function, (0, None))(tree, x)
+        wanted = jax.vmap(function, (0, None))(tree, x)
+        assert jax.tree.structure(found) == jax.tree.structure(wanted)
+        assert (found["key"] == wanted["key"]).all()
+        for name in ("sum", "drawn"):
+            np.testing.assert_allclose(found[name], wanted[name], rtol=1e-6)
+    with pytest.raises(ValueError, match="inconsistent sizes"):
+        map_models(lambda a, b: a)(jnp.ones(1), jnp.ones(2))
