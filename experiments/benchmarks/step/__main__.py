@@ -59,7 +59,6 @@ SECONDS = flags.DEFINE_float(
     "turn_seconds", 0.25, "About how long a turn takes.", lower_bound=0.0
 )
 CORE = flags.DEFINE_integer("core", 0, "The core to hold processes on.", lower_bound=0)
-LIBRARIES = ("jax", "torch", "torchjd")
 
 
 @command
@@ -72,16 +71,13 @@ def main(argv: list[str]) -> None:
         raise UserError(str(error)) from error
     for text in METHODS.value:
         MethodText.parse(text)
-    others = all(importlib.util.find_spec(name) for name in ("torch", "torchjd"))
-    versions = {
-        n: importlib.metadata.version(n) for n in LIBRARIES if n == "jax" or others
-    }
+    versions = installed()
     print(", ".join(f"{name} {version}" for name, version in versions.items()))
-    if not others:
+    if "torchjd" not in versions:
         print("without torch and torchjd (pip install 'mtopt[bench]'): JAX's columns")
     folder = pathlib.Path(OUT.value)
     folder.mkdir(parents=True, exist_ok=True)
-    found = measure(chosen, METHODS.value, versions, others)
+    found = measure(chosen, METHODS.value, versions)
     print_costs(found)
     groups = results.merged(results.load(folder / "step.json"), found)
     write_json(folder / "step.json", results.as_json(groups))
@@ -91,27 +87,33 @@ def main(argv: list[str]) -> None:
     print(f"folder   {folder}")
 
 
+def installed() -> dict[str, str]:
+    """The versions of the libraries that take part: torch's, if TorchJD is there."""
+    both = all(importlib.util.find_spec(name) for name in ("torch", "torchjd"))
+    names = ("jax", "torch", "torchjd") if both else ("jax",)
+    return {name: importlib.metadata.version(name) for name in names}
+
+
 def measure(
-    chosen: list[cells.Cell], methods: list[str], versions: dict[str, str], others: bool
+    chosen: list[cells.Cell], methods: list[str], versions: dict[str, str]
 ) -> list[Group]:
     """All groups; prints the ratios of each.
 
     Args:
       chosen: the cells.
       methods: as text.
-      versions: of the libraries.
-      others: whether PyTorch's side is measured, too.
+      versions: of the libraries that take part.
     """
     widths = [max(9, len(what)) for what in results.RATIOS]
     label = 2 + max(map(len, methods))
     heads = "".join(f"  {w:>{n}}" for w, n in zip(results.RATIOS, widths, strict=True))
-    found = []
+    found, others = [], "torchjd" in versions
     for cell in chosen:
         print(f"\n{f'{cell}':<{label}}{heads}", flush=True)
         plain = ("plain jax", *(["plain torch"] if others else []))
         with workers(cell, plain, "", CORE.value) as at_hand:
             for method in methods:
-                group = one_group(cell, method, at_hand, versions, others)
+                group = one_group(cell, method, at_hand, versions)
                 found.append(group)
                 texts = zip(results.ratios(group), widths, strict=True)
                 line = "".join(f"  {text:>{width}}" for text, width in texts)
@@ -126,10 +128,10 @@ def one_group(
     method: str,
     plain: dict[str, Worker],
     versions: dict[str, str],
-    others: bool,
 ) -> Group:
     """The steps of one cell and method, and the plain ones in the same turns."""
-    columns = ("mtopt", *(torch_side.columns(method) if others else ()))
+    theirs = torch_side.columns(method) if "torchjd" in versions else ()
+    columns = ("mtopt", *theirs)
     with workers(cell, columns, method, CORE.value) as own:
         costs, errors = take_turns(plain | own, ROUNDS.value, SECONDS.value)
     device = plain["plain jax"].built.get("device", "")
