@@ -14,6 +14,7 @@ PROGRAMS = {
     "run": "main",
     "analyze": "analysis.__main__",
     "benchmark step": "benchmarks.step.__main__",
+    "benchmark rows": "benchmarks.rows",
     "benchmark solvers": "benchmarks.solvers",
     "benchmark boosting": "benchmarks.boosting",
     "benchmark outliers": "benchmarks.outliers",

@@ -11,6 +11,7 @@ import pytest
 from absl.testing import flagsaver
 
 import mtopt
+from experiments.benchmarks import rows
 from experiments.benchmarks.step import (
     __main__,
     cells,
@@ -257,3 +258,23 @@ def test_steps_of_torch_make_one_update(column, monkeypatch):
         torch_side.build(cell, each, "mgda").run(1)
     for one, other in zip(*(m.trunk.parameters() for m in made), strict=True):
         np.testing.assert_allclose(one.detach(), other.detach(), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_parts_of_the_gradients_agree_and_are_measured():
+    parts = rows.parts("mlp:2:4")
+    at_once, looped, *gramians = (
+        jax.jit(function)(*arguments)
+        for function, arguments in map(parts.get, list(parts)[1:])
+    )
+    jax.tree.map(
+        lambda one, other: np.testing.assert_allclose(one, other, atol=1e-5),
+        at_once,
+        looped,
+    )
+    for found in gramians:
+        np.testing.assert_allclose(found, gramians[0], rtol=1e-4, atol=1e-5)
+    measured = rows.measure(parts, 1)
+    assert list(measured) == list(parts)
+    assert all(part.milliseconds > 0 and part.mflop > 0 for part in measured.values())
+    assert measured["in chunks"].mflop == measured["product"].mflop
