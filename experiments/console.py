@@ -13,7 +13,8 @@ from .common.experiment import PACKAGE, ROOT
 PROGRAMS = {
     "run": "main",
     "analyze": "analysis.__main__",
-    "benchmark step": "benchmarks.step",
+    "benchmark step": "benchmarks.step.__main__",
+    "benchmark rows": "benchmarks.rows",
     "benchmark solvers": "benchmarks.solvers",
     "benchmark boosting": "benchmarks.boosting",
     "benchmark outliers": "benchmarks.outliers",

@@ -1,0 +1,113 @@
+"""What compiled steps of whole models may cost: FLOPs, temporary bytes, compilations.
+
+The cells are those of ``mtopt benchmark step``. The compiler's figures do not depend on
+what else a machine does, so that nothing undoes them unseen.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+from experiments.benchmarks.step import cells, jax_side
+
+REP_MTL = "log_losses(rep_mtl(equal_weighting(reduction='sum')))"
+OUTLIERS = "outlier_weighted(equal_weighting)"
+# FLOPs and temporary bytes over those of the plain step, as they are.
+MEASURED = {
+    ("mlp:2", "equal_weighting"): (1.000, 1.00),
+    ("mlp:2", "mgda"): (1.320, 1.04),
+    ("mlp:2", "flat_regions(mgda)"): (3.578, 6.62),
+    ("mlp:2", REP_MTL): (1.225, 1.20),
+    ("mlp:2", OUTLIERS): (1.001, 1.00),
+    ("mlp:2", "graddrop"): (1.693, 6.46),
+    ("mlp:8", "equal_weighting"): (1.000, 1.00),
+    ("mlp:8", "mgda"): (2.482, 3.26),
+    ("mlp:8", "flat_regions(mgda)"): (12.95, 23.7),
+    ("mlp:8", REP_MTL): (4.444, 3.69),
+    ("mlp:8", OUTLIERS): (1.002, 1.00),
+    ("mlp:8", "graddrop"): (5.154, 18.2),
+    ("mlp:8", "trimmed_mean"): (5.586, 29.9),
+    ("mlp:40", "equal_weighting"): (1.000, 1.00),
+    ("mlp:40", "mgda"): (8.607, 15.6),
+    ("mlp:40", OUTLIERS): (1.011, 3.61),
+    ("lenet:2", "equal_weighting"): (1.000, 1.00),
+    ("lenet:2", "mgda"): (1.618, 1.09),
+    ("lenet:2", "flat_regions(mgda)"): (3.612, 1.89),
+    ("lenet:2", REP_MTL): (1.072, 1.02),
+    ("lenet:2", OUTLIERS): (1.002, 1.00),
+    ("lenet:8", "equal_weighting"): (1.000, 1.00),
+    ("lenet:8", "mgda"): (5.268, 4.26),
+    ("lenet:8", OUTLIERS): (1.009, 1.00),
+}
+FEW = [("mlp:8", "mgda")]
+
+
+@functools.cache
+def cost(cell, method, rows="auto"):
+    """FLOPs and temporary bytes of a step."""
+    cell = cells.parse(cell)
+    if method == jax_side.PLAIN:
+        step, *arguments = jax_side.plain(cell, method)
+    else:
+        step, *arguments = jax_side.own(cell, method, rows=rows)
+    compiled = step.lower(*arguments).compile()
+    return np.array(
+        [
+            compiled.cost_analysis()["flops"],
+            compiled.memory_analysis().temp_size_in_bytes,
+        ]
+    )
+
+
+def check(cell, method):
+    flops, temporary = cost(cell, method) / cost(cell, jax_side.PLAIN)
+    most_flops, most_temporary = MEASURED[cell, method]
+    assert flops <= 1.005 * most_flops
+    assert temporary <= 1.02 * most_temporary
+
+
+@pytest.mark.parametrize("case", FEW, ids=str)
+def test_some_steps_cost_no_more_than_they_did(case):
+    check(*case)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "case", [case for case in MEASURED if case not in FEW], ids=str
+)
+def test_all_steps_cost_no_more_than_they_did(case):
+    check(*case)
+
+
+def test_products_of_forty_tasks_take_a_quarter_of_the_memory_of_their_rows():
+    """A little more than a quarter: 106 MB of 420."""
+    assert cost("mlp:40", "mgda")[1] <= 0.255 * cost("mlp:40", "mgda", "always")[1]
+    assert cost("mlp:40", "mgda")[0] <= 0.39 * cost("mlp:40", "mgda", "always")[0]
+
+
+@pytest.fixture
+def compilations():
+    """How many programs were compiled so far, as a function."""
+    seen = []
+
+    def count(event, seconds, **_):
+        if event == "/jax/core/compile/backend_compile_duration":
+            seen.append(seconds)
+
+    jax.monitoring.register_event_duration_secs_listener(count)
+    yield lambda: len(seen)
+    jax.monitoring.unregister_event_duration_listener(count)
+
+
+def test_a_second_step_of_the_same_shapes_compiles_nothing(compilations):
+    step, state, batch = jax_side.own(cells.Cell("mlp", 2, 4), "mgda")
+    before = compilations()
+    state, _ = step(state, batch)
+    assert compilations() == before + 1
+    other = dataclasses.replace(batch, x=np.asarray(batch.x) + 1)
+    for each in (batch, other):
+        state, _ = step(state, each)
+    assert compilations() == before + 1
