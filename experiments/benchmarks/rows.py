@@ -110,7 +110,7 @@ def measure(
     functions: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]], turns: int
 ) -> dict[str, Part]:
     """What every part costs, in turns."""
-    programs = {
+    programs: dict[str, Any] = {
         name: jax.jit(function).lower(*arguments).compile()
         for name, (function, arguments) in functions.items()
     }
