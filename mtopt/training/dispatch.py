@@ -80,7 +80,9 @@ class Dispatch:
         count = min(wanted, self._now)
         parts = [next(self._inside.parts) for _ in range(count)]
         loop = _looped(self._step, make)
-        arguments = state, common, _stacked(parts, self._most), np.int32(count)
+        # Of one size, whatever the run's intervals are: one program for all of them.
+        stacked = _stacked(parts, max(self._most, MOST_STEPS))
+        arguments = state, common, stacked, np.int32(count)
         if self._calls == 0 and not self._in_any_case:
             platform = next(iter(state.step.devices())).platform
             held = primitives(loop.trace(*arguments).jaxpr)

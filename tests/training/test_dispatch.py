@@ -130,6 +130,18 @@ def run(folder, every, most=None, stop=None, on_nonfinite=None, data=None, steps
     return seen, jax.device_get(state.params)
 
 
+def test_other_intervals_run_the_same_program():
+    """What was compiled for one run, another finds."""
+    walk([1])
+    loop = dispatch._looped(program().step, split()._take)
+    compiled = loop._cache_size()
+    for most in (2, 5):
+        Dispatch(program().step, split().batches(3, seeds=SEEDS), most).advance(
+            begin(), 1
+        )
+    assert loop._cache_size() == compiled > 0
+
+
 def test_what_is_due_comes_where_it_did(tmp_path):
     together, one = run(tmp_path / "a", (4, 6, 5)), run(tmp_path / "b", (4, 6, 5), 1)
     assert together[0] == one[0]
