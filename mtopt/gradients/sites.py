@@ -58,7 +58,7 @@ class Site(NamedTuple):
 
     @property
     def sizes(self) -> tuple[int, int, int]:
-        """Rows of the activation, and inputs and outputs of the parameter: b, i, o."""
+        """The numbers b, i and o of the product ``[b, i] [i, o]``."""
         inputs = math.prod(self.own_shape[axis] for axis in self.own_contracted)
         outputs = math.prod(self.own_shape) // max(inputs, 1)
         return math.prod(self.activation) // max(inputs, 1), inputs, outputs

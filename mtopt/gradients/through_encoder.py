@@ -35,7 +35,7 @@ def through_encoder(
       shared: the parameters.
       gradients: from the representation to those of all tasks, leaves ``[K, ...]``.
       num_tasks: K.
-      rows: one of :data:`ROWS`; see :class:`mtopt.Tasks`.
+      rows: as of :class:`mtopt.Tasks`.
 
     Returns:
       The gradients; None where every parameter has its rows.
