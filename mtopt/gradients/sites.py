@@ -53,7 +53,7 @@ class Site(NamedTuple):
     @property
     def form(self) -> Any:
         """Equal where the outer products of two sites may be added up."""
-        moves = tuple((move.name, move.shapes[0].shape) for move in self.moves)
+        moves = repr([(move.name, move.params) for move in self.moves])
         return moves, self.own_contracted, self.own_shape
 
     @property

@@ -152,13 +152,19 @@ def test_groups_on_one_encoder_go_through_it_together(shared_inputs, expected):
     close_to_rows(both(params), 1e-5)
 
 
-def test_inputs_of_their_own_have_rows():
+@pytest.mark.parametrize("in_a_group", [False, True])
+def test_inputs_of_their_own_have_rows(in_a_group):
     encode, params, batch, _ = case("dense", np.float32)
     tasks = mtopt.Tasks(NAMES, encode, head_loss, x_axis=0, rows="never")
-    own = mtopt.Batch(jnp.stack([batch.x] * 3), batch.y, batch.mask)
-    problem = tasks.problem(own, KEY)
-    assert without_rows(problem.task_gradients(params)) == 0
-    close_to_rows(answers(problem, params), 1e-6)
+    x, y, mask = jnp.stack([batch.x] * 3), batch.y, batch.mask
+    if in_a_group:
+        tasks, y, mask = mtopt.TaskGroups((tasks,), shared_inputs=True), (y,), (mask,)
+        params["tasks"] = (params["tasks"],)
+    problem = tasks.problem(mtopt.Batch(x, y, mask), KEY)
+    found = problem.task_gradients(params)
+    assert without_rows(found) == 0
+    rows = problem.losses_and_grads(params)[1]["shared"]
+    assert_close(found.gramian(), gramian(rows), rtol=1e-6)
 
 
 def test_norms_are_right_at_any_scale():

@@ -41,6 +41,13 @@ def both_ways(shared, x, key):
     return jnp.tanh(jnp.tanh(x @ shared["w"]) @ shared["w"].T)
 
 
+def turned(shared, x, key):
+    """One parameter in two products, turned round in two ways that are of one shape."""
+    once = shared["w"].transpose(0, 2, 1).reshape(WIDTH, -1)
+    again = shared["w"].transpose(1, 0, 2).reshape(WIDTH, -1)
+    return jnp.tanh(x @ once)[:, :WIDTH] + jnp.tanh(x @ again)[:, -WIDTH:]
+
+
 def low_rank(shared, x, key):
     """Two parameters multiplied with each other before the input."""
     return jnp.tanh(x @ (shared["down"] @ shared["up"]))
@@ -131,6 +138,7 @@ ENCODERS = {
     "three ways": (three_ways, {"w": normal(W, W)}, 0),
     "twice": (twice, {"w": normal(W, W)}, 1),
     "both ways": (both_ways, {"w": normal(W, W)}, 0),
+    "turned": (turned, {"w": normal(W, W, W)}, 0),
     "low rank": (low_rank, {"down": normal(W, 2), "up": normal(2, W)}, 0),
     "LSTM by scan": (
         recurrent,
