@@ -91,13 +91,7 @@ class GroupedProblem(BatchProblem):
     def task_gradients(self, params: Params) -> TaskGradients:
         found = None
         if self.has_one_representation:
-            found = through_encoder(
-                self._first.features,
-                params["shared"],
-                functools.partial(self.representation_gradients, params),
-                len(self.names),
-                self._first.tasks.rows,
-            )
+            found = through_encoder(self, self._first, params)
         return super().task_gradients(params) if found is None else found
 
     @override

@@ -85,15 +85,7 @@ class StackedProblem(BatchProblem):
 
     @override
     def task_gradients(self, params: Params) -> TaskGradients:
-        found = None
-        if self.tasks.x_axis is None:
-            found = through_encoder(
-                self.features,
-                params["shared"],
-                functools.partial(self.representation_gradients, params),
-                len(self.names),
-                self.tasks.rows,
-            )
+        found = through_encoder(self, self, params)
         return super().task_gradients(params) if found is None else found
 
     def features(self, shared: Any) -> Any:

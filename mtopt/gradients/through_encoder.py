@@ -1,6 +1,6 @@
 """The gradients of tasks that act on one representation, without most of their rows."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -16,13 +16,7 @@ from mtopt.linalg import steepest
 ROWS = ("auto", "always", "never")
 
 
-def through_encoder(
-    encode: Callable[[Any], Any],
-    shared: Any,
-    gradients: Callable[[Any], Any],
-    num_tasks: int,
-    rows: str,
-) -> TaskGradients | None:
+def through_encoder(problem: Any, part: Any, params: Any) -> TaskGradients | None:
     r"""Takes the representation gradients of all tasks back through the encoder.
 
     Behind every matrix product with a parameter stands a zero that is added. One
@@ -31,54 +25,55 @@ def through_encoder(
     rows.
 
     Args:
-      encode: from the shared parameters to the representation, a tree of floats.
-      shared: the parameters.
-      gradients: from the representation to those of all tasks, leaves ``[K, ...]``.
-      num_tasks: K.
-      rows: as of :class:`mtopt.Tasks`.
+      problem: a :class:`mtopt.Problem` whose tasks act on one representation.
+      part: the :class:`mtopt.stacked_problem.StackedProblem` that has their encoder; it
+        may be the problem.
+      params: where to evaluate.
 
     Returns:
-      The gradients; None where every parameter has its rows.
+      The gradients; None where every parameter has its rows, as those of tasks with
+      inputs of their own.
     """
-    if rows == "always":
+    if part.tasks.x_axis is not None or part.tasks.rows == "always":
         return None
-    leaves, tree = jax.tree.flatten(shared)
-    steps = Program.of(lambda *leaves: encode(tree.unflatten(leaves)), leaves)
-    sites = {
-        leaf: found
-        for leaf, found in find_sites(steps).items()
-        if rows == "never" or cheaper(num_tasks, found)
+    num_tasks = len(problem.names)
+    leaves, tree = jax.tree.flatten(params["shared"])
+    steps = Program.of(lambda *leaves: part.features(tree.unflatten(leaves)), leaves)
+    of_leaf = {
+        leaf: sites
+        for leaf, sites in find_sites(steps).items()
+        if part.tasks.rows == "never" or cheaper(num_tasks, sites)
     }
-    if not sites:
+    if not of_leaf:
         return None
-    operand = {site.index: site.operand for found in sites.values() for site in found}
+    sites = {site.index: site for found in of_leaf.values() for site in found}
 
     def run(zeros: dict[int, Array], others: dict[int, Array]) -> tuple[Any, Any]:
         read: dict[int, Array] = {}
 
         def after(index: int, inputs: list[Any], outputs: Sequence[Any]) -> Any:
-            if index not in operand:
+            if index not in sites:
                 return outputs
-            read[index] = jnp.asarray(inputs[1 - operand[index]])
+            read[index] = jnp.asarray(inputs[1 - sites[index].operand])
             return [outputs[0] + zeros[index]]
 
         given = [others.get(index, leaf) for index, leaf in enumerate(leaves)]
         return steps.run(given, after), read
 
     zeros = {
-        site.index: jnp.zeros(site.output.shape, site.output.dtype)
-        for found in sites.values()
-        for site in found
+        index: jnp.zeros(site.output.shape, site.output.dtype)
+        for index, site in sites.items()
     }
-    others = {i: leaf for i, leaf in enumerate(leaves) if i not in sites}
+    others = {i: leaf for i, leaf in enumerate(leaves) if i not in of_leaf}
     representation, pull, read = jax.vjp(run, zeros, others, has_aux=True)
+    gradients = problem.representation_gradients(params, representation)
     # What JAX pulls back is conjugate, on both sides.
-    deltas, own_rows = steepest(jax.vmap(pull)(steepest(gradients(representation))))
+    deltas, rows = steepest(jax.vmap(pull)(steepest(gradients)))
 
     def answer(index: int, leaf: Array) -> Any:
-        if index not in sites:
-            return own_rows[index]
-        found = sites[index]
+        if index not in of_leaf:
+            return rows[index]
+        found = of_leaf[index]
         activations = [site.as_matrix(read[site.index]) for site in found]
         own = [site.as_deltas(deltas[site.index]) for site in found]
         return OuterProducts(
