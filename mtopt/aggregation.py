@@ -1,9 +1,9 @@
 """Aggregators: per-task gradients in, one direction out, by a rule."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
@@ -212,27 +212,30 @@ def on_gramian(
     expect_one_of("space", space, ("parameters", "representation"))
     own = space == "parameters"
 
-    def solve(memory: Memory, evaluation: Evaluation) -> Solution:
-        if own:  # what has answered once is summed, too
-            evaluation = evaluation.summing(evaluation.task_gradients())
+    def weigh_products(memory: Memory, evaluation: Evaluation) -> Weighed:
         find = evaluation.gramian if own else evaluation.representation_gramian
         products = only_present(find(), evaluation.present)
         weights, memory = weigh(memory, products, evaluation)
-        if not own:
-            weights = certain(weights, evaluation.points)
-        weights = jnp.where(evaluation.present, weights, 0)
-        return Solution(weights, memory, evaluation)
+        return weights if own else certain(weights, evaluation.points), memory
 
-    rule = Rule(
+    aggregator = weighting(
         num_tasks,
-        memory,
-        solve,
-        heads,
-        reduction,
-        lambda evaluation: evaluation,
+        weigh_products,
+        heads=heads,
+        reduction=reduction,
+        memory=memory,
         least_losses=least_losses,
     )
-    return Aggregator(rule)
+    if not own:
+        return aggregator
+    rule = aggregator.rule
+
+    def solve(memory: Memory, evaluation: Evaluation) -> Solution:
+        """What has answered once is summed, too."""
+        asked = evaluation.task_gradients()
+        return rule.solve(memory, evaluation.summing(asked))
+
+    return Aggregator(rule.replace(solve=solve))
 
 
 def row_weighting(
@@ -379,4 +382,4 @@ def _total(*trees: Any) -> Any:
     """The sum of trees, None where there are none."""
     if not trees:
         return None
-    return jax.tree.map(lambda *leaves: sum(leaves[1:], leaves[0]), *trees)
+    return functools.reduce(optax.tree.add, trees)

@@ -59,19 +59,10 @@ def in_the_middle(
     for side in (operator.lt, operator.ge):  # the smallest, then the largest
         for count in range(most):
             place = _most_extreme(rows, present, out, side)
-            out.append(once(jnp.where(count < trimmed, place, -1)))
+            out.append(jnp.where(count < trimmed, place, -1))
     task = jnp.arange(len(rows)).reshape(-1, *(1,) * (rows.ndim - 1))
     here = present.reshape(task.shape)
     return functools.reduce(lambda kept, place: kept & (place[None] != task), out, here)
-
-
-def once(array: Array) -> Array:
-    """An array computed once, where XLA would do so again for every task.
-
-    Args:
-      array: without the axis of tasks, that something with this axis is made of.
-    """
-    return jax.lax.optimization_barrier(array)
 
 
 def _most_extreme(

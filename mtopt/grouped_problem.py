@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jaxtyping import Array, Bool, Float
 from typing_extensions import override
 
@@ -148,7 +149,7 @@ class GroupedProblem(BatchProblem):
             part.weighted_representation_gradient(own, z, weights[self._index_of(part)])
             for part, own, z in self._on(params, representation, None)
         ]
-        return jax.tree.map(lambda *leaves: sum(leaves[1:], leaves[0]), *gradients)
+        return functools.reduce(optax.tree.add, gradients)
 
     @override
     def pullback(
@@ -172,7 +173,7 @@ class GroupedProblem(BatchProblem):
             return some.pullback({**params, "tasks": heads}, weights[index])
 
         pulled = [of(together) for together in self._by_representation]
-        return jax.tree.map(lambda *leaves: sum(leaves[1:], leaves[0]), *pulled)
+        return functools.reduce(optax.tree.add, pulled)
 
     @override
     def pull_representation(self, params: Params, gradient: Any) -> Any:

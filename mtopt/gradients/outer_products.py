@@ -1,15 +1,17 @@
 """The gradients of one parameter as sums of outer products, never written out."""
 
+import dataclasses
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from mtopt.linalg import divide_or_zero
+from mtopt.linalg import combine, divide_or_zero, scale_rows, where_present
 from mtopt.long_products import flat_products
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
 class OuterProducts:
     r"""K gradients of one parameter, each a sum over samples of outer products.
 
@@ -26,15 +28,9 @@ class OuterProducts:
       back: from a matrix ``[i, o]`` to the shape and dtype of the parameter.
     """
 
-    def __init__(
-        self,
-        activations: Float[Array, "b i"],
-        deltas: Float[Array, "K b o"],
-        back: Callable[[Float[Array, "i o"]], Array],
-    ) -> None:
-        self._activations = activations
-        self._deltas = deltas
-        self._back = back
+    activations: Float[Array, "b i"]
+    deltas: Float[Array, "K b o"]
+    back: Callable[[Float[Array, "i o"]], Array]
 
     def products(self) -> tuple[Float[Array, " K"], Float[Array, "K K"]]:
         """The Gramian as units of each task, and what it is in these units.
@@ -42,8 +38,8 @@ class OuterProducts:
         Both factors are divided by their largest entries on the way, so that nothing
         overflows that is finite, and small gradients are not lost.
         """
-        wide = jnp.promote_types(self._deltas.dtype, jnp.float32)
-        a, d = self._activations.astype(wide), self._deltas.astype(wide)
+        d = self._wide
+        a = self.activations.astype(d.dtype)
         of_a = jnp.max(jnp.abs(a), initial=0)
         of_d = jnp.max(jnp.abs(d), axis=(1, 2), initial=0)
         a = a * divide_or_zero(1.0, of_a)
@@ -63,13 +59,14 @@ class OuterProducts:
         Args:
           weights: ``[K]``.
         """
-        wide = jnp.promote_types(self._deltas.dtype, jnp.float32)
-        options = {
-            "precision": jax.lax.Precision.HIGHEST,
-            "preferred_element_type": wide,
-        }
-        total = jnp.tensordot(weights.astype(wide), self._deltas, axes=1, **options)
-        return self._back(jnp.matmul(self._activations.T, total, **options))
+        total = combine(weights, self._wide)
+        product = jnp.matmul(
+            self.activations.T,
+            total,
+            precision=jax.lax.Precision.HIGHEST,
+            preferred_element_type=total.dtype,
+        )
+        return self.back(product)
 
     def where(self, present: Bool[Array, " K"]) -> "OuterProducts":
         """The same with zeros for absent tasks, whatever stood there.
@@ -77,8 +74,7 @@ class OuterProducts:
         Args:
           present: ``[K]``.
         """
-        deltas = jnp.where(present[:, None, None], self._deltas, 0)
-        return OuterProducts(self._activations, deltas, self._back)
+        return dataclasses.replace(self, deltas=where_present(present, self.deltas, 0))
 
     def scaled(self, factor: Float[Array, " K"]) -> "OuterProducts":
         """The same, every task's times a number.
@@ -86,6 +82,9 @@ class OuterProducts:
         Args:
           factor: ``[K]``.
         """
-        wide = jnp.promote_types(self._deltas.dtype, jnp.float32)
-        deltas = self._deltas * factor[:, None, None].astype(wide)
-        return OuterProducts(self._activations, deltas, self._back)
+        return dataclasses.replace(self, deltas=scale_rows(factor, self._wide))
+
+    @property
+    def _wide(self) -> Float[Array, "K b o"]:
+        """The deltas in float32 at least, in which they are multiplied and summed."""
+        return self.deltas.astype(jnp.promote_types(self.deltas.dtype, jnp.float32))

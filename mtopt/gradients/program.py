@@ -19,20 +19,50 @@ class Operation(NamedTuple):
     """One primitive.
 
     Attributes:
-      name: of the primitive.
-      params: of the primitive.
+      equation: what JAX knows of it.
+      jaxpr: that the equation stands in.
       inputs: the places of what it reads.
       outputs: the places of what it makes.
-      shapes: what stands in the outputs, with ``shape`` and ``dtype``.
-      run: from the values of the inputs to the list of the outputs'.
     """
 
-    name: str
-    params: dict[str, Any]
+    equation: Any
+    jaxpr: Any
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
-    shapes: tuple[Any, ...]
-    run: Callable[..., Sequence[Any]]
+
+    @property
+    def name(self) -> str:
+        """The name of the primitive."""
+        return self.equation.primitive.name
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The parameters of the primitive."""
+        return self.equation.params
+
+    @property
+    def shapes(self) -> list[Any]:
+        """What stands in the outputs, with ``shape`` and ``dtype``."""
+        return [variable.aval for variable in self.equation.outvars]
+
+    def run(self, values: Sequence[Any]) -> Sequence[Any]:
+        """The values of the outputs.
+
+        Args:
+          values: of the inputs.
+        """
+        pairs = zip(self.equation.invars, values, strict=True)
+        free = [pair for pair in pairs if not isinstance(pair[0], core.Literal)]
+        alone = self.jaxpr.replace(
+            constvars=(),
+            invars=[variable for variable, _ in free],
+            outvars=self.equation.outvars,
+            eqns=[self.equation],
+            effects=self.equation.effects,
+            debug_info=self.jaxpr.debug_info.with_unknown_names(),
+        )
+        function = core.jaxpr_as_fun(core.ClosedJaxpr(alone, ()))
+        return function(*(value for _, value in free))
 
 
 class Program(NamedTuple):
@@ -97,7 +127,7 @@ class Program(NamedTuple):
         values = self.constants | dict(zip(self.arguments, arguments, strict=True))
         for index, operation in enumerate(self.operations):
             inputs = [values[place] for place in operation.inputs]
-            outputs = after(index, inputs, operation.run(*inputs))
+            outputs = after(index, inputs, operation.run(inputs))
             values.update(zip(operation.outputs, outputs, strict=True))
         return self.structure.unflatten([values[place] for place in self.results])
 
@@ -137,7 +167,8 @@ class _Writer:
                 outputs = self.write(equation.params["jaxpr"], own)
             else:
                 outputs = [self.new(variable.aval) for variable in equation.outvars]
-                self.operations.append(_operation(jaxpr, equation, own, outputs))
+                places = tuple(own), tuple(outputs)
+                self.operations.append(Operation(equation, jaxpr, *places))
             found.update(zip(equation.outvars, outputs, strict=True))
         return [read(variable) for variable in jaxpr.outvars]
 
@@ -145,28 +176,3 @@ class _Writer:
         place = next(self._places)
         self.constants[place] = value
         return place
-
-
-def _operation(
-    jaxpr: Any, equation: Any, inputs: list[int], outputs: list[int]
-) -> Operation:
-    """One equation of a jaxpr, to be run alone."""
-    free = [v for v in equation.invars if not isinstance(v, core.Literal)]
-    alone = jaxpr.replace(
-        constvars=(),
-        invars=free,
-        outvars=equation.outvars,
-        eqns=[equation],
-        effects=equation.effects,
-        debug_info=jaxpr.debug_info.with_unknown_names(),
-    )
-    function = core.jaxpr_as_fun(core.ClosedJaxpr(alone, ()))
-    is_free = [not isinstance(v, core.Literal) for v in equation.invars]
-
-    def run(*values: Any) -> Sequence[Any]:
-        some = (v for v, kept in zip(values, is_free, strict=True) if kept)
-        return function(*some)
-
-    shapes = tuple(variable.aval for variable in equation.outvars)
-    name, params = equation.primitive.name, equation.params
-    return Operation(name, params, tuple(inputs), tuple(outputs), shapes, run)

@@ -85,7 +85,7 @@ class Site(NamedTuple):
 
         def move(value: Array) -> Array:
             for step in self.moves:
-                (value,) = step.run(value)
+                (value,) = step.run([value])
             return value
 
         shape = jax.eval_shape(move, parameter)

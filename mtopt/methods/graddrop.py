@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from mtopt.aggregation import Aggregator, Reduced, Weighed, row_weighting, weighting
-from mtopt.among_tasks import once, sum_over_tasks
+from mtopt.among_tasks import sum_over_tasks
 from mtopt.errors import expect, expect_one_of
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import as_complex, as_real, scale_rows
@@ -135,8 +135,7 @@ def _mask(key: Any, rows: Float[Array, "K ..."]) -> Any:
     total = sum_over_tasks(jnp.abs(wide))
     purity = (1 + sum_over_tasks(wide) / jnp.where(total > 0, total, 1)) / 2
     drawn = jax.random.uniform(key, purity.shape, jnp.float32)
-    above, below = once(purity > drawn)[None], once(purity < drawn)[None]
-    return (above & (rows > 0)) | (below & (rows < 0))
+    return ((purity > drawn)[None] & (rows > 0)) | ((purity < drawn)[None] & (rows < 0))
 
 
 def _signed(gradients: Float[Array, "K ..."], z: Float[Array, " ..."]) -> Any:

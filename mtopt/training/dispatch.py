@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend import core
 
 from mtopt.batch import Batch
 from mtopt.data.batches import Batches
@@ -109,16 +110,8 @@ def primitives(jaxpr: Any) -> set[str]:
       >>> sorted(primitives(jax.make_jaxpr(jax.jit(jnp.sin))(1.0)))
       ['jit', 'sin']
     """
-    found = set()
-    for eqn in jaxpr.eqns:
-        found.add(eqn.primitive.name)
-        inner = jax.tree.leaves(
-            list(eqn.params.values()), is_leaf=lambda value: hasattr(value, "eqns")
-        )
-        for value in inner:
-            if hasattr(value, "eqns"):
-                found |= primitives(value)
-    return found
+    own = {equation.primitive.name for equation in jaxpr.eqns}
+    return own.union(*map(primitives, core.subjaxprs(jaxpr)))
 
 
 @functools.lru_cache(maxsize=8)
