@@ -19,7 +19,6 @@ import importlib
 import importlib.util
 import pathlib
 import statistics
-import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -32,6 +31,8 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 
 from mtopt import boosting
 from mtopt.data.tables.npz_file import Archive
+
+from .clock import seconds
 
 DEPTHS = (1, 4, 6)
 TREES = 50
@@ -53,12 +54,6 @@ class Division(NamedTuple):
     x_test: Float[np.ndarray, "M D"]
     y: Float[np.ndarray, " N"]
     y_test: Float[np.ndarray, " M"]
-
-
-def clock() -> float:
-    """Seconds of the processor on a CPU, where others may work, or of the wall."""
-    on_cpu = jax.default_backend() == "cpu"
-    return time.process_time() if on_cpu else time.perf_counter()
 
 
 def divided(name: str, folder: pathlib.Path | None) -> Division | None:
@@ -92,9 +87,9 @@ def ours(data: Division, depth: int, max_bins: int | str) -> tuple[float, Fit]:
         max_bins=max_bins,
     )
     arrays = [jnp.asarray(array) for array in (data.x, data.y - mean, task)]
-    begin = clock()
+    begin = seconds()
     program = jax.jit(fit).lower(*arrays).compile()
-    seconds = clock() - begin
+    compiling = seconds() - begin
 
     def run() -> Predict:
         model = jax.block_until_ready(program(*arrays))
@@ -105,7 +100,7 @@ def ours(data: Division, depth: int, max_bins: int | str) -> tuple[float, Fit]:
 
         return predict
 
-    return seconds, run
+    return compiling, run
 
 
 def lightgbm(data: Division, depth: int) -> Fit:
@@ -193,11 +188,11 @@ def lines(name: str, data: Division, depth: int, rounds: int) -> None:
     error = {}
     for turn in range(rounds + 1):
         for learner, _, fit in found:
-            begin = clock()
+            begin = seconds()
             predict = fit()
             # The first fit finds nothing in the caches.
             if turn:
-                spent[learner].append(clock() - begin)
+                spent[learner].append(seconds() - begin)
             else:
                 apart = np.asarray(predict(data.x_test)) - data.y_test
                 error[learner] = np.sqrt(np.mean(apart**2))

@@ -15,7 +15,6 @@ Times are CPU time (wall-clock time on another platform), minima over rounds: re
 ratios, ``ms`` over ``native``. ``MB`` is the temporary memory of both.
 """
 
-import time
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 from unittest import mock
@@ -29,6 +28,7 @@ from mtopt.models import convolution as forms
 from mtopt.models import lenet, resnet18
 
 from ..common.command import command, start
+from .clock import fastest
 
 NETWORKS = flags.DEFINE_multi_enum(
     "network", ["lenet", "resnet"], ["lenet", "resnet"], "A network; repeat it."
@@ -159,10 +159,10 @@ def of_network(name: str) -> Iterable[Computation]:
 
 def _print(name: str, form: str, computations: Iterable[Computation]) -> None:
     for what, call, arguments in computations:
-        ours = _compiled(call, arguments)
+        ours, mb = _compiled(call, arguments)
         with mock.patch.object(forms, "form_of", return_value=forms.NATIVE):
-            native = _compiled(call, arguments)
-        (a, mb), (b, native_mb) = take_turns(ours, native)
+            native, native_mb = _compiled(call, arguments)
+        a, b = fastest([ours, native], REPEATS.value, ROUND_SECONDS)
         print(
             f"{name:<16}  {form:<8}  {what:<11}  {1e3 * a:>8.2f}  {1e3 * b:>8.2f}  "
             f"{a / b:>5.2f}  {mb:>5.0f}  {native_mb:>6.0f}",
@@ -178,24 +178,6 @@ def _compiled(call: Call, arguments: tuple[Any, ...]) -> tuple[Call, float]:
     memory = program.memory_analysis()
     megabytes = memory.temp_size_in_bytes / 1e6 if memory else float("nan")
     return lambda: jax.block_until_ready(program(*arguments)), megabytes
-
-
-def take_turns(*sides: tuple[Call, float]) -> list[tuple[float, float]]:
-    """The best seconds of each call, and its megabytes as they came."""
-    cpu = jax.default_backend() == "cpu"
-    clock = time.process_time if cpu else time.perf_counter
-    best = [float("inf")] * len(sides)
-    for call, _ in sides:
-        call()
-    for _ in range(REPEATS.value):
-        for at, (call, _) in enumerate(sides):
-            begin, count, spent = clock(), 0, 0.0
-            while spent < ROUND_SECONDS:
-                call()
-                count += 1
-                spent = clock() - begin
-            best[at] = min(best[at], spent / count)
-    return [(seconds, mb) for seconds, (_, mb) in zip(best, sides, strict=True)]
 
 
 if __name__ == "__main__":

@@ -30,9 +30,9 @@ from jaxtyping import Array, Float
 import mtopt
 
 from ..common.command import command, start
+from .clock import seconds
 from .step.cells import parse
 from .step.jax_side import problem
-from .step.program import seconds
 
 TASKS = flags.DEFINE_list("rows_tasks", ["2", "8", "40"], "Numbers of tasks.")
 TURNS = flags.DEFINE_integer("rows_turns", 9, "Turns of each part.", lower_bound=1)
@@ -114,15 +114,14 @@ def measure(
         name: jax.jit(function).lower(*arguments).compile()
         for name, (function, arguments) in functions.items()
     }
-    device = jax.default_backend()
     times: dict[str, list[float]] = {name: [] for name in programs}
     faults: dict[str, list[int]] = {name: [] for name in programs}
     for turn in range(turns + 1):
         for name, program in programs.items():
-            before, begin = _faults(), seconds(device)
+            before, begin = _faults(), seconds()
             jax.block_until_ready(program(*functions[name][1]))
             if turn:  # the first call is the one that loads
-                times[name].append(seconds(device) - begin)
+                times[name].append(seconds() - begin)
                 faults[name].append(_faults() - before)
     return {
         name: Part(

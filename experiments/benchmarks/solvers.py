@@ -42,6 +42,7 @@ from mtopt.solvers import (
 )
 
 from ..common.command import command, start
+from .clock import fastest
 
 TASKS = flags.DEFINE_list("tasks", ["2", "8", "40", "128"], "Numbers of tasks.")
 SOLVE_ROUNDS = flags.DEFINE_integer(
@@ -178,22 +179,6 @@ def ours_call(rule: Rule, gramian: np.ndarray, at_once: int | None) -> tuple[Any
     return lambda: jax.block_until_ready(run(stack)), count
 
 
-def seconds(functions: list[Callable[[], object]], rounds: int) -> list[float]:
-    """The fastest of several calls of each function, called in turns."""
-    best = [float("inf")] * len(functions)
-    for function in functions:
-        function()
-    for _ in range(rounds):
-        for i, function in enumerate(functions):
-            begin, calls, spent = time.perf_counter(), 0, 0.0
-            while spent < ROUND_SECONDS:
-                function()
-                calls += 1
-                spent = time.perf_counter() - begin
-            best[i] = min(best[i], spent / calls)
-    return best
-
-
 class Timing(NamedTuple):
     """Milliseconds of one solve, of TorchJD's, and of sixteen at once."""
 
@@ -209,7 +194,7 @@ def measure(method: Method, num_tasks: int, rounds: int) -> Timing:
     many, many_count = ours_call(method.ours, gramian, MANY)
     theirs = torchjd_call(method.theirs, method.options, gramian)
     timed = [one, many] + ([theirs] if theirs else [])
-    found = seconds(timed, rounds)
+    found = fastest(timed, rounds, ROUND_SECONDS, time.perf_counter)
     return Timing(
         1e3 * found[0] / count,
         1e3 * found[2] if theirs else None,

@@ -11,8 +11,9 @@ from jaxtyping import Array, Float
 import mtopt
 from mtopt.models import MODELS, Model
 
+from ..clock import seconds
 from .cells import HIDDEN, Cell, numbers
-from .program import Known, Program, seconds
+from .program import Known, Program
 
 PLAIN = "plain"
 
@@ -25,9 +26,9 @@ def build(cell: Cell, method: str) -> Program:
     make = plain if method == PLAIN else own
     function, state, batch = make(cell, method)
     device = jax.devices()[0].platform
-    begin = seconds(device)
+    begin = seconds()
     compiled = function.lower(state, batch).compile()
-    took = seconds(device) - begin
+    took = seconds() - begin
     memory = compiled.memory_analysis()
     known = Known(took, compiled.cost_analysis()["flops"], memory.temp_size_in_bytes)
     # The step donates its state.

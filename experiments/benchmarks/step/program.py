@@ -1,6 +1,5 @@
 """What a side hands the process that measures: a step to call, and what is known."""
 
-import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -33,8 +32,3 @@ class Program(NamedTuple):
     known: Known
     device: str
     accelerator_peak: Callable[[], int | None]
-
-
-def seconds(device: str) -> float:
-    """The clock of a device: of the processor on a CPU, where others may work."""
-    return time.process_time() if device == "cpu" else time.perf_counter()
