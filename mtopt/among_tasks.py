@@ -1,8 +1,8 @@
 """Sums and order over the axis of tasks, task after task.
 
-XLA:CPU takes 20 times as long for a reduction over a leading axis, and 80 for a sort
-along it, as for the same arithmetic task by task. Of few tasks it is written out, and
-becomes one loop over the coordinates.
+XLA:CPU takes 2 to 30 times as long for a reduction over a leading axis, of 40 tasks and
+of 8, and 40 to 65 for a sort along it, as for the same task by task. Of few tasks that
+is written out, and becomes one loop over the coordinates.
 """
 
 import functools
