@@ -19,6 +19,7 @@ PROGRAMS = {
     "benchmark boosting": "benchmarks.boosting",
     "benchmark outliers": "benchmarks.outliers",
     "benchmark convolutions": "benchmarks.convolutions",
+    "benchmark devices": "benchmarks.devices",
     "methods-table": "benchmarks.method_table",
 }
 """Subcommand to module; a new program is one line here."""

@@ -6,6 +6,7 @@ configuration can be set: ``--config.optimizer.learning_rate=3e-4``. ``--list`` 
 what there is to name.
 """
 
+import dataclasses
 import datetime
 import pathlib
 import sys
@@ -15,10 +16,12 @@ from absl import flags
 from ml_collections import config_flags
 
 from mtopt.errors import UserError, nearest
+from mtopt.training.processes import wait_for_all
 
 from .common.command import command, data_dir, one_line_errors, start
 from .common.compilation_cache import keep_compiled_programs
 from .common.experiment import EXPERIMENTS, find_experiment
+from .common.processes import joined_processes
 from .common.stored_run import StoredRun, read_run, write_run
 
 flags.DEFINE_string(
@@ -41,13 +44,14 @@ flags.DEFINE_bool(
     "list", False, "Print experiments, methods, data sets and models, and stop."
 )
 flags.declare_key_flag("data_dir")
-flags.declare_key_flag("compilation_cache")
+for _name in ("compilation_cache", "coordinator", "num_processes", "process_id"):
+    flags.declare_key_flag(_name)
 FLAGS = flags.FLAGS
 
 
 @command
 def main(argv: list[str]) -> None:
-    """Checks everything, then makes the folder, then runs."""
+    """Runs an experiment, or says what there is to run."""
     del argv
     if FLAGS.list:
         from .catalogue import catalogue
@@ -55,9 +59,16 @@ def main(argv: list[str]) -> None:
         print(catalogue())
         return
     folder, run = _requested()
+    with joined_processes():
+        _run(folder, run)
+
+
+def _run(folder: pathlib.Path, run: StoredRun) -> None:
+    """Checks everything, then makes the folder, then runs."""
     job = find_experiment(run.experiment).prepare(
         run.config, run.experiment, run.data_dir
     )
+    wait_for_all("everything is checked")
     write_run(folder, run)
     print(f"{run.experiment}: writing to {folder}", flush=True)
     keep_compiled_programs()
@@ -73,10 +84,12 @@ def _requested() -> tuple[pathlib.Path, StoredRun]:
     if FLAGS.resume is not None:
         folder = pathlib.Path(FLAGS.resume)
         _check_alone(folder)
-        return folder, read_run(folder)
+        return folder, _on_devices_at_hand(read_run(folder))
     config = FLAGS.config
     if FLAGS.method:
         config.methods = _methods(FLAGS.method)
+    if FLAGS.coordinator and not FLAGS.out:
+        raise UserError("a run in several processes needs --out, the same for all")
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = pathlib.Path(FLAGS.out or f"runs/{FLAGS.experiment}-{now}")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -85,6 +98,20 @@ def _requested() -> tuple[pathlib.Path, StoredRun]:
             f"--resume={folder}"
         )
     return folder, StoredRun(FLAGS.experiment, config, data_dir())
+
+
+def _on_devices_at_hand(run: StoredRun) -> StoredRun:
+    """The run on the devices that flags name, which may be others than it began on."""
+    if not any(map(_is_of_devices, sys.argv[1:])):
+        return run
+    if not hasattr(run.config, "devices"):
+        raise UserError(f"{run.experiment} runs on one device: drop --config.devices")
+    config = dataclasses.replace(run.config, devices=FLAGS.config.devices)
+    return run._replace(config=config)
+
+
+def _is_of_devices(argument: str) -> bool:
+    return argument.startswith("--config.devices.")
 
 
 def _methods(texts: list[str]) -> tuple[str, ...]:
@@ -100,7 +127,12 @@ def _check_alone(folder: pathlib.Path) -> None:
     """Raises where ``--resume`` stands beside flags that the folder answers."""
     set_flags = [
         name for name in ("experiment", "method", "out") if FLAGS[name].present
-    ] + [arg for arg in sys.argv[1:] if arg.startswith("--config.")]
+    ]
+    set_flags += [
+        argument
+        for argument in sys.argv[1:]
+        if argument.startswith("--config.") and not _is_of_devices(argument)
+    ]
     if set_flags:
         raise UserError(
             f"--resume takes everything from {folder / 'config.json'}: drop "

@@ -1,11 +1,13 @@
 """Inner products and sums of per-task gradients, leaf by leaf; the simplex."""
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from mtopt.columns import sum_over_columns
 from mtopt.long_products import flat_products
 from mtopt.options import Number
 
@@ -108,7 +110,8 @@ def cross_gramian(rows: Any, others: Any) -> Float[Array, "K M"]:
         flat = (leaf.reshape(leaf.shape[0], -1), other.reshape(other.shape[0], -1))
         return flat_products(*flat)
 
-    products = jax.tree.map(leaf_products, as_real(rows), as_real(others))
+    summed = functools.partial(sum_over_columns, leaf_products)
+    products = jax.tree.map(summed, as_real(rows), as_real(others))
     return sum(jax.tree.leaves(products))  # pyright: ignore[reportReturnType]
 
 

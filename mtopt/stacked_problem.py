@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from mtopt import sample_axis
 from mtopt.batch import Batch, loss_mask, zero_masked
+from mtopt.columns import by_columns
 from mtopt.deal import check_parts, deal, dealt_batch
 from mtopt.errors import UserError
 from mtopt.floats import has_gaps, merge, only_floats, without_floats
@@ -81,6 +82,7 @@ class StackedProblem(BatchProblem):
         function = jax.value_and_grad(self._task_loss, argnums=(0, 1))
         losses, found = self._over_tasks(function, params, shared_axis, passes)
         rows, heads = steepest(found)
+        rows = by_columns(rows)
         return losses, {"shared": rows, "tasks": PerTask(heads, self.names)}
 
     @override

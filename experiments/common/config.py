@@ -15,6 +15,7 @@ from mtopt.errors import UserError
 from mtopt.nonfinite import ON_NONFINITE
 from mtopt.training.loop import LoopOptions
 
+from .devices import Grid
 from .fields import check_fields, option
 from .optimizer import make_optimizer, make_schedule
 
@@ -155,6 +156,7 @@ class Config(TrainingConfig):
       on_nonfinite: what happens on a batch with NaN or infinite losses, gradients or
         updates: ``raise`` stops at the next record, with the task and the step;
         ``skip_task`` and ``skip_step`` go on without.
+      devices: that every step runs on.
     """
 
     data: str
@@ -169,6 +171,7 @@ class Config(TrainingConfig):
     dtype: str = option("float32", one_of=("float32", "bfloat16"))
     micro_batches: int = option(1, at_least=1)
     on_nonfinite: str = option("raise", one_of=ON_NONFINITE)
+    devices: Grid = dataclasses.field(default_factory=Grid)
 
 
 def to_dict(config: Any) -> dict[str, Any]:

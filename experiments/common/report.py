@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from mtopt.training.processes import is_first
 from mtopt.training.writer import write_json, write_text
 
 
@@ -26,7 +27,7 @@ def write_report(
     """
     write_text(folder / "table.txt", table + "\n")
     write_json(folder / "results.json", results)
-    for name, draw in pictures.items():
+    for name, draw in pictures.items() if is_first() else ():
         draw(folder / name)
     print(f"\n{table}\n")
     print(f"finished in {time.time() - started:.0f} s")

@@ -28,6 +28,7 @@ from .building import (
 )
 from .config import Config
 from .data_record import record_dataset
+from .devices import check_devices
 from .experiment import Job
 from .looks import late_falls
 from .paired import paired_table
@@ -104,6 +105,11 @@ def prepare_training(
     shared = make_model(config.model, dataset, dataset.tasks, config.dtype)
     separate = make_model(config.model, dataset, ("task",), config.dtype)
 
+    together = config.devices.of(shared.tasks)
+    alone = config.devices.of_one(separate.tasks)
+    for devices in (together, alone) if config.single_task else (together,):
+        check_devices(devices, config.batch_size)
+
     def program(text: str, num_seeds: int) -> Program:
         options_of_step: Any = {
             "on_nonfinite": config.on_nonfinite,
@@ -113,10 +119,17 @@ def prepare_training(
         if text == SINGLE_TASK:
             tx = mtopt.chain(mtopt.equal_weighting(1), optimizer)
             return separate_program(
-                separate, tx, dataset.tasks, num_seeds, **options_of_step
+                separate,
+                tx,
+                dataset.tasks,
+                num_seeds,
+                devices=alone,
+                **options_of_step,
             )
         tx = mtopt.chain(aggregators[text], optimizer)
-        return shared_program(shared, tx, num_seeds, **options_of_step)
+        return shared_program(
+            shared, tx, num_seeds, devices=together, **options_of_step
+        )
 
     stacks = seed_stacks(config.seeds, config.stack_seeds)
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from mtopt.columns import along, sum_over_axis
 from mtopt.linalg import combine, divide_or_zero, scale_rows, where_present
 from mtopt.long_products import flat_products
 
@@ -44,13 +45,14 @@ class OuterProducts:
         of_d = jnp.max(jnp.abs(d), axis=(1, 2), initial=0)
         a = a * divide_or_zero(1.0, of_a)
         inverse = divide_or_zero(1.0, of_d)
-        inner = jnp.matmul(a, a.T, precision=jax.lax.Precision.HIGHEST)
-        moved = jnp.matmul(
-            inverse[:, None, None] * inner[None], d, precision=jax.lax.Precision.HIGHEST
-        )
-        flat = (len(d), -1)
-        products = flat_products(d.reshape(flat), moved.reshape(flat))
-        products = inverse[:, None] * products
+        inner = sum_over_axis(lambda a: _matmul(a, a.T), 1, a)
+
+        def of(d: Array) -> Array:
+            moved = _matmul(inverse[:, None, None] * inner[None], d)
+            flat = (len(d), -1)
+            return flat_products(d.reshape(flat), moved.reshape(flat))
+
+        products = inverse[:, None] * sum_over_axis(of, 2, d)
         return of_a * of_d, (products + products.T) / 2
 
     def combine(self, weights: Float[Array, " K"]) -> Array:
@@ -61,12 +63,12 @@ class OuterProducts:
         """
         total = combine(weights, self._wide)
         product = jnp.matmul(
-            self.activations.T,
+            along(1, self.activations).T,
             total,
             precision=jax.lax.Precision.HIGHEST,
             preferred_element_type=total.dtype,
         )
-        return self.back(product)
+        return self.back(along(0, product))
 
     def where(self, present: Bool[Array, " K"]) -> "OuterProducts":
         """The same with zeros for absent tasks, whatever stood there.
@@ -88,3 +90,7 @@ class OuterProducts:
     def _wide(self) -> Float[Array, "K b o"]:
         """The deltas in float32 at least, in which they are multiplied and summed."""
         return self.deltas.astype(jnp.promote_types(self.deltas.dtype, jnp.float32))
+
+
+def _matmul(a: Array, b: Array) -> Array:
+    return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)

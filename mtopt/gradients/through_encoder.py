@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from mtopt.columns import along
 from mtopt.gradients.outer_products import OuterProducts
 from mtopt.gradients.program import Program
 from mtopt.gradients.sites import Site, find_sites
@@ -74,8 +75,8 @@ def through_encoder(problem: Any, part: Any, params: Any) -> TaskGradients | Non
         if index not in of_leaf:
             return rows[index]
         found = of_leaf[index]
-        activations = [site.as_matrix(read[site.index]) for site in found]
-        own = [site.as_deltas(deltas[site.index]) for site in found]
+        activations = [along(0, site.as_matrix(read[site.index])) for site in found]
+        own = [along(1, site.as_deltas(deltas[site.index])) for site in found]
         return OuterProducts(
             jnp.concatenate(activations),
             jnp.concatenate(own, axis=1),

@@ -24,6 +24,7 @@ from mtopt.training.loop import (
     resume,
     train,
 )
+from mtopt.training.processes import wait_for_all
 from mtopt.training.program import Program
 from mtopt.training.writer import read_records, write_json
 
@@ -181,6 +182,7 @@ def fit(
             "chosen_step": np.asarray(best.step),
         },
     )
+    wait_for_all(f"{folder} is written")
     return Fit(state, best, scores)
 
 

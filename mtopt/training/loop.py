@@ -14,11 +14,13 @@ import numpy as np
 import optax
 
 from mtopt.batch import Batch
+from mtopt.data.batches import Batches
 from mtopt.errors import UserError
 from mtopt.nonfinite import check_finite, each_model
 from mtopt.step import TrainState
 from mtopt.training.checkpoint import Checkpoints
 from mtopt.training.dispatch import MOST_STEPS, Dispatch
+from mtopt.training.processes import is_first
 from mtopt.training.program import Program, StepLosses
 from mtopt.training.tensorboard import TensorBoard
 from mtopt.training.writer import MetricWriter, read_records
@@ -143,7 +145,7 @@ def train(
         state, carry = resume(program, seeds, checkpoints, init_carry)
         start = _position(state)
         progress(start, np.full(len(tasks), np.nan))
-        mirror = TensorBoard(folder) if tensorboard else None
+        mirror = TensorBoard(folder) if tensorboard and is_first() else None
         with MetricWriter(
             folder / "metrics.jsonl", resume_from=start, mirror=mirror
         ) as writer:
@@ -162,7 +164,7 @@ def train(
             every += [] if callback is None else [callback.every]
             dispatch = Dispatch(
                 program.step if measure is None else measured_step,
-                batches(start),
+                _everywhere(program, batches(start)),
                 1 if measure else min(options.steps_per_call or MOST_STEPS, *every),
                 in_any_case=options.steps_per_call is not None,
             )
@@ -234,6 +236,14 @@ def resume(
     if checkpoints.latest is None:
         return first
     return checkpoints.load(checkpoints.latest, first)
+
+
+def _everywhere(program: Program, batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The batches, made of samples that all devices have where the program has some."""
+    if not isinstance(batches, Batches):
+        return batches
+    common = program.everywhere(batches.common)
+    return Batches(batches.make, common, batches.parts)
 
 
 def _position(state: TrainState) -> int:

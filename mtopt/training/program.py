@@ -11,6 +11,7 @@ from jax import lax
 from jax.core import Tracer
 
 from mtopt.batch import Batch
+from mtopt.devices import Devices
 from mtopt.models.functional import Model
 from mtopt.per_task import task_keys
 from mtopt.step import TrainState, make_train_step
@@ -97,6 +98,7 @@ class Program(NamedTuple):
       on_nonfinite: what the step does with numbers that are not finite, as
         :func:`mtopt.make_train_step`; where it is ``"raise"``, training stops at the
         next record.
+      everywhere: puts arrays where the step reads them, as a copy on every device.
     """
 
     init: Callable[[jax.Array], TrainState]
@@ -104,6 +106,7 @@ class Program(NamedTuple):
     predict: Callable[[Any, Any, Any], jax.Array]
     models: tuple[int, ...]
     on_nonfinite: str | None = None
+    everywhere: Callable[[Any], Any] = lambda tree: tree
 
 
 def shared_program(
@@ -113,6 +116,7 @@ def shared_program(
     *,
     on_nonfinite: str | None = None,
     micro_batches: int = 1,
+    devices: Devices | None = None,
 ) -> Program:
     """Multi-task training: one model for all tasks, one replica per seed.
 
@@ -122,16 +126,20 @@ def shared_program(
       num_seeds: S.
       on_nonfinite: as :func:`mtopt.make_train_step`.
       micro_batches: as :func:`mtopt.make_train_step`.
+      devices: that every replica runs on, all of them; the first one unless given.
     """
-    train_step = make_train_step(
-        model.tasks, tx, on_nonfinite=on_nonfinite, micro_batches=micro_batches
+    on = devices or Devices(model.tasks)
+    train_step = on.run(
+        make_train_step(
+            model.tasks, tx, on_nonfinite=on_nonfinite, micro_batches=micro_batches
+        )
     )
 
     # One program: operation by operation, each of them would be compiled.
     @_jit_once
     @jax.vmap
     def create(params: Any, model_state: Any, key: jax.Array) -> TrainState:
-        return TrainState.create(params, tx, key, model_state)
+        return on.place_state(TrainState.create(params, tx, key, model_state))
 
     def init(keys: jax.Array) -> TrainState:
         init_keys, run_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
@@ -145,9 +153,10 @@ def shared_program(
     return Program(
         init,
         jax.jit(map_models(step), donate_argnums=0),
-        _predict(model),
+        _predict(model, on),
         (num_seeds,),
         on_nonfinite=on_nonfinite,
+        everywhere=on.everywhere,
     )
 
 
@@ -159,6 +168,7 @@ def separate_program(
     *,
     on_nonfinite: str | None = None,
     micro_batches: int = 1,
+    devices: Devices | None = None,
 ) -> Program:
     """Single-task baselines: a model per task, trained side by side on its own labels.
 
@@ -173,12 +183,16 @@ def separate_program(
       num_seeds: S.
       on_nonfinite: as :func:`mtopt.make_train_step`.
       micro_batches: as :func:`mtopt.make_train_step`.
+      devices: that every model runs on, all of them; the first one unless given.
     """
     inputs = model.tasks.x_axis
-    one = shared_program(model, tx, len(task_names))
+    one = shared_program(model, tx, len(task_names), devices=devices)
     over_tasks = Batch(inputs, 0, 0)  # pyright: ignore[reportArgumentType]
-    train_step = make_train_step(
-        model.tasks, tx, on_nonfinite=on_nonfinite, micro_batches=micro_batches
+    on = devices or Devices(model.tasks)
+    train_step = on.run(
+        make_train_step(
+            model.tasks, tx, on_nonfinite=on_nonfinite, micro_batches=micro_batches
+        )
     )
 
     def init(keys: jax.Array) -> TrainState:
@@ -196,7 +210,7 @@ def separate_program(
 
     def predict(params: Any, model_state: Any, x: Any) -> jax.Array:
         x = x if inputs is None else _lift(x)
-        over = jax.vmap(model.predict, in_axes=(0, 0, inputs))
+        over = jax.vmap(on.predict(model.predict), in_axes=(0, 0, inputs))
         return over(params, model_state, x)[:, 0]
 
     return Program(
@@ -205,6 +219,7 @@ def separate_program(
         jax.jit(map_models(predict, (0, 0, None))),
         (num_seeds, len(task_names)),
         on_nonfinite=on_nonfinite,
+        everywhere=on.everywhere,
     )
 
 
@@ -235,9 +250,9 @@ def _jit_once(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @functools.cache
-def _predict(model: Trainable) -> Callable[..., jax.Array]:
+def _predict(model: Trainable, devices: Devices) -> Callable[..., jax.Array]:
     """Prediction over seeds, compiled once for all methods that train the model."""
-    return jax.jit(map_models(model.predict, (0, 0, None)))
+    return jax.jit(map_models(devices.predict(model.predict), (0, 0, None)))
 
 
 def _lift(tree: Any) -> Any:

@@ -2,11 +2,13 @@
 
 import json
 import math
+import os
 import pathlib
 from typing import Any
 
 import numpy as np
 
+from mtopt.training.processes import is_first
 from mtopt.training.tensorboard import TensorBoard
 
 
@@ -48,7 +50,8 @@ class MetricWriter:
             ]
         lines = "".join(json.dumps(_plain(record)) + "\n" for record in kept)
         write_text(path, lines)
-        self._file = path.open("a", encoding="utf-8")
+        place = path if is_first() else os.devnull
+        self._file = open(place, "a", encoding="utf-8")  # noqa: SIM115
         self._mirror = mirror
 
     def __enter__(self) -> "MetricWriter":
@@ -74,7 +77,12 @@ def read_records(path: pathlib.Path) -> list[dict[str, Any]]:
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
-    """Replaces a file in one move, so that a reader never sees half of it."""
+    """Replaces a file in one move, so that a reader never sees half of it.
+
+    Of several processes the first one alone does.
+    """
+    if not is_first():
+        return
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text, encoding="utf-8")
     partial.replace(path)

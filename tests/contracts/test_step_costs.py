@@ -7,11 +7,11 @@ what else a machine does, so that nothing undoes them unseen.
 import dataclasses
 import functools
 
-import jax
 import numpy as np
 import pytest
 
 from experiments.benchmarks.step import cells, jax_side
+from tests.helpers.compilations import counted_compilations
 
 REP_MTL = "log_losses(rep_mtl(equal_weighting(reduction='sum')))"
 OUTLIERS = "outlier_weighted(equal_weighting)"
@@ -88,26 +88,12 @@ def test_products_of_forty_tasks_take_a_quarter_of_the_memory_of_their_rows():
     assert cost("mlp:40", "mgda")[0] <= 0.39 * cost("mlp:40", "mgda", "always")[0]
 
 
-@pytest.fixture
-def compilations():
-    """How many programs were compiled so far, as a function."""
-    seen = []
-
-    def count(event, seconds, **_):
-        if event == "/jax/core/compile/backend_compile_duration":
-            seen.append(seconds)
-
-    jax.monitoring.register_event_duration_secs_listener(count)
-    yield lambda: len(seen)
-    jax.monitoring.unregister_event_duration_listener(count)
-
-
-def test_a_second_step_of_the_same_shapes_compiles_nothing(compilations):
+def test_a_second_step_of_the_same_shapes_compiles_nothing():
     step, state, batch = jax_side.own(cells.Cell("mlp", 2, 4), "mgda")
-    before = compilations()
-    state, _ = step(state, batch)
-    assert compilations() == before + 1
-    other = dataclasses.replace(batch, x=np.asarray(batch.x) + 1)
-    for each in (batch, other):
-        state, _ = step(state, each)
-    assert compilations() == before + 1
+    with counted_compilations() as compilations:
+        state, _ = step(state, batch)
+        assert compilations() == 1
+        other = dataclasses.replace(batch, x=np.asarray(batch.x) + 1)
+        for each in (batch, other):
+            state, _ = step(state, each)
+        assert compilations() == 1

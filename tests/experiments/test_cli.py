@@ -3,7 +3,6 @@
 import contextlib
 import io
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -12,57 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from absl.testing import flagsaver
 
-from experiments import main
 from mtopt.training.checkpoint import Checkpoints
-from tests.helpers.repository import ROOT
-
-SMALL = [
-    "--config.data=multi_digits(num_train=256, num_valid=64, num_test=64)",
-    "--config.model=mlp(hidden=(16,))",
-    "--config.steps=60",
-    "--config.batch_size=32",
-    "--config.eval_every=20",
-    "--config.log_every=10",
-    "--config.checkpoint_every=20",
-    "--config.seeds=(0, 1)",
-    "--config.optimizer.learning_rate=0.01",
-]
-
-
-def command(*flags):
-    return [sys.executable, "-m", "experiments.main", *flags]
-
-
-def environment(tmp_path):
-    kept = {k: v for k, v in os.environ.items() if k != "MTOPT_DATA_DIR"}
-    return kept | {
-        "PYTHONPATH": str(ROOT),
-        "JAX_PLATFORMS": "cpu",
-        "MTOPT_CACHE": str(tmp_path / "cache"),
-    }
-
-
-def run(tmp_path, *flags, **extra):
-    return subprocess.run(
-        command(*flags),
-        cwd=tmp_path,
-        env=environment(tmp_path) | extra,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def run_here(folder, patch, *flags):
-    """In this process, where all that a command imports is there already."""
-    argv = ["main", *flags]
-    patch.chdir(folder)
-    patch.setattr(sys, "argv", argv)
-    patch.setenv("MTOPT_CACHE", str(folder / "cache"))
-    with flagsaver.flagsaver(data_dir=None):
-        main.main(main.parse_flags(argv))
+from tests.helpers.commands import KILLED, SMALL, environment, run, run_here
 
 
 @pytest.fixture(scope="module")
@@ -91,23 +42,6 @@ def test_a_comparison_ends_with_a_table_pictures_and_the_folder(whole):
     assert {r["split"] for r in records} == {"train", "valid", "test"}
     weights = records[0]["weights"]
     assert abs(weights["left"] + weights["right"] - 1) < 1e-5
-
-
-# The command, which dies by its own hand as soon as a checkpoint is there, whatever
-# else the machine does meanwhile.
-KILLED = """
-import os, runpy, signal
-from mtopt.training.checkpoint import Checkpoints
-
-save = Checkpoints.save
-
-def save_and_die(self, step, tree):
-    save(self, step, tree)
-    os.kill(os.getpid(), signal.SIGKILL)
-
-Checkpoints.save = save_and_die
-runpy.run_module("experiments.main", run_name="__main__", alter_sys=True)
-"""
 
 
 def test_a_killed_run_goes_on_where_it_was_and_ends_the_same(
