@@ -161,13 +161,15 @@ class Devices:
           UserError: where samples or tasks cannot be dealt out equally.
         """
         if isinstance(self.tasks, Tasks):
-            placed = self._batch_of(self.tasks, batch.x, batch.y, batch.mask)
-            return Batch(*placed, batch.names)
+            x, y, mask = self._batch_of(self.tasks, batch.x, batch.y, batch.mask)
+            return Batch(x, y, mask, batch.names)
         groups = self.tasks.groups
         inputs = (batch.x,) * len(groups) if self.tasks.shared_inputs else batch.x
         own = [
-            self._batch_of(*each)
-            for each in zip(groups, inputs, batch.y, batch.mask, strict=True)
+            self._batch_of(group, x, y, mask)
+            for group, x, y, mask in zip(
+                groups, inputs, batch.y, batch.mask, strict=True
+            )
         ]
         x, y, mask = zip(*own, strict=True)
         return Batch(x[0] if self.tasks.shared_inputs else x, y, mask, batch.names)
@@ -231,7 +233,9 @@ class Devices:
         equal = zip(leaf.shape, sizes, axes, strict=False)
         return self._place(leaf, *(a * (n % size == 0) for n, size, a in equal))
 
-    def _batch_of(self, tasks: Tasks, x: Any, y: Any, mask: Any) -> tuple[Any, ...]:
+    def _batch_of(
+        self, tasks: Tasks, x: Any, y: Any, mask: Any
+    ) -> tuple[Any, Any, Any]:
         num_tasks, samples = np.shape(mask)
         if tasks.x_axis is None:
             _expect_multiple("samples", samples, self.count)

@@ -53,14 +53,15 @@ class Cost(NamedTuple):
 
 
 def cases(methods: list[str], counts: list[int]) -> list[Case]:
-    """Samples dealt out, and tasks where they have inputs of their own."""
+    """Samples of shared inputs dealt out, tasks of disjoint ones, and other ways."""
+    most = max(counts)
     found = []
     for method in methods:
-        for parameters in ("copied", "sharded"):
-            for n in counts:
-                found.append(Case("shared", method, n, 1, parameters))
-        for n in counts:
-            found.append(Case("disjoint", method, 1, n, "copied"))
+        found += [Case("shared", method, n, 1, "copied") for n in counts]
+        found += [Case("shared", method, 1, most, "copied")]
+        found += [Case("shared", method, most, 1, "sharded")]
+        found += [Case("disjoint", method, 1, n, "copied") for n in counts]
+        found += [Case("disjoint", method, most, 1, "copied")]
     return found
 
 
@@ -79,19 +80,18 @@ def cost(case: Case, cell: str) -> Cost:
     state = mtopt.TrainState.create(params, tx, key, model_state)
     step = jax.jit(devices.run(mtopt.make_train_step(tasks, tx)), donate_argnums=0)
     placed = devices.place_state(state), devices.place_batch(batch)
-    compiled = step.lower(*placed).compile()
+    compiled: Any = step.lower(*placed).compile()
     n = devices.count
     inputs = (of.network.shape[0], *HIDDEN[:-1])
     each = 1 if case.inputs == "shared" else of.tasks
     size = sum(leaf.size for leaf in jax.tree.leaves(params["shared"]))
     read = of.batch * (each * sum(inputs) + of.tasks * sum(HIDDEN))
-    analysis: Any = compiled.memory_analysis()
     return Cost(
         compiled.cost_analysis()["flops"] / 1e6,
         sum(received(compiled.as_text(), n).values()) / 1e6,
         4 * of.tasks * size / n / 1e6 * (n > 1),
         4 * read / 1e6 * (n > 1),
-        analysis.temp_size_in_bytes / 1e6,
+        compiled.memory_analysis().temp_size_in_bytes / 1e6,
     )
 
 

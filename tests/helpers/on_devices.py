@@ -47,9 +47,7 @@ def groups(samples):
     left, params, batch = problems.classification(2, samples, 5, (8,), 3, None, 0.2)
     names = ("y", "z")
     right = mtopt.Tasks(names, problems.encode, problems.regress)
-    heads = mtopt.PerTask(
-        jax.tree.map(lambda leaf: leaf[..., :1], params["tasks"].values), names
-    )
+    heads = mtopt.PerTask({"v": params["tasks"].values["w"][..., 0]}, names)
     targets = jnp.linspace(-1, 1, 2 * samples).reshape(2, samples)
     own = mtopt.Batch(
         batch.x, (batch.y, targets), (batch.mask, jnp.ones((2, samples), bool))
