@@ -30,7 +30,7 @@ from mtopt.problem import BatchProblem, Params
 @functools.partial(
     jax.tree_util.register_dataclass,
     data_fields=["batch", "loss_mask", "key", "model_state", "hidden"],
-    meta_fields=["tasks"],
+    meta_fields=["tasks", "apart"],
 )
 @dataclasses.dataclass(frozen=True)
 class StackedProblem(BatchProblem):
@@ -44,6 +44,7 @@ class StackedProblem(BatchProblem):
       tasks: the model.
       hidden: tasks whose own parameters are not read either, ``[K]``, or None; see
         :meth:`without`.
+      apart: True for one of several groups that have inputs of their own.
     """
 
     batch: Batch
@@ -52,6 +53,7 @@ class StackedProblem(BatchProblem):
     model_state: Any
     tasks: Any
     hidden: Any = None
+    apart: bool = False
 
     @property
     @override
@@ -179,7 +181,7 @@ class StackedProblem(BatchProblem):
     def split(self, parts: int) -> tuple["StackedProblem", ...]:
         mask = self.batch.mask
         check_parts(mask.shape[1], parts)
-        key = jax.random.fold_in(self.key, 3)
+        key = self._key(3)
         if self.tasks.x_axis is None:
             return self.dealt(*deal(mask, key, parts))
         samples, real = jax.vmap(lambda own: deal(own[None], key, parts))(mask)
@@ -338,8 +340,7 @@ class StackedProblem(BatchProblem):
         return self.tasks.encode(shared, x, key), model_state
 
     def _encode_coupled(self, shared: Any) -> tuple[Any, Any]:
-        key = jax.random.fold_in(self.key, 0)
-        seen = self.batch.x, key, self.model_state, self.batch.mask
+        seen = self.batch.x, self._key(0), self.model_state, self.batch.mask
         return self.tasks.encode(shared, *seen)
 
     def _encode(self, shared: Any, shared_axis: int | None = None) -> tuple[Any, Any]:
@@ -422,8 +423,14 @@ class StackedProblem(BatchProblem):
 
     @property
     def _encode_keys(self) -> Any:
-        key = jax.random.fold_in(self.key, 0)
-        return key if self.tasks.x_axis is None else task_keys(key, self.names)
+        if self.tasks.x_axis is None:
+            return self._key(0)
+        return task_keys(jax.random.fold_in(self.key, 0), self.names)
+
+    def _key(self, use: int) -> Any:
+        """What all tasks draw from; where groups are apart, each from its first name."""
+        key = jax.random.fold_in(self.key, use)
+        return task_keys(key, self.names[:1])[0] if self.apart else key
 
     @property
     def _head_keys(self) -> Key[Array, " K"]:

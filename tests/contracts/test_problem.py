@@ -214,6 +214,39 @@ def test_the_randomness_of_a_task_does_not_depend_on_the_others(x_axis):
     assert len(set(many.values())) == 4
 
 
+def test_groups_with_inputs_of_their_own_draw_noise_of_their_own():
+    """Not one noise for all groups; none of it changes with another group."""
+
+    def noise(shared, x, key):
+        return x * shared + jax.random.normal(key, x.shape)
+
+    def seen(head, z, y, mask, key):
+        return jnp.sum(z) + jnp.sum(head)
+
+    def losses(group_names, shared_inputs):
+        groups = tuple(mtopt.Tasks((name,), noise, seen) for name in group_names)
+        x, label = np.zeros((2, 3), "float32"), np.zeros((1, 2), "float32")
+        many = len(groups)
+        batch = mtopt.Batch(
+            x if shared_inputs else (x,) * many,
+            (label,) * many,
+            (np.ones((1, 2), bool),) * many,
+        )
+        heads = tuple(
+            mtopt.PerTask(np.zeros((1, 1), "float32"), (name,)) for name in group_names
+        )
+        both = mtopt.TaskGroups(groups, shared_inputs)
+        params = {"shared": np.float32(1), "tasks": heads}
+        found = losses_of(both.problem(batch, KEY), params)
+        return dict(zip(both.names, found.tolist(), strict=True))
+
+    three = losses(("a", "b", "c"), False)
+    assert len(set(three.values())) == 3
+    assert losses(("b",), False) == {"b": three["b"]}
+    assert losses(("c", "a"), False) == {name: three[name] for name in ("a", "c")}
+    assert len(set(losses(("a", "b"), True).values())) == 1
+
+
 class TestGroups:
     """Tasks of unequal structure: class labels beside numbers, named in between."""
 
