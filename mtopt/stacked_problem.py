@@ -29,7 +29,7 @@ from mtopt.problem import BatchProblem, Params
 
 @functools.partial(
     jax.tree_util.register_dataclass,
-    data_fields=["batch", "loss_mask", "key", "model_state", "hidden"],
+    data_fields=["batch", "loss_mask", "key", "model_state", "hidden", "seen"],
     meta_fields=["tasks", "apart"],
 )
 @dataclasses.dataclass(frozen=True)
@@ -42,9 +42,9 @@ class StackedProblem(BatchProblem):
       key: the randomness of the step.
       model_state: BatchNorm statistics and their like.
       tasks: the model.
-      hidden: tasks whose own parameters are not read either, ``[K]``, or None; see
-        :meth:`without`.
+      hidden: tasks whose own parameters are not read, ``[K]``; see :meth:`without`.
       apart: True for one of several groups that have inputs of their own.
+      seen: which samples have a label in any group, where groups share the inputs.
     """
 
     batch: Batch
@@ -54,6 +54,7 @@ class StackedProblem(BatchProblem):
     tasks: Any
     hidden: Any = None
     apart: bool = False
+    seen: Any = None
 
     @property
     @override
@@ -254,14 +255,13 @@ class StackedProblem(BatchProblem):
             mask,
             self.names,
         )
-        hidden = self.hidden
         return dataclasses.replace(
             self,
             batch=batch,
             loss_mask=jax.vmap(loss_mask)(mask),
             key=jax.random.split(self.key, count),
             model_state=None,
-            hidden=hidden if hidden is None else jnp.stack([hidden] * count),
+            hidden=jax.tree.map(lambda own: jnp.stack([own] * count), self.hidden),
         )
 
     @override
@@ -418,7 +418,8 @@ class StackedProblem(BatchProblem):
     def _labelled(self) -> Bool[Array, "*K b"]:
         """Which samples of an input have a label; all, where none has."""
         mask = self.batch.mask
-        seen = mask if self.tasks.x_axis is not None else mask.any(axis=0)
+        own = mask if self.tasks.x_axis is not None else mask.any(axis=0)
+        seen = own if self.seen is None else self.seen
         return seen | ~seen.any(axis=-1, keepdims=True)
 
     @property
@@ -428,7 +429,7 @@ class StackedProblem(BatchProblem):
         return task_keys(jax.random.fold_in(self.key, 0), self.names)
 
     def _key(self, use: int) -> Any:
-        """What all tasks draw from; where groups are apart, each from its first name."""
+        """What all tasks draw from; a group that is apart by its first name."""
         key = jax.random.fold_in(self.key, use)
         return task_keys(key, self.names[:1])[0] if self.apart else key
 

@@ -233,7 +233,7 @@ class TaskGroups:
                 self.groups, inputs, batch.y, batch.mask, names, states, strict=True
             )
         )
-        return GroupedProblem(parts, self.shared_inputs)
+        return GroupedProblem.of(parts, self.shared_inputs)
 
 
 def _takes(function: Callable[..., Any], count: int) -> bool:
