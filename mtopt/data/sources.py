@@ -93,7 +93,7 @@ def join(
       [(1, 2, 4), (1, 1, 2)]
     """
     if len(datasets) < 2:
-        raise UserError(f"{len(datasets)} source to join: expected two or more")
+        raise UserError(f"{len(datasets)} sources to join: expected two or more")
     sizes: Sequence[int | None] = batch_size or [None] * len(datasets)
     if len(sizes) != len(datasets):
         raise UserError(
@@ -136,6 +136,7 @@ class JointSplit(Split):
         self.shared_inputs = shared_inputs
         self.size = parts[0].size if shared_inputs else sum(p.size for p in parts)
         self._batch_sizes = tuple(batch_sizes)
+        self._takes = tuple(p.take for p in parts if isinstance(p, ArraySplit))
 
     @override
     def batches(
@@ -176,8 +177,8 @@ class JointSplit(Split):
         return [own or batch_size for own in self._batch_sizes]
 
     def _make(self, common: Any, numbers: Any) -> Batch:
-        own = zip(self.parts, common, numbers, strict=True)
-        return self._together([part.take(c, n) for part, c, n in own])
+        own = zip(self._takes, common, numbers, strict=True)
+        return self._together([take(c, n) for take, c, n in own])
 
     def _together(self, batches: Sequence[Batch]) -> Batch:
         first, *_ = batches

@@ -265,7 +265,8 @@ def test_groups_of_one_input_have_one_representation_whoever_has_labels():
     labels = x[None, :, 0], x[None, :, 1]
     heads = tuple(mtopt.PerTask(np.ones((1, 4), "float32"), g.names) for g in groups)
     params = {"shared": np.eye(3, 4, dtype="float32"), "tasks": heads}
-    weights = np.array([1, 2], "float32")
+    params = jax.device_put(params)
+    weights = jax.device_put(np.array([1, 2], "float32"))
 
     @jax.jit
     def two_ways(masks):
