@@ -172,18 +172,25 @@ def _odd(values: np.ndarray) -> Any:
 
 
 def masked_mean(
-    values: Float[Array, "b ..."], mask: Bool[Array, " b"]
+    values: Float[Array, "..."], mask: Bool[Array, "..."]
 ) -> Float[Array, ""]:
-    r"""The mean over labelled samples, 0 where a task has none.
+    r"""The mean over what is labelled, 0 where a task has no label.
 
     .. math:: \frac{\sum_b m_b v_b}{\max(\sum_b m_b, 1)}
 
     This is the reduction every ``head_loss`` should end with: dividing by the batch
-    size instead would shrink the loss of a task with few labels.
+    size instead would shrink the loss of a task with few labels. Of tokens or pixels
+    with a mask of their own, ``[b, t]``, each counts alike, whatever sample it is of;
+    the parts of :class:`mtopt.micro_batches.MicroBatches` are averaged by samples.
 
     Args:
-      values: per-sample losses; further axes are averaged first.
-      mask: True where a label is real. Values elsewhere are never read.
+      values: losses, ``[b, ...]``, where the first axes are those of the mask; further
+        ones are averaged first.
+      mask: True where a label is real, ``[b]``, or of more axes. Values elsewhere are
+        never read.
+
+    Raises:
+      UserError: for a mask of other axes.
 
     Returns:
       A scalar, in float32 at least: of a long sum in float16, or of a small change in
@@ -193,10 +200,18 @@ def masked_mean(
       >>> float(masked_mean(jnp.array([1., 3., jnp.nan]),
       ...                   jnp.array([True, True, False])))
       2.0
+      >>> tokens = jnp.array([[1., 2., 9.], [6., 9., 9.]])
+      >>> float(masked_mean(tokens, tokens < 9))
+      3.0
     """
+    if values.shape[: mask.ndim] != mask.shape or mask.ndim == 0:
+        raise UserError(
+            f"losses of shape {values.shape} under a mask of shape {mask.shape}: "
+            "expected the axes of the mask first"
+        )
     values = values.astype(jnp.promote_types(values.dtype, jnp.float32))
-    per_sample = values.reshape(values.shape[0], -1).mean(axis=1)
-    total = jnp.where(mask, per_sample, 0).sum()
+    trailing = tuple(range(mask.ndim, values.ndim))
+    total = jnp.where(mask, values.mean(axis=trailing), 0).sum()
     return total / jnp.maximum(mask.sum(), 1).astype(total.dtype)
 
 

@@ -34,6 +34,21 @@ class GroupedProblem(BatchProblem):
     parts: tuple[StackedProblem, ...]
     shared_inputs: bool
 
+    @classmethod
+    def of(
+        cls, parts: Sequence[StackedProblem], shared_inputs: bool
+    ) -> "GroupedProblem":
+        """The groups together; arguments as the attributes.
+
+        Statistics of a shared input are over the samples with a label in any group, so
+        that all groups have one representation.
+        """
+        one = shared_inputs and all(part.tasks.x_axis is None for part in parts)
+        if one and any(part.tasks.stateful for part in parts):
+            seen = jnp.concatenate([part.batch.mask for part in parts]).any(axis=0)
+            parts = [dataclasses.replace(part, seen=seen) for part in parts]
+        return cls(tuple(parts), shared_inputs)
+
     @property
     @override
     def key(self) -> Any:
@@ -204,7 +219,7 @@ class GroupedProblem(BatchProblem):
         else:
             groups = [own.split(parts) for own in self.parts]
         return tuple(
-            GroupedProblem(piece, self.shared_inputs)
+            GroupedProblem.of(piece, self.shared_inputs)
             for piece in zip(*groups, strict=True)
         )
 
@@ -221,8 +236,8 @@ class GroupedProblem(BatchProblem):
 
     @override
     def without(self, hidden: Bool[Array, " K"]) -> "GroupedProblem":
-        parts = tuple(part.without(hidden[self._index_of(part)]) for part in self.parts)
-        return dataclasses.replace(self, parts=parts)
+        parts = [part.without(hidden[self._index_of(part)]) for part in self.parts]
+        return GroupedProblem.of(parts, self.shared_inputs)
 
     @override
     def in_parts(self, count: int) -> "GroupedProblem":

@@ -30,8 +30,8 @@ from mtopt.problem import BatchProblem, Params
 
 @functools.partial(
     jax.tree_util.register_dataclass,
-    data_fields=["batch", "loss_mask", "key", "model_state", "hidden"],
-    meta_fields=["tasks"],
+    data_fields=["batch", "loss_mask", "key", "model_state", "hidden", "seen"],
+    meta_fields=["tasks", "apart"],
 )
 @dataclasses.dataclass(frozen=True)
 class StackedProblem(BatchProblem):
@@ -43,8 +43,9 @@ class StackedProblem(BatchProblem):
       key: the randomness of the step.
       model_state: BatchNorm statistics and their like.
       tasks: the model.
-      hidden: tasks whose own parameters are not read either, ``[K]``, or None; see
-        :meth:`without`.
+      hidden: tasks whose own parameters are not read, ``[K]``; see :meth:`without`.
+      apart: True for one of several groups that have inputs of their own.
+      seen: which samples have a label in any group, where groups share the inputs.
     """
 
     batch: Batch
@@ -53,6 +54,8 @@ class StackedProblem(BatchProblem):
     model_state: Any
     tasks: Any
     hidden: Any = None
+    apart: bool = False
+    seen: Any = None
 
     @property
     @override
@@ -181,7 +184,7 @@ class StackedProblem(BatchProblem):
     def split(self, parts: int) -> tuple["StackedProblem", ...]:
         mask = self.batch.mask
         check_parts(mask.shape[1], parts)
-        key = jax.random.fold_in(self.key, 3)
+        key = self._key(3)
         if self.tasks.x_axis is None:
             return self.dealt(*deal(mask, key, parts))
         samples, real = jax.vmap(lambda own: deal(own[None], key, parts))(mask)
@@ -254,14 +257,13 @@ class StackedProblem(BatchProblem):
             mask,
             self.names,
         )
-        hidden = self.hidden
         return dataclasses.replace(
             self,
             batch=batch,
             loss_mask=jax.vmap(loss_mask)(mask),
             key=jax.random.split(self.key, count),
             model_state=None,
-            hidden=hidden if hidden is None else jnp.stack([hidden] * count),
+            hidden=jax.tree.map(lambda own: jnp.stack([own] * count), self.hidden),
         )
 
     @override
@@ -340,8 +342,7 @@ class StackedProblem(BatchProblem):
         return self.tasks.encode(shared, x, key), model_state
 
     def _encode_coupled(self, shared: Any) -> tuple[Any, Any]:
-        key = jax.random.fold_in(self.key, 0)
-        seen = self.batch.x, key, self.model_state, self.batch.mask
+        seen = self.batch.x, self._key(0), self.model_state, self.batch.mask
         return self.tasks.encode(shared, *seen)
 
     def _encode(self, shared: Any, shared_axis: int | None = None) -> tuple[Any, Any]:
@@ -419,13 +420,20 @@ class StackedProblem(BatchProblem):
     def _labelled(self) -> Bool[Array, "*K b"]:
         """Which samples of an input have a label; all, where none has."""
         mask = self.batch.mask
-        seen = mask if self.tasks.x_axis is not None else mask.any(axis=0)
+        own = mask if self.tasks.x_axis is not None else mask.any(axis=0)
+        seen = own if self.seen is None else self.seen
         return seen | ~seen.any(axis=-1, keepdims=True)
 
     @property
     def _encode_keys(self) -> Any:
-        key = jax.random.fold_in(self.key, 0)
-        return key if self.tasks.x_axis is None else task_keys(key, self.names)
+        if self.tasks.x_axis is None:
+            return self._key(0)
+        return task_keys(jax.random.fold_in(self.key, 0), self.names)
+
+    def _key(self, use: int) -> Any:
+        """What all tasks draw from; a group that is apart by its first name."""
+        key = jax.random.fold_in(self.key, use)
+        return task_keys(key, self.names[:1])[0] if self.apart else key
 
     @property
     def _head_keys(self) -> Key[Array, " K"]:

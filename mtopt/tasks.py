@@ -225,12 +225,15 @@ class TaskGroups:
                 )
         names = (None,) * count if batch.names is None else batch.names
         parts = tuple(
-            group.problem(Batch(x, y, mask, own), key, state)
+            dataclasses.replace(
+                group.problem(Batch(x, y, mask, own), key, state),
+                apart=not self.shared_inputs,
+            )
             for group, x, y, mask, own, state in zip(
                 self.groups, inputs, batch.y, batch.mask, names, states, strict=True
             )
         )
-        return GroupedProblem(parts, self.shared_inputs)
+        return GroupedProblem.of(parts, self.shared_inputs)
 
 
 def _takes(function: Callable[..., Any], count: int) -> bool:

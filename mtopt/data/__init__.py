@@ -15,6 +15,8 @@ from mtopt.data.images.multi_mnist import multi_fashion as multi_fashion
 from mtopt.data.images.multi_mnist import multi_fashion_mnist as multi_fashion_mnist
 from mtopt.data.images.multi_mnist import multi_mnist as multi_mnist
 from mtopt.data.images.planted_outliers import planted_outliers as planted_outliers
+from mtopt.data.sources import JointDataset as JointDataset
+from mtopt.data.sources import join as join
 from mtopt.data.stream import StreamSplit as StreamSplit
 from mtopt.data.tables.npz import npz as npz
 

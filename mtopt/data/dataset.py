@@ -95,6 +95,11 @@ class Dataset:
         check_names(self.tasks)
 
     @property
+    def groups(self) -> tuple["Dataset", ...]:
+        """Itself: all of its tasks are of one kind; see :func:`mtopt.data.join`."""
+        return (self,)
+
+    @property
     def units(self) -> Float[np.ndarray, " K"]:
         """What a task's errors are divided by where they meet those of other tasks.
 
@@ -151,7 +156,7 @@ class ArraySplit(Split):
             raise UserError("a split has no samples: expected at least one")
         # Columns that are padding in every task are no samples of an epoch.
         self._longest = int(self.size if x_axis is None else self.labels.max())
-        self._take = jax.jit(jax.vmap(self._take_one, in_axes=(None, 0)))
+        self.take = jax.jit(jax.vmap(self._take_one, in_axes=(None, 0)))
         self._take_in_order = jax.jit(self._take_one)
 
     @override
@@ -159,7 +164,7 @@ class ArraySplit(Split):
         self, batch_size: int, *, seeds: Sequence[int], start: int = 0
     ) -> Batches:
         numbers = self._numbers(batch_size, seeds, start)
-        return Batches(self._take, self.samples, numbers)
+        return Batches(self.take, self.samples, numbers)
 
     def _numbers(
         self, batch_size: int, seeds: Sequence[int], start: int

@@ -33,6 +33,7 @@ from mtopt.methods.imtl_g import imtl_g as imtl_g
 from mtopt.methods.imtl_l import imtl_l as imtl_l
 from mtopt.methods.krum import krum as krum
 from mtopt.methods.ldc import ldc as ldc
+from mtopt.methods.loss_matching import loss_matching as loss_matching
 from mtopt.methods.mgda import mgda as mgda
 from mtopt.methods.moco import moco as moco
 from mtopt.methods.modo import modo as modo

@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 from mtopt.models.functional import Model as Model
 from mtopt.models.functional import functional as functional
+from mtopt.models.joint import JointModel as JointModel
+from mtopt.models.joint import join as join
 from mtopt.models.lenet import lenet
 from mtopt.models.mlp import mlp
 from mtopt.models.pooled_mlp import pooled_mlp

@@ -1,11 +1,13 @@
 """Metrics of every seed and task on a split."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from mtopt.data.dataset import Dataset, Split
-from mtopt.metrics import METRICS, pooled_metrics
+from mtopt.data.sources import JointDataset
+from mtopt.metrics import METRICS, Metric, pooled_metrics
 from mtopt.training.program import Program
 
 
@@ -13,11 +15,12 @@ class Scores(NamedTuple):
     """The metrics of a model on a split.
 
     Attributes:
-      metrics: ``[S, K, M]``, the metrics of the data's kind; NaN where one is
-        undefined (a task without labels, an AUC with one class).
+      metrics: ``[S, K, M]``, those of :func:`metrics_of`; NaN where one is undefined (a
+        task without labels, an AUC with one class), or is none of the task's kind.
       pooled: ``[S, M]``, over the samples of all tasks together, none of one compared
         with one of another; see :func:`mtopt.metrics.pooled_metrics`. Errors are in
-        units of each task's deviation but for data of ``common_units``.
+        units of each task's deviation but for data of ``common_units``. NaN for a
+        metric that tasks of several groups have.
       selection: ``[S, K]``, higher is better: the primary metric in units that can be
         averaged over tasks (an error is divided by its target's standard deviation).
     """
@@ -27,11 +30,34 @@ class Scores(NamedTuple):
     selection: np.ndarray
 
 
+def metrics_of(dataset: Dataset | JointDataset) -> tuple[Metric, ...]:
+    """The metrics of all kinds of labels of a data set, each once.
+
+    Args:
+      dataset: of one kind or several.
+    """
+    each = [METRICS[group.kind] for group in dataset.groups]
+    found = {metric.name: metric for metrics in each for metric in metrics}
+    return tuple(found.values())
+
+
+def primary_metrics(dataset: Dataset | JointDataset) -> dict[str, Metric]:
+    """For each task, sorted by name, the first metric of its kind.
+
+    Args:
+      dataset: of one kind or several.
+    """
+    own = {
+        task: METRICS[group.kind][0] for group in dataset.groups for task in group.tasks
+    }
+    return dict(sorted(own.items()))
+
+
 def evaluate(
     program: Program,
     params: Any,
     model_state: Any,
-    dataset: Dataset,
+    dataset: Dataset | JointDataset,
     split: Split,
     *,
     batch_size: int = 1024,
@@ -42,23 +68,42 @@ def evaluate(
       program: the functions that trained the parameters.
       params: parameters of S seeds.
       model_state: their model state.
-      dataset: names the kind of the labels, and the units of regression targets.
+      dataset: names the kinds of the labels, and the units of regression targets.
       split: one of its splits.
       batch_size: samples (per task, if inputs are disjoint) per pass.
     """
     batches = list(split.in_order(batch_size))
-    outputs = np.concatenate(
-        [np.asarray(program.predict(params, model_state, b.x)) for b in batches], axis=2
+    outputs = [program.predict(params, model_state, b.x) for b in batches]
+    of_groups = zip(
+        zip(*map(_by_group, outputs), strict=True),
+        zip(*(_by_group(b.y) for b in batches), strict=True),
+        zip(*(_by_group(b.mask) for b in batches), strict=True),
+        dataset.groups,
+        strict=True,
     )
-    targets = np.concatenate([np.asarray(b.y) for b in batches], axis=1)
-    mask = np.concatenate([np.asarray(b.mask) for b in batches], axis=1)
-    unit = np.ones(len(dataset.tasks))
-    if dataset.target_std is not None:
-        unit = np.asarray(dataset.target_std, np.float64)
-        shift = np.asarray(dataset.target_mean, np.float64)[:, None]
+    each = [_scores(*parts) for parts in of_groups]
+    return each[0] if len(each) == 1 else _together(dataset, each)
+
+
+def _by_group(value: Any) -> tuple[Any, ...]:
+    """One entry a group; of a data set of one kind, one."""
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _scores(
+    predicted: Sequence[Any], labels: Sequence[Any], masks: Sequence[Any], data: Dataset
+) -> Scores:
+    """Those of the tasks of one kind, from what each batch has of them."""
+    outputs = np.concatenate([np.asarray(each) for each in predicted], axis=2)
+    targets = np.concatenate([np.asarray(each) for each in labels], axis=1)
+    mask = np.concatenate([np.asarray(each) for each in masks], axis=1)
+    unit = np.ones(len(data.tasks))
+    if data.target_std is not None:
+        unit = np.asarray(data.target_std, np.float64)
+        shift = np.asarray(data.target_mean, np.float64)[:, None]
         scale = unit[:, None]
         outputs, targets = outputs * scale[None] + shift[None], targets * scale + shift
-    metrics = METRICS[dataset.kind]
+    metrics = METRICS[data.kind]
     scores = np.array(
         [
             [
@@ -69,11 +114,29 @@ def evaluate(
         ]
     )
     pooled = np.array(
-        [
-            pooled_metrics(dataset.kind, seed, targets, mask, dataset.units)
-            for seed in outputs
-        ]
+        [pooled_metrics(data.kind, seed, targets, mask, data.units) for seed in outputs]
     )
     primary = scores[:, :, 0]
     selection = primary if metrics[0].higher_is_better else -primary / unit[None]
     return Scores(scores, pooled, selection)
+
+
+def _together(dataset: Dataset | JointDataset, each: Sequence[Scores]) -> Scores:
+    """The scores of all groups, tasks in their order, each metric in its column."""
+    names = [metric.name for metric in metrics_of(dataset)]
+    seeds = len(each[0].metrics)
+    metrics = np.full((seeds, len(dataset.tasks), len(names)), np.nan)
+    selection = np.full((seeds, len(dataset.tasks)), np.nan)
+    pooled = np.full((seeds, len(names)), np.nan)
+    columns = [
+        [names.index(metric.name) for metric in METRICS[group.kind]]
+        for group in dataset.groups
+    ]
+    for group, scores, own in zip(dataset.groups, each, columns, strict=True):
+        rows = [dataset.tasks.index(task) for task in group.tasks]
+        metrics[:, np.array(rows)[:, None], np.array(own)[None]] = scores.metrics
+        selection[:, rows] = scores.selection
+        for column, values in zip(own, scores.pooled.T, strict=True):
+            if sum(column in others for others in columns) == 1:
+                pooled[:, column] = values
+    return Scores(metrics, pooled, selection)

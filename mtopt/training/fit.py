@@ -12,10 +12,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from mtopt.data.dataset import Dataset
+from mtopt.data.sources import JointDataset
 from mtopt.metrics import METRICS
 from mtopt.step import TrainState
 from mtopt.training.checkpoint import Checkpoints
-from mtopt.training.evaluate import Scores, evaluate
+from mtopt.training.evaluate import (
+    Scores,
+    evaluate,
+    metrics_of,
+    primary_metrics,
+)
 from mtopt.training.loop import (
     Callback,
     LoopOptions,
@@ -102,7 +108,7 @@ class Fit:
 
 def fit(
     program: Program,
-    dataset: Dataset,
+    dataset: Dataset | JointDataset,
     options: FitOptions,
     folder: pathlib.Path,
     *,
@@ -176,7 +182,10 @@ def fit(
         {
             "seeds": list(seeds),
             "tasks": list(dataset.tasks),
-            "metrics": [metric.name for metric in METRICS[dataset.kind]],
+            "metrics": [metric.name for metric in metrics_of(dataset)],
+            "primary": {
+                task: metric.name for task, metric in primary_metrics(dataset).items()
+            },
             "test": scores.metrics,
             "pooled_test": scores.pooled,
             "chosen_step": np.asarray(best.step),
@@ -196,12 +205,14 @@ def read_result(folder: pathlib.Path) -> dict[str, np.ndarray] | None:
     if not (folder / "result.json").exists():
         return None
     result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    primary = result["metrics"][0]
+    primary = result["primary"]
     curves = {seed: [] for seed in result["seeds"]}
     steps = []
     for record in read_records(folder / "metrics.jsonl"):
         if record["split"] == "valid":
-            curves[record["seed"]].append(list(record[primary].values()))
+            curves[record["seed"]].append(
+                [record[name][task] for task, name in primary.items()]
+            )
             steps.append(record["step"])
     return {
         "test": np.array(result["test"], np.float64),
@@ -241,13 +252,23 @@ def _record_scores(
     split: str,
     step: int,
     seeds: Sequence[int],
-    dataset: Dataset,
+    dataset: Dataset | JointDataset,
     scores: Scores,
 ) -> None:
+    of_metric = {
+        metric.name: {
+            task
+            for group in dataset.groups
+            for task in group.tasks
+            if metric in METRICS[group.kind]
+        }
+        for metric in metrics_of(dataset)
+    }
     for s, seed in enumerate(seeds):
         record = {"step": step, "seed": seed, "split": split}
-        for m, metric in enumerate(METRICS[dataset.kind]):
-            values = scores.metrics[s, :, m].tolist()
-            record[metric.name] = dict(zip(dataset.tasks, values, strict=True))
+        for m, metric in enumerate(metrics_of(dataset)):
+            values = zip(dataset.tasks, scores.metrics[s, :, m].tolist(), strict=True)
+            of_kind = of_metric[metric.name]
+            record[metric.name] = {t: value for t, value in values if t in of_kind}
             record[f"pooled_{metric.name}"] = float(scores.pooled[s, m])
         write(record)

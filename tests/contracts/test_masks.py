@@ -77,3 +77,20 @@ def test_methods_read_losses_in_single_precision():
     np.testing.assert_allclose(
         state.weights, np.sqrt(3) / 2 / np.array([1, 3]), rtol=1e-6
     )
+
+
+TOKENS = jnp.array([[1.0, jnp.nan, 5.0, 2.0], [jnp.inf, 3.0, 1.0, 0.0]])
+REAL = jnp.array([[True, False, True, True], [False, True, False, False]])
+
+
+def test_a_mask_of_tokens_averages_tokens_and_not_samples():
+    assert float(mtopt.masked_mean(TOKENS, REAL)) == (1 + 5 + 2 + 3) / 4
+    pixels = jnp.stack([TOKENS, 3 * TOKENS], axis=-1)
+    assert float(mtopt.masked_mean(pixels, REAL)) == 2 * (1 + 5 + 2 + 3) / 4
+    assert float(mtopt.masked_mean(TOKENS, jnp.zeros_like(REAL))) == 0
+
+
+@pytest.mark.parametrize("shape", [(), (4,), (2, 3), (2, 4, 1)])
+def test_a_mask_of_other_axes_is_refused(shape):
+    with pytest.raises(mtopt.UserError, match=r"the axes of the mask first"):
+        mtopt.masked_mean(TOKENS, jnp.ones(shape, bool))

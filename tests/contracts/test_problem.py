@@ -214,6 +214,76 @@ def test_the_randomness_of_a_task_does_not_depend_on_the_others(x_axis):
     assert len(set(many.values())) == 4
 
 
+def test_groups_with_inputs_of_their_own_draw_noise_of_their_own():
+    """Not one noise for all groups; none of it changes with another group."""
+
+    def noise(shared, x, key):
+        return x * shared + jax.random.normal(key, x.shape)
+
+    def seen(head, z, y, mask, key):
+        return jnp.sum(z) + jnp.sum(head)
+
+    def losses(group_names, shared_inputs):
+        groups = tuple(mtopt.Tasks((name,), noise, seen) for name in group_names)
+        x, label = np.zeros((2, 3), "float32"), np.zeros((1, 2), "float32")
+        many = len(groups)
+        batch = mtopt.Batch(
+            x if shared_inputs else (x,) * many,
+            (label,) * many,
+            (np.ones((1, 2), bool),) * many,
+        )
+        heads = tuple(
+            mtopt.PerTask(np.zeros((1, 1), "float32"), (name,)) for name in group_names
+        )
+        both = mtopt.TaskGroups(groups, shared_inputs)
+        params = {"shared": np.float32(1), "tasks": heads}
+        found = losses_of(both.problem(batch, KEY), params)
+        return dict(zip(both.names, found.tolist(), strict=True))
+
+    three = losses(("a", "b", "c"), False)
+    assert len(set(three.values())) == 3
+    assert losses(("b",), False) == {"b": three["b"]}
+    assert losses(("c", "a"), False) == {name: three[name] for name in ("a", "c")}
+    assert len(set(losses(("a", "b"), True).values())) == 1
+
+
+def test_groups_of_one_input_have_one_representation_whoever_has_labels():
+    """Statistics are over samples with a label in any group, for all groups."""
+
+    def centred(shared, x, key, state, labelled):
+        seen = labelled[:, None]
+        mean = (x * seen).sum(0, keepdims=True) / seen.sum()
+        return jnp.tanh((x - mean) @ shared), state
+
+    groups = tuple(
+        mtopt.Tasks((name,), centred, problems.squared_loss, stateful=True)
+        for name in ("a", "b")
+    )
+    both = mtopt.TaskGroups(groups, shared_inputs=True)
+    x = np.random.default_rng(0).normal(size=(6, 3)).astype("float32")
+    early, late = np.arange(6) < 3, np.arange(6) > 1
+    labels = x[None, :, 0], x[None, :, 1]
+    heads = tuple(mtopt.PerTask(np.ones((1, 4), "float32"), g.names) for g in groups)
+    params = {"shared": np.eye(3, 4, dtype="float32"), "tasks": heads}
+    params = jax.device_put(params)
+    weights = jax.device_put(np.array([1, 2], "float32"))
+
+    @jax.jit
+    def two_ways(masks):
+        problem = both.problem(mtopt.Batch(x, labels, masks), KEY, ({}, {}))
+        rows = problem.losses_and_grads(params)[1]["shared"]
+        pulled = problem.pullback(params, weights)
+        hidden = problem.without(jnp.array([False, True]))
+        return jnp.tensordot(weights, rows, 1), pulled, hidden.losses(params)[0]
+
+    summed, pulled, alone = two_ways((early[None], late[None]))
+    assert_close(pulled, summed, rtol=1e-6)
+    # A group that is hidden has no labels.
+    only = groups[0].problem(mtopt.Batch(x, labels[0], early[None]), KEY, {})
+    own = losses_of(only, {**params, "tasks": heads[0]})
+    np.testing.assert_allclose(alone, own[0], rtol=1e-6)
+
+
 class TestGroups:
     """Tasks of unequal structure: class labels beside numbers, named in between."""
 

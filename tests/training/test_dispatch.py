@@ -133,7 +133,7 @@ def run(folder, every, most=None, stop=None, on_nonfinite=None, data=None, steps
 def test_other_intervals_run_the_same_program():
     """What was compiled for one run, another finds."""
     walk([1])
-    loop = dispatch._looped(program().step, split()._take)
+    loop = dispatch._looped(program().step, split().take)
     compiled = loop._cache_size()
     for most in (2, 5):
         Dispatch(program().step, split().batches(3, seeds=SEEDS), most).advance(

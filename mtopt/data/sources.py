@@ -1,0 +1,240 @@
+"""Several data sets as one: tasks of other kinds of labels, or with other inputs."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from typing_extensions import override
+
+from mtopt.batch import Batch
+from mtopt.data.batches import Batches
+from mtopt.data.dataset import ArraySplit, Dataset, Split
+from mtopt.errors import UserError, expect
+
+PARTS = ("train", "valid", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class JointDataset:
+    """Data sets whose tasks are trained together, each a group of its own.
+
+    :func:`join` makes it. What a :class:`mtopt.data.Dataset` says of its tasks, kind,
+    outputs and units, ``groups`` say here, each of its own.
+
+    Args:
+      name: what to call it in tables.
+      groups: the data sets, by the order of their tasks.
+      shared_inputs: True where every sample has labels of all groups.
+      train: of all groups; batches are those that :class:`mtopt.TaskGroups` take.
+      valid: likewise.
+      test: likewise.
+    """
+
+    name: str
+    groups: tuple[Dataset, ...]
+    shared_inputs: bool
+    train: "JointSplit"
+    valid: "JointSplit"
+    test: "JointSplit"
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The names of all tasks, sorted."""
+        return tuple(sorted(name for group in self.groups for name in group.tasks))
+
+    @property
+    def reading(self) -> Mapping[str, Any]:
+        """What the loaders took their sources for, by group."""
+        return {group.name: group.reading for group in self.groups}
+
+
+def join(
+    *datasets: Dataset,
+    name: str | None = None,
+    batch_size: Sequence[int] | None = None,
+    shared_inputs: bool = False,
+) -> JointDataset:
+    """Makes one data set of several: the step then trains all of their tasks.
+
+    A source keeps what it has alone: its parts, the order of its samples, its scaling.
+    In a step each gives a batch of its own; an epoch is as long as the longest takes,
+    and shorter ones go round several times.
+
+    Args:
+      *datasets: the sources, two or more, of any kinds of labels.
+      name: of the whole; those of the sources, joined, unless given.
+      batch_size: samples of each source in a step, in the order given; as many of each
+        as the step is asked for unless given.
+      shared_inputs: True for sources of the same samples in the same order, as columns
+        of other kinds are: the encoder then runs once for all.
+
+    Returns:
+      The data set, groups in the order of their first tasks.
+
+    Raises:
+      UserError: for less than two sources, a task name that stands in two of them, or
+        shared inputs that differ.
+
+    Example:
+      >>> from mtopt.data import multi_digits
+      >>> counts = {"num_train": 8, "num_valid": 4, "num_test": 4}
+      >>> digits = multi_digits(**counts)
+      >>> y = np.arange(8.)
+      >>> split = ArraySplit(Batch.shared(np.ones((8, 3)), {"size": y}), None)
+      >>> sizes = Dataset("sizes", ("size",), "regression", 1, None, *[split] * 3)
+      >>> both = join(digits, sizes, batch_size=(4, 2))
+      >>> both.name, both.tasks
+      ('multi_digits + sizes', ('left', 'right', 'size'))
+      >>> batch = next(both.train.batches(4, seeds=(0,)))
+      >>> [mask.shape for mask in batch.mask]
+      [(1, 2, 4), (1, 1, 2)]
+    """
+    if len(datasets) < 2:
+        raise UserError(f"{len(datasets)} sources to join: expected two or more")
+    sizes: Sequence[int | None] = batch_size or [None] * len(datasets)
+    if len(sizes) != len(datasets):
+        raise UserError(
+            f"batch_size has {len(sizes)} entries for {len(datasets)} sources: "
+            "expected one each"
+        )
+    for size in sizes:
+        expect(size is None or size >= 1, "batch_size", batch_size, "1 or more each")
+    _check_names(datasets)
+    if shared_inputs:
+        _check_inputs(datasets)
+        expect(batch_size is None, "batch_size", batch_size, "none for shared inputs")
+    order = sorted(range(len(datasets)), key=lambda i: datasets[i].tasks[0])
+    groups = tuple(datasets[i] for i in order)
+    own = tuple(sizes[i] for i in order)
+    parts = {
+        part: JointSplit([getattr(g, part) for g in groups], own, shared_inputs)
+        for part in PARTS
+    }
+    joined = name or " + ".join(group.name for group in groups)
+    return JointDataset(joined, groups, shared_inputs, **parts)
+
+
+class JointSplit(Split):
+    """A part of several data sets: each batch has samples of all.
+
+    Args:
+      parts: of each source.
+      batch_sizes: samples of each in a batch; None: as many as are asked for.
+      shared_inputs: True where the parts have the same inputs.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[Split],
+        batch_sizes: Sequence[int | None],
+        shared_inputs: bool,
+    ) -> None:
+        self.parts = tuple(parts)
+        self.shared_inputs = shared_inputs
+        self.size = parts[0].size if shared_inputs else sum(p.size for p in parts)
+        self._batch_sizes = tuple(batch_sizes)
+        self._takes = tuple(p.take for p in parts if isinstance(p, ArraySplit))
+
+    @override
+    def batches(
+        self, batch_size: int, *, seeds: Sequence[int], start: int = 0
+    ) -> Iterator[Batch]:
+        streams = [
+            part.batches(own, seeds=seeds, start=start)
+            for part, own in zip(self.parts, self._sizes(batch_size), strict=True)
+        ]
+        inside = [stream for stream in streams if isinstance(stream, Batches)]
+        if len(inside) < len(streams):
+            return map(self._together, zip(*streams, strict=True))
+        common = [stream.common for stream in inside]
+        if self.shared_inputs:  # of which one copy is enough
+            common[1:] = [dataclasses.replace(each, x=()) for each in common[1:]]
+        numbers = zip(*(stream.parts for stream in inside), strict=True)
+        return Batches(self._make, tuple(common), numbers)
+
+    @override
+    def steps_per_epoch(self, batch_size: int) -> int:
+        sizes = self._sizes(batch_size)
+        own = zip(self.parts, sizes, strict=True)
+        return max(part.steps_per_epoch(size) for part, size in own)
+
+    @override
+    def in_order(self, batch_size: int) -> Iterator[Batch]:
+        """As of each part; one that has ended goes on without labels."""
+        streams = [part.in_order(batch_size) for part in self.parts]
+        last: list[Batch] = []
+        for found in itertools.zip_longest(*streams):
+            last = [
+                _unlabelled(last[i]) if batch is None else batch
+                for i, batch in enumerate(found)
+            ]
+            yield self._together(last)
+
+    def _sizes(self, batch_size: int) -> list[int]:
+        return [own or batch_size for own in self._batch_sizes]
+
+    def _make(self, common: Any, numbers: Any) -> Batch:
+        own = zip(self._takes, common, numbers, strict=True)
+        return self._together([take(c, n) for take, c, n in own])
+
+    def _together(self, batches: Sequence[Batch]) -> Batch:
+        first, *_ = batches
+        x = first.x if self.shared_inputs else tuple(batch.x for batch in batches)
+        names = tuple(batch.names for batch in batches)
+        return Batch(
+            x,
+            tuple(batch.y for batch in batches),
+            tuple(batch.mask for batch in batches),
+            None if None in names else names,
+        )
+
+
+def _unlabelled(batch: Batch) -> Batch:
+    return dataclasses.replace(batch, mask=np.zeros_like(batch.mask))
+
+
+def _check_names(datasets: Sequence[Dataset]) -> None:
+    """Raises where a task stands in two sources, or two sources have one name."""
+    of_task: dict[str, str] = {}
+    for dataset in datasets:
+        for task in dataset.tasks:
+            if task in of_task:
+                raise UserError(
+                    f"task {task!r} stands in {of_task[task]!r} and in "
+                    f"{dataset.name!r}: expected another name, or one of them without "
+                    "it (tasks=...)"
+                )
+            of_task[task] = dataset.name
+
+
+def _check_inputs(datasets: Sequence[Dataset]) -> None:
+    """Raises unless all sources have the same samples, each for all of its tasks."""
+    first, *others = datasets
+    for dataset in datasets:
+        if dataset.x_axis is not None:
+            raise UserError(
+                f"shared_inputs=True, and the tasks of {dataset.name!r} have inputs of "
+                "their own"
+            )
+    for other in others:
+        for part in PARTS:
+            one, two = getattr(first, part), getattr(other, part)
+            if not _same_inputs(one, two):
+                raise UserError(
+                    f"shared_inputs=True, and the {part} inputs of {first.name!r} and "
+                    f"{other.name!r} differ: expected the same samples in the same "
+                    "order"
+                )
+
+
+def _same_inputs(one: Split, two: Split) -> bool:
+    if not (isinstance(one, ArraySplit) and isinstance(two, ArraySplit)):
+        return False
+    x, other = one.samples.x, two.samples.x
+    if jax.tree.structure(x) != jax.tree.structure(other):
+        return False
+    leaves = zip(jax.tree.leaves(x), jax.tree.leaves(other), strict=True)
+    return all(a is b or np.array_equal(a, b, equal_nan=True) for a, b in leaves)
