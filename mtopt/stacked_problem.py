@@ -334,13 +334,13 @@ class StackedProblem(BatchProblem):
             of_all, state = self._encode_coupled(shared)
             return jax.tree.map(lambda leaf: leaf[x], of_all), state
         if self.tasks.stateful:
-            return self.tasks.encode(shared, x, key, model_state, labelled)
-        return self.tasks.encode(shared, x, key), model_state
+            return self.tasks.run_encoder(shared, x, key, model_state, labelled)
+        return self.tasks.run_encoder(shared, x, key), model_state
 
     def _encode_coupled(self, shared: Any) -> tuple[Any, Any]:
         key = jax.random.fold_in(self.key, 0)
         seen = self.batch.x, key, self.model_state, self.batch.mask
-        return self.tasks.encode(shared, *seen)
+        return self.tasks.run_encoder(shared, *seen)
 
     def _encode(self, shared: Any, shared_axis: int | None = None) -> tuple[Any, Any]:
         if self.tasks.coupled and shared_axis is None:

@@ -5,14 +5,17 @@ documented. ``tests/gradients/test_program.py`` says which part of it has change
 another version of JAX breaks this file.
 """
 
+import dataclasses
+import functools
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 from jax.extend import core
 
 COMPILED = ("jit", "pjit")  # what a compiled function within another is called
+REMATERIALISED = ("checkpoint", "remat", "remat2")  # and one under jax.checkpoint
 
 
 class Operation(NamedTuple):
@@ -23,12 +26,15 @@ class Operation(NamedTuple):
       jaxpr: that the equation stands in.
       inputs: the places of what it reads.
       outputs: the places of what it makes.
+      region: the innermost function under ``jax.checkpoint`` that it stands in, None in
+        no such function.
     """
 
     equation: Any
     jaxpr: Any
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    region: "Region | None"
 
     @property
     def name(self) -> str:
@@ -65,13 +71,30 @@ class Operation(NamedTuple):
         return function(*(value for _, value in free))
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Region:
+    """One call of a function under ``jax.checkpoint``.
+
+    Attributes:
+      options: what ``jax.checkpoint`` was told.
+    """
+
+    options: dict[str, Any]
+
+    @classmethod
+    def of(cls, equation: Any) -> "Region":
+        """The region that an equation opens."""
+        return cls({name: equation.params[name] for name in ("policy", "prevent_cse")})
+
+
 class Program(NamedTuple):
     """What a function does to some arrays, one primitive after another.
 
     Every array has a place, a number.
 
     Attributes:
-      operations: in order; compiled functions are written out where they are called.
+      operations: in order; compiled functions, and those under ``jax.checkpoint``, are
+        written out where they are called.
       arguments: the places of the arguments.
       results: the places of the results.
       structure: the tree of the results.
@@ -114,22 +137,54 @@ class Program(NamedTuple):
         return self.shapes[place]
 
     def run(
-        self,
-        arguments: Sequence[Any],
-        after: Callable[[int, list[Any], Sequence[Any]], Sequence[Any]],
-    ) -> Any:
-        """The results, with a hand on every operation.
+        self, arguments: Sequence[Any], added: Mapping[int, Any], wanted: Sequence[int]
+    ) -> tuple[Any, list[Any]]:
+        """The results, and what else stands in some places.
+
+        Operations that stood under ``jax.checkpoint`` stand under it again: what they
+        make is kept for a backward pass where it is wanted or leaves their region.
 
         Args:
           arguments: their values.
-          after: ``(index of the operation, its inputs, its outputs) -> outputs``.
+          added: by the index of an operation, what is added to its first output.
+          wanted: the places.
         """
         values = self.constants | dict(zip(self.arguments, arguments, strict=True))
-        for index, operation in enumerate(self.operations):
-            inputs = [values[place] for place in operation.inputs]
-            outputs = after(index, inputs, operation.run(inputs))
-            values.update(zip(operation.outputs, outputs, strict=True))
-        return self.structure.unflatten([values[place] for place in self.results])
+        numbered = itertools.groupby(
+            enumerate(self.operations), lambda pair: pair[1].region
+        )
+        stretches = [(region, list(pairs)) for region, pairs in numbered]
+        read = {*self.results, *wanted}
+        outgoing: list[list[int]] = []
+        for _, pairs in reversed(stretches):
+            made = [place for _, each in pairs for place in each.outputs]
+            outgoing.insert(0, [place for place in made if place in read])
+            read |= {place for _, each in pairs for place in each.inputs}
+
+        def run_stretch(
+            pairs: Sequence[tuple[int, Operation]],
+            leaving: Sequence[int],
+            known: dict[int, Any],
+            added: Mapping[int, Any],
+        ) -> list[Any]:
+            known = dict(known)
+            for index, operation in pairs:
+                outputs = operation.run([known[place] for place in operation.inputs])
+                if index in added:
+                    outputs = [outputs[0] + added[index], *outputs[1:]]
+                known.update(zip(operation.outputs, outputs, strict=True))
+            return [known[place] for place in leaving]
+
+        for (region, pairs), leaving in zip(stretches, outgoing, strict=True):
+            run_here = functools.partial(run_stretch, pairs, leaving)
+            if region is not None:
+                run_here = jax.checkpoint(run_here, **region.options)
+            entering = {place for _, each in pairs for place in each.inputs}
+            known = {place: values[place] for place in sorted(entering & values.keys())}
+            own = {index: added[index] for index, _ in pairs if index in added}
+            values.update(zip(leaving, run_here(known, own), strict=True))
+        results = self.structure.unflatten([values[place] for place in self.results])
+        return results, [values[place] for place in wanted]
 
 
 class _Writer:
@@ -147,7 +202,9 @@ class _Writer:
         self.shapes[place] = shape
         return place
 
-    def write(self, closed: Any, inputs: Sequence[int]) -> list[int]:
+    def write(
+        self, closed: Any, inputs: Sequence[int], region: Region | None = None
+    ) -> list[int]:
         """Appends a jaxpr's operations on some places; returns where its results are.
 
         One jaxpr may be called several times, each time on other places.
@@ -164,11 +221,14 @@ class _Writer:
         for equation in jaxpr.eqns:
             own = [read(variable) for variable in equation.invars]
             if equation.primitive.name in COMPILED:
-                outputs = self.write(equation.params["jaxpr"], own)
+                outputs = self.write(equation.params["jaxpr"], own, region)
+            elif equation.primitive.name in REMATERIALISED:
+                inner = core.ClosedJaxpr(equation.params["jaxpr"], ())
+                outputs = self.write(inner, own, Region.of(equation))
             else:
                 outputs = [self.new(variable.aval) for variable in equation.outvars]
                 places = tuple(own), tuple(outputs)
-                self.operations.append(Operation(equation, jaxpr, *places))
+                self.operations.append(Operation(equation, jaxpr, *places, region))
             found.update(zip(equation.outvars, outputs, strict=True))
         return [read(variable) for variable in jaxpr.outvars]
 
