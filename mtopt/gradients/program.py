@@ -150,41 +150,64 @@ class Program(NamedTuple):
           wanted: the places.
         """
         values = self.constants | dict(zip(self.arguments, arguments, strict=True))
-        numbered = itertools.groupby(
-            enumerate(self.operations), lambda pair: pair[1].region
-        )
-        stretches = [(region, list(pairs)) for region, pairs in numbered]
-        read = {*self.results, *wanted}
-        outgoing: list[list[int]] = []
-        for _, pairs in reversed(stretches):
-            made = [place for _, each in pairs for place in each.outputs]
-            outgoing.insert(0, [place for place in made if place in read])
-            read |= {place for _, each in pairs for place in each.inputs}
-
-        def run_stretch(
-            pairs: Sequence[tuple[int, Operation]],
-            leaving: Sequence[int],
-            known: dict[int, Any],
-            added: Mapping[int, Any],
-        ) -> list[Any]:
-            known = dict(known)
-            for index, operation in pairs:
-                outputs = operation.run([known[place] for place in operation.inputs])
-                if index in added:
-                    outputs = [outputs[0] + added[index], *outputs[1:]]
-                known.update(zip(operation.outputs, outputs, strict=True))
-            return [known[place] for place in leaving]
-
-        for (region, pairs), leaving in zip(stretches, outgoing, strict=True):
-            run_here = functools.partial(run_stretch, pairs, leaving)
-            if region is not None:
-                run_here = jax.checkpoint(run_here, **region.options)
-            entering = {place for _, each in pairs for place in each.inputs}
-            known = {place: values[place] for place in sorted(entering & values.keys())}
-            own = {index: added[index] for index, _ in pairs if index in added}
-            values.update(zip(leaving, run_here(known, own), strict=True))
+        for stretch in self._stretches(wanted):
+            run = functools.partial(stretch.run, self.constants)
+            if stretch.region is not None:
+                run = jax.checkpoint(run, **stretch.region.options)
+            entering = {place: values[place] for place in stretch.entering}
+            own = {
+                index: added[index] for index, _ in stretch.numbered if index in added
+            }
+            values.update(zip(stretch.leaving, run(entering, own), strict=True))
         results = self.structure.unflatten([values[place] for place in self.results])
         return results, [values[place] for place in wanted]
+
+    def _stretches(self, wanted: Sequence[int]) -> list["_Stretch"]:
+        """The operations, cut where a region begins or ends."""
+        read_later = {*self.results, *wanted}
+        found = []
+        numbered = list(enumerate(self.operations))
+        cut = itertools.groupby(reversed(numbered), lambda pair: pair[1].region)
+        for region, pairs in cut:
+            own = list(pairs)[::-1]
+            read = {place for _, each in own for place in each.inputs}
+            made = [place for _, each in own for place in each.outputs]
+            entering = sorted(read - self.constants.keys() - {*made})
+            leaving = [place for place in made if place in read_later]
+            found.append(_Stretch(region, own, entering, leaving))
+            read_later |= read
+        return found[::-1]
+
+
+class _Stretch(NamedTuple):
+    """Operations one after another that stand in one region, or in none.
+
+    Attributes:
+      region: in this one.
+      numbered: the operations, each with its index in the program.
+      entering: the places that they read and did not make, without constants.
+      leaving: the places that are read after them.
+    """
+
+    region: Region | None
+    numbered: list[tuple[int, Operation]]
+    entering: list[int]
+    leaving: list[int]
+
+    def run(
+        self,
+        constants: Mapping[int, Any],
+        entering: Mapping[int, Any],
+        added: Mapping[int, Any],
+    ) -> list[Any]:
+        """What stands in the places that are read later."""
+        values = {**constants, **entering}
+        for index, operation in self.numbered:
+            outputs = operation.run([values[place] for place in operation.inputs])
+            if index in added:
+                outputs = [outputs[0] + added[index], *outputs[1:]]
+            values.update(zip(operation.outputs, outputs, strict=True))
+        return [values[place] for place in self.leaving]
 
 
 class _Writer:
