@@ -65,7 +65,7 @@ def test_its_figures_are_those_of_the_compiled_step():
     assert found.memory > held
 
 
-def test_models_of_one_task_each_are_counted_together(monkeypatch):
+def test_models_of_one_task_each_are_counted_together():
     compiled = types.SimpleNamespace(
         memory_analysis=lambda: types.SimpleNamespace(
             argument_size_in_bytes=7,
