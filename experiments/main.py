@@ -3,7 +3,7 @@
 ``python -m experiments.main --experiment=NAME --method=NAME``, or ``mtopt run``.
 Without a flag it runs the main job, ``multi_digits``. Every field of an experiment's
 configuration can be set: ``--config.optimizer.learning_rate=3e-4``. ``--list`` prints
-what there is to name.
+what there is to name, ``--estimate`` what a step will take.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from mtopt.training.processes import wait_for_all
 
 from .common.command import command, data_dir, one_line_errors, start
 from .common.compilation_cache import keep_compiled_programs
-from .common.experiment import EXPERIMENTS, find_experiment
+from .common.experiment import EXPERIMENTS, estimate, find_experiment
 from .common.processes import joined_processes
 from .common.stored_run import StoredRun, read_run, write_run
 
@@ -43,6 +43,12 @@ flags.DEFINE_string(
 flags.DEFINE_bool(
     "list", False, "Print experiments, methods, data sets and models, and stop."
 )
+flags.DEFINE_bool(
+    "estimate",
+    False,
+    "Print what a step of each method will take, what does not fit in the device, and "
+    "stop: nothing is trained or written.",
+)
 flags.declare_key_flag("data_dir")
 for _name in ("compilation_cache", "coordinator", "num_processes", "process_id"):
     flags.declare_key_flag(_name)
@@ -60,7 +66,10 @@ def main(argv: list[str]) -> None:
         return
     folder, run = _requested()
     with joined_processes():
-        _run(folder, run)
+        if FLAGS.estimate:
+            print(estimate(run.config, run.experiment, run.data_dir))
+        else:
+            _run(folder, run)
 
 
 def _run(folder: pathlib.Path, run: StoredRun) -> None:

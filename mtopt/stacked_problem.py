@@ -338,12 +338,12 @@ class StackedProblem(BatchProblem):
             of_all, state = self._encode_coupled(shared)
             return jax.tree.map(lambda leaf: leaf[x], of_all), state
         if self.tasks.stateful:
-            return self.tasks.encode(shared, x, key, model_state, labelled)
-        return self.tasks.encode(shared, x, key), model_state
+            return self.tasks.run_encoder(shared, x, key, model_state, labelled)
+        return self.tasks.run_encoder(shared, x, key), model_state
 
     def _encode_coupled(self, shared: Any) -> tuple[Any, Any]:
         seen = self.batch.x, self._key(0), self.model_state, self.batch.mask
-        return self.tasks.encode(shared, *seen)
+        return self.tasks.run_encoder(shared, *seen)
 
     def _encode(self, shared: Any, shared_axis: int | None = None) -> tuple[Any, Any]:
         if self.tasks.coupled and shared_axis is None:

@@ -85,6 +85,7 @@ class Tasks:
     has_aux: bool = False
     coupled: bool = False
     rows: str = "auto"
+    remat: bool = False
 
     def __post_init__(self) -> None:
         check_names(self.names)
@@ -105,6 +106,11 @@ class Tasks:
                 "encode(shared, x, key, model_state, labelled), with statistics over "
                 "the labelled samples, bool [b]"
             )
+
+    @property
+    def run_encoder(self) -> Callable[..., Any]:
+        """``encode``, under ``jax.checkpoint`` with ``remat``."""
+        return jax.checkpoint(self.encode) if self.remat else self.encode
 
     def problem(
         self, batch: Batch, key: PRNGKeyArray, model_state: Any = None

@@ -1,5 +1,6 @@
 """What a configuration names, built: its data set, its model, its methods."""
 
+import dataclasses
 import inspect
 import pathlib
 from typing import Any
@@ -47,7 +48,12 @@ def load_dataset(
 
 
 def make_model(
-    text: str, dataset: Dataset, names: tuple[str, ...], dtype: str = "float32"
+    text: str,
+    dataset: Dataset,
+    names: tuple[str, ...],
+    dtype: str = "float32",
+    *,
+    remat: bool = False,
 ) -> Model:
     """The model that ``text`` names, for some tasks of the data set.
 
@@ -56,6 +62,7 @@ def make_model(
       dataset: whose inputs and labels it is for.
       names: of the tasks.
       dtype: of its arithmetic, a key of :data:`DTYPES`.
+      remat: as of :class:`mtopt.Tasks`.
 
     Raises:
       UserError: for an unknown model, or one that does not fit the data.
@@ -70,7 +77,9 @@ def make_model(
         "dtype": DTYPES[dtype],
     }
     call = CallText.parse("model", text, MODELS, arguments=1, given=(*of_the_data,))
-    return call.build(shape, **of_the_data)
+    model = call.build(shape, **of_the_data)
+    tasks = dataclasses.replace(model.tasks, remat=remat)
+    return dataclasses.replace(model, tasks=tasks)
 
 
 def parse_methods(texts: tuple[str, ...]) -> dict[str, MethodText]:

@@ -48,13 +48,34 @@ class ConfiguredComparison:
         self, config: Any, experiment: str, data_dir: pathlib.Path | None
     ) -> Job:
         """As :attr:`Experiment.prepare`."""
-        room = type(config).__module__.rpartition(".")[0]
-        if room != __package__:
-            run = importlib.import_module(f"{room}.run")
-            return run.prepare(config, experiment, data_dir)
-        from .runner import prepare  # and with it all that trains and draws
+        return _runner_of(config).prepare(config, experiment, data_dir)
 
-        return prepare(config, experiment, data_dir)
+
+def estimate(config: Any, experiment: str, data_dir: pathlib.Path | None) -> str:
+    """What the steps of an experiment will take, as text.
+
+    Args:
+      config: its configuration.
+      experiment: its name.
+      data_dir: the user's folder of data sets.
+
+    Raises:
+      UserError: for an experiment that says nothing of it, or that can't be run.
+    """
+    runner = _runner_of(config)
+    if not hasattr(runner, "estimate"):
+        raise UserError(
+            f"{experiment} has no estimate: expected an experiment that compares "
+            "methods on a data set, outlier_tasks or pareto_gnn"
+        )
+    return runner.estimate(config, experiment, data_dir)
+
+
+def _runner_of(config: Any) -> Any:
+    """What runs a configuration, and with it all that trains and draws."""
+    room = type(config).__module__.rpartition(".")[0]
+    module = "runner" if room == __package__ else "run"
+    return importlib.import_module(f"{room}.{module}")
 
 
 CONFIGURATIONS = tuple(

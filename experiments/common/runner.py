@@ -5,8 +5,9 @@ import pathlib
 import textwrap
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 import mtopt
@@ -29,6 +30,7 @@ from .building import (
 from .config import Config
 from .data_record import record_dataset
 from .devices import check_devices
+from .estimate import step_cost, text_of
 from .experiment import Job
 from .looks import late_falls
 from .paired import paired_table
@@ -88,56 +90,74 @@ def _text(comparison: Comparison, config: Config) -> str:
     return "\n\n".join(filter(None, parts))
 
 
+class Training(NamedTuple):
+    """What a comparison trains, built and checked.
+
+    Attributes:
+      dataset: on this.
+      steps: of every run, by its text: the single-task models, where they are asked
+        for, then the methods.
+      program: ``(text, number of seeds) -> program``.
+      stacks: the seeds that run as one program, stack by stack.
+    """
+
+    dataset: Dataset
+    steps: dict[str, int]
+    program: Callable[[str, int], Program]
+    stacks: list[tuple[int, ...]]
+
+    @classmethod
+    def of(cls, config: Config, data_dir: pathlib.Path | None) -> "Training":
+        """That of a configuration; arguments and errors as for :func:`prepare`."""
+        config.check()
+        if config.tensorboard:
+            tensorboard.require()
+        runs = [SINGLE_TASK] if config.single_task else []
+        runs += list(config.methods)
+        steps = {text: with_steps(text, config.steps)[1] for text in runs}
+        optimizers = {own: config.optimizer.build(own) for own in {*steps.values()}}
+        methods = parse_compared_methods(config)
+        dataset = load_dataset(config.data, data_dir)
+        aggregators = make_aggregators(methods, dataset, config.batch_size)
+        of_model: Any = {"dtype": config.dtype, "remat": config.remat}
+        shared = make_model(config.model, dataset, dataset.tasks, **of_model)
+        separate = make_model(config.model, dataset, ("task",), **of_model)
+        together = config.devices.of(shared.tasks)
+        alone = config.devices.of_one(separate.tasks)
+        for devices in (together, alone) if config.single_task else (together,):
+            check_devices(devices, config.batch_size)
+
+        def program(text: str, num_seeds: int) -> Program:
+            options_of_step: Any = {
+                "on_nonfinite": config.on_nonfinite,
+                "micro_batches": config.micro_batches,
+            }
+            optimizer = optimizers[steps[text]]
+            if text == SINGLE_TASK:
+                tx = mtopt.chain(mtopt.equal_weighting(1), optimizer)
+                options_of_step["devices"] = alone
+                return separate_program(
+                    separate, tx, dataset.tasks, num_seeds, **options_of_step
+                )
+            tx = mtopt.chain(aggregators[text], optimizer)
+            options_of_step["devices"] = together
+            return shared_program(shared, tx, num_seeds, **options_of_step)
+
+        stacks = seed_stacks(config.seeds, config.stack_seeds)
+        return cls(dataset, steps, program, stacks)
+
+
 def prepare_training(
     config: Config, experiment: str, data_dir: pathlib.Path | None
 ) -> Callable[[pathlib.Path], Comparison]:
     """As :func:`prepare`; what it returns trains and gives back the comparison."""
-    config.check()
-    if config.tensorboard:
-        tensorboard.require()
-    runs = [SINGLE_TASK] if config.single_task else []
-    runs += list(config.methods)
-    steps = {text: with_steps(text, config.steps)[1] for text in runs}
-    optimizers = {own: config.optimizer.build(own) for own in {*steps.values()}}
-    methods = parse_compared_methods(config)
-    dataset = load_dataset(config.data, data_dir)
-    aggregators = make_aggregators(methods, dataset, config.batch_size)
-    shared = make_model(config.model, dataset, dataset.tasks, config.dtype)
-    separate = make_model(config.model, dataset, ("task",), config.dtype)
-
-    together = config.devices.of(shared.tasks)
-    alone = config.devices.of_one(separate.tasks)
-    for devices in (together, alone) if config.single_task else (together,):
-        check_devices(devices, config.batch_size)
-
-    def program(text: str, num_seeds: int) -> Program:
-        options_of_step: Any = {
-            "on_nonfinite": config.on_nonfinite,
-            "micro_batches": config.micro_batches,
-        }
-        optimizer = optimizers[steps[text]]
-        if text == SINGLE_TASK:
-            tx = mtopt.chain(mtopt.equal_weighting(1), optimizer)
-            return separate_program(
-                separate,
-                tx,
-                dataset.tasks,
-                num_seeds,
-                devices=alone,
-                **options_of_step,
-            )
-        tx = mtopt.chain(aggregators[text], optimizer)
-        return shared_program(
-            shared, tx, num_seeds, devices=together, **options_of_step
-        )
-
-    stacks = seed_stacks(config.seeds, config.stack_seeds)
+    dataset, steps, program, stacks = Training.of(config, data_dir)
 
     def train(folder: pathlib.Path) -> Comparison:
         record_dataset(folder, dataset)
         results = {
-            text: _train(text, program, dataset, steps[text], stacks, folder, config)
-            for text in runs
+            text: _train(text, program, dataset, own, stacks, folder, config)
+            for text, own in steps.items()
         }
         return Comparison(
             experiment=experiment,
@@ -150,6 +170,22 @@ def prepare_training(
         )
 
     return train
+
+
+def estimate(config: Config, experiment: str, data_dir: pathlib.Path | None) -> str:
+    """What a step of every run takes; arguments and errors as for :func:`prepare`."""
+    dataset, steps, program, stacks = Training.of(config, data_dir)
+    seeds = stacks[0]
+    batch = jax.eval_shape(
+        lambda: next(dataset.train.batches(config.batch_size, seeds=seeds))
+    )
+    costs = {text: step_cost(program(text, len(seeds)), batch) for text in steps}
+    title = (
+        f"{experiment}: one step of {config.model} on {config.data}, "
+        f"{len(dataset.tasks)} tasks, batches of {config.batch_size}, {len(seeds)} "
+        f"seed{'s' * (len(seeds) > 1)} at once"
+    )
+    return text_of(title, costs)
 
 
 def _train(

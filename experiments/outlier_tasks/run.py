@@ -11,13 +11,13 @@ import numpy as np
 from mtopt.data.images.planted_outliers import PLANTS
 from mtopt.training.loop import read_per_task
 
+from ..common import runner
 from ..common.building import seed_stacks
 from ..common.config import Config as ComparisonConfig
 from ..common.experiment import Job
 from ..common.report import write_report
 from ..common.results import Comparison
 from ..common.run_folder import run_folder
-from ..common.runner import prepare_training
 from . import report
 from .config import Config
 from .report import GATE, NONE, PLAIN, WEIGHTED, Arm, Outliers
@@ -31,7 +31,7 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
     """
     config.check()
     training = {
-        arm: (compared, prepare_training(compared, experiment, data_dir))
+        arm: (compared, runner.prepare_training(compared, experiment, data_dir))
         for arm, compared in _comparisons(config).items()
     }
 
@@ -51,6 +51,20 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
         write_report(folder, report.table(found), report.summary(found), draw, started)
 
     return job
+
+
+def estimate(config: Config, experiment: str, data_dir: pathlib.Path | None) -> str:
+    """What a step of every arm takes; see :func:`experiments.common.runner.estimate`.
+
+    Raises:
+      UserError: for anything in the configuration that can't be run.
+    """
+    config.check()
+    parts = [
+        runner.estimate(compared, f"{experiment}, {plant}, {kind}", data_dir)
+        for (plant, kind), compared in _comparisons(config).items()
+    ]
+    return "\n\n".join(parts)
 
 
 def _comparisons(config: Config) -> dict[tuple[str, str], ComparisonConfig]:

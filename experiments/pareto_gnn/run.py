@@ -33,6 +33,7 @@ from mtopt.training.program import Program, shared_program
 
 from ..common.building import load_dataset, parse_methods, seed_stacks
 from ..common.data_record import record_data
+from ..common.estimate import step_cost, text_of
 from ..common.experiment import Job
 from ..common.progress import ProgressBar, seeds_label
 from ..common.report import write_report
@@ -87,20 +88,7 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
     Raises:
       UserError: for anything in the configuration or the data that can't be run.
     """
-    config.check()
-    optimizer = config.optimizer.build(config.steps)
-    methods = parse_methods(config.methods)
-    benchmark = _benchmark(
-        load_dataset(config.data, data_dir, GRAPHS), config.evaluation
-    )
-    columns = benchmark.data.features.shape[1]
-    encoder = CallText.parse("encoder", config.encoder, ENCODERS, arguments=1).build(
-        columns
-    )
-    pretexts = dict(_pretext(text, encoder) for text in config.pretexts)
-    if len(pretexts) < len(config.pretexts):
-        raise UserError(f"pretexts are {config.pretexts}: expected none of them twice")
-    runs = _runs(config, methods, encoder, pretexts, optimizer)
+    benchmark, encoder, pretexts, runs = _built(config, data_dir)
     for text in config.methods:
         _check_step(text, runs[text], benchmark)
     untrained = Run.of(pretext_model(encoder, pretexts), optax.identity())
@@ -138,6 +126,48 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
         )
 
     return job
+
+
+def estimate(config: Config, experiment: str, data_dir: pathlib.Path | None) -> str:
+    """What a step of every run takes on the whole graph, before it runs.
+
+    Arguments and errors are those of :func:`prepare`.
+    """
+    benchmark, _, pretexts, runs = _built(config, data_dir)
+    count = len(_stacks(config)[0])
+    costs = {}
+    for text, run in runs.items():
+        _check_step(text, run, benchmark)
+        make = functools.partial(_batch, run.model, num_seeds=count)
+        batch = jax.eval_shape(make, benchmark.graphs["whole"])
+        costs[text] = step_cost(run.program(count), batch)
+    title = (
+        f"{experiment}: one step of {config.encoder} on {config.data}, {len(pretexts)} "
+        f"pretexts, {len(benchmark.data.labels)} nodes, {count} "
+        f"seed{'s' * (count > 1)} at once"
+    )
+    return text_of(title, costs)
+
+
+def _built(
+    config: Config, data_dir: pathlib.Path | None
+) -> tuple[GraphBenchmark, Encoder, dict[str, Pretext], dict[str, Run]]:
+    """The data, the encoder, the pretexts and the runs, checked."""
+    config.check()
+    optimizer = config.optimizer.build(config.steps)
+    methods = parse_methods(config.methods)
+    benchmark = _benchmark(
+        load_dataset(config.data, data_dir, GRAPHS), config.evaluation
+    )
+    columns = benchmark.data.features.shape[1]
+    encoder = CallText.parse("encoder", config.encoder, ENCODERS, arguments=1).build(
+        columns
+    )
+    pretexts = dict(_pretext(text, encoder) for text in config.pretexts)
+    if len(pretexts) < len(config.pretexts):
+        raise UserError(f"pretexts are {config.pretexts}: expected none of them twice")
+    runs = _runs(config, methods, encoder, pretexts, optimizer)
+    return benchmark, encoder, pretexts, runs
 
 
 def _benchmark(data: NodeData, evaluation: Evaluation) -> GraphBenchmark:

@@ -5,14 +5,17 @@ documented. ``tests/gradients/test_program.py`` says which part of it has change
 another version of JAX breaks this file.
 """
 
+import dataclasses
+import functools
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 from jax.extend import core
 
 COMPILED = ("jit", "pjit")  # what a compiled function within another is called
+REMATERIALISED = ("checkpoint", "remat", "remat2")  # and one under jax.checkpoint
 
 
 class Operation(NamedTuple):
@@ -23,12 +26,15 @@ class Operation(NamedTuple):
       jaxpr: that the equation stands in.
       inputs: the places of what it reads.
       outputs: the places of what it makes.
+      region: the innermost function under ``jax.checkpoint`` that it stands in, None in
+        no such function.
     """
 
     equation: Any
     jaxpr: Any
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    region: "Region | None"
 
     @property
     def name(self) -> str:
@@ -65,13 +71,30 @@ class Operation(NamedTuple):
         return function(*(value for _, value in free))
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Region:
+    """One call of a function under ``jax.checkpoint``.
+
+    Attributes:
+      options: what ``jax.checkpoint`` was told.
+    """
+
+    options: dict[str, Any]
+
+    @classmethod
+    def of(cls, equation: Any) -> "Region":
+        """The region that an equation opens."""
+        return cls({name: equation.params[name] for name in ("policy", "prevent_cse")})
+
+
 class Program(NamedTuple):
     """What a function does to some arrays, one primitive after another.
 
     Every array has a place, a number.
 
     Attributes:
-      operations: in order; compiled functions are written out where they are called.
+      operations: in order; compiled functions, and those under ``jax.checkpoint``, are
+        written out where they are called.
       arguments: the places of the arguments.
       results: the places of the results.
       structure: the tree of the results.
@@ -114,22 +137,77 @@ class Program(NamedTuple):
         return self.shapes[place]
 
     def run(
-        self,
-        arguments: Sequence[Any],
-        after: Callable[[int, list[Any], Sequence[Any]], Sequence[Any]],
-    ) -> Any:
-        """The results, with a hand on every operation.
+        self, arguments: Sequence[Any], added: Mapping[int, Any], wanted: Sequence[int]
+    ) -> tuple[Any, list[Any]]:
+        """The results, and what else stands in some places.
+
+        Operations that stood under ``jax.checkpoint`` stand under it again: what they
+        make is kept for a backward pass where it is wanted or leaves their region.
 
         Args:
           arguments: their values.
-          after: ``(index of the operation, its inputs, its outputs) -> outputs``.
+          added: by the index of an operation, what is added to its first output.
+          wanted: the places.
         """
         values = self.constants | dict(zip(self.arguments, arguments, strict=True))
-        for index, operation in enumerate(self.operations):
-            inputs = [values[place] for place in operation.inputs]
-            outputs = after(index, inputs, operation.run(inputs))
+        for stretch in self._stretches(wanted):
+            run = functools.partial(stretch.run, self.constants)
+            if stretch.region is not None:
+                run = jax.checkpoint(run, **stretch.region.options)
+            entering = {place: values[place] for place in stretch.entering}
+            own = {
+                index: added[index] for index, _ in stretch.numbered if index in added
+            }
+            values.update(zip(stretch.leaving, run(entering, own), strict=True))
+        results = self.structure.unflatten([values[place] for place in self.results])
+        return results, [values[place] for place in wanted]
+
+    def _stretches(self, wanted: Sequence[int]) -> list["_Stretch"]:
+        """The operations, cut where a region begins or ends."""
+        read_later = {*self.results, *wanted}
+        found = []
+        numbered = list(enumerate(self.operations))
+        cut = itertools.groupby(reversed(numbered), lambda pair: pair[1].region)
+        for region, pairs in cut:
+            own = list(pairs)[::-1]
+            read = {place for _, each in own for place in each.inputs}
+            made = [place for _, each in own for place in each.outputs]
+            entering = sorted(read - self.constants.keys() - {*made})
+            leaving = [place for place in made if place in read_later]
+            found.append(_Stretch(region, own, entering, leaving))
+            read_later |= read
+        return found[::-1]
+
+
+class _Stretch(NamedTuple):
+    """Operations one after another that stand in one region, or in none.
+
+    Attributes:
+      region: in this one.
+      numbered: the operations, each with its index in the program.
+      entering: the places that they read and did not make, without constants.
+      leaving: the places that are read after them.
+    """
+
+    region: Region | None
+    numbered: list[tuple[int, Operation]]
+    entering: list[int]
+    leaving: list[int]
+
+    def run(
+        self,
+        constants: Mapping[int, Any],
+        entering: Mapping[int, Any],
+        added: Mapping[int, Any],
+    ) -> list[Any]:
+        """What stands in the places that are read later."""
+        values = {**constants, **entering}
+        for index, operation in self.numbered:
+            outputs = operation.run([values[place] for place in operation.inputs])
+            if index in added:
+                outputs = [outputs[0] + added[index], *outputs[1:]]
             values.update(zip(operation.outputs, outputs, strict=True))
-        return self.structure.unflatten([values[place] for place in self.results])
+        return [values[place] for place in self.leaving]
 
 
 class _Writer:
@@ -147,7 +225,9 @@ class _Writer:
         self.shapes[place] = shape
         return place
 
-    def write(self, closed: Any, inputs: Sequence[int]) -> list[int]:
+    def write(
+        self, closed: Any, inputs: Sequence[int], region: Region | None = None
+    ) -> list[int]:
         """Appends a jaxpr's operations on some places; returns where its results are.
 
         One jaxpr may be called several times, each time on other places.
@@ -164,11 +244,14 @@ class _Writer:
         for equation in jaxpr.eqns:
             own = [read(variable) for variable in equation.invars]
             if equation.primitive.name in COMPILED:
-                outputs = self.write(equation.params["jaxpr"], own)
+                outputs = self.write(equation.params["jaxpr"], own, region)
+            elif equation.primitive.name in REMATERIALISED:
+                inner = core.ClosedJaxpr(equation.params["jaxpr"], ())
+                outputs = self.write(inner, own, Region.of(equation))
             else:
                 outputs = [self.new(variable.aval) for variable in equation.outvars]
                 places = tuple(own), tuple(outputs)
-                self.operations.append(Operation(equation, jaxpr, *places))
+                self.operations.append(Operation(equation, jaxpr, *places, region))
             found.update(zip(equation.outvars, outputs, strict=True))
         return [read(variable) for variable in jaxpr.outvars]
 

@@ -49,17 +49,15 @@ def through_encoder(problem: Any, part: Any, params: Any) -> TaskGradients | Non
         return None
     sites = {site.index: site for found in of_leaf.values() for site in found}
 
+    places = {
+        index: steps.operations[index].inputs[1 - site.operand]
+        for index, site in sites.items()
+    }
+
     def run(zeros: dict[int, Array], others: dict[int, Array]) -> tuple[Any, Any]:
-        read: dict[int, Array] = {}
-
-        def after(index: int, inputs: list[Any], outputs: Sequence[Any]) -> Any:
-            if index not in sites:
-                return outputs
-            read[index] = jnp.asarray(inputs[1 - sites[index].operand])
-            return [outputs[0] + zeros[index]]
-
         given = [others.get(index, leaf) for index, leaf in enumerate(leaves)]
-        return steps.run(given, after), read
+        representation, found = steps.run(given, zeros, list(places.values()))
+        return representation, dict(zip(places, map(jnp.asarray, found), strict=True))
 
     zeros = {
         index: jnp.zeros(site.output.shape, site.output.dtype)

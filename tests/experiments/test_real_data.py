@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from experiments.common.config import Optimizer
 from experiments.common.experiment import find_experiment
 from experiments.common.run_folder import folder_name
 from experiments.configurations.rep_mtl_multi_mnist import DETACHED, LOGS, METHODS
+from tests.helpers.repository import ROOT
 
 
 def train_all(name, data_dir, folder, **changes):
@@ -59,6 +63,34 @@ def test_tox21_with_its_missing_labels(data_dir, tmp_path):
     assert len(result["tasks"]) == 12
     auc = mean([task[result["metrics"].index("auc")] for task in result["test"][0]])
     assert auc > 0.75
+
+
+PEAK = """
+import atexit
+from experiments import main
+from experiments.benchmarks.step.worker import most_resident
+atexit.register(lambda: print("peak", most_resident()))
+main.start(main.main, main.parse_flags)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
+def test_toxcast_by_mgda_takes_less_than_4_gb(data_dir, tmp_path):
+    flags = ["--experiment=toxcast", "--method=mgda", "--config.steps=2"]
+    flags += [f"--data_dir={data_dir}", "--out=here", "--compilation_cache=off"]
+    run = subprocess.run(
+        [sys.executable, "-c", PEAK, *flags],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    name, peak = run.stdout.split()[-2:]
+    assert name == "peak"
+    assert int(peak) < 4e9
 
 
 @pytest.mark.slow

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from jax.extend import core
 
-from mtopt.gradients.program import COMPILED, Program
+from mtopt.gradients.program import COMPILED, REMATERIALISED, Program
+from tests.helpers.close import assert_close
 
 W, X = np.float32([[1, 2], [3, -4]]), np.float32([[1, 0], [-1, 1], [2, 2]])
 
@@ -65,15 +66,70 @@ def test_a_program_does_what_the_function_does():
 
     steps = Program.of(function, [W, X])
     assert sum(each.name == "dot_general" for each in steps.operations) == 2
-    found = jax.jit(lambda *own: steps.run(own, lambda _, inputs, outputs: outputs))
+    found = jax.jit(lambda *own: steps.run(own, {}, ())[0])
     jax.tree.map(np.testing.assert_array_equal, found(W, X), function(W, X))
 
 
-def test_what_an_operation_made_can_be_replaced():
+def test_what_an_operation_made_can_be_added_to_and_read():
     steps = Program.of(lambda w, x: jnp.tanh(x @ w), [W, X])
+    names = [each.name for each in steps.operations]
+    product = names.index("dot_general")
+    place = steps.operations[product].outputs[0]
+    found, (seen,) = steps.run([W, X], {product: 0.5}, [place])
+    np.testing.assert_allclose(found, np.tanh(X @ W + 0.5), 1e-6)
+    np.testing.assert_allclose(seen, X @ W + 0.5, 1e-6)
 
-    def doubled(index, inputs, outputs):
-        name = steps.operations[index].name
-        return [2 * outputs[0]] if name == "dot_general" else outputs
 
-    np.testing.assert_allclose(steps.run([W, X], doubled), np.tanh(2 * X @ W), 1e-6)
+def under_checkpoint(w, x):
+    """A function under checkpoint called twice, and another one within a third."""
+    first = jax.checkpoint(lambda w, x: jnp.sin(jnp.sin(x @ w)), policy=POLICY)
+    inner = jax.checkpoint(lambda x: jnp.exp(jnp.cos(x)), prevent_cse=False)
+    outer = jax.checkpoint(lambda w, x: inner(jnp.cos(x @ w)))
+    return jnp.tanh(outer(w, first(w, first(w, x))))
+
+
+POLICY = jax.checkpoint_policies.dots_saveable
+
+
+def test_a_function_under_checkpoint_is_known_by_name_and_says_how():
+    def function(w, x):
+        return jax.checkpoint(jnp.matmul, prevent_cse=False, policy=POLICY)(x, w)
+
+    (equation,) = jax.make_jaxpr(function)(W, X).eqns
+    assert equation.primitive.name in REMATERIALISED
+    assert [each.primitive.name for each in equation.params["jaxpr"].eqns]
+    assert equation.params["prevent_cse"] is False
+    assert equation.params["policy"] is POLICY
+
+
+def test_operations_under_checkpoint_stand_under_it_again():
+    steps = Program.of(under_checkpoint, [W, X])
+    assert all(each.name not in REMATERIALISED for each in steps.operations)
+    assert len({each.region for each in steps.operations} - {None}) == 4
+
+    def again(w, x):
+        return steps.run([w, x], {}, ())[0]
+
+    equations = jax.make_jaxpr(again)(W, X).eqns
+    found = [e.params for e in equations if e.primitive.name in REMATERIALISED]
+    told = [(own["policy"], own["prevent_cse"]) for own in found]
+    assert told == [(POLICY, True)] * 2 + [(None, True), (None, False)]
+    gradients = [
+        jax.jit(jax.grad(lambda w, f=f: f(w, X).sum()))(W)
+        for f in (under_checkpoint, again)
+    ]
+    assert_close(*gradients, rtol=1e-6)
+
+
+def test_no_more_is_kept_for_a_backward_pass_than_under_checkpoint_itself():
+    def function(w, x):
+        block = jax.checkpoint(lambda w, x: jnp.exp(jnp.sin(jnp.cos(x @ w))))
+        return block(w, block(w, x))
+
+    steps = Program.of(function, [W, X])
+
+    def kept(function):
+        _, pull = jax.vjp(function, W, X)
+        return sorted(leaf.shape for leaf in jax.tree.leaves(pull))
+
+    assert kept(lambda w, x: steps.run([w, x], {}, ())[0]) == kept(function)

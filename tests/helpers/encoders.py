@@ -159,7 +159,7 @@ ENCODERS = {
         6,
     ),
     "convolution": (convolved, {"kernel": normal(3, 3, 1, 2), "w": normal(12, W)}, 1),
-    "checkpoint": (checkpointed, {"w": normal(W, W), "v": normal(W, W, seed=1)}, 1),
+    "checkpoint": (checkpointed, {"w": normal(W, W), "v": normal(W, W, seed=1)}, 2),
     "functions": (
         in_a_function_of_its_own,
         {name: normal(W, W, seed=i) for i, name in enumerate("wvs")},

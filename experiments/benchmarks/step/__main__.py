@@ -6,6 +6,8 @@ cell and a method, whose steps take turns, each in a process of its own:
 * ``plain jax``, ``plain torch``: the gradient of the mean loss and Adam. It is the cost
   of a step that knows nothing of tasks;
 * ``mtopt``: the same model by :func:`mtopt.make_train_step`;
+* ``mtopt remat``, with ``--remat``: the same with the encoder under ``jax.checkpoint``,
+  as ``--config.remat`` has it;
 * ``autojac``, ``autogram``: TorchJD's two engines, where it has the method;
 * ``one by one``: K backward passes one after another into flat vectors, and weights on
   the CPU, as LibMTL does it.
@@ -57,6 +59,9 @@ OUT = flags.DEFINE_string("step_out", "runs/step", "The folder to write to.")
 ROUNDS = flags.DEFINE_integer("step_rounds", 7, "Turns of each step.", lower_bound=1)
 SECONDS = flags.DEFINE_float(
     "turn_seconds", 0.25, "About how long a turn takes.", lower_bound=0.0
+)
+REMAT = flags.DEFINE_bool(
+    "remat", False, "Measure mtopt's steps with a rematerialised encoder, too."
 )
 CORE = flags.DEFINE_integer("core", 0, "The core to hold processes on.", lower_bound=0)
 
@@ -131,7 +136,8 @@ def one_group(
 ) -> Group:
     """The steps of one cell and method, and the plain ones in the same turns."""
     theirs = torch_side.columns(method) if "torchjd" in versions else ()
-    columns = ("mtopt", *theirs)
+    again = ("mtopt remat",) if REMAT.value else ()
+    columns = ("mtopt", *again, *theirs)
     with workers(cell, columns, method, CORE.value) as own:
         costs, errors = take_turns(plain | own, ROUNDS.value, SECONDS.value)
     device = plain["plain jax"].built.get("device", "")

@@ -1,6 +1,7 @@
 """Steps in JAX: the gradient of the mean loss without this library, and a method's."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -18,12 +19,18 @@ from .program import Known, Program
 PLAIN = "plain"
 
 
-def build(cell: Cell, method: str) -> Program:
-    """The compiled step of a method, as text, or of :data:`PLAIN`."""
+def build(cell: Cell, method: str, *, remat: bool = False) -> Program:
+    """The compiled step of a method, as text, or of :data:`PLAIN`.
+
+    Args:
+      cell: on this.
+      method: whose step.
+      remat: of a method, as of :class:`mtopt.Tasks`.
+    """
     if jax.default_backend() != "cpu":
         # As on torch's side: float32 products in float32.
         jax.config.update("jax_default_matmul_precision", "highest")
-    make = plain if method == PLAIN else own
+    make = plain if method == PLAIN else functools.partial(own, remat=remat)
     function, state, batch = make(cell, method)
     device = jax.devices()[0].platform
     begin = seconds()
@@ -87,14 +94,17 @@ def plain(cell: Cell, _: str, optimizer: Any = None) -> tuple[Any, Any, Any]:
 
 
 def own(
-    cell: Cell, method: str, optimizer: Any = None, rows: str = "auto"
+    cell: Cell,
+    method: str,
+    optimizer: Any = None,
+    rows: str = "auto",
+    *,
+    remat: bool = False,
 ) -> tuple[Any, Any, Any]:
     """This library's step."""
     model, params, model_state, batch = problem(cell)
     optimizer = optax.adam(1e-3) if optimizer is None else optimizer
     tx = mtopt.chain(mtopt.method(method, cell.tasks), optimizer)
     state = mtopt.TrainState.create(params, tx, jax.random.key(1), model_state)
-    tasks = (
-        model.tasks if rows == "auto" else dataclasses.replace(model.tasks, rows=rows)
-    )
+    tasks = dataclasses.replace(model.tasks, rows=rows, remat=remat)
     return mtopt.make_train_step(tasks, tx), state, batch

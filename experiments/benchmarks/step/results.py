@@ -11,6 +11,7 @@ from .turns import Cost
 
 PLAIN_OF = {
     "mtopt": "plain jax",
+    "mtopt remat": "plain jax",
     "autojac": "plain torch",
     "autogram": "plain torch",
     "one by one": "plain torch",

@@ -22,10 +22,11 @@ LINUX = pathlib.Path("/proc/self")
 
 def build(cell: Cell, column: str, method: str) -> Program:
     """The step of a column, by the library that has it."""
-    if column in ("plain jax", "mtopt"):
+    if column in ("plain jax", "mtopt", "mtopt remat"):
         from . import jax_side
 
-        return jax_side.build(cell, jax_side.PLAIN if column == "plain jax" else method)
+        own = jax_side.PLAIN if column == "plain jax" else method
+        return jax_side.build(cell, own, remat=column == "mtopt remat")
     from . import torch_side
 
     return torch_side.build(cell, column.removesuffix(" torch"), method)
