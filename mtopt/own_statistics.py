@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from mtopt.errors import UserError
 from mtopt.linalg import combine, divide_or_zero, where_present
 
 
@@ -70,3 +71,22 @@ def _filled(values: Any, known: Bool[Array, " K"], shares: Float[Array, " K"]) -
         filled["mean"] = where_present(some, mean, jnp.broadcast_to(centre, mean.shape))
         filled["var"] = where_present(some, var, jnp.broadcast_to(spread, var.shape))
     return filled
+
+
+def check_states(model_state: Any, num_tasks: int) -> None:
+    """Raises unless every task, with inputs of its own, has a state of its own.
+
+    Args:
+      model_state: leaves ``[K, ...]``.
+      num_tasks: K.
+
+    Raises:
+      UserError: naming the array that has another leading axis.
+    """
+    for path, leaf in jax.tree_util.tree_leaves_with_path(model_state):
+        if jnp.shape(leaf)[:1] != (num_tasks,):
+            raise UserError(
+                f"model_state{jax.tree_util.keystr(path)} has shape {jnp.shape(leaf)}: "
+                f"expected a leading axis of the {num_tasks} tasks, whose inputs are "
+                "their own"
+            )

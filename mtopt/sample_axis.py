@@ -1,7 +1,13 @@
 """The axis of the samples in an array: its mean, its parts, and the parts joined."""
 
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
+
+from mtopt.batch import Batch
+from mtopt.errors import UserError
 
 
 def mean_of(leaf: Array, labelled: Bool[Array, " b"]) -> Array:
@@ -27,6 +33,42 @@ def cut(leaf: Array, count: int, axis: int) -> Array:
     shape = leaf.shape
     dealt = leaf.reshape(*shape[:axis], shape[axis] // count, count, *shape[axis + 1 :])
     return jnp.moveaxis(dealt, axis + 1, 0)
+
+
+def cut_tree(tree: Any, count: int, axis: int) -> Any:
+    """Every array of a tree as :func:`cut` makes it.
+
+    Args:
+      tree: of arrays.
+      count: of the parts.
+      axis: of the samples, in each.
+    """
+    return jax.tree.map(lambda leaf: cut(leaf, count, axis), tree)
+
+
+def cut_batch(batch: Batch, count: int, x_axis: int | None) -> Batch:
+    """A batch of one group of tasks in parts, leaves ``[M, ...]``.
+
+    Args:
+      batch: what is cut.
+      count: M.
+      x_axis: of the tasks.
+
+    Raises:
+      UserError: unless M divides the number of samples.
+    """
+    size = batch.mask.shape[1]
+    if count < 1 or size % count:
+        raise UserError(
+            f"a batch of {size} samples in {count} micro-batches: expected a number "
+            "that divides it"
+        )
+    return Batch(
+        cut_tree(batch.x, count, 0 if x_axis is None else 1),
+        cut_tree(batch.y, count, 1),
+        cut(batch.mask, count, 1),
+        batch.names,
+    )
 
 
 def join(leaf: Array, axis: int) -> Array:

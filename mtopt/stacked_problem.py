@@ -21,7 +21,7 @@ from mtopt.gradients.through_encoder import through_encoder
 from mtopt.heads import check_outputs, have_layers
 from mtopt.linalg import combine, gramian, scale_rows, steepest, where_present
 from mtopt.nonfinite import tasks_not_finite
-from mtopt.own_statistics import OwnStatistics
+from mtopt.own_statistics import OwnStatistics, check_states
 from mtopt.passes import over_tasks
 from mtopt.per_task import PerTask, in_words, task_keys
 from mtopt.points import Point
@@ -237,30 +237,17 @@ class StackedProblem(BatchProblem):
 
     @override
     def in_parts(self, count: int) -> "StackedProblem":
-        size = self.batch.mask.shape[1]
-        if count < 1 or size % count:
-            raise UserError(
-                f"a batch of {size} samples in {count} micro-batches: expected a "
-                "number that divides it"
-            )
         if self.tasks.stateful:
             raise UserError(
                 "the model couples the samples of a batch by its running statistics "
                 "(BatchNorm), so that micro-batches would train another model: "
                 "expected micro_batches=1, or a model without such statistics"
             )
-        axis = 0 if self.tasks.x_axis is None else 1
-        mask = sample_axis.cut(self.batch.mask, count, 1)
-        batch = Batch(
-            jax.tree.map(lambda leaf: sample_axis.cut(leaf, count, axis), self.batch.x),
-            jax.tree.map(lambda leaf: sample_axis.cut(leaf, count, 1), self.batch.y),
-            mask,
-            self.names,
-        )
+        batch = sample_axis.cut_batch(self.batch, count, self.tasks.x_axis)
         return dataclasses.replace(
             self,
-            batch=batch,
-            loss_mask=jax.vmap(loss_mask)(mask),
+            batch=dataclasses.replace(batch, names=self.names),
+            loss_mask=jax.vmap(loss_mask)(batch.mask),
             key=jax.random.split(self.key, count),
             model_state=None,
             hidden=jax.tree.map(lambda own: jnp.stack([own] * count), self.hidden),
@@ -271,9 +258,7 @@ class StackedProblem(BatchProblem):
         self, representation: Any, count: int, *, task_axis: bool = False
     ) -> Any:
         axis = 1 if task_axis or self.tasks.x_axis is not None else 0
-        return jax.tree.map(
-            lambda leaf: sample_axis.cut(leaf, count, axis), representation
-        )
+        return sample_axis.cut_tree(representation, count, axis)
 
     @override
     def join_parts(self, stacked: Any, *, task_axis: bool = False) -> Any:
@@ -407,13 +392,7 @@ class StackedProblem(BatchProblem):
     def _state_of_tasks(self) -> Any:
         """The model state; with inputs of their own, that of every task."""
         if self.tasks.x_axis is not None and not self.tasks.coupled:
-            for path, leaf in jax.tree_util.tree_leaves_with_path(self.model_state):
-                if jnp.shape(leaf)[:1] != (len(self.names),):
-                    raise UserError(
-                        f"model_state{jax.tree_util.keystr(path)} has shape "
-                        f"{jnp.shape(leaf)}: expected a leading axis of the "
-                        f"{len(self.names)} tasks, whose inputs are their own"
-                    )
+            check_states(self.model_state, len(self.names))
         return self.model_state
 
     @property
