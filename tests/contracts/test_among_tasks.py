@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtopt.among_tasks import FEW, in_the_middle, sum_over_tasks
+from mtopt.among_tasks import FEW, the_middle, sum_over_tasks
 
 
 def by_hand(rows, present, trimmed):
@@ -22,7 +22,7 @@ def by_hand(rows, present, trimmed):
 
 @functools.cache
 def found(most):
-    return jax.jit(functools.partial(in_the_middle, most=most))
+    return jax.jit(functools.partial(the_middle, most=most))
 
 
 @pytest.mark.parametrize("most", [1, 3, 9])
