@@ -11,7 +11,7 @@ from mtopt.long_products import flat_products
 from mtopt.options import Number
 
 # Entries of a parameter from which on a sum over few tasks is written out.
-LONG = 4096
+LONG = 2**18
 
 
 def gramian(rows: Any) -> Float[Array, "K K"]:

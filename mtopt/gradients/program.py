@@ -113,6 +113,14 @@ class Program(NamedTuple):
             return jax.eval_shape(lambda: self.constants[place])
         return self.shapes[place]
 
+    def mentions(self, name: str) -> bool:
+        """Whether a primitive is among the operations, or in one of them.
+
+        Args:
+          name: of the primitive.
+        """
+        return any(f" {name}[" in f" {step.equation}" for step in self.operations)
+
     def run(
         self,
         arguments: Sequence[Any],

@@ -1,5 +1,6 @@
 """The gradients of tasks that act on one representation, by one pass through it."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -12,8 +13,12 @@ from mtopt.gradients.program import Program
 from mtopt.gradients.sites import Site, find_sites
 from mtopt.gradients.task_gradients import TaskGradients
 from mtopt.linalg import steepest
+from mtopt.passes import over_tasks, platform
 
 ROWS = ("auto", "always", "never")
+HEAVY = 2**24
+"""Bytes that the operations of a forward pass make, in all."""
+FEW = 4
 
 
 def through_encoder(problem: Any, part: Any, params: Any) -> TaskGradients | None:
@@ -129,12 +134,13 @@ class Encoder(NamedTuple):
 
         def gradients(of_tasks: Any) -> TaskGradients:
             # What JAX pulls back is conjugate, on both sides.
-            deltas, rows = steepest(jax.vmap(pull)(steepest(of_tasks)))
-            answers = [
-                self._products(index, read, deltas) if index in self.sites else rows[index]
-                for index in range(len(self.leaves))
-            ]
             num_tasks = len(jax.tree.leaves(of_tasks)[0])
+            each = over_tasks(pull, (0,), passes_of(self.program, num_tasks))
+            deltas, rows = steepest(each(steepest(of_tasks)))
+            answers = [
+                self._products(i, read, deltas) if i in self.sites else rows[i]
+                for i in range(len(self.leaves))
+            ]
             return TaskGradients(num_tasks, self.structure.unflatten(answers))
 
         return representation, gradients
@@ -152,6 +158,26 @@ class Encoder(NamedTuple):
             lambda matrix: own[0].to_parameter(matrix, parameter),
             self.program.operations[own[0].index].params["precision"],
         )
+
+
+def passes_of(program: Program, num_tasks: int) -> str:
+    """How the tasks go back through an encoder; see :func:`mtopt.passes.over_tasks`.
+
+    All at once, unless on a CPU a pass is :data:`HEAVY`: one after another then, so
+    that memory holds what one of them makes. XLA:CPU's own convolutions are up to eight
+    times slower in loops: the passes of :data:`FEW` tasks are written out.
+
+    Args:
+      program: the encoder.
+      num_tasks: K.
+    """
+    shapes = [shape for step in program.operations for shape in step.shapes]
+    size = sum(math.prod(shape.shape) * shape.dtype.itemsize for shape in shapes)
+    if platform() != "cpu" or size < HEAVY:
+        return "vmap"
+    if not program.mentions("conv_general_dilated"):
+        return "map"
+    return "unroll" if num_tasks <= FEW else "vmap"
 
 
 def cheaper(num_tasks: int, sites: Sequence[Site]) -> bool:
