@@ -18,7 +18,8 @@ from mtopt.passes import over_tasks, platform
 ROWS = ("auto", "always", "never")
 HEAVY = 2**24
 """Bytes that the operations of a forward pass make, in all."""
-FEW = 4
+FEW = 2
+"""Tasks at which passes written out were measured to be faster than all at once."""
 
 
 def through_encoder(problem: Any, part: Any, params: Any) -> TaskGradients | None:
@@ -165,7 +166,7 @@ def passes_of(program: Program, num_tasks: int) -> str:
 
     All at once, unless on a CPU a pass is :data:`HEAVY`: one after another then, so
     that memory holds what one of them makes. XLA:CPU's own convolutions are up to eight
-    times slower in loops: the passes of :data:`FEW` tasks are written out.
+    times slower in loops; the passes of :data:`FEW` tasks are written out.
 
     Args:
       program: the encoder.

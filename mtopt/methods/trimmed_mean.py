@@ -71,7 +71,9 @@ def trimmed_mean(
         count = present.sum()
         trimmed = jnp.minimum(num_trimmed, jnp.maximum(count - 1, 0) // 2)
 
-        middle = jax.tree.map(lambda leaf: the_middle(leaf, present, trimmed, most), rows)
+        middle = jax.tree.map(
+            lambda leaf: the_middle(leaf, present, trimmed, most), rows
+        )
         kept = jnp.maximum(count - 2 * trimmed, 1).astype(float)
         return present / kept, middle, memory
 
