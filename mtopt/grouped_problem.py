@@ -15,7 +15,7 @@ from typing_extensions import override
 from mtopt.deal import check_parts, deal
 from mtopt.errors import UserError
 from mtopt.gradients.task_gradients import TaskGradients
-from mtopt.gradients.through_encoder import through_encoder
+from mtopt.gradients.through_encoder import rows_through_encoder, through_encoder
 from mtopt.linalg import gramian
 from mtopt.points import Point
 from mtopt.problem import BatchProblem, Params
@@ -90,6 +90,10 @@ class GroupedProblem(BatchProblem):
     def losses_and_grads(
         self, params: Params, *, shared_axis: int | None = None, passes: str = "vmap"
     ) -> tuple[Float[Array, " K"], Params]:
+        if shared_axis is None and passes == "vmap" and self.has_one_representation:
+            written = rows_through_encoder(self, self._first, params)
+            if written is not None:
+                return written
         losses, grads = zip(
             *(
                 part.losses_and_grads(own, shared_axis=shared_axis, passes=passes)
@@ -139,6 +143,18 @@ class GroupedProblem(BatchProblem):
                 for part, own, z in self._on(params, representation, shared_axis)
             ]
         )
+
+    @override
+    def losses_and_head_grads(
+        self, params: Params, representation: Any
+    ) -> tuple[Float[Array, " K"], Any, Any]:
+        found = [
+            part.losses_and_head_grads(own, z)
+            for part, own, z in self._on(params, representation, None)
+        ]
+        losses, heads, gradients = zip(*found, strict=True)
+        gradients = jax.tree.map(lambda *own: self._concatenate(own), *gradients)
+        return self._concatenate(losses), heads, gradients
 
     @override
     def losses_at_mean(self, params: Params) -> Float[Array, " K"]:

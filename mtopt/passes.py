@@ -55,3 +55,11 @@ def over_tasks(
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
 
     return call
+
+
+def platform() -> str:
+    """Where what is traced now is to run: ``"cpu"``, ``"gpu"`` or ``"tpu"``."""
+    device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
+    if device is None:
+        return jax.default_backend()
+    return device if isinstance(device, str) else device.platform

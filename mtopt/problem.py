@@ -331,6 +331,20 @@ class BatchProblem(Problem):
     model_state: Any
 
     @abc.abstractmethod
+    def losses_and_head_grads(
+        self, params: Params, representation: Any
+    ) -> tuple[Float[Array, " K"], Any, Any]:
+        """What :meth:`losses_and_grads` reads of the heads, of shared inputs.
+
+        Args:
+          params: whose heads act on the representation.
+          representation: Z, as :meth:`representation` returns it.
+
+        Returns:
+          The losses, the gradients of the heads, and those of the representation.
+        """
+
+    @abc.abstractmethod
     def without(self, hidden: Bool[Array, " K"]) -> "BatchProblem":
         """The problem in which some tasks are absent from the batch.
 

@@ -17,7 +17,7 @@ from mtopt.deal import check_parts, deal, dealt_batch
 from mtopt.errors import UserError
 from mtopt.floats import has_gaps, merge, only_floats, without_floats
 from mtopt.gradients.task_gradients import TaskGradients
-from mtopt.gradients.through_encoder import through_encoder
+from mtopt.gradients.through_encoder import rows_through_encoder, through_encoder
 from mtopt.heads import check_outputs, have_layers
 from mtopt.linalg import combine, gramian, scale_rows, steepest, where_present
 from mtopt.nonfinite import tasks_not_finite
@@ -82,6 +82,10 @@ class StackedProblem(BatchProblem):
     def losses_and_grads(
         self, params: Params, *, shared_axis: int | None = None, passes: str = "vmap"
     ) -> tuple[Float[Array, " K"], Params]:
+        if shared_axis is None and passes == "vmap":
+            written = rows_through_encoder(self, self, params)
+            if written is not None:
+                return written
         function = jax.value_and_grad(self._task_loss, argnums=(0, 1))
         losses, found = self._over_tasks(function, params, shared_axis, passes)
         rows, heads = steepest(found)
@@ -114,6 +118,15 @@ class StackedProblem(BatchProblem):
         self, params: Params, representation: Any, *, shared_axis: int | None = None
     ) -> Float[Array, " K"]:
         return self._over_heads(self._head_loss, params, representation, shared_axis)
+
+    @override
+    def losses_and_head_grads(
+        self, params: Params, representation: Any
+    ) -> tuple[Float[Array, " K"], Any, Any]:
+        function = jax.value_and_grad(self._head_loss, argnums=(0, 1))
+        losses, found = self._over_heads(function, params, representation)
+        heads, gradients = steepest(found)
+        return losses, PerTask(heads, self.names), gradients
 
     @override
     def losses_at_mean(self, params: Params) -> Float[Array, " K"]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,11 +28,13 @@ class OuterProducts:
       activations: A, ``[b, i]``.
       deltas: D, ``[K, b, o]``.
       back: from a matrix ``[i, o]`` to the shape and dtype of the parameter.
+      precision: of the layer's own product; its rows are written in the same.
     """
 
     activations: Float[Array, "b i"]
     deltas: Float[Array, "K b o"]
     back: Callable[[Float[Array, "i o"]], Array]
+    precision: Any
 
     def products(self) -> tuple[Float[Array, " K"], Float[Array, "K K"]]:
         """The Gramian as units of each task, and what it is in these units.
@@ -69,6 +72,29 @@ class OuterProducts:
             preferred_element_type=total.dtype,
         )
         return self.back(along(0, product))
+
+    def rows(self) -> Float[Array, "K ..."]:
+        """The gradients, written out in the parameter's shape.
+
+        As one product with a task axis; one task after another where that would copy
+        more of A for each than it writes.
+        """
+
+        def of_task(deltas: Float[Array, "b o"], activations: Array) -> Array:
+            product = jnp.matmul(
+                activations,
+                deltas,
+                precision=self.precision,
+                preferred_element_type=wide.dtype,
+            )
+            return self.back(product)
+
+        wide = self._wide
+        few = wide.shape[1] <= wide.shape[2]
+        a = self.activations.T
+        if not few:
+            return jax.lax.map(lambda own: of_task(own, a), wide)
+        return jax.vmap(of_task)(wide, jnp.broadcast_to(a, (len(wide), *a.shape)))
 
     def where(self, present: Bool[Array, " K"]) -> "OuterProducts":
         """The same with zeros for absent tasks, whatever stood there.

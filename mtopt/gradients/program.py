@@ -18,6 +18,21 @@ COMPILED = ("jit", "pjit")  # what a compiled function within another is called
 REMATERIALISED = ("checkpoint", "remat", "remat2")  # and one under jax.checkpoint
 
 
+def primitives(jaxpr: Any) -> set[str]:
+    """The names of all primitives of a program, those within its loops among them.
+
+    Args:
+      jaxpr: of ``jax.make_jaxpr`` or a trace.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> sorted(primitives(jax.make_jaxpr(jax.jit(jnp.sin))(1.0)))
+      ['jit', 'sin']
+    """
+    own = {equation.primitive.name for equation in jaxpr.eqns}
+    return own.union(*map(primitives, core.subjaxprs(jaxpr)))
+
+
 class Operation(NamedTuple):
     """One primitive.
 
@@ -100,6 +115,7 @@ class Program(NamedTuple):
       structure: the tree of the results.
       constants: what stands in some places from the start.
       shapes: of what stands in every other place, with ``shape`` and ``dtype``.
+      primitives: the names of all that it uses, those within its loops among them.
     """
 
     operations: tuple[Operation, ...]
@@ -108,6 +124,7 @@ class Program(NamedTuple):
     structure: Any
     constants: dict[int, Any]
     shapes: dict[int, Any]
+    primitives: frozenset[str]
 
     @classmethod
     def of(cls, function: Callable[..., Any], arguments: Sequence[Any]) -> "Program":
@@ -128,6 +145,7 @@ class Program(NamedTuple):
             jax.tree.structure(shape),
             writer.constants,
             writer.shapes,
+            frozenset(primitives(closed.jaxpr)),
         )
 
     def shape_of(self, place: int) -> Any:

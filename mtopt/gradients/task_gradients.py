@@ -73,6 +73,10 @@ class TaskGradients:
             functools.partial(combine, weights), lambda each: each.combine(weights)
         )
 
+    def rows(self) -> Any:
+        """The gradients themselves, a tree of rows."""
+        return self._map(lambda rows: rows, lambda each: each.rows())
+
     def where(self, present: Bool[Array, " K"]) -> "TaskGradients":
         """These, with zeros for absent tasks.
 

@@ -1,29 +1,30 @@
-"""The gradients of tasks that act on one representation, without most of their rows."""
+"""The gradients of tasks that act on one representation, by one pass through it."""
 
-from collections.abc import Sequence
-from typing import Any
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
-from mtopt.columns import along
+from mtopt.columns import along, by_columns
 from mtopt.gradients.outer_products import OuterProducts
 from mtopt.gradients.program import Program
 from mtopt.gradients.sites import Site, find_sites
 from mtopt.gradients.task_gradients import TaskGradients
 from mtopt.linalg import steepest
+from mtopt.passes import over_tasks, platform
 
 ROWS = ("auto", "always", "never")
+HEAVY = 2**24
+"""Bytes that the operations of a forward pass make, in all."""
+FEW = 2
+"""Tasks at which passes written out were measured to be faster than all at once."""
 
 
 def through_encoder(problem: Any, part: Any, params: Any) -> TaskGradients | None:
-    r"""Takes the representation gradients of all tasks back through the encoder.
-
-    Behind every matrix product with a parameter stands a zero that is added. One
-    ``vmap`` of the backward pass gives the gradients with respect to these zeros, which
-    with what the product read are all of the parameter's. Other parameters get their
-    rows.
+    """The gradients of all tasks, without most of their rows.
 
     Args:
       problem: a :class:`mtopt.Problem` whose tasks act on one representation.
@@ -38,51 +39,148 @@ def through_encoder(problem: Any, part: Any, params: Any) -> TaskGradients | Non
     if part.tasks.x_axis is not None or part.tasks.rows == "always":
         return None
     num_tasks = len(problem.names)
-    leaves, tree = jax.tree.flatten(params["shared"])
-    steps = Program.of(lambda *leaves: part.features(tree.unflatten(leaves)), leaves)
-    of_leaf = {
-        leaf: sites
-        for leaf, sites in find_sites(steps).items()
-        if part.tasks.rows == "never" or cheaper(num_tasks, sites)
-    }
-    if not of_leaf:
+    encoder = Encoder.of(part, params["shared"]).only(
+        lambda sites: part.tasks.rows == "never" or cheaper(num_tasks, sites)
+    )
+    if not encoder.sites:
         return None
-    sites = {site.index: site for found in of_leaf.values() for site in found}
+    representation, pull = encoder.forward()
+    return pull(problem.representation_gradients(params, representation))
 
-    places = {
-        index: steps.operations[index].inputs[1 - site.operand]
-        for index, site in sites.items()
-    }
 
-    def run(zeros: dict[int, Array], others: dict[int, Array]) -> tuple[Any, Any]:
-        given = [others.get(index, leaf) for index, leaf in enumerate(leaves)]
-        representation, found = steps.run(given, zeros, list(places.values()))
-        return representation, dict(zip(places, map(jnp.asarray, found), strict=True))
+def rows_through_encoder(
+    problem: Any, part: Any, params: Any
+) -> tuple[Float[Array, " K"], dict[str, Any]] | None:
+    """Losses and gradients of all tasks, as ``losses_and_grads`` returns them.
 
-    zeros = {
-        index: jnp.zeros(site.output.shape, site.output.dtype)
-        for index, site in sites.items()
-    }
-    others = {i: leaf for i, leaf in enumerate(leaves) if i not in of_leaf}
-    representation, pull, read = jax.vjp(run, zeros, others, has_aux=True)
-    gradients = problem.representation_gradients(params, representation)
-    # What JAX pulls back is conjugate, on both sides.
-    deltas, rows = steepest(jax.vmap(pull)(steepest(gradients)))
+    A layer's rows are written as one product, :meth:`OuterProducts.rows`. From a
+    vmapped backward pass XLA gets them with the task axis in the middle, and whatever
+    reads them task by task strides through the memory.
 
-    def answer(index: int, leaf: Array) -> Any:
-        if index not in of_leaf:
-            return rows[index]
-        found = of_leaf[index]
-        activations = [along(0, site.as_matrix(read[site.index])) for site in found]
-        own = [along(1, site.as_deltas(deltas[site.index])) for site in found]
+    Args:
+      problem: as for :func:`through_encoder`.
+      part: likewise.
+      params: where to evaluate.
+
+    Returns:
+      None where no parameter is a layer's, or inputs are the tasks' own.
+    """
+    if part.tasks.x_axis is not None:
+        return None
+    encoder = Encoder.of(part, params["shared"])
+    if not encoder.sites:
+        return None
+    representation, pull = encoder.forward()
+    losses, heads, gradients = problem.losses_and_head_grads(params, representation)
+    rows = by_columns(pull(gradients).rows())
+    return losses, {"shared": rows, "tasks": heads}
+
+
+class Encoder(NamedTuple):
+    r"""An encoder with a zero behind every matrix product with a parameter.
+
+    One ``vmap`` of the backward pass gives the gradients with respect to these zeros,
+    which with what the product read are all of the parameter's. Other parameters get
+    their rows.
+
+    Attributes:
+      program: what it does.
+      leaves: the shared parameters.
+      structure: their tree.
+      sites: where some of them are multiplied, by their index.
+    """
+
+    program: Program
+    leaves: list[Array]
+    structure: Any
+    sites: dict[int, list[Site]]
+
+    @classmethod
+    def of(cls, part: Any, shared: Any) -> "Encoder":
+        """The encoder of a problem.
+
+        Args:
+          part: a :class:`mtopt.stacked_problem.StackedProblem`.
+          shared: the parameters.
+        """
+        leaves, tree = jax.tree.flatten(shared)
+        program = Program.of(lambda *own: part.features(tree.unflatten(own)), leaves)
+        return cls(program, leaves, tree, find_sites(program))
+
+    def only(self, chosen: Callable[[Sequence[Site]], bool]) -> "Encoder":
+        """The same, with rows for the parameters that are not chosen."""
+        sites = {leaf: own for leaf, own in self.sites.items() if chosen(own)}
+        return self._replace(sites=sites)
+
+    def forward(self) -> tuple[Any, Callable[[Any], TaskGradients]]:
+        """The representation, and from its gradients, of all tasks, to those of all."""
+        of_index = {site.index: site for own in self.sites.values() for site in own}
+
+        places = {
+            index: self.program.operations[index].inputs[1 - site.operand]
+            for index, site in of_index.items()
+        }
+
+        def run(zeros: dict[int, Array], others: dict[int, Array]) -> tuple[Any, Any]:
+            given = [others.get(index, leaf) for index, leaf in enumerate(self.leaves)]
+            z, found = self.program.run(given, zeros, list(places.values()))
+            return z, dict(zip(places, map(jnp.asarray, found), strict=True))
+
+        zeros = {
+            index: jnp.zeros(site.output.shape, site.output.dtype)
+            for index, site in of_index.items()
+        }
+        others = {i: p for i, p in enumerate(self.leaves) if i not in self.sites}
+        representation, pull, read = jax.vjp(run, zeros, others, has_aux=True)
+
+        def gradients(of_tasks: Any) -> TaskGradients:
+            # What JAX pulls back is conjugate, on both sides.
+            num_tasks = len(jax.tree.leaves(of_tasks)[0])
+            each = over_tasks(pull, (0,), passes_of(self.program, num_tasks))
+            deltas, rows = steepest(each(steepest(of_tasks)))
+            answers = [
+                self._products(i, read, deltas) if i in self.sites else rows[i]
+                for i in range(len(self.leaves))
+            ]
+            return TaskGradients(num_tasks, self.structure.unflatten(answers))
+
+        return representation, gradients
+
+    def _products(
+        self, leaf: int, read: dict[int, Array], deltas: dict[int, Array]
+    ) -> OuterProducts:
+        """The gradients of one parameter, of all its products together."""
+        own, parameter = self.sites[leaf], self.leaves[leaf]
         return OuterProducts(
-            jnp.concatenate(activations),
-            jnp.concatenate(own, axis=1),
-            lambda matrix: found[0].to_parameter(matrix, leaf),
+            jnp.concatenate(
+                [along(0, site.as_matrix(read[site.index])) for site in own]
+            ),
+            jnp.concatenate(
+                [along(1, site.as_deltas(deltas[site.index])) for site in own], axis=1
+            ),
+            lambda matrix: own[0].to_parameter(matrix, parameter),
+            self.program.operations[own[0].index].params["precision"],
         )
 
-    answers = [answer(index, leaf) for index, leaf in enumerate(leaves)]
-    return TaskGradients(num_tasks, tree.unflatten(answers))
+
+def passes_of(program: Program, num_tasks: int) -> str:
+    """How the tasks go back through an encoder; see :func:`mtopt.passes.over_tasks`.
+
+    All at once, unless on a CPU a pass is :data:`HEAVY`: one after another then, so
+    that memory holds what one of them makes. XLA:CPU's own convolutions are up to eight
+    times slower in loops; the passes of :data:`FEW` tasks are written out.
+
+    Args:
+      program: the encoder.
+      num_tasks: K.
+    """
+    shapes = [shape for step in program.operations for shape in step.shapes]
+    size = sum(math.prod(shape.shape) * shape.dtype.itemsize for shape in shapes)
+    if platform() != "cpu" or size < HEAVY:
+        return "vmap"
+    if "conv_general_dilated" not in program.primitives:
+        return "map"
+    return "unroll" if num_tasks <= FEW else "vmap"
 
 
 def cheaper(num_tasks: int, sites: Sequence[Site]) -> bool:

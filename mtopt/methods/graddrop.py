@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from mtopt.aggregation import Aggregator, Reduced, Weighed, row_weighting, weighting
-from mtopt.among_tasks import sum_over_tasks
+from mtopt.among_tasks import sum_over_tasks, task_by_task
 from mtopt.errors import expect, expect_one_of
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import as_complex, as_real, scale_rows
@@ -135,7 +135,11 @@ def _mask(key: Any, rows: Float[Array, "K ..."]) -> Any:
     total = sum_over_tasks(jnp.abs(wide))
     purity = (1 + sum_over_tasks(wide) / jnp.where(total > 0, total, 1)) / 2
     drawn = jax.random.uniform(key, purity.shape, jnp.float32)
-    return ((purity > drawn)[None] & (rows > 0)) | ((purity < drawn)[None] & (rows < 0))
+
+    def has_the_sign(row: Array) -> Array:
+        return ((purity > drawn) & (row > 0)) | ((purity < drawn) & (row < 0))
+
+    return task_by_task(has_the_sign, rows)
 
 
 def _signed(gradients: Float[Array, "K ..."], z: Float[Array, " ..."]) -> Any:
@@ -148,7 +152,13 @@ def _leak_through(
     leaks: Float[Array, " K"], rows: Array, masks: Bool[Array, "..."]
 ) -> Array:
     """Masked rows, and of what was masked the leak."""
-    return jnp.where(masks, rows, scale_rows(leaks, rows))
+
+    def of_task(leak: Array, row: Array, mask: Array) -> Array:
+        wide = jnp.promote_types(row.dtype, jnp.float32)
+        leaked = (leak.astype(wide) * row).astype(row.dtype)
+        return jnp.where(mask, row, leaked)
+
+    return task_by_task(of_task, leaks, rows, masks)
 
 
 def _each_leaf(function: Callable[..., Array], key: PRNGKeyArray, tree: Any) -> Any:

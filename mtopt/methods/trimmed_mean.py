@@ -4,10 +4,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
 from mtopt.aggregation import Aggregator, Reduced, row_weighting
-from mtopt.among_tasks import in_the_middle
+from mtopt.among_tasks import the_middle
 from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
 from mtopt.options import Integer, is_traced
@@ -72,10 +71,9 @@ def trimmed_mean(
         count = present.sum()
         trimmed = jnp.minimum(num_trimmed, jnp.maximum(count - 1, 0) // 2)
 
-        def keep_the_middle(leaf: Float[Array, "K ..."]) -> Float[Array, "K ..."]:
-            return jnp.where(in_the_middle(leaf, present, trimmed, most), leaf, 0)
-
-        middle = jax.tree.map(keep_the_middle, rows)
+        middle = jax.tree.map(
+            lambda leaf: the_middle(leaf, present, trimmed, most), rows
+        )
         kept = jnp.maximum(count - 2 * trimmed, 1).astype(float)
         return present / kept, middle, memory
 

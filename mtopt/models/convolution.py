@@ -27,6 +27,8 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float
 
+from mtopt.passes import platform
+
 COLUMNS = 100
 """How wide a block's matrix product becomes at most: outputs of a block x channels."""
 
@@ -113,7 +115,7 @@ def convolution(
     )
     h = (x.shape[1] + sum(pads[0]) - n) // down + 1
     w = (x.shape[2] + sum(pads[1]) - m) // right + 1
-    form = form_of((h, w), (n, m, inputs, outputs), _platform())
+    form = form_of((h, w), (n, m, inputs, outputs), platform())
     if form == NATIVE:
         return lax.conv_general_dilated(x, kernel, strides, pads, **options)
 
@@ -149,14 +151,6 @@ def _is_plain(x: Array, kernel: Array, options: dict[str, Any]) -> bool:
         and all(value is None for value in rest.values())
         and jnp.issubdtype(jnp.result_type(x, kernel), jnp.floating)
     )
-
-
-def _platform() -> str:
-    """Where what is traced now is to run."""
-    device = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
-    if device is None:
-        return jax.default_backend()
-    return device if isinstance(device, str) else device.platform
 
 
 def _patches(

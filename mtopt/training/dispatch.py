@@ -13,10 +13,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend import core
 
 from mtopt.batch import Batch
 from mtopt.data.batches import Batches
+from mtopt.gradients.program import primitives
 from mtopt.step import TrainState
 
 MOST_STEPS = 100
@@ -98,20 +98,6 @@ class Dispatch:
             self._now = max(1, min(self._most, int(MOST_SECONDS / step_seconds)))
         self._calls += 1
         return state, last, count
-
-
-def primitives(jaxpr: Any) -> set[str]:
-    """The names of all primitives of a program, those within its loops among them.
-
-    Args:
-      jaxpr: of ``jax.make_jaxpr`` or a trace.
-
-    Example:
-      >>> sorted(primitives(jax.make_jaxpr(jax.jit(jnp.sin))(1.0)))
-      ['jit', 'sin']
-    """
-    own = {equation.primitive.name for equation in jaxpr.eqns}
-    return own.union(*map(primitives, core.subjaxprs(jaxpr)))
 
 
 @functools.lru_cache(maxsize=8)

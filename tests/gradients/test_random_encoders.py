@@ -70,12 +70,16 @@ def both(seed, shared):
     tasks = mtopt.Tasks(NAMES, encode, head_loss, rows="never")
     problem = tasks.problem(of_batch, jax.random.key(0))
     params = {"shared": shared, "tasks": heads}
-    rows = problem.losses_and_grads(params)[1]["shared"]
+    rows = jax.jacrev(lambda shared: problem.losses({**params, "shared": shared}))(
+        shared
+    )
     found = problem.task_gradients(params)
     weights = jnp.asarray(WEIGHTS)
-    return (gramian(rows), combine(weights, rows)), (
+    written = problem.losses_and_grads(params)[1]["shared"]
+    return (gramian(rows), combine(weights, rows), rows), (
         found.gramian(),
         found.combine(weights),
+        written,
     )
 
 

@@ -10,7 +10,10 @@ import optax
 import pytest
 
 import mtopt
+from mtopt.gradients import through_encoder
 from mtopt.gradients.outer_products import OuterProducts
+from mtopt.gradients.program import Program
+from mtopt.gradients.through_encoder import FEW
 from mtopt.linalg import combine, gramian, row_norms
 from tests.helpers import encoders, problems
 from tests.helpers.close import assert_close
@@ -35,14 +38,28 @@ def case(name, dtype):
     return encode, params, batch, without_rows
 
 
+def jacobian(problem, params):
+    """The rows, by the backward pass of each loss."""
+    return jax.jacrev(lambda shared: problem.losses({**params, "shared": shared}))(
+        params["shared"]
+    )
+
+
 def answers(problem, params):
-    """Gramian, norms and weighted sum, of the rows and without them."""
-    rows = problem.losses_and_grads(params)[1]["shared"]
+    """Gramian, norms and weighted sum, of the rows and without them; and rows."""
+    rows = jacobian(problem, params)
+    losses, written = problem.losses_and_grads(params)
     found = problem.task_gradients(params)
-    weights = jnp.asarray(WEIGHTS, problem.batch.y.dtype)
+    weights = jnp.asarray(WEIGHTS, losses.dtype)
     return (
-        (gramian(rows), row_norms(rows), combine(weights, rows)),
-        (found.gramian(), found.norms(), found.combine(weights)),
+        (gramian(rows), row_norms(rows), combine(weights, rows), rows, losses),
+        (
+            found.gramian(),
+            found.norms(),
+            found.combine(weights),
+            written["shared"],
+            problem.losses(params),
+        ),
     )
 
 
@@ -78,7 +95,8 @@ def test_they_are_those_of_the_rows(name, dtype, rtol):
 def test_half_precision_is_within_its_rounding():
     encode, params, batch, _ = case("dense", jnp.bfloat16)
     tasks = mtopt.Tasks(NAMES, encode, head_loss, rows="never")
-    close_to_rows(answers(tasks.problem(batch, KEY), params), 0.03)
+    both = jax.jit(functools.partial(answers, tasks.problem(batch, KEY)))
+    close_to_rows(both(params), 0.03)
 
 
 def test_a_parameter_cast_to_half_precision_has_its_own_dtype():
@@ -92,7 +110,8 @@ def test_a_parameter_cast_to_half_precision_has_its_own_dtype():
     found = tasks.problem(batch, KEY).task_gradients(params)
     assert without_rows(found) == 1
     assert found.combine(jnp.ones(3)).dtype == jnp.float32
-    close_to_rows(answers(tasks.problem(batch, KEY), params), 0.03)
+    both = jax.jit(functools.partial(answers, tasks.problem(batch, KEY)))
+    close_to_rows(both(params), 0.03)
 
 
 def test_statistics_of_the_batch_couple_its_samples():
@@ -137,15 +156,19 @@ def test_groups_on_one_encoder_go_through_it_together(shared_inputs, expected):
 
     @jax.jit
     def both(params):
-        rows = problem.losses_and_grads(params)[1]["shared"]
+        rows = jacobian(problem, params)
         found = problem.task_gradients(params)
         weights = jnp.float32(WEIGHTS)
         pulled = problem.pullback(params, weights)
+        losses, written = problem.losses_and_grads(params)
         summed = combine(weights, rows)
-        return (gramian(rows), summed, summed), (
+        expected = gramian(rows), summed, summed, rows, problem.losses(params)
+        return expected, (
             found.gramian(),
             found.combine(weights),
             pulled,
+            written["shared"],
+            losses,
         )
 
     assert without_rows(problem.task_gradients(params)) == expected
@@ -230,6 +253,52 @@ def test_no_rows_are_in_the_compiled_step():
     assert "f32[8,64,64]" not in text["auto"]
 
 
+@pytest.mark.parametrize("passes", ["unroll", "map"])
+def test_one_task_after_another_gives_the_same(passes, monkeypatch):
+    monkeypatch.setattr(through_encoder, "passes_of", lambda program, num_tasks: passes)
+    encode, params, batch, _ = case("convolution", np.float32)
+    problem = mtopt.Tasks(NAMES, encode, head_loss, rows="never").problem(batch, KEY)
+    close_to_rows(jax.jit(functools.partial(answers, problem))(params), 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "platform", "num_tasks", "heavy", "expected"),
+    [
+        ("dense", "cpu", 9, True, "map"),
+        ("dense", "cpu", 9, False, "vmap"),
+        ("dense", "gpu", 9, True, "vmap"),
+        ("convolution", "cpu", FEW, True, "unroll"),
+        ("convolution", "cpu", FEW + 1, True, "vmap"),
+    ],
+)
+def test_how_tasks_go_back(encoder, platform, num_tasks, heavy, expected, monkeypatch):
+    encode, params, batch, _ = case(encoder, np.float32)
+    leaves, tree = jax.tree.flatten(params["shared"])
+
+    def in_a_checkpoint(*own):
+        return jax.checkpoint(lambda *own: encode(tree.unflatten(own), batch.x, KEY))(
+            *own
+        )
+
+    program = Program.of(in_a_checkpoint, leaves)
+    monkeypatch.setattr(through_encoder, "HEAVY", 0 if heavy else 2**24)
+    monkeypatch.setattr(through_encoder, "platform", lambda: platform)
+    assert through_encoder.passes_of(program, num_tasks) == expected
+
+
+def test_rows_of_more_samples_than_outputs_are_written_one_after_another():
+    """Else the activations would be copied for every task."""
+    a, few, many = normal(4, 5), normal(3, 4, 4), normal(3, 4, 3)
+    for deltas, loops in ((few, 0), (many, 1)):
+        products = OuterProducts(
+            jnp.asarray(a), jnp.asarray(deltas), lambda matrix: 2 * matrix, None
+        )
+        jaxpr = jax.make_jaxpr(products.rows)()
+        assert str(jaxpr).count("scan[") == loops
+        expected = 2 * np.einsum("bi,kbo->kio", a, deltas)
+        assert_close(products.rows(), expected, rtol=1e-6)
+
+
 def test_samples_in_plenty_are_cheaper_by_rows():
     sizes = 4, 512
     few, many = (
@@ -237,8 +306,13 @@ def test_samples_in_plenty_are_cheaper_by_rows():
     )
     counts = []
     for tasks, params, batch in (few, many):
-        found = tasks.problem(batch, KEY).task_gradients(params)
-        counts.append(without_rows(found))
+        own = tasks.problem(batch, KEY)
+        jax.eval_shape(
+            lambda params, own=own: counts.append(
+                without_rows(own.task_gradients(params))
+            ),
+            params,
+        )
     assert counts == [2, 0]
 
 
@@ -246,8 +320,8 @@ def test_several_seeds_at_once():
     encode, params, batch, _ = case("dense", np.float32)
     tasks = mtopt.Tasks(NAMES, encode, head_loss, rows="never")
     stacked = jax.tree.map(lambda leaf: jnp.stack([leaf, 2 * leaf]), params)
-    both = jax.vmap(lambda own: answers(tasks.problem(batch, KEY), own))(stacked)
-    close_to_rows(both, 1e-5)
+    both = jax.vmap(lambda own: answers(tasks.problem(batch, KEY), own))
+    close_to_rows(jax.jit(both)(stacked), 1e-5)
 
 
 def test_an_unknown_choice_is_refused():
