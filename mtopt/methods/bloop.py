@@ -14,11 +14,11 @@ from mtopt.linalg import (
     cross_gramian,
     divide_or_zero,
     some_rows,
-    uniform_over,
     zero_rows,
 )
 from mtopt.options import Integer, Number
 from mtopt.registry import method
+from mtopt.simplex import uniform_over
 
 
 @method(family="gradients", traits=("mean-like", "task-bound"))

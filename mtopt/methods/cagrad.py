@@ -5,9 +5,9 @@ from typing import Any
 from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
 from mtopt.errors import expect, expect_one_of
 from mtopt.evaluation import Evaluation
-from mtopt.linalg import uniform_over
 from mtopt.options import Number, as_array
 from mtopt.registry import method
+from mtopt.simplex import uniform_over
 from mtopt.solvers import conflict_averse_weights
 
 RESCALINGS = ("none", "1+c^2", "1+c")

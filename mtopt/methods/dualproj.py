@@ -9,9 +9,10 @@ from jaxtyping import Array, Bool, DTypeLike, Float
 from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
 from mtopt.errors import expect_per_task
 from mtopt.evaluation import Evaluation
-from mtopt.linalg import divide_or_zero, uniform_over
+from mtopt.linalg import divide_or_zero
 from mtopt.options import Numbers
 from mtopt.registry import method
+from mtopt.simplex import uniform_over
 from mtopt.solvers import nonnegative_qp
 from mtopt.solvers.dense import correlation, matvec
 

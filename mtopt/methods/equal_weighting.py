@@ -5,8 +5,8 @@ from typing import Any
 from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import expect_one_of
 from mtopt.evaluation import Evaluation
-from mtopt.linalg import uniform_over
 from mtopt.registry import method
+from mtopt.simplex import uniform_over
 
 
 @method(family="baseline", traits=("mean-like",))

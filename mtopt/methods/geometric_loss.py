@@ -6,8 +6,8 @@ import jax.numpy as jnp
 
 from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.evaluation import Evaluation
-from mtopt.linalg import mean_over, uniform_over
 from mtopt.registry import method
+from mtopt.simplex import mean_over, uniform_over
 
 SMALLEST = 1e-20
 

@@ -11,10 +11,10 @@ from jaxtyping import Array, Float, Int
 from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
 from mtopt.errors import expect_number, expect_one_of, expect_per_task
 from mtopt.evaluation import Evaluation
-from mtopt.linalg import mean_over
 from mtopt.memory import learned
 from mtopt.options import Integer, Number, Numbers
 from mtopt.registry import method
+from mtopt.simplex import mean_over
 
 
 @method(family="gradients")

@@ -8,10 +8,10 @@ from jaxtyping import Array, Float
 from mtopt.aggregation import Aggregator, Gramian, Weighed, on_gramian
 from mtopt.errors import expect_number, expect_one_of
 from mtopt.evaluation import Evaluation
-from mtopt.linalg import uniform_over
 from mtopt.methods.cagrad import RESCALINGS, rescaling
 from mtopt.options import Number
 from mtopt.registry import method
+from mtopt.simplex import uniform_over
 from mtopt.solvers import conflict_averse_weights, min_norm_weights
 
 

@@ -12,10 +12,8 @@ from mtopt.errors import expect_number, expect_one_of
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import (
     gramian,
-    project_simplex,
     row_norms,
     scale_rows,
-    share_of,
     some_rows,
     task_numbers,
     where_present,
@@ -23,6 +21,7 @@ from mtopt.linalg import (
 )
 from mtopt.options import Number
 from mtopt.registry import method
+from mtopt.simplex import project_simplex, share_of
 
 
 @method(family="gradients")

@@ -9,10 +9,11 @@ from jaxtyping import Array, Float
 from mtopt.aggregation import Aggregator, Weighed, gradients_of, weighting
 from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation, split
-from mtopt.linalg import project_simplex, share_of, task_numbers
+from mtopt.linalg import task_numbers
 from mtopt.options import Number
 from mtopt.registry import method
 from mtopt.scaled_problem import on_scale_of_rows
+from mtopt.simplex import project_simplex, share_of
 
 
 @method(family="batches", traits=("mean-like",))

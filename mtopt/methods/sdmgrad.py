@@ -12,16 +12,14 @@ from mtopt.errors import expect_number, expect_per_task
 from mtopt.evaluation import Evaluation
 from mtopt.linalg import (
     cross_gramian,
-    mean_over,
     only_present,
-    project_simplex,
-    share_of,
     some_rows,
     task_numbers,
 )
 from mtopt.options import Integer, Number, Numbers
 from mtopt.registry import method
 from mtopt.scaled_problem import on_scale_of_rows
+from mtopt.simplex import mean_over, project_simplex, share_of
 
 
 @method(family="batches", traits=("mean-like",))

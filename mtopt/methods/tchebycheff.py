@@ -11,9 +11,10 @@ from jaxtyping import Array, Bool, Float
 from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.errors import expect_one_of, expect_per_task
 from mtopt.evaluation import Evaluation
-from mtopt.linalg import divide_or_zero, share_of
+from mtopt.linalg import divide_or_zero
 from mtopt.options import Numbers
 from mtopt.registry import method
+from mtopt.simplex import share_of
 
 FORMS = ("product", "quotient")
 

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from mtopt.linalg import divide_or_zero, uniform_over
+from mtopt.linalg import divide_or_zero
 from mtopt.options import Number
+from mtopt.simplex import uniform_over
 from mtopt.solvers.dense import check_gramian, correlation, matvec
 from mtopt.solvers.nonnegative_qp import nonnegative_qp
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from mtopt.linalg import uniform_over
+from mtopt.simplex import uniform_over
 
 ITERATIONS = 30
 PENALTY = 30.0

@@ -8,11 +8,12 @@ from jaxtyping import Array, Float
 
 from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
-from mtopt.linalg import combine, uniform_over
+from mtopt.linalg import combine
 from mtopt.options import Number
 from mtopt.per_task import scale_heads
 from mtopt.points import Point, factor_of
 from mtopt.problem import Params
+from mtopt.simplex import uniform_over
 from mtopt.transforms.perturbed import (
     Radius,
     check_ball,

@@ -6,10 +6,11 @@ import jax
 import optax
 
 from mtopt.evaluation import Evaluation
-from mtopt.linalg import combine, uniform_over
+from mtopt.linalg import combine
 from mtopt.options import Number
 from mtopt.per_task import scale_heads
 from mtopt.points import Point, factor_of
+from mtopt.simplex import uniform_over
 from mtopt.transforms.perturbed import (
     check_ball,
     check_resolution,

@@ -9,9 +9,10 @@ from jaxtyping import Array, Bool, Float, Int
 from mtopt.aggregation import Aggregator, rule_of
 from mtopt.errors import expect_number
 from mtopt.evaluation import Evaluation
-from mtopt.linalg import divide_or_zero, mean_over, task_numbers
+from mtopt.linalg import divide_or_zero, task_numbers
 from mtopt.options import Integer, Number
 from mtopt.rule import Solution, greatest
+from mtopt.simplex import mean_over
 
 MAJORITY = 0.6  # of the tasks; of two halves neither is one
 EXPLAINED = 0.3  # of the median task: below, nothing can be told yet

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from mtopt.errors import UserError, expect_number, expect_one_of
-from mtopt.linalg import divide_or_zero, mean_over
+from mtopt.linalg import divide_or_zero
 from mtopt.options import Number
 from mtopt.problem import Params, Problem
+from mtopt.simplex import mean_over
 
 ANCHORS = ("tasks", "mean")
 SMOOTHING = 0.03

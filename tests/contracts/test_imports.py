@@ -16,6 +16,7 @@ ORDER = (
     "columns",
     "long_products",
     "linalg",
+    "simplex",
     "passes",
     "gradients",
     "floats",

@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mtopt.linalg import project_simplex, row_norms, share_of
+from mtopt.linalg import row_norms
+from mtopt.simplex import project_simplex, share_of
 from tests.helpers.simplex import nearest_on_simplex
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from mtopt.aggregation import Aggregator, Weighed, weighting
 from mtopt.evaluation import Evaluation
-from mtopt.linalg import uniform_over
+from mtopt.simplex import uniform_over
 from mtopt.options import Number
 from mtopt.registry import method
 
