@@ -4,8 +4,9 @@
 tasks in ``--rows_tasks=2,8``:
 
 * ``gradient``: that of the mean loss;
-* ``rows``: the gradients of all tasks by one vmapped backward pass, written out;
+* ``rows at once``: the gradients of all tasks by one vmapped backward pass;
 * ``rows in a loop``: the same, one task after another;
+* ``rows``: the same as the library writes them, a layer as one product;
 * ``product``: all inner products of these rows, one matrix product a parameter;
 * ``in chunks``: the same by :func:`mtopt.gramian`;
 * ``without rows``: all inner products from activations and deltas, forward and backward
@@ -39,7 +40,7 @@ TURNS = flags.DEFINE_integer("rows_turns", 9, "Turns of each part.", lower_bound
 
 
 # The compiler counts the body of a loop once: these do the arithmetic of those.
-LOOPS = {"rows in a loop": "rows", "in chunks": "product"}
+LOOPS = {"rows in a loop": "rows at once", "in chunks": "product"}
 
 
 class Part(NamedTuple):
@@ -81,6 +82,12 @@ def parts(cell: str) -> dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]:
     def gradient(params: Any, batch: mtopt.Batch) -> Any:
         return jax.grad(lambda params: at(batch).losses(params).mean())(params)
 
+    def at_once(params: Any, batch: mtopt.Batch) -> Any:
+        def losses(shared: Any) -> Float[Array, " K"]:
+            return at(batch).losses({**params, "shared": shared})
+
+        return jax.jacrev(losses)(params["shared"])
+
     def rows(params: Any, batch: mtopt.Batch) -> Any:
         return at(batch).losses_and_grads(params)[1]["shared"]
 
@@ -98,8 +105,9 @@ def parts(cell: str) -> dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]:
     written = (jax.jit(rows)(*given),)
     return {
         "gradient": (gradient, given),
-        "rows": (rows, given),
+        "rows at once": (at_once, given),
         "rows in a loop": (in_a_loop, given),
+        "rows": (rows, given),
         "product": (product, written),
         "in chunks": (mtopt.gramian, written),
         "without rows": (without_rows, given),
