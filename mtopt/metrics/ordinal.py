@@ -33,8 +33,8 @@ def median_level(logits: np.ndarray, *, adjacent: bool) -> Float[np.ndarray, " n
       array([2.])
     """
     logits = np.asarray(logits, float)
-    finite = np.isfinite(logits).all(axis=-1)
-    logits = np.where(finite[:, None], logits, 0)
+    finite = np.isfinite(logits)
+    logits = np.where(finite, logits, 0)
     if adjacent:
         odds = np.pad(logits.cumsum(axis=-1), [(0, 0), (1, 0)])
         weights = np.exp(odds - odds.max(axis=-1, keepdims=True))
@@ -42,7 +42,7 @@ def median_level(logits: np.ndarray, *, adjacent: bool) -> Float[np.ndarray, " n
         above = (at_least[:, 1:] > at_least[:, :1] / 2).sum(axis=-1)
     else:
         above = (logits > 0).sum(axis=-1)
-    return np.where(finite, above, np.nan)
+    return np.where(finite.all(axis=-1), above, np.nan)
 
 
 def level_mae(
