@@ -89,6 +89,7 @@ PROJECTS = {
     "outlier_tasks": "outlier_tasks",
     "pareto_front": "pareto_front",
     "pareto_gnn": "pareto_gnn",
+    "raters": "raters",
     "robust_boosting_real": "robust_boosting.real",
     "robust_boosting_synthetic": "robust_boosting.synthetic",
     "toy": "toy",

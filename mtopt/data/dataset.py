@@ -15,7 +15,16 @@ from mtopt.data.batches import Batches
 from mtopt.errors import UserError
 from mtopt.per_task import check_names
 
-Kind = Literal["classification", "binary", "multilabel", "regression"]
+Kind = Literal[
+    "classification",
+    "binary",
+    "multilabel",
+    "regression",
+    "ordinal",
+    "ordinal_adjacent",
+    "soft",
+    "preference",
+]
 
 
 @runtime_checkable
@@ -59,8 +68,10 @@ class Dataset:
       name: what to call it in tables.
       tasks: the K task names, sorted.
       kind: what the labels are: ``classification`` (int classes), ``binary`` (0 or 1),
-        ``multilabel`` (a vector of 0 and 1), ``regression`` (a number).
-      outputs: the size of a head's output: classes, label columns, or 1.
+        ``multilabel`` (a vector of 0 and 1), ``regression`` (a number), ``ordinal`` or
+        ``ordinal_adjacent`` (int levels in order), ``soft`` (a distribution over
+        classes), ``preference`` (which of two inputs wins).
+      outputs: the size of a head's output: classes, levels, label columns, or 1.
       x_axis: None for shared inputs, 0 for disjoint ones (see :class:`mtopt.Batch`).
       train: what the parameters are fitted on.
       valid: what the model is chosen on.

@@ -183,4 +183,6 @@ def _task_words(task: Mapping[str, Any]) -> str:
         total += f", {values.get(1, 0)} of them 1"
     if isinstance(values, dict) and task["kind"] == "classification":
         total += f", of {len(values)} classes"
+    if isinstance(values, dict) and task["kind"] in ("ordinal", "ordinal_adjacent"):
+        total += f", levels {min(values)} to {max(values)}"
     return total

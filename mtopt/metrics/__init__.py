@@ -6,6 +6,11 @@ frozen embeddings are in :mod:`mtopt.metrics.probes`.
 
 from mtopt.metrics.delta_m import delta_m_per_metric as delta_m_per_metric
 from mtopt.metrics.delta_m import delta_p_per_task as delta_p_per_task
+from mtopt.metrics.kinds import METRICS as METRICS
+from mtopt.metrics.ordinal import level_macro_mae as level_macro_mae
+from mtopt.metrics.ordinal import level_mae as level_mae
+from mtopt.metrics.ordinal import median_level as median_level
+from mtopt.metrics.ordinal import quadratic_kappa as quadratic_kappa
 from mtopt.metrics.paired import Paired as Paired
 from mtopt.metrics.paired import paired_interval as paired_interval
 from mtopt.metrics.pooled import pooled_metrics as pooled_metrics
@@ -14,8 +19,10 @@ from mtopt.metrics.ranks import critical_difference as critical_difference
 from mtopt.metrics.ranks import mean_rank as mean_rank
 from mtopt.metrics.ranks import ranking as ranking
 from mtopt.metrics.ranks import ranks as ranks
+from mtopt.metrics.soft_labels import divergence as divergence
+from mtopt.metrics.soft_labels import pair_accuracy as pair_accuracy
+from mtopt.metrics.soft_labels import top_accuracy as top_accuracy
 from mtopt.metrics.spread import mean_and_spread as mean_and_spread
-from mtopt.metrics.task_metrics import METRICS as METRICS
 from mtopt.metrics.task_metrics import Metric as Metric
 from mtopt.metrics.task_metrics import accuracy as accuracy
 from mtopt.metrics.task_metrics import auc as auc

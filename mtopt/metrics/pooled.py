@@ -6,11 +6,14 @@ variance of kilometres beside millimetres. Here variance is that within tasks, p
 of one task, and errors are in the units that the caller divides by.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from mtopt.metrics.task_metrics import METRICS, auc, r2
+from mtopt.metrics.kinds import METRICS
+from mtopt.metrics.ordinal import disagreement, median_level
+from mtopt.metrics.task_metrics import MetricFunction, auc, r2
 
 Arrays = Sequence[np.ndarray] | np.ndarray
 """One array a task."""
@@ -30,7 +33,8 @@ def pooled_metrics(
                        {\sum_k \sum_i (y_{ki} - \bar y_k)^2 / u_k^2} \\
        \text{auc} &= \frac{\sum_k n_k^+ n_k^- \, \text{auc}_k}{\sum_k n_k^+ n_k^-}
 
-    and the accuracy of all labels. Of one task they are its own metrics.
+    kappa like :math:`R^2`, below its line the disagreement that chance makes within
+    each task, and the accuracy of all labels. Of one task they are its own metrics.
 
     Args:
       kind: of the labels, a key of :data:`mtopt.metrics.METRICS`.
@@ -41,9 +45,9 @@ def pooled_metrics(
         all are in one unit.
 
     Returns:
-      The metrics in the order of the kind's. A task whose own R2 or AUC is not defined
-      for want of two values takes no part in it; nan where that leaves nothing, or
-      where the output of a labelled sample is not finite.
+      The metrics in the order of the kind's. A task whose own R2, AUC or kappa is not
+      defined for want of two values takes no part in it; nan where that leaves nothing,
+      or where the output of a labelled sample is not finite.
 
     Raises:
       UserError: as :func:`mtopt.metrics.accuracy` and the others.
@@ -62,7 +66,9 @@ def pooled_metrics(
             for arrays in (outputs, targets)
         )
     return [
-        POOLED.get(metric.name, _joined(metric.function))(outputs, targets, masks)
+        POOLED.get((kind, metric.name), _joined(metric.function))(
+            outputs, targets, masks
+        )
         for metric in METRICS[kind]
     ]
 
@@ -114,12 +120,39 @@ def pooled_auc(outputs: Arrays, targets: Arrays, masks: Arrays) -> float:
     return float((right[some] / counts.sum(axis=0)[some]).mean())
 
 
-def _joined(
-    metric: Callable[[np.ndarray, np.ndarray, np.ndarray], float],
-) -> Callable[[Arrays, Arrays, Arrays], float]:
+def pooled_kappa(
+    outputs: Arrays, targets: Arrays, masks: Arrays, *, adjacent: bool
+) -> float:
+    """Quadratic kappa, with chance as it is within each task.
+
+    Args:
+      outputs: of each task, logits ``[n, C - 1]``.
+      targets: levels ``[n]``.
+      masks: bool ``[n]``, True where the sample is labelled.
+      adjacent: as in :func:`mtopt.metrics.median_level`.
+
+    Returns:
+      At most 1; nan as :func:`pooled_metrics`.
+    """
+    total = np.zeros(2)
+    for output, target, mask in zip(outputs, targets, masks, strict=True):
+        if mask.any():
+            level = median_level(output[mask], adjacent=adjacent)
+            total += mask.sum() * np.array(disagreement(level, target[mask]))
+    observed, expected = total.tolist()
+    return 1 - observed / expected if expected != 0 else float("nan")
+
+
+def _joined(metric: MetricFunction) -> Callable[[Arrays, Arrays, Arrays], float]:
     """The metric of all samples, for one that compares no sample with another."""
     return lambda *parts: metric(*(np.concatenate(part) for part in parts))
 
 
-POOLED = {"r2": pooled_r2, "auc": pooled_auc, "macro_auc": pooled_auc}
+POOLED = {
+    ("regression", "r2"): pooled_r2,
+    ("binary", "auc"): pooled_auc,
+    ("multilabel", "macro_auc"): pooled_auc,
+    ("ordinal", "kappa"): functools.partial(pooled_kappa, adjacent=False),
+    ("ordinal_adjacent", "kappa"): functools.partial(pooled_kappa, adjacent=True),
+}
 """Metrics that compare samples: how, where they are of several tasks."""

@@ -13,6 +13,8 @@ from jaxtyping import Bool, Float
 
 from mtopt.errors import UserError
 
+MetricFunction = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
+
 
 class Metric(NamedTuple):
     """A named task metric and its direction.
@@ -25,7 +27,7 @@ class Metric(NamedTuple):
 
     name: str
     higher_is_better: bool
-    function: Callable[[np.ndarray, np.ndarray, np.ndarray], float]
+    function: MetricFunction
 
 
 def accuracy(output: np.ndarray, target: np.ndarray, mask: np.ndarray) -> float:
@@ -55,12 +57,12 @@ def accuracy(output: np.ndarray, target: np.ndarray, mask: np.ndarray) -> float:
       1.0
     """
     if np.ndim(output) == np.ndim(target) + 1:
-        output, target = _labelled(output, target, mask, np.shape(output)[:-1])
+        output, target = labelled(output, target, mask, np.shape(output)[:-1])
         correct = output.argmax(-1) == target
     else:
-        output, target = _labelled(output, target, mask, np.shape(output))
+        output, target = labelled(output, target, mask, np.shape(output))
         correct = (output > 0) == _zero_one(target)
-    return float(correct.mean()) if _measurable(output) else float("nan")
+    return float(correct.mean()) if measurable(output) else float("nan")
 
 
 def auc(output: np.ndarray, target: np.ndarray, mask: np.ndarray) -> float:
@@ -88,9 +90,9 @@ def auc(output: np.ndarray, target: np.ndarray, mask: np.ndarray) -> float:
     """
     from sklearn.metrics import roc_auc_score
 
-    output, target = _labelled(output, target, mask, np.shape(output))
+    output, target = labelled(output, target, mask, np.shape(output))
     target = _zero_one(target)
-    if not _measurable(output):
+    if not measurable(output):
         return float("nan")
     columns = zip(np.atleast_2d(output.T), np.atleast_2d(target.T), strict=True)
     areas = [roc_auc_score(y, score) for score, y in columns if 0 < y.mean() < 1]
@@ -117,8 +119,8 @@ def rmse(output: np.ndarray, target: np.ndarray, mask: np.ndarray) -> float:
       >>> rmse(np.array([1.0, 2.0]), np.array([2.0, 9.0]), np.ones(2, bool))
       5.0
     """
-    output, target = _labelled(output, target, mask, np.shape(output))
-    if not _measurable(output):
+    output, target = labelled(output, target, mask, np.shape(output))
+    if not measurable(output):
         return float("nan")
     return float(np.sqrt(np.mean((output - target) ** 2)))
 
@@ -141,8 +143,8 @@ def mae(output: np.ndarray, target: np.ndarray, mask: np.ndarray) -> float:
       >>> mae(np.array([1.0, 2.0]), np.array([4.0, 6.0]), np.ones(2, bool))
       3.5
     """
-    output, target = _labelled(output, target, mask, np.shape(output))
-    return float(np.abs(output - target).mean()) if _measurable(output) else np.nan
+    output, target = labelled(output, target, mask, np.shape(output))
+    return float(np.abs(output - target).mean()) if measurable(output) else np.nan
 
 
 def r2(output: np.ndarray, target: np.ndarray, mask: np.ndarray) -> float:
@@ -167,26 +169,13 @@ def r2(output: np.ndarray, target: np.ndarray, mask: np.ndarray) -> float:
     """
     from sklearn.metrics import r2_score
 
-    output, target = _labelled(output, target, mask, np.shape(output))
-    if not _measurable(output) or np.ptp(target) == 0:
+    output, target = labelled(output, target, mask, np.shape(output))
+    if not measurable(output) or np.ptp(target) == 0:
         return float("nan")
     return float(r2_score(target, output))
 
 
-METRICS: dict[str, tuple[Metric, ...]] = {
-    "classification": (Metric("accuracy", True, accuracy),),
-    "binary": (Metric("auc", True, auc), Metric("accuracy", True, accuracy)),
-    "multilabel": (Metric("macro_auc", True, auc), Metric("accuracy", True, accuracy)),
-    "regression": (
-        Metric("rmse", False, rmse),
-        Metric("mae", False, mae),
-        Metric("r2", True, r2),
-    ),
-}
-"""The metrics of each kind of task; the first one is its primary metric."""
-
-
-def _labelled(
+def labelled(
     output: np.ndarray, target: np.ndarray, mask: np.ndarray, shape: tuple[int, ...]
 ) -> tuple[Float[np.ndarray, "n ..."], Float[np.ndarray, "n ..."]]:
     """The labelled samples in float64, after checking that they can be compared."""
@@ -215,6 +204,6 @@ def _zero_one(target: Float[np.ndarray, "..."]) -> Bool[np.ndarray, "..."]:
     return target == 1
 
 
-def _measurable(output: Float[np.ndarray, "..."]) -> bool:
+def measurable(output: Float[np.ndarray, "..."]) -> bool:
     """Whether there is anything to measure, and all of it is a number."""
     return output.size > 0 and bool(np.isfinite(output).all())

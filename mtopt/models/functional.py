@@ -10,7 +10,8 @@ from jaxtyping import Array, Bool, Float, Num, PRNGKeyArray
 
 from mtopt.batch import masked_mean
 from mtopt.errors import UserError, expect_one_of
-from mtopt.models.heads import check_kind, per_sample_loss, predictions
+from mtopt.models.heads import PAIRED, check_kind, per_sample_loss, predictions
+from mtopt.models.pairs import pairs
 from mtopt.models.pure import Factory, Pure
 from mtopt.own_statistics import OwnStatistics, in_evaluation
 from mtopt.per_task import PerTask, task_keys
@@ -29,9 +30,9 @@ class Model:
         :class:`mtopt.OwnStatistics`. Pure: it can be jitted, and mapped over the
         keys of several seeds.
       predict: ``(params, model_state, x) -> predictions`` in evaluation mode (running
-        statistics, no dropout), float32: logits ``[K, B, C]`` for classification and
-        multilabel, ``[K, B]`` for binary (one logit) and regression. Disjoint inputs
-        are ``[K, b, ...]``, as in training.
+        statistics, no dropout), float32 ``[K, B, ...]``: of each task what
+        :func:`mtopt.models.heads.predictions` says for its kind. Disjoint inputs are
+        ``[K, b, ...]``, as in training.
     """
 
     tasks: Tasks
@@ -71,7 +72,11 @@ def functional(
       encoder: makes the shared part, ``x -> representation``.
       head: makes the part of one task, ``representation -> outputs [b, C]``.
       names: the K task names, sorted.
-      kind: what the labels are, an entry of :data:`mtopt.models.heads.LOSSES`.
+      kind: what the labels are, an entry of :data:`mtopt.models.heads.LOSSES`. Of
+        ``preference`` the modules are of one input, and ``x`` has pairs of them,
+        leaves ``[B, 2, ...]``; see :func:`mtopt.models.pairs.pairs`. The head of
+        ordinal labels with C levels has C - 1 outputs; see
+        :mod:`mtopt.models.ordinal`.
       x_axis: None for shared inputs, 0 for disjoint ones; see :class:`mtopt.Tasks`.
       statistics: whose batches normalise a task with inputs of its own: ``"own"``, or
         ``"pooled"``, those of all tasks. On shared inputs there is one batch.
@@ -104,6 +109,8 @@ def functional(
     """
     check_kind(kind)
     expect_one_of("statistics", statistics, ("own", "pooled"))
+    if kind in PAIRED:
+        encoder, head = pairs(encoder, head)
     trunk, branch = Pure.of(encoder), Pure.of(head)
     if branch.stateful:
         raise UserError(

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int, Num
 
 from mtopt.errors import UserError, nearest
 from mtopt.models.layers import dense
+from mtopt.models.ordinal import ORDINAL, Thresholds, adjacent_loss, cumulative_loss
 
 
 def cross_entropy(
@@ -42,13 +43,54 @@ def squared_error(
     return (outputs - targets) ** 2
 
 
+def soft_cross_entropy(
+    outputs: Float[Array, "b C"], targets: Float[Array, "b C"]
+) -> Float[Array, " b"]:
+    """Softmax cross-entropy of C logits with a distribution over C classes, in nats.
+
+    Its least value is the entropy of the distribution; of one-hot rows it is
+    :func:`cross_entropy`. Rows of ``targets`` sum to 1: a teacher's softmax, at any
+    temperature, shares of annotators, pseudo-labels.
+    """
+    return optax.softmax_cross_entropy(outputs, targets.astype(outputs.dtype))
+
+
+def preference_loss(
+    outputs: Float[Array, " b"], targets: Num[Array, " b"]
+) -> Float[Array, " b"]:
+    r"""Cross-entropy of who wins a pair, from its difference of scores, in nats.
+
+    .. math:: -t \log \sigma(s_1 - s_2) - (1 - t) \log \sigma(s_2 - s_1)
+
+    with t = 1 where the first wins, 0 where the second does, 1/2 for a tie. A tie's
+    least loss is ln 2. Scores in [-1, 1], as behind a tanh, cannot get below
+    :math:`\ln(1 + e^{-2}) = 0.127` where one wins.
+
+    References:
+      Bradley and Terry, Rank analysis of incomplete block designs, Biometrika 39,
+      1952. As an auxiliary task of a classifier: Kim, Shin and Chun, Prefer to
+      Classify: Improving Text Classifiers via Auxiliary Preference Learning, 2023,
+      arXiv 2306.04925, whose scores end in a tanh.
+    """
+    return binary_cross_entropy(outputs, targets)
+
+
 LOSSES: dict[str, Callable[..., Float[Array, " b"]]] = {
     "classification": cross_entropy,
     "binary": binary_cross_entropy,
     "multilabel": multilabel_cross_entropy,
     "regression": squared_error,
+    "ordinal": cumulative_loss,
+    "ordinal_adjacent": adjacent_loss,
+    "soft": soft_cross_entropy,
+    "preference": preference_loss,
 }
 """Kind of label to ``(outputs, targets) -> per-sample losses [b]``."""
+
+ONE_OUTPUT = ("binary", "regression", "preference")
+INTEGERS = ("classification", *ORDINAL)
+PAIRED = ("preference",)
+"""Kinds whose samples are pairs of inputs; see :func:`mtopt.models.pairs.pairs`."""
 
 
 def predictions(outputs: Float[Array, "b C"], kind: str) -> Float[Array, "b ..."]:
@@ -59,8 +101,9 @@ def predictions(outputs: Float[Array, "b C"], kind: str) -> Float[Array, "b ..."
       kind: an entry of :data:`LOSSES`.
 
     Returns:
-      ``[b, C]`` logits for classification and multilabel, ``[b]`` (one logit, one
-      number) for binary and regression.
+      ``[b, C]`` logits for classification, multilabel and soft labels, ``[b, C - 1]``
+      for ordinal ones (see :mod:`mtopt.models.ordinal`), ``[b]`` (one logit, one
+      number) for binary, regression and preference.
 
     Raises:
       UserError: where the number of outputs does not fit the kind.
@@ -71,16 +114,16 @@ def predictions(outputs: Float[Array, "b C"], kind: str) -> Float[Array, "b ..."
     """
     count = outputs.shape[-1]
     outputs = outputs.astype(jnp.float32)
-    if kind in ("binary", "regression"):
+    if kind in ONE_OUTPUT:
         if count != 1:
             raise UserError(
                 f"the head of a {kind} task has {count} outputs: expected 1; several "
                 "columns make a multilabel task, or several tasks"
             )
         return outputs[:, 0]
-    if kind == "classification" and count < 2:
+    if kind in ("classification", "soft") and count < 2:
         raise UserError(
-            "the head of a classification task has 1 output: expected one per class; "
+            f"the head of a {kind} task has 1 output: expected one per class; "
             "two classes with a single logit are kind='binary'"
         )
     return outputs
@@ -93,14 +136,14 @@ def per_sample_loss(
 
     Args:
       outputs: what :func:`predictions` returns.
-      targets: integer classes ``[b]`` for classification, else labels or numbers of
-        the shape of ``outputs``.
+      targets: integer classes ``[b]`` for classification, integer levels ``[b]`` for
+        ordinal labels, else labels or numbers of the shape of ``outputs``.
       kind: an entry of :data:`LOSSES`.
 
     Raises:
       UserError: for labels of another shape, or classes that are not integers.
     """
-    classes = kind == "classification"
+    classes = kind in INTEGERS
     expected = outputs.shape[:1] if classes else outputs.shape
     if targets.shape != expected or (
         classes and not jnp.issubdtype(targets.dtype, jnp.integer)
@@ -123,32 +166,60 @@ def check_kind(kind: str) -> None:
         raise UserError(f"no kind of task {kind!r}: {nearest(kind, list(LOSSES))}")
 
 
+def columns(kind: str, outputs: int) -> int:
+    """How many columns the last linear layer of a head has.
+
+    Args:
+      kind: an entry of :data:`LOSSES`.
+      outputs: classes, levels, label columns, or 1.
+
+    Example:
+      >>> columns("classification", 5), columns("ordinal", 5)
+      (5, 1)
+    """
+    return 1 if kind in ORDINAL else outputs
+
+
 def linear_head(
-    features: int, outputs: int, *, dtype: DTypeLike = jnp.float32
+    features: int, outputs: int, *, kind: str, dtype: DTypeLike = jnp.float32
 ) -> Callable[[nnx.Rngs], nnx.Module]:
     """One linear layer from the representation to the outputs.
 
+    That of ordinal labels is one score without a bias, and behind it
+    :class:`mtopt.models.ordinal.Thresholds`.
+
     Args:
       features: the size of the representation.
-      outputs: classes, label columns, or 1.
+      outputs: classes, levels, label columns, or 1.
+      kind: an entry of :data:`LOSSES`.
       dtype: what it computes in.
     """
-    return lambda rngs: dense(features, outputs, dtype=dtype, rngs=rngs)
+    if kind not in ORDINAL:
+        return lambda rngs: dense(features, outputs, dtype=dtype, rngs=rngs)
+    return lambda rngs: nnx.Sequential(
+        dense(features, 1, dtype=dtype, rngs=rngs, use_bias=False),
+        Thresholds(outputs, kind=kind),
+    )
 
 
 def mlp_head(
-    features: int, hidden: int, outputs: int, *, dtype: DTypeLike = jnp.float32
+    features: int,
+    hidden: int,
+    outputs: int,
+    *,
+    kind: str,
+    dtype: DTypeLike = jnp.float32,
 ) -> Callable[[nnx.Rngs], nnx.Module]:
-    """A hidden layer with relu, then a linear one; see :func:`linear_head`.
+    """A hidden layer with relu, then :func:`linear_head`.
 
     Args:
       features: the size of the representation.
       hidden: the width of the hidden layer.
-      outputs: classes, label columns, or 1.
+      outputs: classes, levels, label columns, or 1.
+      kind: an entry of :data:`LOSSES`.
       dtype: what it computes in.
     """
+    last = linear_head(hidden, outputs, kind=kind, dtype=dtype)
     return lambda rngs: nnx.Sequential(
-        dense(features, hidden, dtype=dtype, rngs=rngs),
-        jax.nn.relu,
-        dense(hidden, outputs, dtype=dtype, rngs=rngs),
+        dense(features, hidden, dtype=dtype, rngs=rngs), jax.nn.relu, last(rngs)
     )

@@ -74,12 +74,23 @@ def _flat(draw: Initializer) -> Initializer:
 
 
 def dense(
-    features: int, outputs: int, *, dtype: DTypeLike, rngs: nnx.Rngs
+    features: int,
+    outputs: int,
+    *,
+    dtype: DTypeLike,
+    rngs: nnx.Rngs,
+    use_bias: bool = True,
 ) -> nnx.Linear:
     """A fully connected layer with float32 parameters, computing in ``dtype``."""
     init = uniform(features)
     return nnx.Linear(
-        features, outputs, kernel_init=init, bias_init=init, dtype=dtype, rngs=rngs
+        features,
+        outputs,
+        use_bias=use_bias,
+        kernel_init=init,
+        bias_init=init,
+        dtype=dtype,
+        rngs=rngs,
     )
 
 

@@ -57,9 +57,8 @@ def lenet(
       input_shape: (height, width, channels), at least 16 x 16 pixels, without the
         batch axis. uint8 inputs are scaled to [0, 1].
       names: the K task names, sorted.
-      kind: what the labels are: ``classification``, ``binary``, ``multilabel`` or
-        ``regression``.
-      outputs: the size of a head's output: classes, label columns, or 1.
+      kind: what the labels are, an entry of :data:`mtopt.models.heads.LOSSES`.
+      outputs: the size of a head's output: classes, levels, label columns, or 1.
       x_axis: None for shared inputs, 0 for disjoint ones.
       dtype: what the layers compute in, e.g. ``jnp.bfloat16``. Parameters, losses and
         gradients are float32 in any case.
@@ -93,7 +92,7 @@ def lenet(
     check_image(input_shape, smallest=16, model="lenet")
     return functional(
         lambda rngs: LeNet(input_shape, dtype=dtype, rngs=rngs),
-        mlp_head(REPRESENTATION, 50, outputs, dtype=dtype),
+        mlp_head(REPRESENTATION, 50, outputs, kind=kind, dtype=dtype),
         names,
         kind=kind,
         x_axis=x_axis,

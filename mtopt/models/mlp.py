@@ -59,9 +59,8 @@ def mlp(
       input_shape: the shape of one input, without the batch axis; it is flattened.
         uint8 inputs are scaled to [0, 1].
       names: the K task names, sorted.
-      kind: what the labels are: ``classification``, ``binary``, ``multilabel`` or
-        ``regression``.
-      outputs: the size of a head's output: classes, label columns, or 1.
+      kind: what the labels are, an entry of :data:`mtopt.models.heads.LOSSES`.
+      outputs: the size of a head's output: classes, levels, label columns, or 1.
       x_axis: None for shared inputs, 0 for disjoint ones.
       dtype: what the layers compute in, e.g. ``jnp.bfloat16``. Parameters, losses and
         gradients are float32 in any case.
@@ -91,7 +90,7 @@ def mlp(
     features = math.prod(input_shape)
     return functional(
         lambda rngs: MLP(features, hidden, dropout, dtype=dtype, rngs=rngs),
-        linear_head(hidden[-1], outputs, dtype=dtype),
+        linear_head(hidden[-1], outputs, kind=kind, dtype=dtype),
         names,
         kind=kind,
         x_axis=x_axis,

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from mtopt.errors import UserError
 from mtopt.models.functional import Model, functional
-from mtopt.models.layers import dense
+from mtopt.models.heads import columns, linear_head
 from mtopt.models.mlp import MLP
 from mtopt.models.outlier_gate import branches, gated
 
@@ -46,9 +46,8 @@ def pooled_mlp(
       input_shape: the shape of one input, without the batch axis; it is flattened.
         uint8 inputs are scaled to [0, 1].
       names: the K task names, sorted.
-      kind: what the labels are: ``classification``, ``binary``, ``multilabel`` or
-        ``regression``.
-      outputs: the size of the output: classes, label columns, or 1.
+      kind: what the labels are, an entry of :data:`mtopt.models.heads.LOSSES`.
+      outputs: the size of the output: classes, levels, label columns, or 1.
       x_axis: None for shared inputs, 0 for disjoint ones.
       dtype: what the layers compute in.
       hidden: the widths of the hidden layers, at least one.
@@ -76,12 +75,11 @@ def pooled_mlp(
 
     def network(rngs: nnx.Rngs) -> nnx.Sequential:
         layers = MLP(math.prod(input_shape), hidden, 0.0, dtype=dtype, rngs=rngs)
-        return nnx.Sequential(
-            layers, dense(hidden[-1], outputs, dtype=dtype, rngs=rngs)
-        )
+        last = linear_head(hidden[-1], outputs, kind=kind, dtype=dtype)
+        return nnx.Sequential(layers, last(rngs))
 
     def offset(rngs: nnx.Rngs) -> Offset:
-        return Offset(outputs)
+        return Offset(columns(kind, outputs))
 
     parts = (branches(network), gated(offset)) if outlier_gate else (network, offset)
     return functional(*parts, names, kind=kind, x_axis=x_axis)

@@ -70,7 +70,7 @@ class Pure:
         """Raises where statistics are kept by other layers than mtopt's BatchNorm."""
         module = nnx.eval_shape(lambda: self.make(nnx.Rngs(0)))
         count = len(jax.tree.leaves(nnx.state(module, nnx.BatchStat)))
-        own = [nnx.state(norm, nnx.BatchStat) for norm in _batch_norms(module)]
+        own = [nnx.state(norm, nnx.BatchStat) for norm in batch_norms(module)]
         if len(jax.tree.leaves(own)) != count:
             raise UserError(
                 "pooled statistics of a layer that is not mtopt's: expected "
@@ -103,7 +103,7 @@ class Pure:
         randomness = jax.tree.unflatten(structure, fresh)
         module = nnx.merge(self.training, parameters, statistics, randomness)
         if labelled is not None:
-            for norm in _batch_norms(module):
+            for norm in batch_norms(module):
                 norm.average = average_over(labelled)
         outputs = module(x)
         return outputs, nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))
@@ -123,5 +123,6 @@ def _bare_arrays(module: nnx.Module) -> set[str]:
     }
 
 
-def _batch_norms(module: nnx.Module) -> list[BatchNorm]:
+def batch_norms(module: nnx.Module) -> list[BatchNorm]:
+    """The layers of a module, at any depth, that average over a batch."""
     return [m for _, m in nnx.iter_modules(module) if isinstance(m, BatchNorm)]

@@ -103,9 +103,8 @@ def resnet18(
       input_shape: (height, width, channels), at least 8 x 8 pixels (32 x 32 with the
         ``imagenet`` stem), without the batch axis. uint8 inputs are scaled to [0, 1].
       names: the K task names, sorted.
-      kind: what the labels are: ``classification``, ``binary``, ``multilabel`` or
-        ``regression``.
-      outputs: the size of a head's output: classes, label columns, or 1.
+      kind: what the labels are, an entry of :data:`mtopt.models.heads.LOSSES`.
+      outputs: the size of a head's output: classes, levels, label columns, or 1.
       x_axis: None for shared inputs, 0 for disjoint ones.
       dtype: what the convolutions compute in, e.g. ``jnp.bfloat16``. Parameters,
         normalisation and its statistics, losses and gradients are float32 in any case.
@@ -154,7 +153,7 @@ def resnet18(
         lambda rngs: ResNet18(
             input_shape[2], stem, width, representation, dtype=dtype, rngs=rngs
         ),
-        linear_head(representation or 8 * width, outputs, dtype=dtype),
+        linear_head(representation or 8 * width, outputs, kind=kind, dtype=dtype),
         names,
         kind=kind,
         x_axis=x_axis,

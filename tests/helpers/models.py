@@ -13,7 +13,16 @@ from mtopt.models.resnet import Block
 NAMES = ("left", "middle", "right")
 
 
-KINDS = {"classification": 3, "binary": 1, "multilabel": 4, "regression": 1}
+KINDS = {
+    "classification": 3,
+    "binary": 1,
+    "multilabel": 4,
+    "regression": 1,
+    "ordinal": 4,
+    "ordinal_adjacent": 4,
+    "soft": 3,
+    "preference": 1,
+}
 
 
 TINY = {
@@ -34,12 +43,17 @@ def tiny(name, *, names=NAMES, kind="classification", outputs=3, **common):
 def make_batch(shape, kind, outputs, *, size=8, x_axis=None, tasks=3):
     rng = np.random.default_rng(0)
     lead = (size,) if x_axis is None else (tasks, size)
+    lead = (*lead, 2) if kind == "preference" else lead
     x = rng.normal(size=(*lead, *shape)).astype(np.float32)
     y = {
         "classification": rng.integers(outputs, size=(tasks, size)),
         "binary": rng.integers(2, size=(tasks, size)),
         "multilabel": rng.integers(2, size=(tasks, size, outputs)),
         "regression": rng.normal(size=(tasks, size)).astype(np.float32),
+        "ordinal": rng.integers(outputs, size=(tasks, size)),
+        "ordinal_adjacent": rng.integers(outputs, size=(tasks, size)),
+        "soft": rng.dirichlet(np.ones(outputs), (tasks, size)).astype(np.float32),
+        "preference": rng.choice([0, 0.5, 1], (tasks, size)).astype(np.float32),
     }[kind]
     if np.issubdtype(y.dtype, np.integer):
         y = y.astype(np.int32)

@@ -10,7 +10,8 @@ RNG = np.random.default_rng(0)
 
 
 def columns(kind):
-    return {"classification": (4,), "multilabel": (3,)}.get(kind, ())
+    several = {"classification": (4,), "multilabel": (3,), "soft": (3,)}
+    return (several | {"ordinal": (3,), "ordinal_adjacent": (3,)}).get(kind, ())
 
 
 def tasks(kind):
@@ -18,7 +19,9 @@ def tasks(kind):
     outputs = [RNG.normal(size=(n, *columns(kind))) for n in SIZES]
     if kind == "regression":
         targets = [o + RNG.normal(size=o.shape) for o in outputs]
-    elif kind == "classification":
+    elif kind == "soft":
+        targets = [RNG.dirichlet(np.ones(3), size=n) for n in SIZES]
+    elif kind in ("classification", "ordinal", "ordinal_adjacent"):
         targets = [RNG.integers(4, size=n).astype(float) for n in SIZES]
     else:
         targets = [(o + RNG.normal(size=o.shape) > 0) * 1.0 for o in outputs]
@@ -103,6 +106,13 @@ def test_base_rates_of_tasks_order_nothing_within_them():
     targets, masks = [y * 1.0 for y in labels], [np.ones(200, bool)] * 2
     rates = [np.full(200, y.mean()) for y in labels]
     assert scores("binary", (rates, targets, masks))["auc"] == 0.5
+
+
+def test_means_of_tasks_are_no_agreement_within_them():
+    levels = [np.arange(60) % 3, np.arange(60) % 3 + 4]
+    logits = [np.tile(np.where(np.arange(6) < c, 5.0, -5), (60, 1)) for c in (1, 5)]
+    masks = [np.ones(60, bool)] * 2
+    assert scores("ordinal", (logits, levels, masks))["kappa"] == pytest.approx(0)
 
 
 def test_an_auc_counts_the_pairs_of_every_task():

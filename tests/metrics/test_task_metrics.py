@@ -77,6 +77,10 @@ OUTPUTS = {
     "binary": (np.zeros(3), np.array([0, 1, 1])),
     "multilabel": (np.zeros((3, 2)), np.array([[0, 1], [1, 0], [1, 1]])),
     "regression": (np.zeros(3), np.array([1.0, 2.0, 3.0])),
+    "ordinal": (np.zeros((3, 3)), np.array([0, 1, 3])),
+    "ordinal_adjacent": (np.zeros((3, 3)), np.array([0, 1, 3])),
+    "soft": (np.zeros((3, 2)), np.array([[0.2, 0.8], [1.0, 0.0], [0.5, 0.5]])),
+    "preference": (np.zeros(3), np.array([0, 0.5, 1])),
 }
 
 
@@ -116,6 +120,10 @@ def test_directions_and_primary_metrics():
         "binary": [("auc", True), ("accuracy", True)],
         "multilabel": [("macro_auc", True), ("accuracy", True)],
         "regression": [("rmse", False), ("mae", False), ("r2", True)],
+        "ordinal": [("mae", False), ("macro_mae", False), ("kappa", True)],
+        "ordinal_adjacent": [("mae", False), ("macro_mae", False), ("kappa", True)],
+        "soft": [("accuracy", True), ("kl", False)],
+        "preference": [("accuracy", True)],
     }
 
 

@@ -94,10 +94,12 @@ def npz(
     Args:
       path: the file.
       kind: what the labels of all tasks are: ``binary`` (0 and 1), ``classification``
-        (0, 1, 2 ...) or ``regression``. None infers it where only one will do, and
-        otherwise says what each task's labels look like; see
+        (0, 1, 2 ...), ``ordinal`` or ``ordinal_adjacent`` (0, 1, 2 ... in order; see
+        :mod:`mtopt.models.ordinal`) or ``regression``. None infers it where only one
+        will do, and otherwise says what each task's labels look like; see
         :func:`~mtopt.data.tables.npz_kinds.infer_kind`. Whole numbers stored as
-        floats may be classes or numbers: there it must be given.
+        floats may be classes or numbers: there it must be given, as it must be for
+        levels in order.
       missing: a value of ``y`` that stands for a missing label, -1 for example; None:
         no number does.
       seed: of the division into parts.
@@ -116,8 +118,8 @@ def npz(
 
     Returns:
       The data set: ``x`` float32 ``[N, D]``, or float16 for word counts alone; ``y``
-      float32 for regression, int32 otherwise. For classification, ``outputs`` is the
-      largest class + 1.
+      float32 for regression, int32 otherwise. ``outputs`` is the largest class or
+      level + 1, whichever part has it.
 
     Raises:
       UserError: for a file that is no npz, a missing key, shapes that do not fit,

@@ -2,14 +2,18 @@
 
 import pathlib
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from mtopt.errors import UserError
 
-NpzKind = Literal["classification", "binary", "regression"]
-KINDS = ("classification", "binary", "regression")
+NpzKind = Literal[
+    "classification", "binary", "regression", "ordinal", "ordinal_adjacent"
+]
+KINDS = get_args(NpzKind)
+CLASSES_OF = ("classification", "ordinal", "ordinal_adjacent")
+"""Kinds whose labels are 0, 1, 2 ...; which of them have an order no number tells."""
 
 SMALL = 1000
 """Whole numbers below it may be classes or numbers; no set has more classes."""
@@ -105,7 +109,10 @@ def _advice(found: set[str]) -> str:
     if NUMBERS in found and len(found) > 1:
         advice.append("leave out columns until one kind remains")
     elif found & {WHOLE, INTEGERS}:
-        advice.append("kind='classification' takes all as classes 0, 1, 2 ...")
+        advice.append(
+            "kind='classification' takes all as classes 0, 1, 2 ..., kind='ordinal' as "
+            "levels in that order"
+        )
     return "; ".join([*advice, "kind='regression' takes all as numbers"])
 
 

@@ -8,7 +8,12 @@ import numpy as np
 
 from mtopt.batch import Batch
 from mtopt.data.tables.npz_file import Arrays
-from mtopt.data.tables.npz_kinds import NpzKind, check_range, infer_kind
+from mtopt.data.tables.npz_kinds import (
+    CLASSES_OF,
+    NpzKind,
+    check_range,
+    infer_kind,
+)
 from mtopt.data.tables.npz_known import read_known
 from mtopt.data.tables.scaling import moments
 from mtopt.errors import UserError
@@ -157,7 +162,7 @@ def read_labels(
     kind = kind or infer_kind(own, path)
     values = y[known]
     check_range(values, kind, path)
-    outputs = int(values.max()) + 1 if kind == "classification" else 1
+    outputs = int(values.max()) + 1 if kind in CLASSES_OF else 1
     y = np.where(known, y, 0)
     # Numbers keep their precision, by which it is told which tasks are constant.
     y = y if kind == "regression" else y.astype(np.int32)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from mtopt.data import npz
+from mtopt.data import describe, npz
+from mtopt.data.description import summary
 from mtopt.errors import UserError
 from tests.helpers.npz import N, collect, disjoint, save, shared
 
@@ -105,6 +106,18 @@ def test_the_kind_that_is_given_is_the_one_that_is_read(tmp_path):
     marked = npz(path, missing=-1)
     assert (marked.kind, marked.outputs) == ("classification", 3)
     assert marked.reading["missing labels"] == {"the value -1": N // 5}
+
+
+@pytest.mark.parametrize("kind", ["ordinal", "ordinal_adjacent"])
+def test_levels_in_order_are_read_as_classes_are(tmp_path, kind):
+    data = npz(save(tmp_path, **columns(WITH_GAPS, BITS)), kind=kind)
+    assert (data.kind, data.outputs, data.target_std) == (kind, 3, None)
+    assert data.train.samples.y.dtype == np.int32
+    words = summary(describe(data))
+    assert "levels 0 to 2" in words
+    assert "levels 0 to 1" in words
+    with pytest.raises(UserError, match=f"{kind} takes classes 0, 1, 2"):
+        npz(save(tmp_path, **columns(NUMBERS, BITS)), kind=kind)
 
 
 def test_one_value_alone_says_nothing_beside_others(tmp_path):
