@@ -17,6 +17,9 @@ from jaxtyping import Array, Bool, Float
 
 # Tasks whose arithmetic is written out; that of more is a loop, which compiles as fast.
 FEW = 8
+# Entries of a parameter from which on a weighted sum of few is: smaller ones compile
+# faster as a product.
+LONG = 2**18
 # On each side, what is left out by search; more are found by sorting.
 SEARCHED = 4
 
@@ -53,6 +56,27 @@ def task_by_task(function: Callable[..., Array], *arrays: Array) -> Array:
     return jnp.stack(
         [function(*(entry(each, k) for each in arrays)) for k in range(count)]
     )
+
+
+def weighted_sum(
+    weights: Float[Array, " K"], rows: Float[Array, "K ..."]
+) -> Float[Array, "..."]:
+    """``sum_k w_k g_k`` in one loop with what makes the rows, which are not written.
+
+    Args:
+      weights: ``[K]``.
+      rows: ``[K, ...]``.
+
+    Example:
+      >>> weighted_sum(jnp.array([2., 1.]), jnp.array([[1., 2.], [3., 4.]])).tolist()
+      [5.0, 8.0]
+    """
+    wide = jnp.promote_types(rows.dtype, jnp.float32)
+
+    def term(weight: Array, row: Array) -> Array:
+        return weight.astype(wide) * row.astype(wide)
+
+    return sum_over_tasks(task_by_task(term, weights, rows)).astype(rows.dtype)
 
 
 def the_middle(

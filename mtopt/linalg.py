@@ -7,13 +7,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from mtopt.among_tasks import FEW, sum_over_tasks, task_by_task
+from mtopt.among_tasks import FEW, LONG, weighted_sum
 from mtopt.columns import sum_over_columns
 from mtopt.long_products import flat_products
 from mtopt.options import Number
-
-# Entries of a parameter from which on a sum over few tasks is written out.
-LONG = 2**18
 
 
 def gramian(rows: Any) -> Float[Array, "K K"]:
@@ -264,21 +261,14 @@ def combine(weights: Float[Array, " K"], rows: Any) -> Any:
     """
 
     def leaf_sum(leaf: Array) -> Array:
-        wide = jnp.promote_types(leaf.dtype, jnp.float32)
         if len(leaf) <= FEW and leaf.size >= LONG * len(leaf):
-            # In one loop with what makes the rows, which are never written then.
-            terms = task_by_task(
-                lambda weight, row: weight.astype(wide) * row.astype(wide),
-                weights,
-                leaf,
-            )
-            return sum_over_tasks(terms).astype(leaf.dtype)
+            return weighted_sum(weights, leaf)
         total = jnp.tensordot(
             weights,
             leaf,
             axes=1,
             precision=jax.lax.Precision.HIGHEST,
-            preferred_element_type=wide,
+            preferred_element_type=jnp.promote_types(leaf.dtype, jnp.float32),
         )
         return total.astype(leaf.dtype)
 

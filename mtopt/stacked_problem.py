@@ -138,8 +138,7 @@ class StackedProblem(BatchProblem):
         self, params: Params, representation: Any, *, shared_axis: int | None = None
     ) -> Any:
         gradient = jax.grad(self._head_loss, argnums=1)
-        found = self._over_heads(gradient, params, representation, shared_axis)
-        return steepest(found)
+        return steepest(self._over_heads(gradient, params, representation, shared_axis))
 
     @override
     def weighted_representation_gradient(
@@ -233,9 +232,9 @@ class StackedProblem(BatchProblem):
     def tasks_not_finite(self, params: Params) -> Bool[Array, " K"]:
         if self.tasks.x_axis is not None:  # rows are one pass
             return tasks_not_finite(*self.losses_and_grads(params))
-        function = jax.value_and_grad(self._head_loss, argnums=(0, 1))
         z = self.representation(params)
-        return tasks_not_finite(*self._over_heads(function, params, z))
+        losses, *found = self.losses_and_head_grads(params, z)
+        return tasks_not_finite(losses, found)
 
     @override
     def without(self, hidden: Bool[Array, " K"]) -> "StackedProblem":
@@ -363,18 +362,11 @@ class StackedProblem(BatchProblem):
         x_axis = self.tasks.x_axis
         state_axis = self._state_axis
         in_axes = (shared_axis, 0, x_axis, 0, 0, 0, x_axis, 0, state_axis, x_axis)
-        return over_tasks(function, in_axes, passes)(
-            params["shared"],
-            self._heads(params),
-            self._inputs,
-            self.batch.y,
-            self.loss_mask,
-            self.present,
-            self._encode_keys,
-            self._head_keys,
-            self._state_of_tasks,
-            self._labelled,
-        )
+        on_tasks = over_tasks(function, in_axes, passes)
+        labels = self.batch.y, self.loss_mask, self.present
+        keys, own = self._encode_keys, (self._state_of_tasks, self._labelled)
+        inputs = self._heads(params), self._inputs, *labels, keys, self._head_keys
+        return on_tasks(params["shared"], *inputs, *own)
 
     def _over_heads(
         self,

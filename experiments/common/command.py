@@ -11,6 +11,8 @@ from absl import app, flags, logging
 
 from mtopt.errors import UserError
 
+from .allocator import keep_freed_memory
+
 flags.DEFINE_string(
     "data_dir",
     os.environ.get("MTOPT_DATA_DIR"),
@@ -61,7 +63,8 @@ def parse_flags(argv: list[str]) -> list[str]:
 
 
 def start(main: Main, parse: ParseFlags = parse_flags) -> None:
-    """Runs a program, as its module's last line does."""
+    """Runs a program, as its module's last line does, in a process of its own."""
+    keep_freed_memory()
     app.run(main, flags_parser=parse)
 
 

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mtopt.among_tasks import FEW, sum_over_tasks, task_by_task, the_middle
-from mtopt.linalg import LONG, combine
+from mtopt.among_tasks import FEW, LONG, sum_over_tasks, task_by_task, the_middle
+from mtopt.linalg import combine
 from tests.helpers.close import assert_close
 
 

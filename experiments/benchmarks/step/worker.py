@@ -14,6 +14,7 @@ import sys
 import time
 from typing import Any, TextIO
 
+from ...common.allocator import keep_freed_memory
 from .cells import Cell
 from .program import Program
 
@@ -90,6 +91,7 @@ def serve(request: dict[str, Any], lines: TextIO, answers: TextIO) -> None:
 def main() -> None:
     """The process."""
     request = json.loads(sys.argv[1])
+    keep_freed_memory()  # as every program does, whichever library this one has
     if hasattr(os, "sched_setaffinity"):  # Linux
         os.sched_setaffinity(0, {request["core"]})
     # What a library prints must not stand between the answers.
