@@ -362,11 +362,18 @@ class StackedProblem(BatchProblem):
         x_axis = self.tasks.x_axis
         state_axis = self._state_axis
         in_axes = (shared_axis, 0, x_axis, 0, 0, 0, x_axis, 0, state_axis, x_axis)
-        on_tasks = over_tasks(function, in_axes, passes)
-        labels = self.batch.y, self.loss_mask, self.present
-        keys, own = self._encode_keys, (self._state_of_tasks, self._labelled)
-        inputs = self._heads(params), self._inputs, *labels, keys, self._head_keys
-        return on_tasks(params["shared"], *inputs, *own)
+        return over_tasks(function, in_axes, passes)(
+            params["shared"],
+            self._heads(params),
+            self._inputs,
+            self.batch.y,
+            self.loss_mask,
+            self.present,
+            self._encode_keys,
+            self._head_keys,
+            self._state_of_tasks,
+            self._labelled,
+        )
 
     def _over_heads(
         self,
