@@ -74,8 +74,11 @@ def estimate(config: Any, experiment: str, data_dir: pathlib.Path | None) -> str
 def _runner_of(config: Any) -> Any:
     """What runs a configuration, and with it all that trains and draws."""
     room = type(config).__module__.rpartition(".")[0]
-    module = "runner" if room == __package__ else "run"
-    return importlib.import_module(f"{room}.{module}")
+    if room != __package__:
+        return importlib.import_module(f"{room}.run")
+    from . import runner
+
+    return runner
 
 
 CONFIGURATIONS = tuple(

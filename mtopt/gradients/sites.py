@@ -76,7 +76,7 @@ class Site(NamedTuple):
             return gradients.reshape(-1, rows, outputs)
         return gradients.reshape(-1, outputs, rows).swapaxes(1, 2)
 
-    def to_parameter(self, matrix: Float[Array, "i o"], parameter: Array) -> Array:
+    def to_parameter(self, matrix: Float[Array, "i o"], parameter: Any) -> Array:
         """The gradient by the parameter, from the one by W."""
         free = [a for a in range(len(self.own_shape)) if a not in self.own_contracted]
         order = [*self.own_contracted, *free]
