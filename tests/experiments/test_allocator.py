@@ -1,6 +1,7 @@
 """Memory that is freed stays with the process that a command started."""
 
 import ctypes
+import io
 import platform
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 from absl import app
 
 from experiments.benchmarks.step import worker
+from experiments.benchmarks.step.program import Known, Program
 from experiments.common import allocator, command
 
 FAULTS = """
@@ -79,7 +81,16 @@ def test_a_program_asks_for_it_and_so_does_each_process_of_the_benchmark(
     command.start(lambda argv: None)
     assert len(calls) == 2
 
-    monkeypatch.setattr(sys, "argv", ["worker", "{}"])
-    with pytest.raises(KeyError):  # the request says nothing else
-        worker.main()
-    assert len(calls) == 4
+    told = []  # at the first step, when the compiler's memory is gone
+    program = Program(
+        lambda count: told.append(len(calls)), Known(), "cpu", lambda: None
+    )
+
+    def build(*request):
+        told.append(len(calls))
+        return program
+
+    monkeypatch.setattr(worker, "build", build)
+    request = {"cell": ("mlp", 2, 4), "column": "autojac", "method": "mgda"}
+    worker.serve(request, io.StringIO(""), io.StringIO())
+    assert told == [2, 4]

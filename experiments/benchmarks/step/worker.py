@@ -75,6 +75,9 @@ def serve(request: dict[str, Any], lines: TextIO, answers: TextIO) -> None:
         cell = Cell(*request["cell"])
         program = build(cell, request["column"], request["method"])
         before = resident_now()
+        # As every program does, whichever library this one has; but what the compiler
+        # freed is no memory of the steps, which would find it kept.
+        keep_freed_memory()
         program.run(1)
     except Exception as error:  # another library's, too: the others are measured
         answer(error=f"{type(error).__name__}: {' '.join(str(error).split())}")
@@ -91,7 +94,6 @@ def serve(request: dict[str, Any], lines: TextIO, answers: TextIO) -> None:
 def main() -> None:
     """The process."""
     request = json.loads(sys.argv[1])
-    keep_freed_memory()  # as every program does, whichever library this one has
     if hasattr(os, "sched_setaffinity"):  # Linux
         os.sched_setaffinity(0, {request["core"]})
     # What a library prints must not stand between the answers.
