@@ -1,7 +1,6 @@
 """Memory that is freed stays with the process that a command started."""
 
 import ctypes
-import io
 import platform
 import subprocess
 import sys
@@ -10,8 +9,6 @@ import types
 import pytest
 from absl import app
 
-from experiments.benchmarks.step import worker
-from experiments.benchmarks.step.program import Known, Program
 from experiments.common import allocator, command
 
 FAULTS = """
@@ -74,23 +71,7 @@ def test_another_library_is_fine(monkeypatch):
     assert not allocator.keep_freed_memory()
 
 
-def test_a_program_asks_for_it_and_so_does_each_process_of_the_benchmark(
-    calls, monkeypatch
-):
+def test_a_program_asks_for_it(calls, monkeypatch):
     monkeypatch.setattr(app, "run", lambda main, flags_parser: None)
     command.start(lambda argv: None)
     assert len(calls) == 2
-
-    told = []  # at the first step, when the compiler's memory is gone
-    program = Program(
-        lambda count: told.append(len(calls)), Known(), "cpu", lambda: None
-    )
-
-    def build(*request):
-        told.append(len(calls))
-        return program
-
-    monkeypatch.setattr(worker, "build", build)
-    request = {"cell": ("mlp", 2, 4), "column": "autojac", "method": "mgda"}
-    worker.serve(request, io.StringIO(""), io.StringIO())
-    assert told == [2, 4]

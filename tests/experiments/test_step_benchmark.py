@@ -72,7 +72,6 @@ def program(log):
 def test_a_worker_answers_for_every_turn(monkeypatch):
     log, answers = [], io.StringIO()
     monkeypatch.setattr(worker, "build", lambda *request: program(log))
-    monkeypatch.setattr(worker, "keep_freed_memory", lambda: None)  # not for all tests
     request = {"cell": TINY, "column": "mtopt", "method": "mgda"}
     worker.serve(request, io.StringIO("2\n3\n"), answers)
     built, *found = map(json.loads, answers.getvalue().splitlines())

@@ -12,11 +12,11 @@ cell and a method, whose steps take turns, each in a process of its own:
 * ``one by one``: K backward passes one after another into flat vectors, and weights on
   the CPU, as LibMTL does it.
 
-All processes are held on one core, and keep the memory that they freed, whichever
-library they have (``experiments.common.allocator``). Times are of the processor, which
-other work on the machine hardly changes: two threads on a busy machine measure that
-machine. On an accelerator they are of the wall. Read the ratios, medians over turns;
-they come first.
+All processes are held on one core, and treat memory as a program of one's own does:
+none keeps what it freed, as programs of the command line do
+(``experiments.common.allocator``). Times are of the processor, which other work on the
+machine hardly changes: two threads on a busy machine measure that machine. On an
+accelerator they are of the wall. Read the ratios, medians over turns; they come first.
 FLOPs and temporary bytes are the compiler's (the body of a loop counts once). Peak
 memory is what the steps add to the process, without the compiler's own, or all of the
 accelerator's; it is compared with that of the plain step of the same library.

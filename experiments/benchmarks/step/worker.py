@@ -14,7 +14,6 @@ import sys
 import time
 from typing import Any, TextIO
 
-from ...common.allocator import keep_freed_memory
 from .cells import Cell
 from .program import Program
 
@@ -75,9 +74,6 @@ def serve(request: dict[str, Any], lines: TextIO, answers: TextIO) -> None:
         cell = Cell(*request["cell"])
         program = build(cell, request["column"], request["method"])
         before = resident_now()
-        # As every program does, whichever library this one has; but what the compiler
-        # freed is no memory of the steps, which would find it kept.
-        keep_freed_memory()
         program.run(1)
     except Exception as error:  # another library's, too: the others are measured
         answer(error=f"{type(error).__name__}: {' '.join(str(error).split())}")
