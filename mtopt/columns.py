@@ -17,7 +17,7 @@ from jaxtyping import Array
 def devices_of_trace() -> tuple[tuple[str, ...], int]:
     """The axes of the mesh that is being traced for, and how many devices it has.
 
-    No axes and 1 outside of :func:`mtopt.on_devices`, and on one device.
+    No axes and 1 outside of :class:`mtopt.Devices`, and on one device.
     """
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty or any(kind != AxisType.Auto for kind in mesh.axis_types):

@@ -334,11 +334,11 @@ class BatchProblem(Problem):
     def losses_and_head_grads(
         self, params: Params, representation: Any
     ) -> tuple[Float[Array, " K"], Any, Any]:
-        """What :meth:`losses_and_grads` reads of the heads, of shared inputs.
+        """What :meth:`Problem.losses_and_grads` reads of the heads, of shared inputs.
 
         Args:
           params: whose heads act on the representation.
-          representation: Z, as :meth:`representation` returns it.
+          representation: Z, as :meth:`Problem.representation` returns it.
 
         Returns:
           The losses, the gradients of the heads, and those of the representation.
