@@ -221,13 +221,17 @@ class Devices:
             return self._place(leaf)
         return self._place(leaf, *((),) * (start + axis), ALL)
 
+    @property
+    def _own_inputs(self) -> bool:
+        """Whether every task has inputs of its own, and all are of one structure."""
+        return isinstance(self.tasks, Tasks) and self.tasks.x_axis == 0
+
     def _place_head(self, leaf: Any) -> Any:
-        own = isinstance(self.tasks, Tasks) and self.tasks.x_axis == 0
-        return self._place(leaf, ("task",)) if own else self._place(leaf)
+        return self._place(leaf, *((("task",),) if self._own_inputs else ()))
 
     def _place_inputs(self, leaf: Any) -> Any:
         """Samples on the first axis, or behind that of the tasks."""
-        own = isinstance(self.tasks, Tasks) and self.tasks.x_axis == 0
+        own = self._own_inputs
         sizes = (self.task, self.data) if own else (self.count,)
         axes = (("task",), ("data",)) if own else (ALL,)
         equal = zip(leaf.shape, sizes, axes, strict=False)

@@ -135,13 +135,12 @@ class Training(NamedTuple):
             optimizer = optimizers[steps[text]]
             if text == SINGLE_TASK:
                 tx = mtopt.chain(mtopt.equal_weighting(1), optimizer)
-                options_of_step["devices"] = alone
-                return separate_program(
-                    separate, tx, dataset.tasks, num_seeds, **options_of_step
-                )
+                one_by_one = separate, tx, dataset.tasks, num_seeds
+                return separate_program(*one_by_one, devices=alone, **options_of_step)
             tx = mtopt.chain(aggregators[text], optimizer)
-            options_of_step["devices"] = together
-            return shared_program(shared, tx, num_seeds, **options_of_step)
+            return shared_program(
+                shared, tx, num_seeds, devices=together, **options_of_step
+            )
 
         stacks = seed_stacks(config.seeds, config.stack_seeds)
         return cls(dataset, steps, program, stacks)

@@ -11,9 +11,7 @@ from matplotlib.figure import Figure
 from mtopt.metrics import paired_interval
 
 from ..common.pictures import COLOURS, head, save, tidy
-from ..common.table import WIDTH, align, cells
-
-UNDEFINED = "–"
+from ..common.table import UNDEFINED, WIDTH, align, cells
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -44,11 +44,6 @@ class JointDataset:
     def tasks(self) -> tuple[str, ...]:
         """The names of all tasks, sorted."""
         return tuple(sorted(name for group in self.groups for name in group.tasks))
-
-    @property
-    def reading(self) -> Mapping[str, Any]:
-        """What the loaders took their sources for, by group."""
-        return {group.name: group.reading for group in self.groups}
 
 
 def join(
@@ -197,7 +192,7 @@ def _unlabelled(batch: Batch) -> Batch:
 
 
 def _check_names(datasets: Sequence[Dataset]) -> None:
-    """Raises where a task stands in two sources, or two sources have one name."""
+    """Raises where a task stands in two sources."""
     of_task: dict[str, str] = {}
     for dataset in datasets:
         for task in dataset.tasks:

@@ -15,8 +15,8 @@ class Scores(NamedTuple):
     """The metrics of a model on a split.
 
     Attributes:
-      metrics: ``[S, K, M]``, those of :func:`metrics_of`; NaN where one is undefined (a
-        task without labels, an AUC with one class), or is none of the task's kind.
+      metrics: ``[S, K, M]``, those of :func:`metric_tasks`; NaN where one is undefined
+        (a task without labels, an AUC with one class), or is none of the task's kind.
       pooled: ``[S, M]``, over the samples of all tasks together, none of one compared
         with one of another; see :func:`mtopt.metrics.pooled_metrics`. Errors are in
         units of each task's deviation but for data of ``common_units``. NaN for a
@@ -30,15 +30,19 @@ class Scores(NamedTuple):
     selection: np.ndarray
 
 
-def metrics_of(dataset: Dataset | JointDataset) -> tuple[Metric, ...]:
-    """The metrics of all kinds of labels of a data set, each once.
+def metric_tasks(dataset: Dataset | JointDataset) -> dict[str, tuple[str, ...]]:
+    """The metrics of all kinds of labels of a data set, and the tasks that have each.
+
+    Kinds may have metrics of one name, as all that count errors in units have ``mae``.
 
     Args:
       dataset: of one kind or several.
     """
-    each = [METRICS[group.kind] for group in dataset.groups]
-    found = {metric.name: metric for metrics in each for metric in metrics}
-    return tuple(found.values())
+    found: dict[str, tuple[str, ...]] = {}
+    for group in dataset.groups:
+        for metric in METRICS[group.kind]:
+            found[metric.name] = (*found.get(metric.name, ()), *group.tasks)
+    return found
 
 
 def primary_metrics(dataset: Dataset | JointDataset) -> dict[str, Metric]:
@@ -123,7 +127,7 @@ def _scores(
 
 def _together(dataset: Dataset | JointDataset, each: Sequence[Scores]) -> Scores:
     """The scores of all groups, tasks in their order, each metric in its column."""
-    names = [metric.name for metric in metrics_of(dataset)]
+    names = list(metric_tasks(dataset))
     seeds = len(each[0].metrics)
     metrics = np.full((seeds, len(dataset.tasks), len(names)), np.nan)
     selection = np.full((seeds, len(dataset.tasks)), np.nan)

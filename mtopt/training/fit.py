@@ -13,13 +13,12 @@ import numpy as np
 
 from mtopt.data.dataset import Dataset
 from mtopt.data.sources import JointDataset
-from mtopt.metrics import METRICS
 from mtopt.step import TrainState
 from mtopt.training.checkpoint import Checkpoints
 from mtopt.training.evaluate import (
     Scores,
     evaluate,
-    metrics_of,
+    metric_tasks,
     primary_metrics,
 )
 from mtopt.training.loop import (
@@ -182,7 +181,7 @@ def fit(
         {
             "seeds": list(seeds),
             "tasks": list(dataset.tasks),
-            "metrics": [metric.name for metric in metrics_of(dataset)],
+            "metrics": list(metric_tasks(dataset)),
             "primary": {
                 task: metric.name for task, metric in primary_metrics(dataset).items()
             },
@@ -255,20 +254,10 @@ def _record_scores(
     dataset: Dataset | JointDataset,
     scores: Scores,
 ) -> None:
-    of_metric = {
-        metric.name: {
-            task
-            for group in dataset.groups
-            for task in group.tasks
-            if metric in METRICS[group.kind]
-        }
-        for metric in metrics_of(dataset)
-    }
     for s, seed in enumerate(seeds):
         record = {"step": step, "seed": seed, "split": split}
-        for m, metric in enumerate(metrics_of(dataset)):
+        for m, (metric, tasks) in enumerate(metric_tasks(dataset).items()):
             values = zip(dataset.tasks, scores.metrics[s, :, m].tolist(), strict=True)
-            of_kind = of_metric[metric.name]
-            record[metric.name] = {t: value for t, value in values if t in of_kind}
-            record[f"pooled_{metric.name}"] = float(scores.pooled[s, m])
+            record[metric] = {task: value for task, value in values if task in tasks}
+            record[f"pooled_{metric}"] = float(scores.pooled[s, m])
         write(record)

@@ -13,13 +13,13 @@ from mtopt.data import ArraySplit, Dataset, join
 from mtopt.metrics import METRICS
 from mtopt.models import MODELS
 from mtopt.models import join as join_models
-from mtopt.training.evaluate import evaluate, metrics_of, primary_metrics
+from mtopt.training.evaluate import evaluate, metric_tasks, primary_metrics
 from mtopt.training.fit import FitOptions, fit, read_result
 from mtopt.training.program import shared_program
 from mtopt.training.writer import read_records
 
 KINDS = {"classification": ("c", "a"), "binary": ("d",), "regression": ("b",)}
-OUTPUTS = {"classification": 3, "binary": 1, "regression": 1}
+OUTPUTS = {"classification": 3, "binary": 1, "regression": 1, "ordinal": 3}
 SCHEDULE = FitOptions(
     steps=60, batch_size=16, eval_every=20, log_every=20, checkpoint_every=20
 )
@@ -86,7 +86,7 @@ def test_a_run_of_three_kinds_learns_and_scores_each_task_by_its_own(
     data, built = mixed(shared_inputs), program(shared_inputs)
     assert data.tasks == ("a", "b", "c", "d")
     result = fit(built, data, SCHEDULE, tmp_path, seeds=(0, 1))
-    names = [metric.name for metric in metrics_of(data)]
+    names = list(metric_tasks(data))
     assert names == ["accuracy", "rmse", "mae", "r2", "auc"]
     test = dict(zip(names, np.moveaxis(result.test.metrics, 2, 0), strict=True))
     has = {
@@ -115,6 +115,27 @@ def test_a_run_of_three_kinds_learns_and_scores_each_task_by_its_own(
     assert sorted(validation["rmse"]) == ["b"]
 
 
+def test_kinds_with_metrics_of_one_name_are_recorded_for_all_their_tasks(tmp_path):
+    """The error in units of a number, and in levels, are both an ``mae``."""
+    numbers, levels = source("regression"), source("classification")
+    levels = dataclasses.replace(levels, name="levels", kind="ordinal")
+    data = join(numbers, levels, shared_inputs=True)
+    models = [
+        MODELS["mlp"]((6,), names=g.tasks, kind=g.kind, outputs=g.outputs, hidden=(4,))
+        for g in data.groups
+    ]
+    tx = mtopt.chain(mtopt.equal_weighting(3), optax.adam(1e-2))
+    built = shared_program(join_models(models, shared_inputs=True), tx, 1)
+    schedule = dataclasses.replace(SCHEDULE, steps=2)
+    result = fit(built, data, schedule, tmp_path, seeds=(0,))
+    records = read_records(tmp_path / "metrics.jsonl")
+    assert sorted(records[-1]["mae"]) == ["a", "b", "c"]
+    column = list(metric_tasks(data)).index("mae")
+    tested = np.array([records[-1]["mae"][task] for task in data.tasks])
+    np.testing.assert_array_equal(tested, result.test.metrics[0, :, column])
+    assert np.isfinite(read_result(tmp_path)["validation"]).all()
+
+
 def test_scores_are_those_of_each_group_alone():
     data, built = mixed(False), program(False)
     state = built.init(jax.vmap(jax.random.key)(np.arange(2, dtype="uint32")))
@@ -133,7 +154,7 @@ def test_scores_are_those_of_each_group_alone():
         wanted = evaluate(own, heads, model_state[i], group, group.test)
         rows = [data.tasks.index(task) for task in group.tasks]
         columns = [
-            [metric.name for metric in metrics_of(data)].index(metric.name)
+            list(metric_tasks(data)).index(metric.name)
             for metric in METRICS[group.kind]
         ]
         np.testing.assert_allclose(
