@@ -65,6 +65,7 @@ def main(argv: list[str]) -> None:
         print(catalogue())
         return
     folder, run = _requested()
+    _check_grid(run)
     with joined_processes():
         if FLAGS.estimate:
             print(estimate(run.config, run.experiment, run.data_dir))
@@ -113,10 +114,19 @@ def _on_devices_at_hand(run: StoredRun) -> StoredRun:
     """The run on the devices that flags name, which may be others than it began on."""
     if not any(map(_is_of_devices, sys.argv[1:])):
         return run
-    if not hasattr(run.config, "devices"):
-        raise UserError(f"{run.experiment} runs on one device: drop --config.devices")
+    _check_grid(run)
     config = dataclasses.replace(run.config, devices=FLAGS.config.devices)
     return run._replace(config=config)
+
+
+def _check_grid(run: StoredRun) -> None:
+    """Raises where an experiment that has no grid of devices is told of some."""
+    told = FLAGS.coordinator or any(map(_is_of_devices, sys.argv[1:]))
+    if told and not hasattr(run.config, "devices"):
+        raise UserError(
+            f"{run.experiment} runs on one device: drop --coordinator and "
+            "--config.devices"
+        )
 
 
 def _is_of_devices(argument: str) -> bool:

@@ -29,8 +29,7 @@ def joined_processes() -> Iterator[None]:
     """Joins the other processes, where the flags name some; only the first one prints.
 
     Raises:
-      UserError: where the flags don't belong together, or a run of several processes
-        has no folder of a common name.
+      UserError: where the flags don't belong together.
     """
     values = flags.FLAGS
     numbers = values.num_processes, values.process_id

@@ -93,6 +93,10 @@ MISUSE = [
     (["--num_processes=2"], "--num_processes and --process_id need --coordinator"),
     (["--coordinator=a:1"], "needs --out"),
     (["--coordinator=a:1", "--out=o"], "needs --num_processes and --process_id"),
+    (
+        ["--experiment=toy", "--coordinator=a:1", "--out=o"],
+        "toy runs on one device: drop --coordinator",
+    ),
     (["--config.devices.data=0"], "devices.data is 0"),
     (["--config.devices.data=3"], "data=3, task=1 on 1 devices (cpu)"),
     (["--config.devices.parameters=some"], "devices.parameters is 'some'"),
@@ -103,8 +107,9 @@ MISUSE = [
 def test_misuse_of_devices_is_one_clear_line(
     flags, message, tmp_path, monkeypatch, capfd
 ):
+    small = [] if "--experiment=toy" in flags else SMALL  # its fields are others
     with pytest.raises(SystemExit) as stop:
-        run_here(tmp_path, monkeypatch, *SMALL, *flags)
+        run_here(tmp_path, monkeypatch, *small, *flags)
     assert stop.value.code == 2
     (line,) = capfd.readouterr().err.strip().splitlines()
     assert message in line
