@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal, overload
 
 import jax
 import numpy as np
@@ -12,6 +12,8 @@ from typing_extensions import override
 from mtopt.batch import Batch
 from mtopt.data.batches import Batches
 from mtopt.data.dataset import ArraySplit, Dataset, Split
+from mtopt.data.pooling import pooled
+from mtopt.data.stream import BatchSource, StreamSplit
 from mtopt.errors import UserError, expect
 
 PARTS = ("train", "valid", "test")
@@ -46,12 +48,32 @@ class JointDataset:
         return tuple(sorted(name for group in self.groups for name in group.tasks))
 
 
+@overload
 def join(
-    *datasets: Dataset,
+    *datasets: Dataset | JointDataset,
     name: str | None = None,
     batch_size: Sequence[int] | None = None,
     shared_inputs: bool = False,
-) -> JointDataset:
+    pool: Literal[False] = False,
+) -> JointDataset: ...
+
+
+@overload
+def join(
+    *datasets: Dataset | JointDataset,
+    name: str | None = None,
+    batch_size: Sequence[int] | None = None,
+    pool: bool,
+) -> Dataset | JointDataset: ...
+
+
+def join(
+    *datasets: Dataset | JointDataset,
+    name: str | None = None,
+    batch_size: Sequence[int] | None = None,
+    shared_inputs: bool = False,
+    pool: bool = False,
+) -> Dataset | JointDataset:
     """Makes one data set of several: the step then trains all of their tasks.
 
     A source keeps what it has alone: its parts, the order of its samples, its scaling.
@@ -59,19 +81,26 @@ def join(
     and shorter ones go round several times.
 
     Args:
-      *datasets: the sources, two or more, of any kinds of labels.
+      *datasets: the sources, two or more, of any kinds of labels; the groups of one
+        that is joined itself are sources each.
       name: of the whole; those of the sources, joined, unless given.
       batch_size: samples of each source in a step, in the order given; as many of each
         as the step is asked for unless given.
       shared_inputs: True for sources of the same samples in the same order, as columns
         of other kinds are: the encoder then runs once for all.
+      pool: whether a task name that stands in two sources is one task. Sources that
+        have a task in common become one group, whose samples are those of all, one
+        source after the other in each part; where one has no label of a task, it is
+        missing. Targets of regressions are scaled by the moments of all training
+        labels; inputs stay as each source has them, scaled by its own samples.
 
     Returns:
-      The data set, groups in the order of their first tasks.
+      The data set, groups in the order of their first tasks; with ``pool`` a plain one
+      where all sources become one.
 
     Raises:
-      UserError: for less than two sources, a task name that stands in two of them, or
-        shared inputs that differ.
+      UserError: for less than two sources, a task name that stands in two of them
+        without ``pool``, sources that can't be pooled, or shared inputs that differ.
 
     Example:
       >>> from mtopt.data import multi_digits
@@ -97,13 +126,22 @@ def join(
         )
     for size in sizes:
         expect(size is None or size >= 1, "batch_size", batch_size, "1 or more each")
-    _check_names(datasets)
+    sources = [
+        (g, size) for d, size in zip(datasets, sizes, strict=True) for g in d.groups
+    ]
+    if pool:
+        expect(not shared_inputs, "shared_inputs", shared_inputs, "False with pool")
+        expect(batch_size is None, "batch_size", batch_size, "none with pool")
+        sources = [(each, None) for each in pooled([g for g, _ in sources])]
+        if len(sources) == 1:
+            ((whole, _),) = sources
+            return whole if name is None else dataclasses.replace(whole, name=name)
+    _check_names([group for group, _ in sources])
     if shared_inputs:
-        _check_inputs(datasets)
         expect(batch_size is None, "batch_size", batch_size, "none for shared inputs")
-    order = sorted(range(len(datasets)), key=lambda i: datasets[i].tasks[0])
-    groups = tuple(datasets[i] for i in order)
-    own = tuple(sizes[i] for i in order)
+        sources = [(each, None) for each in _on_one_input([g for g, _ in sources])]
+    sources.sort(key=lambda source: source[0].tasks[0])
+    groups, own = zip(*sources, strict=True)
     parts = {
         part: JointSplit([getattr(g, part) for g in groups], own, shared_inputs)
         for part in PARTS
@@ -199,14 +237,18 @@ def _check_names(datasets: Sequence[Dataset]) -> None:
             if task in of_task:
                 raise UserError(
                     f"task {task!r} stands in {of_task[task]!r} and in "
-                    f"{dataset.name!r}: expected another name, or one of them without "
-                    "it (tasks=...)"
+                    f"{dataset.name!r}: expected another name, one of them without it "
+                    "(tasks=...), or pool=True for one task of the samples of both"
                 )
             of_task[task] = dataset.name
 
 
-def _check_inputs(datasets: Sequence[Dataset]) -> None:
-    """Raises unless all sources have the same samples, each for all of its tasks."""
+def _on_one_input(datasets: Sequence[Dataset]) -> tuple[Dataset, ...]:
+    """The sources on the inputs of the first, which they have to be equal to.
+
+    Raises:
+      UserError: unless all have the same samples, each for all of its tasks.
+    """
     first, *others = datasets
     for dataset in datasets:
         if dataset.x_axis is not None:
@@ -223,12 +265,32 @@ def _check_inputs(datasets: Sequence[Dataset]) -> None:
                     f"{other.name!r} differ: expected the same samples in the same "
                     "order"
                 )
+    return (first, *(_with_inputs(first, other) for other in others))
+
+
+def _with_inputs(first: Dataset, other: Dataset) -> Dataset:
+    """The second, with the arrays of the first in place of its own equal ones."""
+    parts = {}
+    for part in PARTS:
+        one, two = getattr(first, part), getattr(other, part)
+        parts[part] = two
+        if isinstance(one, ArraySplit) and isinstance(two, ArraySplit):
+            samples = dataclasses.replace(two.samples, x=one.samples.x)
+            parts[part] = ArraySplit(samples, two.x_axis)
+    return dataclasses.replace(other, **parts)
+
+
+def _inputs(split: Split) -> Any:
+    """All of them, where they are in memory."""
+    if isinstance(split, StreamSplit) and isinstance(split.source, BatchSource):
+        return split.source.samples.x
+    return split.samples.x if isinstance(split, ArraySplit) else None
 
 
 def _same_inputs(one: Split, two: Split) -> bool:
-    if not (isinstance(one, ArraySplit) and isinstance(two, ArraySplit)):
+    x, other = _inputs(one), _inputs(two)
+    if x is None or type(one) is not type(two):
         return False
-    x, other = one.samples.x, two.samples.x
     if jax.tree.structure(x) != jax.tree.structure(other):
         return False
     leaves = zip(jax.tree.leaves(x), jax.tree.leaves(other), strict=True)
