@@ -7,13 +7,14 @@ from typing import Any
 
 from mtopt.data import describe, summary
 from mtopt.data.dataset import Dataset
+from mtopt.data.sources import JointDataset
 from mtopt.errors import UserError
 from mtopt.training.writer import write_json
 
 FILE = "data.json"
 
 
-def record_dataset(folder: pathlib.Path, dataset: Dataset) -> None:
+def record_dataset(folder: pathlib.Path, dataset: Dataset | JointDataset) -> None:
     """As :func:`record_data`, of a data set of tasks."""
     described = describe(dataset)
     record_data(folder, described, summary(described))

@@ -117,7 +117,8 @@ def join(
       [(1, 2, 4), (1, 1, 2)]
     """
     if len(datasets) < 2:
-        raise UserError(f"{len(datasets)} sources to join: expected two or more")
+        count = f"{len(datasets)} source{'s' * (len(datasets) != 1)}"
+        raise UserError(f"{count} to join: expected two or more")
     sizes: Sequence[int | None] = batch_size or [None] * len(datasets)
     if len(sizes) != len(datasets):
         raise UserError(

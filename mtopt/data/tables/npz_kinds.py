@@ -112,7 +112,7 @@ def kinds_of(
     if isinstance(given, str) and given != EACH:
         return (_known_kind(given),) * len(tasks)
     of_names = {} if isinstance(given, str) else given
-    named = {name: _known_kind(kind) for name, kind in of_names.items()}
+    named: dict[str, NpzKind] = {n: _known_kind(k) for n, k in of_names.items()}
     for name in named:
         if name not in tasks:
             raise UserError(
@@ -128,10 +128,10 @@ def kinds_of(
             f"expected their kinds by name, such as kind={{{names}}}"
         )
     # Without a label there is nothing to tell, and the task is dropped.
-    found: dict[str, NpzKind] = dict.fromkeys(tasks, "binary")
-    found |= {name: CLEAR[look] for name, look in looks.items()}
-    found |= named
-    return tuple(found.values())
+    return tuple(
+        named[name] if name in named else CLEAR[looks.get(name, ZERO_ONE)]
+        for name in tasks
+    )
 
 
 def _known_kind(kind: str) -> NpzKind:
