@@ -89,6 +89,7 @@ CONFIGURATIONS = tuple(
     )
 )
 PROJECTS = {
+    "molecules": "molecules",
     "outlier_tasks": "outlier_tasks",
     "pareto_front": "pareto_front",
     "pareto_gnn": "pareto_gnn",
