@@ -14,7 +14,7 @@ from mtopt.data.sources import JointDataset, join
 from mtopt.data.stream import ON_DEVICE_BYTES, place
 from mtopt.data.tables.npz_file import Archive
 from mtopt.data.tables.npz_inputs import MAX_FEATURES, read_inputs
-from mtopt.data.tables.npz_kinds import GivenKind
+from mtopt.data.tables.npz_kinds import LISTED, GivenKind
 from mtopt.data.tables.npz_labels import Labels, read_labels
 from mtopt.data.tables.npz_parts import Parts
 from mtopt.data.tasks_kept import kept_names
@@ -236,6 +236,8 @@ def _enough(
         for n, c, e in zip(labels.names, counts, enough, strict=True)
         if not e
     ]
+    if len(few) > LISTED:
+        few[LISTED:] = [f"{len(few) - LISTED} more"]
     if few and (min_labels == 0 or not enough.any()):
         raise UserError(
             f"{path}: tasks with fewer than {max(min_labels, 1)} training labels: "
@@ -245,7 +247,7 @@ def _enough(
         logging.warning(
             "%s: dropped %d of %d tasks with fewer than %d training labels: %s",
             path,
-            len(few),
+            (~enough).sum(),
             len(counts),
             min_labels,
             ", ".join(few),
