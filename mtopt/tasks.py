@@ -59,6 +59,8 @@ class Tasks:
         the time, one with an MLP or LeNet no less memory, since their arrays are all
         needed at once in the backward pass. An ``encode`` may put ``jax.checkpoint``
         around its own layers instead.
+      kind: of labels that ``head_loss`` is of, such as ``"binary"``, to be compared
+        with that of a data set (:class:`mtopt.data.Dataset`); None for any.
 
     Raises:
       UserError: for names out of order, a stateful ``encode`` of other arguments,
@@ -93,6 +95,7 @@ class Tasks:
     coupled: bool = False
     rows: str = "auto"
     remat: bool = False
+    kind: str | None = None
 
     def __post_init__(self) -> None:
         check_names(self.names)
@@ -149,6 +152,11 @@ class Tasks:
             raise UserError(
                 f"the batch is of the tasks {in_words(batch.names)}: expected "
                 f"{in_words(self.names)}, the names of these tasks"
+            )
+        if isinstance(batch.mask, tuple):
+            raise UserError(
+                f"batch.mask is a tuple of {len(batch.mask)} groups: expected one "
+                "array, or mtopt.TaskGroups for tasks in groups"
             )
         mask_shape = jnp.shape(batch.mask)
         num_tasks = len(self.names)
@@ -232,9 +240,11 @@ class TaskGroups:
         states = (None,) * count if model_state is None else model_state
         for field, value in (("x", inputs), ("y", batch.y), ("mask", batch.mask)):
             if not isinstance(value, tuple) or len(value) != count:
+                several = isinstance(value, tuple)
+                found = f"{len(value)}" if several else type(value).__name__
                 raise UserError(
                     f"batch.{field} of task groups must be a tuple of {count} entries, "
-                    f"one per group: got {type(value).__name__}"
+                    f"one per group: got {found}"
                 )
         names = (None,) * count if batch.names is None else batch.names
         parts = tuple(
