@@ -192,7 +192,8 @@ class TaskGroups:
         model state are tuples with one entry per group.
       shared_inputs: True if every group reads the same ``batch.x`` (one ``encode`` of
         it serves all, if the groups have the same ``encode``), False if ``batch.x``
-        is a tuple with one entry per group.
+        is a tuple with one entry per group. Then a group without a label in the batch
+        is not read: the floats of its inputs are zeros, its model state stays.
 
     Raises:
       UserError: where a task stands in two groups.
