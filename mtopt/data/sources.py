@@ -82,7 +82,8 @@ def join(
 
     Args:
       *datasets: the sources, two or more, of any kinds of labels; the groups of one
-        that is joined itself are sources each.
+        that is joined itself are sources each, with the batch sizes that they have in
+        it unless given here.
       name: of the whole; those of the sources, joined, unless given.
       batch_size: samples of each source in a step, in the order given; as many of each
         as the step is asked for unless given.
@@ -99,8 +100,9 @@ def join(
       where all sources become one.
 
     Raises:
-      UserError: for less than two sources, a task name that stands in two of them
-        without ``pool``, sources that can't be pooled, or shared inputs that differ.
+      UserError: for less than two sources, one without labels to train on, a task
+        name that stands in two of them without ``pool``, sources that can't be pooled,
+        shared inputs that differ, or batch sizes that are no numbers of samples.
 
     Example:
       >>> from mtopt.data import multi_digits
@@ -116,19 +118,12 @@ def join(
       >>> [mask.shape for mask in batch.mask]
       [(1, 2, 4), (1, 1, 2)]
     """
-    if len(datasets) < 2:
-        count = f"{len(datasets)} source{'s' * (len(datasets) != 1)}"
-        raise UserError(f"{count} to join: expected two or more")
-    sizes: Sequence[int | None] = batch_size or [None] * len(datasets)
-    if len(sizes) != len(datasets):
-        raise UserError(
-            f"batch_size has {len(sizes)} entries for {len(datasets)} sources: "
-            "expected one each"
-        )
-    for size in sizes:
-        expect(size is None or size >= 1, "batch_size", batch_size, "1 or more each")
+    _check_sources(datasets)
+    sizes = _sizes(batch_size, len(datasets))
     sources = [
-        (g, size) for d, size in zip(datasets, sizes, strict=True) for g in d.groups
+        source
+        for dataset, size in zip(datasets, sizes, strict=True)
+        for source in _sources(dataset, size)
     ]
     if pool:
         expect(not shared_inputs, "shared_inputs", shared_inputs, "False with pool")
@@ -138,6 +133,7 @@ def join(
             ((whole, _),) = sources
             return whole if name is None else dataclasses.replace(whole, name=name)
     _check_names([group for group, _ in sources])
+    _check_labels([group for group, _ in sources])
     if shared_inputs:
         expect(batch_size is None, "batch_size", batch_size, "none for shared inputs")
         sources = [(each, None) for each in _on_one_input([g for g, _ in sources])]
@@ -169,7 +165,7 @@ class JointSplit(Split):
         self.parts = tuple(parts)
         self.shared_inputs = shared_inputs
         self.size = parts[0].size if shared_inputs else sum(p.size for p in parts)
-        self._batch_sizes = tuple(batch_sizes)
+        self.batch_sizes = tuple(batch_sizes)
         self._takes = tuple(p.take for p in parts if isinstance(p, ArraySplit))
 
     @override
@@ -208,7 +204,7 @@ class JointSplit(Split):
             yield self._together(last)
 
     def _sizes(self, batch_size: int) -> list[int]:
-        return [own or batch_size for own in self._batch_sizes]
+        return [own or batch_size for own in self.batch_sizes]
 
     def _make(self, common: Any, numbers: Any) -> Batch:
         own = zip(self._takes, common, numbers, strict=True)
@@ -228,6 +224,57 @@ class JointSplit(Split):
 
 def _unlabelled(batch: Batch) -> Batch:
     return dataclasses.replace(batch, mask=np.zeros_like(batch.mask))
+
+
+def _check_sources(datasets: Sequence[Any]) -> None:
+    """Raises unless there are two data sets or more."""
+    for each in datasets:
+        if not isinstance(each, Dataset | JointDataset):
+            raise UserError(
+                f"a {type(each).__name__} among the sources to join: expected data "
+                "sets, each an argument of its own"
+            )
+    if len(datasets) < 2:
+        count = f"{len(datasets)} source{'s' * (len(datasets) != 1)}"
+        raise UserError(f"{count} to join: expected two or more")
+
+
+def _sizes(batch_size: Any, count: int) -> Sequence[int | None]:
+    """The samples of each source in a step; None: as many as are asked for."""
+    if batch_size is None:
+        return [None] * count
+    several = isinstance(batch_size, Sequence)
+    expect(several, "batch_size", batch_size, "a number of samples for each source")
+    if len(batch_size) != count:
+        raise UserError(
+            f"batch_size has {len(batch_size)} entries for {count} sources: "
+            "expected one each"
+        )
+    for size in batch_size:
+        good = size is None or (isinstance(size, int | np.integer) and size >= 1)
+        expect(good, "batch_size", batch_size, "whole numbers, 1 or more each")
+    return batch_size
+
+
+def _sources(
+    dataset: Dataset | JointDataset, size: int | None
+) -> list[tuple[Dataset, int | None]]:
+    """The groups with the samples of each in a step; of joined ones as they were."""
+    if isinstance(dataset, Dataset):
+        return [(dataset, size)]
+    own = zip(dataset.groups, dataset.train.batch_sizes, strict=True)
+    return [(group, size or before) for group, before in own]
+
+
+def _check_labels(datasets: Sequence[Dataset]) -> None:
+    """Raises for a source that nothing can be learned from."""
+    for dataset in datasets:
+        train = dataset.train
+        if isinstance(train, ArraySplit) and not train.labels.any():
+            raise UserError(
+                f"{dataset.name!r} has no label among its training samples: expected "
+                "one at least; leave it out"
+            )
 
 
 def _check_names(datasets: Sequence[Dataset]) -> None:
