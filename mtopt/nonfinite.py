@@ -16,7 +16,7 @@ from mtopt.errors import UserError
 from mtopt.per_task import of_each_task
 
 LOWEST = float(np.finfo(np.float32).min)
-ON_NONFINITE = ("raise", "skip_task", "skip_step")
+ON_NONFINITE = ("raise", "stop", "skip_task", "skip_step")
 
 # A loss of 0 that was left over from terms of size 1 may be as many roundings below it.
 ROUNDINGS = 100
@@ -104,18 +104,35 @@ def check_finite(found: NonFinite, tasks: Sequence[str], where: str = "") -> Non
     Raises:
       UserError: naming the tasks and the batch.
     """
+    noticed = first_in_words(found, tasks, where)
+    if noticed is None:
+        return
+    what, advice = noticed
+    raise UserError(f"{what}: expected {advice}")
+
+
+def first_in_words(
+    found: NonFinite, tasks: Sequence[str], where: str = ""
+) -> tuple[str, str] | None:
+    """What was noticed first, and what is expected; None where nothing was.
+
+    Args:
+      found: ``state.nonfinite``.
+      tasks: the K task names.
+      where: which model it is of, such as ``seed 3``.
+    """
     first = int(found.first)
     if first < 0:
-        return
+        return None
     of_tasks = found.first_tasks, found.first_losses, found.least_losses
     stands = f"at step {first + 1}{where and f' ({where})'}"
     for name, is_bad, loss, least in zip(tasks, *of_tasks, strict=True):
         if is_bad and loss < least:
-            raise UserError(
-                f"the loss of {name!r} is {float(loss):.4g} {stands}: expected "
+            return (
+                f"the loss of {name!r} is {float(loss):.4g} {stands}",
                 f"{float(least):.4g} or more, the lowest that this method takes; write "
                 "offset_losses(method, offset=...) with a number that no loss goes "
-                "below, or take a method of any losses"
+                "below, or take a method of any losses",
             )
     bad = [
         name for name, is_bad in zip(tasks, found.first_tasks, strict=True) if is_bad
@@ -126,10 +143,10 @@ def check_finite(found: NonFinite, tasks: Sequence[str], where: str = "") -> Non
         else "losses are finite, and the update is"
     )
     many = f" ({len(bad)} tasks)" if len(bad) > 5 else ""
-    raise UserError(
-        f"{what} not finite{many} {stands}: expected finite numbers; look for bad "
-        "values in that batch, lower the learning rate, or clip the gradient; "
-        "on_nonfinite='skip_step' goes on"
+    return (
+        f"{what} not finite{many} {stands}",
+        "finite numbers; look for bad values in that batch, lower the learning rate, "
+        "or clip the gradient; on_nonfinite='skip_step' goes on",
     )
 
 

@@ -134,7 +134,8 @@ def make_train_step(
         not help; on shared inputs it costs a second pass through the heads, on disjoint
         ones a second pass. ``"raise"``: as ``"skip_step"``, and whoever looks at
         ``state.nonfinite`` raises, as :func:`mtopt.check_finite` and the training loop
-        do.
+        do. ``"stop"``: as ``"skip_step"``, and no step is taken on any later batch
+        either, so that of a stack of models the others can go on.
       micro_batches: M, which divides the number of samples. The batch is evaluated part
         after part, in the memory of one, and the step is that of the whole batch: each
         task's gradients are averaged by its labels before the one aggregation. Losses
@@ -245,6 +246,8 @@ def make_train_step(
         still_bad = tasks_not_finite(losses, ()) | heads_not_finite(evaluation.heads)
         still_bad = (still_bad | tasks_below(losses, least)) & problem.present
         skipped = nobody | still_bad.any() | lost_finiteness(state, new)
+        if on_nonfinite == "stop":
+            skipped |= state.nonfinite.first >= 0
         position = state.step + state.nonfinite.skipped
         losses = jnp.where(bad, of_bad, losses)
         found = state.nonfinite.noticed(

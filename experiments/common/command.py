@@ -12,6 +12,7 @@ from absl import app, flags, logging
 from mtopt.errors import UserError
 
 from .allocator import keep_freed_memory
+from .report import Diverged
 
 flags.DEFINE_string(
     "data_dir",
@@ -27,7 +28,8 @@ def command(main: Callable[[list[str]], Any]) -> Main:
     """Makes ``main(argv)`` a command: flags alone, errors of the user in one line.
 
     A :class:`mtopt.UserError` is printed without a traceback and ends with exit code
-    2. Informational logs of the libraries underneath are left out.
+    2, and with 3 where all is done and some models diverged. Informational logs of the
+    libraries underneath are left out.
     """
 
     @functools.wraps(main)
@@ -84,4 +86,4 @@ def data_dir() -> pathlib.Path | None:
 
 def _fail(error: Exception) -> Any:
     print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(3 if isinstance(error, Diverged) else 2)

@@ -157,8 +157,9 @@ class Config(TrainingConfig):
       micro_batches: parts in which a batch is evaluated, so that it needs the memory of
         one of them; the step is that of the whole batch.
       on_nonfinite: what happens on a batch with NaN or infinite losses, gradients or
-        updates: ``raise`` stops at the next record, with the task and the step;
-        ``skip_task`` and ``skip_step`` go on without.
+        updates: ``stop`` ends the training of the model, which is reported as diverged,
+        and the others go on; ``raise`` ends the comparison at the next record, with the
+        task and the step; ``skip_task`` and ``skip_step`` go on without.
       devices: that every step runs on.
     """
 
@@ -174,7 +175,7 @@ class Config(TrainingConfig):
     dtype: str = option("float32", one_of=("float32", "bfloat16"))
     remat: bool = False
     micro_batches: int = option(1, at_least=1)
-    on_nonfinite: str = option("raise", one_of=ON_NONFINITE)
+    on_nonfinite: str = option("stop", one_of=ON_NONFINITE)
     devices: Grid = dataclasses.field(default_factory=Grid)
 
 

@@ -85,4 +85,5 @@ def _of_group(
     curves = dict(result.curves)
     if curves:
         curves["validation"] = curves["validation"][..., rows]
-    return MethodResult(result.name, result.metrics[:, rows[:, None], columns], curves)
+    metrics = result.metrics[:, rows[:, None], columns]
+    return MethodResult(result.name, metrics, curves, result.notes)

@@ -5,8 +5,13 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from mtopt.errors import UserError
 from mtopt.training.processes import is_first
 from mtopt.training.writer import write_json, write_text
+
+
+class Diverged(UserError):
+    """Some of the models diverged: the report is whole, and the exit status 3."""
 
 
 def write_report(

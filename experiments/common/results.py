@@ -16,11 +16,13 @@ class MethodResult:
       metrics: test metrics ``[seeds, K, M]``; the first of the M is the primary one.
       curves: ``"step"``, ``[T]``, and ``"validation"``, the primary metric on
         validation data, ``[seeds, T, K]``. Empty for a method that has no steps.
+      notes: what is to be said of it beside the numbers, a line each.
     """
 
     name: str
     metrics: np.ndarray
     curves: dict[str, np.ndarray]
+    notes: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

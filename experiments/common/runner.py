@@ -15,7 +15,7 @@ from mtopt.data.dataset import Dataset
 from mtopt.data.sources import JointDataset
 from mtopt.training import tensorboard
 from mtopt.training.evaluate import metric_tasks
-from mtopt.training.fit import FitOptions, fit, read_result
+from mtopt.training.fit import FitOptions, fit, read_diverged, read_result
 from mtopt.training.loop import read_per_task
 from mtopt.training.program import Program, separate_program, shared_program
 
@@ -37,7 +37,7 @@ from .groups import compared_by_group, summary
 from .looks import late_falls
 from .paired import paired_table
 from .progress import ProgressBar, seeds_label
-from .report import write_report
+from .report import Diverged, write_report
 from .results import Comparison, MethodResult
 from .run_folder import run_folder
 from .table import WIDTH, table
@@ -75,6 +75,13 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
             },
             started,
         )
+        gone = [result.name for result in parts[0].results if result.notes]
+        if gone:
+            raise Diverged(
+                f"{len(gone)} of {len(parts[0].results)} diverged with some or all "
+                f"seeds ({', '.join(gone)}): expected finite numbers; the table says "
+                "where, and has the others"
+            )
 
     return job
 
@@ -87,7 +94,12 @@ def _text(parts: Sequence[Comparison], config: Config) -> str:
         for part in parts
         for line in late_falls(part)
     ]
-    texts = [table(*parts), "\n".join(falls)]
+    notes = [
+        textwrap.fill(note, WIDTH)
+        for result in parts[0].results
+        for note in result.notes
+    ]
+    texts = [table(*parts), "\n".join(notes), "\n".join(falls)]
     for index in range(min(config.paired, len(first.methods) - 1)):
         for part in parts:
             texts += [part.group, paired_table(part, index)]
@@ -249,15 +261,34 @@ def _train(
                     progress=bar.update,
                 )
         parts.append(read_result(place))
+    step = max((part["step"] for part in parts), key=len)
     result = {
-        key: np.concatenate([part[key] for part in parts])
-        for key in ("test", "pooled", "validation")
+        "test": np.concatenate([part["test"] for part in parts]),
+        "pooled": np.concatenate([part["pooled"] for part in parts]),
+        "validation": np.concatenate(
+            [_until(part["validation"], len(step), len(tasks)) for part in parts]
+        ),
     }
     _print_pooled(run, result)
     places = [run_folder(folder, run.text, seeds) for seeds in stacks]
     _print_stationary(run.text, places, tasks)
-    curves = {"step": parts[0]["step"], "validation": result["validation"]}
-    return MethodResult(run.name, result["test"], curves)
+    looks = {"step": step, "validation": result["validation"]}
+    notes = [
+        f"{run.name}: seed {one.seed} diverged: {one.what}"
+        for place in places
+        for one in read_diverged(place)
+    ]
+    # Without a look there is no curve.
+    return MethodResult(
+        run.name, result["test"], looks if len(step) else {}, tuple(notes)
+    )
+
+
+def _until(looks: np.ndarray, count: int, tasks: int) -> np.ndarray:
+    """Looks ``[S, T, K]`` up to ``count``, nan where all models had stopped before."""
+    looks = looks.reshape(len(looks), -1, tasks)
+    missing = np.full((len(looks), count - looks.shape[1], tasks), np.nan)
+    return np.concatenate([looks, missing], axis=1)
 
 
 def _print_pooled(run: Run, result: dict[str, np.ndarray]) -> None:

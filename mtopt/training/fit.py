@@ -15,6 +15,7 @@ from mtopt.data.dataset import Dataset
 from mtopt.data.sources import JointDataset
 from mtopt.step import TrainState
 from mtopt.training.checkpoint import Checkpoints
+from mtopt.training.divergence import Diverged, diverged, without_diverged
 from mtopt.training.evaluate import (
     Scores,
     evaluate,
@@ -27,6 +28,7 @@ from mtopt.training.loop import (
     Progress,
     Write,
     resume,
+    stopped,
     train,
 )
 from mtopt.training.model_fits import check_fits
@@ -137,7 +139,9 @@ def fit(
 
     Raises:
       UserError: where the model is of other tasks than the data set, a loss is no
-        longer finite, or a checkpoint does not fit.
+        longer finite, or a checkpoint does not fit. A model that the guard of a program
+        with ``on_nonfinite="stop"`` has stopped is named in ``result.json``, under
+        ``diverged``, and has no score: NaN.
     """
     if program.tasks is not None:
         check_fits(program.tasks, dataset)
@@ -153,13 +157,16 @@ def fit(
             dataset,
             dataset.valid,
         )
+        scores = without_diverged(program, state, scores)
         _record_scores(write, "valid", step, seeds, dataset, scores)
-        return update(best, _score(scores, program), state)
+        score = jnp.where(stopped(program, state), -jnp.inf, _score(scores, program))
+        return update(best, score, state)
 
     tested = []
 
-    def test(best: BestModel, write: Write) -> None:
+    def test(state: TrainState, best: BestModel, write: Write) -> None:
         scores = evaluate(program, best.params, best.model_state, dataset, dataset.test)
+        scores = without_diverged(program, state, scores)
         _record_scores(write, "test", options.steps, seeds, dataset, scores)
         tested.append(scores)
 
@@ -192,6 +199,9 @@ def fit(
             "test": scores.metrics,
             "pooled_test": scores.pooled,
             "chosen_step": np.asarray(best.step),
+            "diverged": [
+                one._asdict() for one in diverged(program, state, dataset.tasks, seeds)
+            ],
         },
     )
     wait_for_all(f"{folder} is written")
@@ -223,6 +233,16 @@ def read_result(folder: pathlib.Path) -> dict[str, np.ndarray] | None:
         "step": np.unique(steps),
         "validation": np.array(list(curves.values()), np.float64),
     }
+
+
+def read_diverged(folder: pathlib.Path) -> list[Diverged]:
+    """The models of a finished run that have diverged.
+
+    Args:
+      folder: of the run.
+    """
+    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    return [Diverged(**one) for one in result["diverged"]]
 
 
 def restore(

@@ -96,7 +96,7 @@ def train(
     names: Sequence[str] | None = None,
     init_carry: Callable[[TrainState], Any] = lambda state: (),
     callback: Callback | None = None,
-    finish: Callable[[Any, Write], None] | None = None,
+    finish: Callable[[TrainState, Any, Write], None] | None = None,
     measure: Callable[[TrainState, Batch], Mapping[str, jax.Array]] | None = None,
     tensorboard: bool = False,
     belongs_to: Mapping[str, str] = MappingProxyType({}),
@@ -122,7 +122,7 @@ def train(
       init_carry: ``state -> tree``: the carry that belongs to the first state; nothing
         unless given.
       callback: what happens beside training.
-      finish: ``(carry, write)``: what happens after it, the records still open.
+      finish: ``(state, carry, write)``: what happens after it, the records still open.
       measure: ``(state, batch) -> {name: [S, K, ...]}`` before a step whose record is
         due: more numbers of the tasks to write into it.
       tensorboard: also write the records as TensorBoard events.
@@ -137,7 +137,8 @@ def train(
 
     Raises:
       UserError: where a loss is no longer finite (or, of a guarded step, anything), or
-        a checkpoint does not fit.
+        a checkpoint does not fit. Not where the guard stops models one by one: training
+        then ends with the last of them.
     """
     names = names or [f"seed {seed}" for seed in seeds]
     folder.mkdir(parents=True, exist_ok=True)
@@ -181,6 +182,10 @@ def train(
                     rate = clock.rate(step)
                     _record(writer.write, step, seeds, tasks, losses, rate, numbers)
                     progress(step, _mean_of_present(losses))
+                    if stopped(program, state).all():
+                        with clock.paused(state):
+                            checkpoints.save(step, (state, carry))
+                        break
                 if callback is not None and options.due(step, callback.every):
                     with clock.paused(state):
                         carry = callback.function(step, state, carry, writer.write)
@@ -188,7 +193,7 @@ def train(
                     with clock.paused(state):
                         checkpoints.save(step, (state, carry))
             if finish is not None:
-                finish(carry, writer.write)
+                finish(state, carry, writer.write)
     return state, carry
 
 
@@ -236,6 +241,12 @@ def resume(
     if checkpoints.latest is None:
         return first
     return checkpoints.load(checkpoints.latest, first)
+
+
+def stopped(program: Program, state: TrainState) -> np.ndarray:
+    """Which models of a guarded program take no more steps, ``[S]`` or ``[S, K]``."""
+    noticed = np.asarray(state.nonfinite.first) >= 0
+    return noticed if program.on_nonfinite == "stop" else np.zeros_like(noticed)
 
 
 def _everywhere(program: Program, batches: Iterator[Batch]) -> Iterator[Batch]:

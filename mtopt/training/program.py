@@ -97,7 +97,7 @@ class Program(NamedTuple):
         leading axes of every leaf of the state.
       on_nonfinite: what the step does with numbers that are not finite, as
         :func:`mtopt.make_train_step`; where it is ``"raise"``, training stops at the
-        next record.
+        next record, where it is ``"stop"``, with the last model that has not stopped.
       everywhere: puts arrays where the step reads them, as a copy on every device.
       tasks: of the model, to be compared with those of a data set; None for any.
     """

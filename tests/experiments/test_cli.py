@@ -142,3 +142,35 @@ def test_the_parameters_of_a_checkpoint_can_be_read_back(tmp_path):
     with Checkpoints(folder) as checkpoints:
         tree = checkpoints.load(3, {"w": jnp.zeros(4)})
     np.testing.assert_array_equal(tree["w"], np.arange(4.0))
+
+
+def test_a_method_that_diverges_is_reported_and_the_others_go_on(
+    tmp_path, monkeypatch, capfd
+):
+    lost = "fixed_weighting(weights=(1e30, 1e30))"
+    flags = [
+        *SMALL,
+        "--config.optimizer.name=sgd",
+        "--config.steps=6",
+        "--config.eval_every=3",
+        "--config.log_every=3",
+        "--config.single_task=false",
+        "--method=mgda",
+        f"--method={lost}",
+        "--method=upgrad",
+        "--out=here",
+    ]
+    with pytest.raises(SystemExit) as stop:
+        run_here(tmp_path, monkeypatch, *flags)
+    assert stop.value.code == 3
+    out, err = capfd.readouterr()
+    assert err.strip().splitlines()[-1].startswith("error: 1 of 3 diverged")
+    for seed in (0, 1):
+        assert f"{lost}: seed {seed} diverged: the loss or gradient of" in out
+    results = json.loads((tmp_path / "here/results.json").read_text())["test"]
+    assert np.isfinite(np.array(results["upgrad"], float)).all()
+    assert np.isnan(np.array(results[lost], float)).all()
+    # Finished as it is: the same report again, and nothing trained.
+    with pytest.raises(SystemExit) as again:
+        run_here(tmp_path, monkeypatch, "--resume=here")
+    assert again.value.code == 3
