@@ -175,22 +175,27 @@ def _trained(
         eval_every=config.eval_every,
         **vars(config.loop_options),
     )
+
+    def tested(seed: int, data: JointDataset, place: pathlib.Path) -> np.ndarray:
+        if stored := read_result(place):
+            return stored["test"]
+        label = seeds_label(text, (seed,))
+        with ProgressBar(label, config.steps, TASKS) as bar:
+            found = fit(
+                program,
+                data,
+                options,
+                place,
+                seeds=(seed,),
+                belongs_to={"the method": text, "the data": data.name},
+                progress=bar.update,
+            )
+        return found.test.metrics
+
     accuracy, reconstruction = [], []
     for seed, data in zip(config.seeds, sets, strict=True):
         place = run_folder(folder, text, (seed,))
-        if read_result(place) is None:
-            label = seeds_label(text, (seed,))
-            with ProgressBar(label, config.steps, TASKS) as bar:
-                fit(
-                    program,
-                    data,
-                    options,
-                    place,
-                    seeds=(seed,),
-                    belongs_to={"the method": text, "the data": data.name},
-                    progress=bar.update,
-                )
-        # Of the one seed: the digit's only metric, and the last training loss.
-        accuracy.append(read_result(place)["test"][0, 0, 0])
+        # Of the one seed: the digit's only metric, and the pretext's last loss.
+        accuracy.append(tested(seed, data, place)[0, 0, 0])
         reconstruction.append(read_per_task(place, "loss")["values"][0, -1, 1])
     return report.Scores(np.array(accuracy), np.array(reconstruction))

@@ -56,9 +56,10 @@ def encoder_of(model: Model | JointModel, input_shape: tuple[int, ...]) -> Array
       (5, 32)
     """
     params, state = jax.eval_shape(model.init, jax.eval_shape(jax.random.key, 0))
-    tasks = model.tasks
     if isinstance(model, JointModel):
         tasks, state = model.tasks.groups[0], state[0]
+    else:
+        tasks = model.tasks
     if tasks.coupled:
         raise UserError(
             "the statistics of the encoder are pooled over tasks with inputs of their "

@@ -101,7 +101,7 @@ def masked_views(
         pick_key, *view_keys = jax.random.split(key, 3)
 
         def view(lacks: Bool[Array, " F"], key: PRNGKeyArray) -> Float[Array, "b D"]:
-            return encoder.apply(shared, jnp.where(lacks[of_column], 0, x), key)
+            return encoder.apply(shared, jnp.where(lacks[of_column][None], 0, x), key)
 
         first, second = map(view, _lacking(pick_key, count, pick, said), view_keys)
         return {"first": first, "second": second}
