@@ -43,8 +43,9 @@ def virtual_adversarial(
 
     Args:
       head_loss: of one task, ``(head, representation, targets, mask, key) -> scalar``.
-      predict: ``(head, representation) -> logits [b, C]`` of that task; of one logit s
-        for yes or no, ``[0, s]``.
+      predict: ``(head, representation) -> logits [b, C]`` of that task, such as
+        ``z @ head["kernel"] + head["bias"]`` of a linear head of a model in
+        :data:`mtopt.models.MODELS`; of one logit s for yes or no, ``[0, s]``.
       radius: epsilon, the length of a change, above 0; it may be traced.
       weight: lambda, at least 0; likewise.
       iterations: how often H is applied, 1 or more: more come closer to its largest
