@@ -12,7 +12,7 @@ METHODS = (
     "mgda",
     "bloop(aux_weight=1.0)",
     "bloop(aux_weight=10.0)",
-    "auto_lambda(primary=(0,), learning_rate=0.01)",
+    "auto_lambda(primary=(0,))",
 )
 
 
@@ -31,6 +31,8 @@ class Config(TrainingConfig):
       batch_size: labelled images in a step, and as many of all training images; all
         that are labelled, where they are fewer.
       eval_every: steps between validations.
+      steps_per_call: one, unlike elsewhere: a call of many steps is compiled anew for
+        the data of every seed.
     """
 
     methods: tuple[str, ...] = option(METHODS, entries=2)
@@ -40,6 +42,7 @@ class Config(TrainingConfig):
     seeds: tuple[int, ...] = option(tuple(range(10)), entries=1, at_least=0)
     steps: int = option(600, at_least=1)
     checkpoint_every: int = option(600, at_least=1)
+    steps_per_call: int = option(1, at_least=0)
     batch_size: int = option(128, at_least=1)
     eval_every: int = option(50, at_least=1)
 

@@ -49,7 +49,7 @@ def with_pretexts(
         ``shared_inputs`` than those of a joint model.
 
     Example:
-      >>> import mtopt, optax
+      >>> import mtopt
       >>> from mtopt.models import MODELS
       >>> from mtopt.pretext import encoder_of, masked_reconstruction
       >>> digits = MODELS["mlp"](

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 from sklearn.metrics import mutual_info_score
 
 import mtopt
@@ -101,6 +102,20 @@ def test_mutual_information_is_that_of_scikit_learn():
     found = mutual_information(table)
     wanted = [[mutual_info_score(u, v) for u in table.T] for v in table.T]
     np.testing.assert_allclose(found, wanted, atol=1e-12)
+
+
+def test_pixels_of_digits_say_most_of_their_neighbours():
+    pixels = load_digits().data > 8
+    inner = [8 * row + column for row in range(1, 7) for column in range(2, 6)]
+    found = mutual_information(pixels)
+    np.fill_diagonal(found, 0)
+    apart = np.abs(np.array(np.divmod(found.argmax(axis=1), 8)).T - places())
+    assert (apart.max(axis=1)[inner] <= 1).mean() > 0.8
+
+
+def places():
+    """Row and column of each of 64 pixels."""
+    return np.array(np.divmod(np.arange(64), 8)).T
 
 
 MISUSE = [

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 
 import mtopt
-from mtopt.models import MODELS
+from mtopt.models import MODELS, functional
 from mtopt.models import join as join_models
 from mtopt.pretext import encoder_of, masked_reconstruction, masked_views, with_pretexts
 from tests.helpers import models
@@ -249,6 +250,22 @@ def test_a_masked_sample_has_no_part_in_a_pretext():
     np.testing.assert_array_equal(loss(X), loss(changed))
 
 
+class Twice(nnx.Module):
+    """An encoder whose representation is no array."""
+
+    def __call__(self, x):
+        return x, x
+
+
+def two_arrays():
+    return functional(
+        lambda rngs: Twice(),
+        lambda rngs: nnx.Linear(4, 1, rngs=rngs),
+        ("a",),
+        kind="regression",
+    )
+
+
 MISUSE = [
     (lambda: with_pretexts(labels(), {}), "no pretext task: expected one at least"),
     (
@@ -265,6 +282,7 @@ MISUSE = [
         lambda: encoder_of(models.normed(x_axis=0, statistics="pooled"), (3,)),
         "pooled over tasks",
     ),
+    (lambda: encoder_of(two_arrays(), SHAPE), "the representation is a tuple"),
 ]
 
 
