@@ -46,7 +46,8 @@ def masked_views(
 
     Masked at random, a field is often seen through one that nearly repeats it; masked
     together, the encoder has to learn more than that. W is drawn in every step, one for
-    the whole batch: sets of their own would tell samples apart by what they lack.
+    the whole batch: sets of their own would tell samples apart by what they lack. With
+    ``micro_batches`` a sample is looked for in its part of the batch alone.
 
     Args:
       encoder: what is trained, on inputs ``[b, D]``; there is no head. See
