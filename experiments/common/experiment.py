@@ -89,6 +89,7 @@ CONFIGURATIONS = tuple(
     )
 )
 PROJECTS = {
+    "auxiliary": "auxiliary",
     "molecules": "molecules",
     "outlier_tasks": "outlier_tasks",
     "pareto_front": "pareto_front",

@@ -19,6 +19,7 @@ from mtopt.data.sources import JointDataset as JointDataset
 from mtopt.data.sources import join as join
 from mtopt.data.stream import StreamSplit as StreamSplit
 from mtopt.data.tables.npz import npz as npz
+from mtopt.data.unlabelled import unlabelled as unlabelled
 
 DATASETS = {
     "multi_digits": multi_digits,

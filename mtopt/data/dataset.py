@@ -24,6 +24,7 @@ Kind = Literal[
     "ordinal_adjacent",
     "soft",
     "preference",
+    "pretext",
 ]
 
 
@@ -70,8 +71,10 @@ class Dataset:
       kind: what the labels are: ``classification`` (int classes), ``binary`` (0 or 1),
         ``multilabel`` (a vector of 0 and 1), ``regression`` (a number), ``ordinal`` or
         ``ordinal_adjacent`` (int levels in order), ``soft`` (a distribution over
-        classes), ``preference`` (which of two inputs wins).
-      outputs: the size of a head's output: classes, levels, label columns, or 1.
+        classes), ``preference`` (which of two inputs wins), ``pretext`` (none: tasks
+        that make their own; see :func:`mtopt.data.unlabelled`).
+      outputs: the size of a head's output: classes, levels, label columns, or 1; 0 of a
+        pretext.
       x_axis: None for shared inputs, 0 for disjoint ones (see :class:`mtopt.Batch`).
       train: what the parameters are fitted on.
       valid: what the model is chosen on.

@@ -188,6 +188,8 @@ def _values(dataset: Dataset, k: int) -> dict[str, Any]:
     values = np.concatenate(
         [np.asarray(batch.y[k])[np.asarray(batch.mask[k])] for batch in held]
     )
+    if dataset.kind == "pretext":
+        return {}
     if dataset.kind != "regression":
         classes, counts = np.unique(values, return_counts=True)
         return {"values": dict(zip(classes.tolist(), counts.tolist(), strict=True))}
@@ -206,6 +208,8 @@ def _shape(x: Any, lead: int) -> dict[str, Any]:
 
 
 def _task_words(task: Mapping[str, Any]) -> str:
+    if task["kind"] == "pretext":
+        return "makes its own labels"
     counts = list(task["labels"].values())
     total = "labels not counted"
     if None not in counts:

@@ -32,5 +32,8 @@ METRICS: dict[str, tuple[Metric, ...]] = {
     "ordinal_adjacent": _ordinal(adjacent=True),
     "soft": (Metric("accuracy", True, top_accuracy), Metric("kl", False, divergence)),
     "preference": (Metric("accuracy", True, pair_accuracy),),
+    "pretext": (),
 }
-"""The metrics of each kind of task; the first one is its primary metric."""
+"""The metrics of each kind of task; the first one is its primary metric.
+
+A pretext has no labels, hence none."""

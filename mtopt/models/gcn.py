@@ -9,8 +9,9 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from mtopt.data.graphs import Graph, propagate
 from mtopt.errors import expect, expect_one_of
+from mtopt.models.encoder import Encoder
+from mtopt.models.layers import glorot
 from mtopt.models.pure import Pure
-from mtopt.pretext.pretext import Encoder, glorot
 
 NORMALIZATIONS = ("batch", "layer")
 ACTIVATIONS = ("prelu", "relu")

@@ -8,7 +8,8 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from mtopt.data.graphs import Graph, Sampler, whole
 from mtopt.errors import expect
-from mtopt.pretext.pretext import Encoder, Pretext
+from mtopt.models.encoder import Encoder
+from mtopt.pretext.pretext import Pretext
 from mtopt.pretext.two_views import TwoViews
 
 
@@ -65,8 +66,10 @@ def decorrelation(
     def encode(shared: Any, graph: Graph, key: PRNGKeyArray) -> dict[str, Any]:
         return views.encode(encoder, shared, graph, key)
 
-    def loss(head: Any, representation: Any, key: PRNGKeyArray) -> Float[Array, ""]:
-        del head, key
+    def loss(
+        head: Any, representation: Any, mask: Bool[Array, "1"], key: PRNGKeyArray
+    ) -> Float[Array, ""]:
+        del head, mask, key
         real = representation["real"]
         first = standardised(representation["first"], real, epsilon)
         second = standardised(representation["second"], real, epsilon)

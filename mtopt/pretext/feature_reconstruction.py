@@ -9,7 +9,9 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from mtopt.data.graphs import Features, Graph, drop_edges, propagate, random_nodes
 from mtopt.errors import expect
-from mtopt.pretext.pretext import Encoder, Pretext, glorot, init_linear
+from mtopt.models.encoder import Encoder
+from mtopt.models.layers import glorot
+from mtopt.pretext.pretext import Pretext, init_linear
 
 
 def feature_reconstruction(
@@ -66,8 +68,10 @@ def feature_reconstruction(
         h = encoder.apply(shared["encoder"], inputs)
         return {"h": h, "view": view, "masked": hidden}
 
-    def loss(head: Any, representation: Any, key: PRNGKeyArray) -> Float[Array, ""]:
-        del key
+    def loss(
+        head: Any, representation: Any, mask: Bool[Array, "1"], key: PRNGKeyArray
+    ) -> Float[Array, ""]:
+        del mask, key
         view, hidden = representation["view"], representation["masked"]
         h = representation["h"] @ head["project"]
         received = propagate(view, jnp.where(hidden[:, None], 0, h))

@@ -1,4 +1,4 @@
-"""Pretext tasks on one encoder, as the groups of tasks that the step trains."""
+"""Pretext tasks on one graph encoder, as the groups of tasks that the step trains."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -6,15 +6,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
-from mtopt.batch import Batch, masked_mean
+from mtopt.batch import Batch
 from mtopt.data.graphs import Graph
 from mtopt.errors import UserError
-from mtopt.per_task import PerTask, task_keys
-from mtopt.pretext.pretext import Encoder, Pretext
+from mtopt.models.encoder import Encoder
+from mtopt.pretext.group import pretext_group, pretext_head
+from mtopt.pretext.pretext import Pretext
 from mtopt.problem import Params
-from mtopt.tasks import TaskGroups, Tasks
+from mtopt.tasks import TaskGroups
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,18 +81,16 @@ def pretext_model(encoder: Encoder, pretexts: Mapping[str, Pretext]) -> PretextM
         raise UserError("no pretext task: expected one at least")
     names = sorted(pretexts)
     groups = TaskGroups(
-        tuple(_group(name, pretexts[name]) for name in names), shared_inputs=True
+        tuple(pretext_group(name, _on_one(pretexts[name])) for name in names),
+        shared_inputs=True,
     )
 
     def init(key: PRNGKeyArray) -> tuple[Params, None]:
         encoder_key, head_key = jax.random.split(key)
-        heads = []
-        for name in names:
-            (own,) = task_keys(head_key, (name,))
-            heads.append(PerTask.stack({name: pretexts[name].init(own)}))
+        heads = tuple(pretext_head(head_key, name, pretexts[name]) for name in names)
         token = jnp.zeros(encoder.features, jnp.float32)
         shared = {"encoder": encoder.init(encoder_key), "mask_token": token}
-        return {"shared": shared, "tasks": tuple(heads)}, None
+        return {"shared": shared, "tasks": heads}, None
 
     def batch(graph: Graph) -> Batch:
         one = jax.tree.map(lambda leaf: leaf[None], graph)
@@ -108,23 +107,10 @@ def pretext_model(encoder: Encoder, pretexts: Mapping[str, Pretext]) -> PretextM
     return PretextModel(groups, init, predict, batch)
 
 
-def _group(name: str, pretext: Pretext) -> Tasks:
-    """One pretext as a group of one task, whose samples are graphs."""
+def _on_one(pretext: Pretext) -> Pretext:
+    """A pretext of a graph as one of a batch, whose only sample is the graph."""
 
     def encode(shared: Any, x: Any, key: PRNGKeyArray) -> Any:
-        graph = jax.tree.map(lambda leaf: leaf[0], x)
-        # Groups on shared inputs have the step's key in common.
-        (own,) = task_keys(key, (name,))
-        return pretext.encode(shared, graph, own)
+        return pretext.encode(shared, jax.tree.map(lambda leaf: leaf[0], x), key)
 
-    def head_loss(
-        head: Any,
-        representation: Any,
-        targets: Any,
-        mask: Bool[Array, "1"],
-        key: PRNGKeyArray,
-    ) -> Float[Array, ""]:
-        del targets
-        return masked_mean(pretext.loss(head, representation, key)[None], mask)
-
-    return Tasks((name,), encode, head_loss)
+    return pretext._replace(encode=encode)

@@ -8,7 +8,8 @@ import optax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from mtopt.data.graphs import Graph, Sampler, shuffle, whole
-from mtopt.pretext.pretext import Encoder, Pretext
+from mtopt.models.encoder import Encoder
+from mtopt.pretext.pretext import Pretext
 
 
 def node_graph_information(encoder: Encoder, *, sample: Sampler = whole) -> Pretext:
@@ -48,8 +49,10 @@ def node_graph_information(encoder: Encoder, *, sample: Sampler = whole) -> Pret
             "real": part.node_mask,
         }
 
-    def loss(head: Any, representation: Any, key: PRNGKeyArray) -> Float[Array, ""]:
-        del key
+    def loss(
+        head: Any, representation: Any, mask: Bool[Array, "1"], key: PRNGKeyArray
+    ) -> Float[Array, ""]:
+        del mask, key
         return information_loss(head["bilinear"], **representation)
 
     return Pretext(init, encode, loss)

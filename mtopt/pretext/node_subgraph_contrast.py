@@ -8,7 +8,8 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from mtopt.data.graphs import Graph, Sampler, whole
 from mtopt.errors import expect
-from mtopt.pretext.pretext import Encoder, Pretext, apply_linear, init_linear
+from mtopt.models.encoder import Encoder
+from mtopt.pretext.pretext import Pretext, apply_linear, init_linear, unit_rows
 from mtopt.pretext.two_views import TwoViews
 
 
@@ -66,8 +67,10 @@ def node_subgraph_contrast(
     def encode(shared: Any, graph: Graph, key: PRNGKeyArray) -> dict[str, Any]:
         return views.encode(encoder, shared, graph, key)
 
-    def loss(head: Any, representation: Any, key: PRNGKeyArray) -> Float[Array, ""]:
-        del key
+    def loss(
+        head: Any, representation: Any, mask: Bool[Array, "1"], key: PRNGKeyArray
+    ) -> Float[Array, ""]:
+        del mask, key
 
         def project(h: Float[Array, "N D"]) -> Float[Array, "N D"]:
             return apply_linear(
@@ -103,7 +106,7 @@ def contrast(
       >>> round(float(contrast(u, u, jnp.ones(2, bool), 1.0)), 4)
       0.5514
     """
-    first, second = _unit(first), _unit(second)
+    first, second = unit_rows(first), unit_rows(second)
     across = first @ second.T / temperature
     loss = _one_way(first, across, real, temperature)
     loss += _one_way(second, across.T, real, temperature)
@@ -126,9 +129,3 @@ def _one_way(
     top = 1 / temperature
     total = jnp.exp(within - top).sum(axis=1) + jnp.exp(across_real - top).sum(axis=1)
     return top + jnp.log(jnp.where(real, total, 1)) - jnp.diagonal(across)
-
-
-def _unit(rows: Float[Array, "N D"]) -> Float[Array, "N D"]:
-    squares = (rows**2).sum(axis=1, keepdims=True)
-    some = squares > 0
-    return jnp.where(some, rows * jax.lax.rsqrt(jnp.where(some, squares, 1)), 0)

@@ -1,59 +1,34 @@
-"""The interface of pretext tasks: a view of a graph, and a loss on its encoding."""
+"""The interface of pretext tasks: a view of the inputs, and a loss on its encoding."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from mtopt.data.graphs import Graph
-
-
-class Encoder(NamedTuple):
-    """The shared part of a graph model as pure functions.
-
-    Attributes:
-      init: ``key -> parameters``.
-      apply: ``(parameters, graph) -> h [N, width]``.
-      features: F, the size of a node's features.
-      width: the size of a node's representation.
-    """
-
-    init: Callable[[PRNGKeyArray], Any]
-    apply: Callable[[Any, Graph], Float[Array, "N width"]]
-    features: int
-    width: int
+from mtopt.models.layers import glorot
 
 
 class Pretext(NamedTuple):
-    """A task that makes its own labels, as functions of one graph.
+    """A task that makes its own labels, as functions of its inputs.
 
     Attributes:
       init: ``key -> head``, the parameters of the task alone; a dict, maybe empty.
-      encode: ``(shared, graph, key) -> representation``: makes one view of the graph or
-        two and encodes them. ``shared`` is ``{"encoder": ..., "mask_token": [F]}``.
-      loss: ``(head, representation, key) -> scalar``.
+      encode: ``(shared, x, key) -> representation``: makes one view of the inputs or
+        two and encodes them. On a graph, ``shared`` is ``{"encoder": ..., "mask_token":
+        [F]}``; on arrays ``[b, ...]`` the shared parameters of a model.
+      loss: ``(head, representation, mask, key) -> scalar``, over the samples where
+        ``mask`` is True, bool ``[b]``; one graph is one sample.
     """
 
     init: Callable[[PRNGKeyArray], dict[str, Any]]
-    encode: Callable[[Any, Graph, PRNGKeyArray], Any]
-    loss: Callable[[Any, Any, PRNGKeyArray], Float[Array, ""]]
-
-
-def glorot(key: PRNGKeyArray, inputs: int, outputs: int) -> Float[Array, "a b"]:
-    """A kernel from ``U(-b, b)``, ``b = sqrt(6 / (inputs + outputs))``.
-
-    References:
-      Glorot and Bengio, Understanding the difficulty of training deep feedforward
-      neural networks, AISTATS 2010.
-    """
-    bound = (6 / (inputs + outputs)) ** 0.5
-    return jax.random.uniform(key, (inputs, outputs), jnp.float32, -bound, bound)
+    encode: Callable[[Any, Any, PRNGKeyArray], Any]
+    loss: Callable[[Any, Any, Bool[Array, " b"], PRNGKeyArray], Float[Array, ""]]
 
 
 def init_linear(key: PRNGKeyArray, inputs: int, outputs: int) -> dict[str, Array]:
-    """Parameters of a linear layer: :func:`glorot`, and a bias of zeros."""
+    """Parameters of a linear layer: Glorot's kernel, and a bias of zeros."""
     bias = jnp.zeros(outputs, jnp.float32)
     return {"kernel": glorot(key, inputs, outputs), "bias": bias}
 
@@ -61,3 +36,10 @@ def init_linear(key: PRNGKeyArray, inputs: int, outputs: int) -> dict[str, Array
 def apply_linear(layer: dict[str, Array], x: Float[Array, "n a"]) -> Array:
     """``x @ kernel + bias``."""
     return x @ layer["kernel"] + layer["bias"][None]
+
+
+def unit_rows(rows: Float[Array, "n d"]) -> Float[Array, "n d"]:
+    """Rows of length 1; one of zeros stays, and has no gradient."""
+    squares = (rows**2).sum(axis=1, keepdims=True)
+    some = squares > 0
+    return jnp.where(some, rows * jax.lax.rsqrt(jnp.where(some, squares, 1)), 0)

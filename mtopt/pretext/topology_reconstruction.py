@@ -11,7 +11,8 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from mtopt.data.graphs import Features, Graph, mask_columns
 from mtopt.errors import expect, expect_one_of
 from mtopt.linalg import divide_or_zero
-from mtopt.pretext.pretext import Encoder, Pretext, apply_linear, init_linear
+from mtopt.models.encoder import Encoder
+from mtopt.pretext.pretext import Pretext, apply_linear, init_linear, unit_rows
 
 FORMS = ("columns", "released")
 
@@ -93,13 +94,12 @@ def topology_reconstruction(
             "real": real,
         }
 
-    def loss(head: Any, representation: Any, key: PRNGKeyArray) -> Float[Array, ""]:
-        del key
-        h = representation["h"]
+    def loss(
+        head: Any, representation: Any, mask: Bool[Array, "1"], key: PRNGKeyArray
+    ) -> Float[Array, ""]:
+        del mask, key
         # An isolated node may have no representation, hence no direction.
-        squares = (h**2).sum(axis=1, keepdims=True)
-        some = squares > 0
-        h = jnp.where(some, h * jax.lax.rsqrt(jnp.where(some, squares, 1)), 0)
+        h = unit_rows(representation["h"])
         z = jax.nn.relu(apply_linear(head["project"], h))
         first = z[representation["first"]]
 

@@ -22,7 +22,8 @@ class Scores(NamedTuple):
         units of each task's deviation but for data of ``common_units``. NaN for a
         metric that tasks of several groups have.
       selection: ``[S, K]``, higher is better: the primary metric in units that can be
-        averaged over tasks (an error is divided by its target's standard deviation).
+        averaged over tasks (an error is divided by its target's standard deviation);
+        NaN for a pretext, which has none.
     """
 
     metrics: np.ndarray
@@ -46,13 +47,16 @@ def metric_tasks(dataset: Dataset | JointDataset) -> dict[str, tuple[str, ...]]:
 
 
 def primary_metrics(dataset: Dataset | JointDataset) -> dict[str, Metric]:
-    """For each task, sorted by name, the first metric of its kind.
+    """For each task, sorted by name, the first metric of its kind, if that has any.
 
     Args:
       dataset: of one kind or several.
     """
     own = {
-        task: METRICS[group.kind][0] for group in dataset.groups for task in group.tasks
+        task: METRICS[group.kind][0]
+        for group in dataset.groups
+        if METRICS[group.kind]
+        for task in group.tasks
     }
     return dict(sorted(own.items()))
 
@@ -120,6 +124,8 @@ def _scores(
     pooled = np.array(
         [pooled_metrics(data.kind, seed, targets, mask, data.units) for seed in outputs]
     )
+    if not metrics:
+        return Scores(scores, pooled, np.full(scores.shape[:2], np.nan))
     primary = scores[:, :, 0]
     selection = primary if metrics[0].higher_is_better else -primary / unit[None]
     return Scores(scores, pooled, selection)
@@ -138,7 +144,7 @@ def _together(dataset: Dataset | JointDataset, each: Sequence[Scores]) -> Scores
     ]
     for group, scores, own in zip(dataset.groups, each, columns, strict=True):
         rows = [dataset.tasks.index(task) for task in group.tasks]
-        metrics[:, np.array(rows)[:, None], np.array(own)[None]] = scores.metrics
+        metrics[:, np.array(rows)[:, None], np.array(own, int)[None]] = scores.metrics
         selection[:, rows] = scores.selection
         for column, values in zip(own, scores.pooled.T, strict=True):
             if sum(column in others for others in columns) == 1:

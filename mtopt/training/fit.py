@@ -213,7 +213,7 @@ def read_result(folder: pathlib.Path) -> dict[str, np.ndarray] | None:
 
     Returns:
       ``test [S, K, M]`` and ``pooled [S, M]``; ``step [T]`` and ``validation
-      [S, T, K]``, the primary metric on validation data.
+      [S, T, K]``, the primary metric on validation data, NaN for a task without any.
     """
     if not (folder / "result.json").exists():
         return None
@@ -224,7 +224,10 @@ def read_result(folder: pathlib.Path) -> dict[str, np.ndarray] | None:
     for record in read_records(folder / "metrics.jsonl"):
         if record["split"] == "valid":
             curves[record["seed"]].append(
-                [record[name][task] for task, name in primary.items()]
+                [
+                    record[primary[task]][task] if task in primary else np.nan
+                    for task in result["tasks"]
+                ]
             )
             steps.append(record["step"])
     return {

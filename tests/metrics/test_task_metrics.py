@@ -81,6 +81,7 @@ OUTPUTS = {
     "ordinal_adjacent": (np.zeros((3, 3)), np.array([0, 1, 3])),
     "soft": (np.zeros((3, 2)), np.array([[0.2, 0.8], [1.0, 0.0], [0.5, 0.5]])),
     "preference": (np.zeros(3), np.array([0, 0.5, 1])),
+    "pretext": (np.zeros((3, 0)), np.zeros(3)),
 }
 
 
@@ -124,6 +125,7 @@ def test_directions_and_primary_metrics():
         "ordinal_adjacent": [("mae", False), ("macro_mae", False), ("kappa", True)],
         "soft": [("accuracy", True), ("kl", False)],
         "preference": [("accuracy", True)],
+        "pretext": [],
     }
 
 
