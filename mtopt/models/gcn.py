@@ -1,6 +1,7 @@
 """A graph convolutional network, as an encoder of pretext tasks."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,11 +10,27 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from mtopt.data.graphs import Graph, propagate
 from mtopt.errors import expect, expect_one_of
+from mtopt.models.layers import glorot
 from mtopt.models.pure import Pure
-from mtopt.pretext.pretext import Encoder, glorot
 
 NORMALIZATIONS = ("batch", "layer")
 ACTIVATIONS = ("prelu", "relu")
+
+
+class Encoder(NamedTuple):
+    """The shared part of a graph model as pure functions.
+
+    Attributes:
+      init: ``key -> parameters``.
+      apply: ``(parameters, graph) -> h [N, width]``.
+      features: F, the size of a node's features.
+      width: the size of a node's representation.
+    """
+
+    init: Callable[[PRNGKeyArray], Any]
+    apply: Callable[[Any, Graph], Float[Array, "N width"]]
+    features: int
+    width: int
 
 
 class GraphConvolution(nnx.Module):

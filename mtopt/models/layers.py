@@ -58,6 +58,17 @@ def he_normal(fan_out: int) -> Initializer:
     )
 
 
+def glorot(key: PRNGKeyArray, inputs: int, outputs: int) -> Float[Array, "a b"]:
+    """A kernel from ``U(-b, b)``, ``b = sqrt(6 / (inputs + outputs))``.
+
+    References:
+      Glorot and Bengio, Understanding the difficulty of training deep feedforward
+      neural networks, AISTATS 2010.
+    """
+    bound = (6 / (inputs + outputs)) ** 0.5
+    return jax.random.uniform(key, (inputs, outputs), jnp.float32, -bound, bound)
+
+
 def _flat(draw: Initializer) -> Initializer:
     """``draw`` as an initialiser that draws a vector, then shapes it.
 

@@ -5,6 +5,7 @@
 
 from collections.abc import Callable
 
+from mtopt.models.gcn import Encoder as Encoder
 from mtopt.pretext.decorrelation import decorrelation as decorrelation
 from mtopt.pretext.feature_reconstruction import (
     feature_reconstruction as feature_reconstruction,
@@ -17,7 +18,6 @@ from mtopt.pretext.node_graph_information import (
 from mtopt.pretext.node_subgraph_contrast import (
     node_subgraph_contrast as node_subgraph_contrast,
 )
-from mtopt.pretext.pretext import Encoder as Encoder
 from mtopt.pretext.pretext import Pretext as Pretext
 from mtopt.pretext.topology_reconstruction import (
     topology_reconstruction as topology_reconstruction,

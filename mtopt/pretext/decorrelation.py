@@ -8,7 +8,8 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from mtopt.data.graphs import Graph, Sampler, whole
 from mtopt.errors import expect
-from mtopt.pretext.pretext import Encoder, Pretext
+from mtopt.models.gcn import Encoder
+from mtopt.pretext.pretext import Pretext
 from mtopt.pretext.two_views import TwoViews
 
 

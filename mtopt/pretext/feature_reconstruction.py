@@ -9,7 +9,9 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from mtopt.data.graphs import Features, Graph, drop_edges, propagate, random_nodes
 from mtopt.errors import expect
-from mtopt.pretext.pretext import Encoder, Pretext, glorot, init_linear
+from mtopt.models.gcn import Encoder
+from mtopt.models.layers import glorot
+from mtopt.pretext.pretext import Pretext, init_linear
 
 
 def feature_reconstruction(

@@ -11,8 +11,9 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from mtopt.batch import Batch, masked_mean
 from mtopt.data.graphs import Graph
 from mtopt.errors import UserError
+from mtopt.models.gcn import Encoder
 from mtopt.per_task import PerTask, task_keys
-from mtopt.pretext.pretext import Encoder, Pretext
+from mtopt.pretext.pretext import Pretext
 from mtopt.problem import Params
 from mtopt.tasks import TaskGroups, Tasks
 

@@ -8,7 +8,8 @@ import optax
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from mtopt.data.graphs import Graph, Sampler, shuffle, whole
-from mtopt.pretext.pretext import Encoder, Pretext
+from mtopt.models.gcn import Encoder
+from mtopt.pretext.pretext import Pretext
 
 
 def node_graph_information(encoder: Encoder, *, sample: Sampler = whole) -> Pretext:

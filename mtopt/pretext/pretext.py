@@ -3,27 +3,11 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from mtopt.data.graphs import Graph
-
-
-class Encoder(NamedTuple):
-    """The shared part of a graph model as pure functions.
-
-    Attributes:
-      init: ``key -> parameters``.
-      apply: ``(parameters, graph) -> h [N, width]``.
-      features: F, the size of a node's features.
-      width: the size of a node's representation.
-    """
-
-    init: Callable[[PRNGKeyArray], Any]
-    apply: Callable[[Any, Graph], Float[Array, "N width"]]
-    features: int
-    width: int
+from mtopt.models.layers import glorot
 
 
 class Pretext(NamedTuple):
@@ -39,17 +23,6 @@ class Pretext(NamedTuple):
     init: Callable[[PRNGKeyArray], dict[str, Any]]
     encode: Callable[[Any, Graph, PRNGKeyArray], Any]
     loss: Callable[[Any, Any, PRNGKeyArray], Float[Array, ""]]
-
-
-def glorot(key: PRNGKeyArray, inputs: int, outputs: int) -> Float[Array, "a b"]:
-    """A kernel from ``U(-b, b)``, ``b = sqrt(6 / (inputs + outputs))``.
-
-    References:
-      Glorot and Bengio, Understanding the difficulty of training deep feedforward
-      neural networks, AISTATS 2010.
-    """
-    bound = (6 / (inputs + outputs)) ** 0.5
-    return jax.random.uniform(key, (inputs, outputs), jnp.float32, -bound, bound)
 
 
 def init_linear(key: PRNGKeyArray, inputs: int, outputs: int) -> dict[str, Array]:

@@ -11,7 +11,8 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from mtopt.data.graphs import Features, Graph, mask_columns
 from mtopt.errors import expect, expect_one_of
 from mtopt.linalg import divide_or_zero
-from mtopt.pretext.pretext import Encoder, Pretext, apply_linear, init_linear
+from mtopt.models.gcn import Encoder
+from mtopt.pretext.pretext import Pretext, apply_linear, init_linear
 
 FORMS = ("columns", "released")
 

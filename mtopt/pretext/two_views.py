@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from mtopt.data.graphs import Graph, Sampler, drop_edges, mask_columns
 from mtopt.errors import expect, expect_one_of
-from mtopt.pretext.pretext import Encoder
+from mtopt.models.gcn import Encoder
 
 COLUMNS = ("independent", "union")
 

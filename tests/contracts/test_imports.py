@@ -62,8 +62,8 @@ ORDER = (
     "data",
     "metrics",
     "boosting",
-    "pretext",
     "models",
+    "pretext",
     "training",
 )
 OWN = [module for module in MODULES if module.startswith("mtopt.")]
