@@ -1,4 +1,4 @@
-"""Pretext tasks on graphs, one file each: what an encoder learns from without labels.
+"""Pretext tasks, one file each: what an encoder learns from without labels.
 
 :data:`PRETEXTS` maps each name to its factory, ``(encoder, *, ...) -> Pretext``.
 """
@@ -10,6 +10,8 @@ from mtopt.pretext.decorrelation import decorrelation as decorrelation
 from mtopt.pretext.feature_reconstruction import (
     feature_reconstruction as feature_reconstruction,
 )
+from mtopt.pretext.joint_labels import joint_labels as joint_labels
+from mtopt.pretext.joint_labels import rotations as rotations
 from mtopt.pretext.model import PretextModel as PretextModel
 from mtopt.pretext.model import pretext_model as pretext_model
 from mtopt.pretext.node_graph_information import (
