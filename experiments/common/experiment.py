@@ -89,6 +89,7 @@ CONFIGURATIONS = tuple(
     )
 )
 PROJECTS = {
+    "joint_labels": "joint_labels",
     "outlier_tasks": "outlier_tasks",
     "pareto_front": "pareto_front",
     "pareto_gnn": "pareto_gnn",
