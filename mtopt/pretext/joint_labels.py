@@ -157,8 +157,9 @@ def _joint(
 ) -> Float[Array, " b"]:
     del temperature
     logits = outputs["joint"]
-    count = logits.shape[1]
-    return _cross_entropy(logits, y[:, None] * count + jnp.arange(count)[None])
+    which = jnp.arange(logits.shape[1], dtype=jnp.int32)
+    # Labels may be bytes, which joint ones do not fit in.
+    return _cross_entropy(logits, y[:, None] * jnp.int32(len(which)) + which[None])
 
 
 def _distilled(
@@ -190,12 +191,12 @@ class Form(NamedTuple):
     copies: bool = False
 
 
-SINGLE = Form(
+_SINGLE = Form(
     lambda n, m: {"joint": n * m}, _joint, lambda z, n: aggregate(z["joint"], n)
 )
 FORMS = {
-    "aggregated": SINGLE._replace(copies=True),
-    "single": SINGLE,
+    "aggregated": _SINGLE._replace(copies=True),
+    "single": _SINGLE,
     "distilled": Form(
         lambda n, m: {"joint": n * m, "single": n},
         _distilled,

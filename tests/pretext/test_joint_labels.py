@@ -134,6 +134,15 @@ def test_losses_and_logits_are_those_of_a_loop_over_copies(form):
     assert_close(logits, wanted, rtol=1e-5)
 
 
+def test_labels_may_be_bytes():
+    model, batch = make("aggregated", outputs=100), make_batch()
+    params, losses = start(model), []
+    for kind in ("uint8", "int32"):
+        y = (batch.y + 90).astype(kind)
+        losses.append(run(model, params, mtopt.Batch(batch.x, y, batch.mask, NAMES))[0])
+    np.testing.assert_array_equal(*losses)
+
+
 @functools.cache
 def plain():
     """The ordinary model, its start, and what it makes of the batch."""
