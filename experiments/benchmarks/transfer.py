@@ -39,7 +39,7 @@ TRAIN, VALID, TEST, SOURCE = 300, 2000, 4000, 8000
 NOISE = 0.1  # of the labels of few in training, in their standard deviations
 DECAYS = (1.0, 3.0, 10.0, 30.0)
 
-SEEDS = flags.DEFINE_integer("num_seeds", 8, "How many seeds.", lower_bound=1)
+DRAWS = flags.DEFINE_integer("draws", 8, "Of data, a model each.", lower_bound=1)
 STEPS = flags.DEFINE_integer("transfer_steps", 1500, "Updates.", lower_bound=1)
 
 
@@ -194,11 +194,11 @@ def main(_: list[str]) -> None:
     """Prints the errors, and how they compare with those alone."""
     print(
         f"{TRAIN} samples beside six tasks of {SOURCE}: squared error over the "
-        f"variance of the labels,\nmean ± standard deviation over {SEEDS.value} draws; "
+        f"variance of the labels,\nmean ± standard deviation over {DRAWS.value} draws; "
         "ratio: its mean, draw by draw [95 % interval]\n",
         flush=True,
     )
-    print(table(measure(SEEDS.value, STEPS.value)))
+    print(table(measure(DRAWS.value, STEPS.value)))
 
 
 if __name__ == "__main__":

@@ -33,8 +33,8 @@ class Trainable(Protocol):
         ...
 
     @property
-    def predict(self) -> Callable[[Any, Any, Any], jax.Array]:
-        """``(params, model_state, x) -> outputs``, in evaluation mode."""
+    def predict(self) -> Callable[[Any, Any, Any], Any]:
+        """``(params, model_state, x) -> outputs`` in evaluation mode, by group."""
         ...
 
 
