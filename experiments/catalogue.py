@@ -12,12 +12,14 @@ from .common.experiment import CONFIGURATIONS, EXPERIMENTS, PROJECTS, ROOT
 def catalogue() -> str:
     """Experiments, methods, transformations, wrappers, data sets and models.
 
+    What is joined of several data sets stands among them.
+
     Example:
       >>> lines = catalogue().splitlines()
       >>> [line for line in lines if not line.startswith(" ") and line]
       ['experiments', 'methods', 'transformations', 'wrappers', 'data sets', 'models']
     """
-    from mtopt.data import DATASETS
+    from mtopt.data import DATASETS, join
     from mtopt.methods import METHODS
     from mtopt.models import MODELS
     from mtopt.transforms import TRANSFORMS
@@ -28,7 +30,7 @@ def catalogue() -> str:
         "methods": _calls(METHODS),
         "transformations": _calls(TRANSFORMS),
         "wrappers": _calls(WRAPPERS),
-        "data sets": _calls(DATASETS),
+        "data sets": _calls({**DATASETS, "join": join}),
         "models": _calls(MODELS),
     }
     lines = []

@@ -22,6 +22,7 @@ from .common.command import command, data_dir, one_line_errors, start
 from .common.compilation_cache import keep_compiled_programs
 from .common.experiment import EXPERIMENTS, estimate, find_experiment
 from .common.processes import joined_processes
+from .common.run_lock import HOLDER, LOCK, held, new_folder
 from .common.stored_run import StoredRun, read_run, write_run
 
 flags.DEFINE_string(
@@ -79,14 +80,19 @@ def _run(folder: pathlib.Path, run: StoredRun) -> None:
         run.config, run.experiment, run.data_dir
     )
     wait_for_all("everything is checked")
-    write_run(folder, run)
-    print(f"{run.experiment}: writing to {folder}", flush=True)
-    keep_compiled_programs()
-    try:
-        job(folder)
-    except KeyboardInterrupt:
-        print(f"\nstopped; continue with --resume={folder}", file=sys.stderr)
-        sys.exit(130)
+    if not FLAGS.out and not FLAGS.resume:
+        folder = new_folder(folder)
+    with held(folder):
+        if not FLAGS.resume:
+            _check_new(folder)  # another run may have begun and ended there
+        write_run(folder, run)
+        print(f"{run.experiment}: writing to {folder}", flush=True)
+        keep_compiled_programs()
+        try:
+            job(folder)
+        except KeyboardInterrupt:
+            print(f"\nstopped; continue with --resume={folder}", file=sys.stderr)
+            sys.exit(130)
 
 
 def _requested() -> tuple[pathlib.Path, StoredRun]:
@@ -102,12 +108,19 @@ def _requested() -> tuple[pathlib.Path, StoredRun]:
         raise UserError("a run in several processes needs --out, the same for all")
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = pathlib.Path(FLAGS.out or f"runs/{FLAGS.experiment}-{now}")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    _check_new(folder)
+    return folder, StoredRun(FLAGS.experiment, config, data_dir())
+
+
+def _check_new(folder: pathlib.Path) -> None:
+    """Raises where the folder of a new run holds anything but its lock."""
+    if not folder.exists():
+        return
+    if not folder.is_dir() or {p.name for p in folder.iterdir()} - {LOCK, HOLDER}:
         raise UserError(
             f"{folder} exists already: name another --out, or continue that run with "
             f"--resume={folder}"
         )
-    return folder, StoredRun(FLAGS.experiment, config, data_dir())
 
 
 def _on_devices_at_hand(run: StoredRun) -> StoredRun:

@@ -156,6 +156,60 @@ class CallText:
         return self.function(*arguments, **{**self.options, **given})
 
 
+def joined_texts(
+    what: str, text: str, name: str
+) -> tuple[tuple[str, ...], Mapping[str, Any]] | None:
+    """The texts inside of ``name(text, ..., option=value)``, and the options.
+
+    Args:
+      what: what is being named, for the error.
+      text: as above, or another.
+      name: the one that stands around several texts.
+
+    Returns:
+      None for a text that does not start with that name.
+
+    Raises:
+      UserError: for a text that can't be read.
+
+    Example:
+      >>> joined_texts("data set", "join(npz(path='a'), digits, pool=True)", "join")
+      (("npz(path='a')", 'digits'), {'pool': True})
+      >>> joined_texts("data set", "npz(path='a')", "join")
+    """
+    try:
+        node = ast.parse(text.strip(), mode="eval").body
+        if not (isinstance(node, ast.Call) and ast.unparse(node.func) == name):
+            return None
+        options = {str(k.arg): ast.literal_eval(k.value) for k in node.keywords}
+    except (SyntaxError, ValueError):
+        raise _unreadable(what, text) from None
+    return tuple(map(ast.unparse, node.args)), options
+
+
+def check_options(
+    what: str, name: str, options: Mapping[str, Any], function: Callable[..., Any]
+) -> None:
+    """Raises for an option that the function behind a name does not have.
+
+    Args:
+      what: what is being named, for the error.
+      name: of the function in texts.
+      options: those given.
+      function: whose keyword arguments are the options.
+
+    Raises:
+      UserError: naming the option, and the nearest there is.
+    """
+    parameters = inspect.signature(function).parameters.values()
+    free = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+    for option in options:
+        if option not in free:
+            raise UserError(
+                f"{what} {name!r} has no option {option!r}: {nearest(option, free)}"
+            )
+
+
 def every_method(*known: str) -> tuple[str, ...]:
     """The names of all methods that need no option but those already known.
 

@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from mtopt.deal import check_parts, deal
 from mtopt.errors import UserError
+from mtopt.floats import merge, only_floats, without_floats
 from mtopt.gradients.task_gradients import TaskGradients
 from mtopt.gradients.through_encoder import rows_through_encoder, through_encoder
 from mtopt.linalg import gramian
@@ -41,8 +42,11 @@ class GroupedProblem(BatchProblem):
         """The groups together; arguments as the attributes.
 
         Statistics of a shared input are over the samples with a label in any group, so
-        that all groups have one representation.
+        that all groups have one representation. The inputs of a group of its own that
+        has no label at all are not read.
         """
+        if not shared_inputs:
+            parts = [_without_unread(part) for part in parts]
         one = shared_inputs and all(part.tasks.x_axis is None for part in parts)
         if one and any(part.tasks.stateful for part in parts):
             seen = jnp.concatenate([part.batch.mask for part in parts]).any(axis=0)
@@ -345,3 +349,17 @@ class GroupedProblem(BatchProblem):
                 index = self._index_of(part)
                 z = jax.tree.map(lambda leaf, index=index: leaf[index], z)
             yield part, own, z
+
+
+def _without_unread(part: StackedProblem) -> StackedProblem:
+    """Zeros in the inputs of a group where none of its tasks has a label.
+
+    The gradient of what is not finite is NaN, however it is weighed. Integers stay, and
+    booleans: an encoder may divide by how many tokens are real.
+    """
+    if part.tasks.x_axis is not None:  # of every task by itself
+        return part
+    some, x = part.present.any(), part.batch.x
+    floats = jax.tree.map(lambda leaf: jnp.where(some, leaf, 0), only_floats(x))
+    batch = dataclasses.replace(part.batch, x=merge(floats, without_floats(x)))
+    return dataclasses.replace(part, batch=batch)

@@ -179,9 +179,9 @@ class StackedProblem(BatchProblem):
     @override
     def next_model_state(self, params: Params) -> Any:
         state = self._encode(params["shared"])[1]
-        if self.tasks.x_axis is None:
+        if self.tasks.x_axis is None and not self.apart:
             return state
-        if self.tasks.coupled:
+        if self.tasks.x_axis is None or self.tasks.coupled:
             some = self.present.any()
             return jax.tree.map(
                 lambda new, old: jnp.where(some, new, old), state, self.model_state

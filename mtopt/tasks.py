@@ -59,6 +59,8 @@ class Tasks:
         the time, one with an MLP or LeNet no less memory, since their arrays are all
         needed at once in the backward pass. An ``encode`` may put ``jax.checkpoint``
         around its own layers instead.
+      kind: of labels that ``head_loss`` is of, such as ``"binary"``, to be compared
+        with that of a data set (:class:`mtopt.data.Dataset`); None for any.
 
     Raises:
       UserError: for names out of order, a stateful ``encode`` of other arguments,
@@ -93,6 +95,7 @@ class Tasks:
     coupled: bool = False
     rows: str = "auto"
     remat: bool = False
+    kind: str | None = None
 
     def __post_init__(self) -> None:
         check_names(self.names)
@@ -150,6 +153,11 @@ class Tasks:
                 f"the batch is of the tasks {in_words(batch.names)}: expected "
                 f"{in_words(self.names)}, the names of these tasks"
             )
+        if isinstance(batch.mask, tuple):
+            raise UserError(
+                f"batch.mask is a tuple of {len(batch.mask)} groups: expected one "
+                "array, or mtopt.TaskGroups for tasks in groups"
+            )
         mask_shape = jnp.shape(batch.mask)
         num_tasks = len(self.names)
         if len(mask_shape) != 2 or mask_shape[0] != num_tasks:
@@ -184,7 +192,8 @@ class TaskGroups:
         model state are tuples with one entry per group.
       shared_inputs: True if every group reads the same ``batch.x`` (one ``encode`` of
         it serves all, if the groups have the same ``encode``), False if ``batch.x``
-        is a tuple with one entry per group.
+        is a tuple with one entry per group. Then a group without a label in the batch
+        is not read: the floats of its inputs are zeros, its model state stays.
 
     Raises:
       UserError: where a task stands in two groups.
@@ -232,9 +241,11 @@ class TaskGroups:
         states = (None,) * count if model_state is None else model_state
         for field, value in (("x", inputs), ("y", batch.y), ("mask", batch.mask)):
             if not isinstance(value, tuple) or len(value) != count:
+                several = isinstance(value, tuple)
+                found = f"{len(value)}" if several else type(value).__name__
                 raise UserError(
                     f"batch.{field} of task groups must be a tuple of {count} entries, "
-                    f"one per group: got {type(value).__name__}"
+                    f"one per group: got {found}"
                 )
         names = (None,) * count if batch.names is None else batch.names
         parts = tuple(

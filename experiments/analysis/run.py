@@ -20,6 +20,7 @@ from ..common.building import (
     load_dataset,
     make_aggregators,
     make_model,
+    of_one_kind,
     parse_compared_methods,
     seed_stacks,
 )
@@ -52,9 +53,11 @@ def analyze(
     stored = read_comparison(folder)
     trained = stored.config
     places = {text: checkpoints_of(folder, text, trained) for text in trained.methods}
-    dataset = load_dataset(trained.data, data_dir or stored.data_dir)
+    dataset = of_one_kind(
+        load_dataset(trained.data, data_dir or stored.data_dir), "the analysis"
+    )
     check_data(folder, fingerprint(dataset))
-    model = make_model(trained.model, dataset, dataset.tasks, trained.dtype)
+    model = make_model(trained.model, dataset, dtype=trained.dtype)
     drawn = dataset.test.batches(config.samples, seeds=(config.seed,))
     sample = jax.tree.map(lambda leaf: leaf[0], next(drawn))
     offsets = jnp.linspace(-1, 1, config.points + 1 - config.points % 2)

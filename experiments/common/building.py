@@ -3,20 +3,31 @@
 import dataclasses
 import inspect
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from mtopt.data import DATASETS
+from mtopt.data import DATASETS, join
 from mtopt.data.dataset import Dataset
+from mtopt.data.sources import JointDataset
 from mtopt.errors import UserError
-from mtopt.grammar import CallText, MethodText, Registry
-from mtopt.models import MODELS, Model
+from mtopt.grammar import (
+    CallText,
+    MethodText,
+    Registry,
+    check_options,
+    joined_texts,
+)
+from mtopt.models import MODELS
+from mtopt.models import join as join_models
 
 from .config import Config
 
+JOIN = "join"
+"""What stands around the texts of several data sets."""
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
@@ -26,13 +37,18 @@ def load_dataset(
     """The data set that ``text`` names, with files looked up in ``data_dir``.
 
     Args:
-      text: as ``name(option=value)``.
+      text: as ``name(option=value)``; several sources as
+        ``join(one, two(option=value), pool=True)``, with the options of
+        :func:`mtopt.data.join`.
       data_dir: the user's folder of data sets.
       registry: name to loader.
 
     Raises:
       UserError: for an unknown data set, or one that can't be read.
     """
+    sources = joined_texts("data set", text, JOIN)
+    if sources is not None:
+        return _joined(*sources, data_dir, registry)
     call = CallText.parse("data set", text, registry)
     places = {}
     if "folder" in inspect.signature(call.function).parameters and data_dir:
@@ -47,30 +63,66 @@ def load_dataset(
     return call.build(**places)
 
 
+def of_one_kind(dataset: Dataset | JointDataset, what: str) -> Dataset:
+    """The data set, for what has no use for several groups of tasks.
+
+    Args:
+      dataset: of one group.
+      what: has no use for more, for the error.
+
+    Raises:
+      UserError: where it has more.
+    """
+    if isinstance(dataset, JointDataset):
+        raise UserError(
+            f"{dataset.name} has {len(dataset.groups)} groups of tasks, of other kinds "
+            f"or from other sources: {what} takes a data set of one"
+        )
+    return dataset
+
+
+def _joined(
+    texts: tuple[str, ...],
+    options: Mapping[str, Any],
+    data_dir: pathlib.Path | None,
+    registry: Registry,
+) -> Dataset | JointDataset:
+    """The data set of several sources."""
+    check_options("data set", JOIN, options, join)
+    return join(*(load_dataset(text, data_dir, registry) for text in texts), **options)
+
+
 def make_model(
     text: str,
-    dataset: Dataset,
-    names: tuple[str, ...],
-    dtype: str = "float32",
+    dataset: Dataset | JointDataset,
     *,
+    names: tuple[str, ...] | None = None,
+    dtype: str = "float32",
     remat: bool = False,
-) -> Model:
-    """The model that ``text`` names, for some tasks of the data set.
+) -> Any:
+    """The model that ``text`` names, for the tasks of the data set.
 
     Args:
       text: as ``name(option=value)``.
-      dataset: whose inputs and labels it is for.
-      names: of the tasks.
+      dataset: whose inputs and labels it is for; of one with several groups of tasks
+        it has heads for each, :func:`mtopt.models.join`.
+      names: of the tasks, in place of those of a data set of one group.
       dtype: of its arithmetic, a key of :data:`DTYPES`.
       remat: as of :class:`mtopt.Tasks`.
 
     Raises:
       UserError: for an unknown model, or one that does not fit the data.
     """
+    if isinstance(dataset, JointDataset):
+        each = [
+            make_model(text, group, dtype=dtype, remat=remat)
+            for group in dataset.groups
+        ]
+        return join_models(each, shared_inputs=dataset.shared_inputs)
     first = next(dataset.train.in_order(1))
     shape = np.shape(first.x)[1 if dataset.x_axis is None else 2 :]
     of_the_data: dict[str, Any] = {
-        "names": names,
+        "names": names or dataset.tasks,
         "kind": dataset.kind,
         "outputs": dataset.outputs,
         "x_axis": dataset.x_axis,
@@ -131,7 +183,7 @@ def with_steps(text: str, steps: int) -> tuple[str, int]:
 
 
 def make_aggregators(
-    methods: dict[str, MethodText], dataset: Dataset, batch_size: int
+    methods: dict[str, MethodText], dataset: Dataset | JointDataset, batch_size: int
 ) -> dict[str, optax.GradientTransformationExtraArgs]:
     """The methods of :func:`parse_compared_methods` for the tasks of a data set.
 

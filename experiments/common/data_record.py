@@ -2,21 +2,33 @@
 
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mtopt.data import describe, summary
 from mtopt.data.dataset import Dataset
+from mtopt.data.fingerprint import fingerprint_of
+from mtopt.data.sources import JointDataset
 from mtopt.errors import UserError
 from mtopt.training.writer import write_json
 
 FILE = "data.json"
 
 
-def record_dataset(folder: pathlib.Path, dataset: Dataset) -> None:
+def record_dataset(folder: pathlib.Path, dataset: Dataset | JointDataset) -> None:
     """As :func:`record_data`, of a data set of tasks."""
     described = describe(dataset)
     record_data(folder, described, summary(described))
+
+
+def record_datasets(
+    folder: pathlib.Path, sets: Sequence[Dataset | JointDataset]
+) -> None:
+    """As :func:`record_data`, of several: the first one in words."""
+    described = [describe(data) for data in sets]
+    prints = [one["fingerprint"] for one in described]
+    whole = {"fingerprint": fingerprint_of(None, *prints), "sets": described}
+    record_data(folder, whole, summary(described[0]))
 
 
 def record_data(folder: pathlib.Path, described: Mapping[str, Any], words: str) -> None:

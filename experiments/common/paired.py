@@ -58,5 +58,17 @@ def _cell(found: Paired) -> str:
     if found.high > found.low:
         decimals = 1 - math.floor(math.log10((found.high - found.low) / 2))
         decimals = min(max(decimals, 0), 6)
+    return with_interval(found, decimals)
+
+
+def with_interval(found: Paired, decimals: int) -> str:
+    """The mean, and its interval where there is one: one seed has none.
+
+    Example:
+      >>> with_interval(Paired(0.5, 0.25, 0.75, 3), 2)
+      '+0.50 [+0.25, +0.75]'
+    """
     mean, low, high = (f"{v:+.{decimals}f}" for v in found[:3])
-    return UNDEFINED if math.isnan(found.mean) else f"{mean} [{low}, {high}]"
+    if math.isnan(found.mean):
+        return UNDEFINED
+    return mean if math.isnan(found.low) else f"{mean} [{low}, {high}]"

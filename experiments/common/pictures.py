@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -36,68 +36,103 @@ INK = "#222222"
 Style = dict[str, Any]  # keyword arguments of matplotlib
 
 
-def scatter(comparison: Comparison, path: str | os.PathLike[str]) -> None:
+def scatter(parts: Sequence[Comparison], path: str | os.PathLike[str]) -> None:
     """Draws the primary test metric of every method, against the single-task models.
 
     Two tasks and up to 12 methods: one against the other, each seed a dot, the mean a
     large marker with its standard deviation. Else: one line a method, each task a dot
-    (its mean over seeds), the mean of tasks a large marker with its standard deviation.
-    Dashed lines are the means of the single-task models.
+    (its mean over seeds), the mean of tasks a large marker with its standard deviation;
+    of several groups of tasks side by side. Dashed lines are the means of the
+    single-task models.
 
     Args:
-      comparison: the results; what is nan or infinite is not drawn.
+      parts: the results on each group; what is nan or infinite is not drawn.
       path: the PNG file to write.
     """
-    few = len(comparison.methods) <= MAX_COLOURED
-    draw = _plane if few and len(comparison.task_names) == 2 else _strips
-    save(draw(comparison), path)
+    first, *others = parts
+    plane = len(first.methods) <= MAX_COLOURED and len(first.task_names) == 2
+    save(_plane(first) if plane and not others else _strips(parts), path)
 
 
-def curves(comparison: Comparison, path: str | os.PathLike[str]) -> None:
+def curves(parts: Sequence[Comparison], path: str | os.PathLike[str]) -> None:
     """Draws the primary validation metric against the training step.
 
     One panel a task, or a single one with the mean of tasks where there are more than
-    4. Lines are means over seeds, shades reach from the lowest to the highest seed. Of
-    more than 12 methods, those that end best have colours and names, the others are
-    grey.
+    4, or where there are several groups of tasks. Lines are means over seeds, shades
+    reach from the lowest to the highest seed. Of more than 12 methods, those that end
+    best have colours and names, the others are grey.
 
     Args:
-      comparison: the results; methods without curves are left out, as are points that
-        are nan or infinite.
+      parts: the results on each group; methods without curves are left out, as are
+        points that are nan or infinite.
       path: the PNG file to write.
     """
-    names = [*comparison.task_names]
-    drawn = [(r, s) for r, s in _styled(comparison) if r.curves]
-    values = [_finite(result.curves["validation"]) for result, _ in drawn]
-    metric = comparison.metric_names[0]
-    if len(names) > MAX_TASK_PANELS:
-        metric = comparison.comparable_name
-        names = [f"mean of {len(names)} tasks"]
-        measured = tasks_measured(values)
-        values = [
-            comparison.comparable(v)[..., measured].mean(-1, keepdims=True)
-            for v in values
-        ]
-    drawn = _foremost(drawn, values, comparison.higher_is_better[0])
-    rows = 2 if len(names) == 4 else 1
-    columns = len(names) // rows
+    first, *others = parts
+    drawn = [(r, s) for r, s in _styled(first) if r.curves]
+    if others or len(first.task_names) > MAX_TASK_PANELS:
+        panels = [_panel_of_mean(part) for part in parts]
+    else:
+        panels = _panels_of_tasks(first)
+    drawn = _foremost(drawn, panels)
+    rows = 2 if len(panels) == 4 else 1
+    columns = len(panels) // rows
     figure = Figure(figsize=(2 + 4 * columns, 0.6 + 3.2 * rows), layout="constrained")
-    panels = figure.subplots(rows, columns, sharex=True, squeeze=False).ravel()
-    for k, (panel, name) in enumerate(zip(panels, names, strict=True)):
-        for (result, style), value in zip(drawn, values, strict=True):
-            _curve(panel, result.curves["step"], value[..., k], style)
-        tidy(panel)
-        panel.set_ylim(_limits([value[..., k] for value in values]))
-        panel.set_title(name, loc="left", fontsize=10, color=INK)
-        if k >= len(names) - columns:
-            panel.set_xlabel("step")
-        if k % columns == 0:
-            panel.set_ylabel(f"validation {metric}")
-    what = f"validation {comparison.metric_names[0]}, mean and range over"
-    _head_and_legend(
-        figure, f"{comparison.experiment}: {what} {seed_count(comparison)}", drawn
-    )
+    axes = figure.subplots(rows, columns, sharex=True, squeeze=False).ravel()
+    for k, (own, panel) in enumerate(zip(axes, panels, strict=True)):
+        for (result, style), value in zip(drawn, panel.values, strict=True):
+            _curve(own, result.curves["step"], value, style)
+        tidy(own)
+        own.set_ylim(_limits(panel.values))
+        own.set_title(panel.title, loc="left", fontsize=10, color=INK)
+        if k >= len(panels) - columns:
+            own.set_xlabel("step")
+        if k % columns == 0 or others:
+            own.set_ylabel(f"validation {panel.metric}")
+    metric = "metrics" if others else first.metric_names[0]
+    what = f"validation {metric}, mean and range over {seed_count(first)}"
+    _head_and_legend(figure, f"{first.experiment}: {what}", drawn)
     save(figure, path)
+
+
+class _Panel(NamedTuple):
+    """What one panel of :func:`curves` shows.
+
+    Attributes:
+      title: above it.
+      metric: on its axis.
+      higher: whether more of it is better.
+      values: of each row that has curves, ``[S, T]``.
+    """
+
+    title: str
+    metric: str
+    higher: bool
+    values: list[np.ndarray]
+
+
+def _panels_of_tasks(comparison: Comparison) -> list[_Panel]:
+    values = _looks(comparison)
+    metric, higher = comparison.metric_names[0], comparison.higher_is_better[0]
+    return [
+        _Panel(name, metric, higher, [value[..., k] for value in values])
+        for k, name in enumerate(comparison.task_names)
+    ]
+
+
+def _panel_of_mean(comparison: Comparison) -> _Panel:
+    values, names = _looks(comparison), comparison.task_names
+    measured = tasks_measured(values)
+    means = [comparison.comparable(v)[..., measured].mean(-1) for v in values]
+    title = f"mean of {len(names)} tasks" if len(names) > 1 else "".join(names)
+    metric, higher = comparison.comparable_name, comparison.higher_is_better[0]
+    return _Panel(
+        ": ".join(filter(None, (comparison.group, title))), metric, higher, means
+    )
+
+
+def _looks(comparison: Comparison) -> list[np.ndarray]:
+    rows = [result for result in comparison.results if result.curves]
+    return [_finite(result.curves["validation"]) for result in rows]
 
 
 def _plane(comparison: Comparison) -> Figure:
@@ -124,15 +159,33 @@ def _plane(comparison: Comparison) -> Figure:
     return figure
 
 
-def _strips(comparison: Comparison) -> Figure:
-    """Any number of tasks: one line a method."""
+def _strips(parts: Sequence[Comparison]) -> Figure:
+    """Any number of tasks, and of groups of them: one line a method."""
+    first, *others = parts
+    names = [result.name for result in first.results]
+    size = (7.2 + 4 * len(others), 1.2 + 0.42 * len(names))
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(1, len(parts), sharey=True, squeeze=False)[0]
+    make_room(figure, names)
+    for axes, comparison in zip(panels, parts, strict=True):
+        _strip(axes, comparison)
+        axes.set_title(comparison.group, loc="left", fontsize=10, color=INK)
+    panels[0].set_yticks(range(len(names)), names)
+    panels[0].set_ylim(len(names) - 0.5, -0.5)
+    head_line = title(first)
+    if others:
+        head_line = f"{first.experiment}: test metrics, {seed_count(first)}"
+    _head_and_legend(figure, head_line, [])
+    return figure
+
+
+def _strip(axes: Axes, comparison: Comparison) -> None:
+    """The tasks of one group."""
     styled = _styled(comparison)
     primary = [
         _finite(comparison.comparable(result.metrics[..., 0])) for result, _ in styled
     ]
     measured = tasks_measured(primary)
-    figure = Figure(figsize=(7.2, 1.2 + 0.42 * len(styled)), layout="constrained")
-    axes = figure.subplots()
     for row, ((result, style), seeds) in enumerate(zip(styled, primary, strict=True)):
         tasks, _ = metrics.mean_and_spread(seeds, axis=0)
         mean, spread = metrics.mean_and_spread(seeds[:, measured].mean(1), axis=0)
@@ -143,15 +196,10 @@ def _strips(comparison: Comparison) -> Figure:
         if result is comparison.baseline:
             axes.axvline(float(mean), **_line(style))
     tidy(axes)
-    make_room(figure, [result.name for result, _ in styled])
     axes.grid(visible=False, axis="y")
-    axes.set_yticks(range(len(styled)), [result.name for result, _ in styled])
-    axes.set_ylim(len(styled) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel(f"test {comparison.comparable_name}, one dot a task")
     _better(axes, comparison.higher_is_better[0], diagonal=False)
-    _head_and_legend(figure, title(comparison), [])
-    return figure
 
 
 def _styled(comparison: Comparison) -> list[tuple[MethodResult, Style]]:
@@ -172,16 +220,20 @@ def style_of(i: int) -> Style:
 
 
 def _foremost(
-    drawn: list[tuple[MethodResult, Style]], values: list[np.ndarray], higher: bool
+    drawn: list[tuple[MethodResult, Style]], panels: Sequence[_Panel]
 ) -> list[tuple[MethodResult, Style]]:
     """The same rows, methods that do not end among the best ones in grey."""
-    sign = 1 if higher else -1
 
-    def score(value: np.ndarray) -> float:
+    def score(panel: _Panel, value: np.ndarray) -> float:
         last = value[:, -1]
+        sign = 1 if panel.higher else -1
         return -np.inf if np.isnan(last).all() else sign * float(np.nanmean(last))
 
-    ends = np.array([score(value) for value in values])
+    # Numbers of tasks of other kinds do not add up; places among the methods do.
+    ends = sum(
+        np.argsort(np.argsort([score(panel, value) for value in panel.values]))
+        for panel in panels
+    )
     best = set(np.argsort(ends)[::-1][:MAX_COLOURED].tolist())
     styles = itertools.count()
 

@@ -37,6 +37,7 @@ class Comparison:
       units: what the primary metric of each task is divided by, ``[K]``, where tasks
         are averaged or stand on one axis: the deviations of targets whose units may
         differ. None where they can be compared as they are.
+      group: what to call the tasks where the experiment has others of other kinds.
     """
 
     experiment: str
@@ -46,6 +47,7 @@ class Comparison:
     baseline: MethodResult | None
     methods: list[MethodResult]
     units: np.ndarray | None = None
+    group: str = ""
 
     def __post_init__(self) -> None:
         tasks, number = len(self.task_names), len(self.metric_names)
@@ -93,7 +95,12 @@ def title(comparison: Comparison) -> str:
     metric = f"test {comparison.metric_names[0]} ({direction} is better)"
     seeds = seed_count(comparison)
     spread = "" if seeds == "1 seed" else "mean ± standard deviation over "
-    return f"{comparison.experiment}: {metric}, {spread}{seeds}"
+    return f"{name(comparison)}: {metric}, {spread}{seeds}"
+
+
+def name(comparison: Comparison) -> str:
+    """What is compared: the experiment, and which of its groups of tasks."""
+    return ", ".join(filter(None, (comparison.experiment, comparison.group)))
 
 
 def seed_count(comparison: Comparison) -> str:

@@ -12,8 +12,9 @@ import numpy as np
 
 import mtopt
 from mtopt.data.dataset import Dataset
-from mtopt.metrics import METRICS
+from mtopt.data.sources import JointDataset
 from mtopt.training import tensorboard
+from mtopt.training.evaluate import metric_tasks
 from mtopt.training.fit import FitOptions, fit, read_result
 from mtopt.training.loop import read_per_task
 from mtopt.training.program import Program, separate_program, shared_program
@@ -32,6 +33,7 @@ from .data_record import record_dataset
 from .devices import check_devices
 from .estimate import step_cost, text_of
 from .experiment import Job
+from .groups import compared_by_group, summary
 from .looks import late_falls
 from .paired import paired_table
 from .progress import ProgressBar, seeds_label
@@ -62,18 +64,14 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
 
     def job(folder: pathlib.Path) -> None:
         started = time.time()
-        comparison = train(folder)
+        parts = train(folder)
         write_report(
             folder,
-            _text(comparison, config),
+            _text(parts, config),
+            summary(parts),
             {
-                "tasks": list(comparison.task_names),
-                "metrics": list(comparison.metric_names),
-                "test": {result.name: result.metrics for result in comparison.results},
-            },
-            {
-                "test.png": functools.partial(pictures.scatter, comparison),
-                "curves.png": functools.partial(pictures.curves, comparison),
+                "test.png": functools.partial(pictures.scatter, parts),
+                "curves.png": functools.partial(pictures.curves, parts),
             },
             started,
         )
@@ -81,13 +79,37 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
     return job
 
 
-def _text(comparison: Comparison, config: Config) -> str:
+def _text(parts: Sequence[Comparison], config: Config) -> str:
     """The table, then what it does not show."""
-    falls = [textwrap.fill(line, WIDTH) for line in late_falls(comparison)]
-    parts = [table(comparison), "\n".join(falls)]
-    first = range(min(config.paired, len(comparison.methods) - 1))
-    parts += [paired_table(comparison, index) for index in first]
-    return "\n\n".join(filter(None, parts))
+    first, *_ = parts
+    falls = [
+        textwrap.fill(f"{part.group}: {line}" if part.group else line, WIDTH)
+        for part in parts
+        for line in late_falls(part)
+    ]
+    texts = [table(*parts), "\n".join(falls)]
+    for index in range(min(config.paired, len(first.methods) - 1)):
+        for part in parts:
+            texts += [part.group, paired_table(part, index)]
+    return "\n\n".join(filter(None, texts))
+
+
+class Run(NamedTuple):
+    """Models that are trained together, over all seeds.
+
+    Attributes:
+      name: in the table and in progress.
+      text: another for every other run: decides its folder.
+      dataset: on this.
+      steps: so many.
+      program: ``number of seeds -> program``.
+    """
+
+    name: str
+    text: str
+    dataset: Dataset | JointDataset
+    steps: int
+    program: Callable[[int], Program]
 
 
 class Training(NamedTuple):
@@ -95,15 +117,15 @@ class Training(NamedTuple):
 
     Attributes:
       dataset: on this.
-      steps: of every run, by its text: the single-task models, where they are asked
-        for, then the methods.
-      program: ``(text, number of seeds) -> program``.
+      baselines: the single-task models, those of each group of tasks a run; empty where
+        they are not asked for.
+      methods: a run each.
       stacks: the seeds that run as one program, stack by stack.
     """
 
-    dataset: Dataset
-    steps: dict[str, int]
-    program: Callable[[str, int], Program]
+    dataset: Dataset | JointDataset
+    baselines: list[Run]
+    methods: list[Run]
     stacks: list[tuple[int, ...]]
 
     @classmethod
@@ -112,73 +134,78 @@ class Training(NamedTuple):
         config.check()
         if config.tensorboard:
             tensorboard.require()
-        runs = [SINGLE_TASK] if config.single_task else []
-        runs += list(config.methods)
-        steps = {text: with_steps(text, config.steps)[1] for text in runs}
-        optimizers = {own: config.optimizer.build(own) for own in {*steps.values()}}
+        steps = {text: with_steps(text, config.steps)[1] for text in config.methods}
+        rates = {*steps.values(), config.steps}
+        optimizers = {own: config.optimizer.build(own) for own in rates}
         methods = parse_compared_methods(config)
         dataset = load_dataset(config.data, data_dir)
         aggregators = make_aggregators(methods, dataset, config.batch_size)
         of_model: Any = {"dtype": config.dtype, "remat": config.remat}
-        shared = make_model(config.model, dataset, dataset.tasks, **of_model)
-        separate = make_model(config.model, dataset, ("task",), **of_model)
+        of_step: Any = {
+            "on_nonfinite": config.on_nonfinite,
+            "micro_batches": config.micro_batches,
+        }
+        shared = make_model(config.model, dataset, **of_model)
         together = config.devices.of(shared.tasks)
-        alone = config.devices.of_one(separate.tasks)
-        for devices in (together, alone) if config.single_task else (together,):
-            check_devices(devices, config.batch_size)
+        check_devices(together, config.batch_size)
 
-        def program(text: str, num_seeds: int) -> Program:
-            options_of_step: Any = {
-                "on_nonfinite": config.on_nonfinite,
-                "micro_batches": config.micro_batches,
-            }
-            optimizer = optimizers[steps[text]]
-            if text == SINGLE_TASK:
-                tx = mtopt.chain(mtopt.equal_weighting(1), optimizer)
-                one_by_one = separate, tx, dataset.tasks, num_seeds
-                return separate_program(*one_by_one, devices=alone, **options_of_step)
-            tx = mtopt.chain(aggregators[text], optimizer)
-            return shared_program(
-                shared, tx, num_seeds, devices=together, **options_of_step
-            )
+        def run(text: str) -> Run:
+            tx = mtopt.chain(aggregators[text], optimizers[steps[text]])
 
+            def program(num_seeds: int) -> Program:
+                all_at_once = shared, tx, num_seeds
+                return shared_program(*all_at_once, devices=together, **of_step)
+
+            return Run(text, text, dataset, steps[text], program)
+
+        def single(group: Dataset) -> Run:
+            separate = make_model(config.model, group, names=("task",), **of_model)
+            alone = config.devices.of_one(separate.tasks)
+            check_devices(alone, config.batch_size)
+            tx = mtopt.chain(mtopt.equal_weighting(1), optimizers[config.steps])
+
+            def program(num_seeds: int) -> Program:
+                one_by_one = separate, tx, group.tasks, num_seeds
+                return separate_program(*one_by_one, devices=alone, **of_step)
+
+            several = len(dataset.groups) > 1
+            text = f"{SINGLE_TASK}, {group.tasks[0]}" if several else SINGLE_TASK
+            return Run(SINGLE_TASK, text, group, config.steps, program)
+
+        baselines = [single(g) for g in dataset.groups] if config.single_task else []
         stacks = seed_stacks(config.seeds, config.stack_seeds)
-        return cls(dataset, steps, program, stacks)
+        return cls(dataset, baselines, list(map(run, config.methods)), stacks)
 
 
 def prepare_training(
     config: Config, experiment: str, data_dir: pathlib.Path | None
-) -> Callable[[pathlib.Path], Comparison]:
-    """As :func:`prepare`; what it returns trains and gives back the comparison."""
-    dataset, steps, program, stacks = Training.of(config, data_dir)
+) -> Callable[[pathlib.Path], list[Comparison]]:
+    """As :func:`prepare`; what it returns trains, and gives a comparison a group."""
+    dataset, baselines, methods, stacks = Training.of(config, data_dir)
 
-    def train(folder: pathlib.Path) -> Comparison:
+    def train(folder: pathlib.Path) -> list[Comparison]:
         record_dataset(folder, dataset)
-        results = {
-            text: _train(text, program, dataset, own, stacks, folder, config)
-            for text, own in steps.items()
-        }
-        return Comparison(
-            experiment=experiment,
-            task_names=dataset.tasks,
-            metric_names=tuple(metric.name for metric in METRICS[dataset.kind]),
-            higher_is_better=tuple(m.higher_is_better for m in METRICS[dataset.kind]),
-            baseline=results.get(SINGLE_TASK),
-            methods=[results[text] for text in config.methods],
-            units=None if dataset.in_one_unit else dataset.units,
+        single, several = (
+            [_train(run, stacks, folder, config) for run in runs]
+            for runs in (baselines, methods)
         )
+        return compared_by_group(experiment, dataset, single, several)
 
     return train
 
 
 def estimate(config: Config, experiment: str, data_dir: pathlib.Path | None) -> str:
     """What a step of every run takes; arguments and errors as for :func:`prepare`."""
-    dataset, steps, program, stacks = Training.of(config, data_dir)
+    dataset, baselines, methods, stacks = Training.of(config, data_dir)
     seeds = stacks[0]
-    batch = jax.eval_shape(
-        lambda: next(dataset.train.batches(config.batch_size, seeds=seeds))
-    )
-    costs = {text: step_cost(program(text, len(seeds)), batch) for text in steps}
+    costs = {}
+    for run in (*baselines, *methods):
+        batch = jax.eval_shape(
+            lambda run=run: next(
+                run.dataset.train.batches(config.batch_size, seeds=seeds)
+            )
+        )
+        costs[run.text] = step_cost(run.program(len(seeds)), batch)
     title = (
         f"{experiment}: one step of {config.model} on {config.data}, "
         f"{len(dataset.tasks)} tasks, batches of {config.batch_size}, {len(seeds)} "
@@ -188,17 +215,14 @@ def estimate(config: Config, experiment: str, data_dir: pathlib.Path | None) -> 
 
 
 def _train(
-    text: str,
-    make_program: Callable[[str, int], Program],
-    dataset: Dataset,
-    steps: int,
+    run: Run,
     stacks: Sequence[tuple[int, ...]],
     folder: pathlib.Path,
     config: Config,
 ) -> MethodResult:
-    """One method, all seeds: what is finished is read, what is not is trained."""
+    """One run, all seeds: what is finished is read, what is not is trained."""
     options = FitOptions(
-        steps=steps,
+        steps=run.steps,
         log_every=config.log_every,
         checkpoint_every=config.checkpoint_every,
         steps_per_call=config.steps_per_call or None,
@@ -207,20 +231,21 @@ def _train(
     )
     program = None
     parts = []
+    tasks = run.dataset.tasks
     for seeds in stacks:
-        place = run_folder(folder, text, seeds)
+        place = run_folder(folder, run.text, seeds)
         if read_result(place) is None:
-            program = program or make_program(text, len(seeds))
-            label = seeds_label(text, seeds)
-            with ProgressBar(label, steps, dataset.tasks) as bar:
+            program = program or run.program(len(seeds))
+            label = seeds_label(run.text, seeds)
+            with ProgressBar(label, run.steps, tasks) as bar:
                 fit(
                     program,
-                    dataset,
+                    run.dataset,
                     options,
                     place,
                     seeds=seeds,
                     tensorboard=config.tensorboard,
-                    belongs_to={"the method": text, "the model": config.model},
+                    belongs_to={"the method": run.text, "the model": config.model},
                     progress=bar.update,
                 )
         parts.append(read_result(place))
@@ -228,22 +253,21 @@ def _train(
         key: np.concatenate([part[key] for part in parts])
         for key in ("test", "pooled", "validation")
     }
-    _print_pooled(text, result, dataset)
-    places = [run_folder(folder, text, seeds) for seeds in stacks]
-    _print_stationary(text, places, dataset.tasks)
+    _print_pooled(run, result)
+    places = [run_folder(folder, run.text, seeds) for seeds in stacks]
+    _print_stationary(run.text, places, tasks)
     curves = {"step": parts[0]["step"], "validation": result["validation"]}
-    return MethodResult(text, result["test"], curves)
+    return MethodResult(run.name, result["test"], curves)
 
 
-def _print_pooled(text: str, result: dict[str, np.ndarray], dataset: Dataset) -> None:
-    metrics = METRICS[dataset.kind]
-    pooled = result["pooled"].mean(axis=0)
-    units = "" if dataset.in_one_unit else ", in units of each task's deviation"
-    numbers = ", ".join(
-        f"{metric.name} {value:.4g}"
-        for metric, value in zip(metrics, pooled, strict=True)
-    )
-    print(f"{text}: test over all samples of all tasks{units}: {numbers}", flush=True)
+def _print_pooled(run: Run, result: dict[str, np.ndarray]) -> None:
+    """The scores over all samples; a metric that several groups have has none."""
+    in_units = all(group.in_one_unit for group in run.dataset.groups)
+    units = "" if in_units else ", in units of each task's deviation"
+    pooled = zip(metric_tasks(run.dataset), result["pooled"].mean(axis=0), strict=True)
+    numbers = ", ".join(f"{name} {value:.4g}" for name, value in pooled)
+    over = f"test over all samples of all tasks{units}"
+    print(f"{run.text}: {over}: {numbers}", flush=True)
 
 
 def _print_stationary(

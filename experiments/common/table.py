@@ -20,7 +20,7 @@ MAX_TASK_COLUMNS = 6
 UNDEFINED = "–"
 
 
-def table(comparison: Comparison) -> str:
+def table(*comparisons: Comparison) -> str:
     """The comparison as text, one row a method, for a terminal of 100 columns.
 
     Columns: the primary metric of every task (of the mean, the lowest and the highest
@@ -28,9 +28,13 @@ def table(comparison: Comparison) -> str:
     models the two published relative changes and the mean rank. Columns that do not
     fit side by side follow below, under their own head.
 
+    Tasks of several kinds have other metrics, and columns of their own under their own
+    head; the relative changes and the rank are over the metrics of all.
+
     Args:
-      comparison: the results. A seed that is nan is left out of its cell, which a star
-        marks; a number that is not defined at all shows as a dash.
+      *comparisons: the results, on each group of tasks. A seed that is nan is left out
+        of its cell, which a star marks; a number that is not defined at all shows as a
+        dash.
 
     Returns:
       The table and a legend, without a trailing newline.
@@ -52,12 +56,19 @@ def table(comparison: Comparison) -> str:
       <BLANKLINE>
       Δm%: mean relative change ...
     """
-    tasks, mean, starred = _task_columns(comparison)
-    names = ["", *(result.name for result in comparison.results)]
-    lines = [title(comparison), ""]
-    for columns in pages(names, tasks, [mean, *_summary_columns(comparison)]):
-        lines += [*align(columns), ""]
-    return "\n".join(lines + _legend(comparison, starred))
+    names = ["", *(result.name for result in comparisons[0].results)]
+    summary = _summary_columns(comparisons)
+    together = len(comparisons) == 1
+    lines, any_starred = [], False
+    for part in comparisons:
+        tasks, mean, starred = _task_columns(part)
+        any_starred |= starred
+        lines += [title(part), ""]
+        for columns in pages(names, tasks, [mean, *(summary if together else [])]):
+            lines += [*align(columns), ""]
+    if not together:
+        lines += ["all groups", "", *align([names, *summary]), ""]
+    return "\n".join(lines + _legend(comparisons, any_starred))
 
 
 def _task_columns(comparison: Comparison) -> tuple[list[list[str]], list[str], bool]:
@@ -122,17 +133,22 @@ def _number(value: float, decimals: int, sign: str = "") -> str:
     return f"{round(value, decimals) + 0.0:{sign}.{decimals}f}"  # + 0.0: no -0.00
 
 
-def _summary_columns(comparison: Comparison) -> list[list[str]]:
+def _summary_columns(parts: Sequence[Comparison]) -> list[list[str]]:
     """The columns that compare with the single-task models and among the methods."""
-    rows = [_flat_means(result) for result in comparison.methods]
-    tasks, number = len(comparison.task_names), len(comparison.metric_names)
-    higher = np.tile(comparison.higher_is_better, tasks)
-    task_of_metric = np.repeat(np.arange(tasks), number).tolist()
+    rows = _rows(parts)
+    higher = np.concatenate(
+        [np.tile(part.higher_is_better, len(part.task_names)) for part in parts]
+    )
+    metrics_of_task = [
+        len(part.metric_names) for part in parts for _ in part.task_names
+    ]
+    tasks = np.arange(len(metrics_of_task))
+    task_of_metric = np.repeat(tasks, metrics_of_task).tolist()
     ranks = metrics.mean_rank(rows, higher) if rows else []
     rank = ["rank ↓", *(_number(rank, 2) for rank in ranks)]
-    if comparison.baseline is None:
+    single = _single(parts)
+    if single is None:
         return [rank]
-    single = _comparable(comparison.baseline)
     delta_m = [metrics.delta_m_per_metric(row, single, higher) for row in rows]
     delta_p = [
         metrics.delta_p_per_task(row, single, higher, task_of_metric) for row in rows
@@ -158,6 +174,18 @@ def _lacks_some(row: np.ndarray, single: np.ndarray) -> bool:
     """Whether a method lacks some, not all, of the metrics it is compared by."""
     lacks = np.isnan(row[~np.isnan(single)])
     return bool(lacks.any() and not lacks.all())
+
+
+def _rows(parts: Sequence[Comparison]) -> list[np.ndarray]:
+    """All metrics of all tasks of each method, averaged over its seeds."""
+    of_parts = [map(_flat_means, part.methods) for part in parts]
+    return [np.concatenate(own) for own in zip(*of_parts, strict=True)]
+
+
+def _single(parts: Sequence[Comparison]) -> np.ndarray | None:
+    """Those of the single-task models."""
+    found = [_comparable(part.baseline) for part in parts if part.baseline is not None]
+    return np.concatenate(found) if found else None
 
 
 def _flat_means(result: MethodResult) -> np.ndarray:
@@ -196,35 +224,39 @@ def align(columns: list[list[str]]) -> list[str]:
     return [rows[0], "-" * (sum(widths) + 2 * len(widths) - 2), *rows[1:]]
 
 
-def _legend(comparison: Comparison, starred: bool) -> list[str]:
+def _legend(parts: Sequence[Comparison], starred: bool) -> list[str]:
     """What the columns mean, and what was left out of them."""
-    number = len(comparison.task_names) * len(comparison.metric_names)
+    number = sum(len(part.task_names) * len(part.metric_names) for part in parts)
     over = f"{number} metrics" if number > 1 else "1 metric"
-    over += f" ({', '.join(comparison.metric_names)} of each task)"
-    rows = [_flat_means(result) for result in comparison.methods]
+    each = " / ".join(dict.fromkeys(", ".join(part.metric_names) for part in parts))
+    over += f" ({each} of each task)"
+    rows, single = _rows(parts), _single(parts)
     entries = []
-    if comparison.baseline is not None:
+    if single is not None:
         entries += [
             f"Δm%: mean relative change to single task over {over}, signed so that "
             "worse is above 0; lower is better.",
             "Δp%: mean relative gain over single task, within each task and then over "
             "tasks; higher is better.",
         ]
-        single = _comparable(comparison.baseline)
         if left_out := np.isnan(single).sum():
             entries.append(
                 f"Of these, {left_out} undefined or 0 for single task: not in Δm%, Δp%."
             )
         if any(_lacks_some(row, single) for row in rows):
             entries.append("†: without the metrics that are undefined for this method.")
-    if comparison.units is not None:
+    for part in parts:
+        if part.units is None:
+            continue
         which = "mean of tasks"
-        if len(comparison.task_names) > MAX_TASK_COLUMNS:
+        if len(part.task_names) > MAX_TASK_COLUMNS:
             which = "lowest, highest task, mean of tasks"
-        entries.append(
-            f"{which}: {comparison.metric_names[0]} in units of the standard deviation "
-            "of each task's targets."
+        words = (
+            f"{which}: {part.metric_names[0]} in units of the standard deviation of "
+            "each task's targets."
         )
+        if words not in entries:
+            entries.append(words)
     entries.append(f"rank: mean rank among the methods over {over}; 1 is best.")
     if starred:
         entries.append("*: without the seeds that are undefined.")

@@ -5,6 +5,15 @@
 where that is set. The run prints what it understood the file to be, and keeps it as
 ``data.json``; where the kind of the labels is not clear it asks for one,
 ``npz(path='mine.npz', kind='classification')``.
+
+Columns of several kinds, and several files, are trained together, and each kind of
+label has its own columns of the table::
+
+  --config.data="npz(path='mine.npz', kind={'stage': 'ordinal'})"
+  --config.data="join(npz(path='mine.npz'), npz(path='other.npz'))"
+
+The options of ``join``, such as ``batch_size=(64, 256)`` or ``pool=True``, are those of
+:func:`mtopt.data.join`.
 """
 
 from ..common.config import Config, Optimizer

@@ -113,11 +113,11 @@ SAME = (
 def _measured(
     place: pathlib.Path,
     compared: ComparisonConfig,
-    train: Callable[[pathlib.Path], Comparison],
+    train: Callable[[pathlib.Path], list[Comparison]],
     kind: str,
 ) -> Arm:
     """Trains one arm; its scores, and what it logged of every task."""
-    comparison = train(place)
+    (comparison,) = train(place)
     regular = np.array(
         [not name.startswith("outlier") for name in comparison.task_names]
     )

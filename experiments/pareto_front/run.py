@@ -12,7 +12,12 @@ from mtopt.errors import UserError
 from mtopt.grammar import CallText, MethodText
 from mtopt.metrics import METRICS
 
-from ..common.building import load_dataset, make_model, parse_methods
+from ..common.building import (
+    load_dataset,
+    make_model,
+    of_one_kind,
+    parse_methods,
+)
 from ..common.data_record import record_dataset
 from ..common.experiment import Job
 from ..common.report import write_report
@@ -54,7 +59,7 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
         for text in config.scalarizations
     }
     methods = parse_methods(config.methods)
-    dataset = load_dataset(config.data, data_dir)
+    dataset = of_one_kind(load_dataset(config.data, data_dir), "a front")
     if dataset.x_axis is not None or len(dataset.tasks) != 2:
         inputs = "shared inputs" if dataset.x_axis is None else "inputs of their own"
         raise UserError(
@@ -113,7 +118,7 @@ def _groups(
     methods: Mapping[str, MethodText],
 ) -> dict[str, ModelGroup]:
     """What is trained, in the order of the table."""
-    model = make_model(config.model, dataset, dataset.tasks)
+    model = make_model(config.model, dataset)
     plain, mixed = unconditioned(model), conditioned(model)
     front = preferences_inside(config.preferences)
     chosen = front[:: config.fixed_every, None]

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from mtopt.metrics import paired_interval
 
+from ..common.paired import with_interval
 from ..common.pictures import COLOURS, head, save, tidy
 from ..common.table import UNDEFINED, WIDTH, align, cells
 
@@ -73,8 +74,7 @@ def table(result: Result) -> str:
 
 
 def _minus(values: np.ndarray, base: np.ndarray) -> str:
-    found = paired_interval(values, base)
-    return f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
+    return with_interval(paired_interval(values, base), 3)
 
 
 def _penalties(scored: Scored) -> str:

@@ -10,16 +10,14 @@ import numpy as np
 import optax
 
 import mtopt
-from mtopt.data import describe, summary
 from mtopt.data.dataset import ArraySplit, Dataset
 from mtopt.data.division import SPLITS
-from mtopt.data.fingerprint import fingerprint_of
 from mtopt.errors import UserError
 from mtopt.models.ordinal import severities
 from mtopt.problem import Params
 
 from ..common.building import load_dataset
-from ..common.data_record import record_data
+from ..common.data_record import record_datasets
 from ..common.experiment import Job
 from ..common.report import write_report
 from ..common.run_folder import read_arrays, write_arrays
@@ -55,7 +53,7 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
 
     def job(folder: pathlib.Path) -> None:
         started = time.time()
-        _record(folder, sets)
+        record_datasets(folder, sets)
         path = folder / "raters.npz"
         stored = read_arrays(path)
         for name in config.methods:
@@ -108,14 +106,6 @@ def _load(path: str, seed: int, data_dir: pathlib.Path | None) -> Dataset:
     options = f"path={path!r}, kind='ordinal', seed={seed}"
     text = f"npz({options}, valid_fraction=0.1, test_fraction=0.3)"
     return load_dataset(text, data_dir)
-
-
-def _record(folder: pathlib.Path, sets: list[Dataset]) -> None:
-    """Says what the data was understood to be, and stores it for every split."""
-    described = [describe(data) for data in sets]
-    prints = [one["fingerprint"] for one in described]
-    whole = {"fingerprint": fingerprint_of(None, *prints), "splits": described}
-    record_data(folder, whole, summary(described[0]))
 
 
 def _fit_and_score(

@@ -8,13 +8,14 @@ import numpy as np
 from mtopt.data.dataset import ArraySplit, Dataset
 from mtopt.data.equal_rows import overlap_words
 from mtopt.data.fingerprint import SPLITS, fingerprint
+from mtopt.data.sources import JointDataset
 from mtopt.data.stream import StreamSplit
 
 LISTED = 12
 """The most tasks, or arrays, that a summary names one by one."""
 
 
-def describe(dataset: Dataset) -> dict[str, Any]:
+def describe(dataset: Dataset | JointDataset) -> dict[str, Any]:
     """Kinds, sizes, labels and inputs of a data set, as plain values for JSON.
 
     Args:
@@ -27,7 +28,9 @@ def describe(dataset: Dataset) -> dict[str, Any]:
       and how many ``missing`` ones there are among the rows of shared inputs; of a
       regression its ``values`` from least to greatest, mean and standard deviation
       that its targets were scaled by, of classes how many labels there are of each.
-      Counts are None for a stream that does not know them.
+      Counts are None for a stream that does not know them. Of a joint data set:
+      ``name``, ``fingerprint``, ``shared_inputs``, and all this of each of its
+      ``groups``.
 
     Example:
       >>> from mtopt.data import multi_digits
@@ -37,6 +40,13 @@ def describe(dataset: Dataset) -> dict[str, Any]:
       >>> found["tasks"]["left"]["labels"], found["tasks"]["left"]["missing"]
       ({'train': 8, 'valid': 4, 'test': 4}, 0)
     """
+    if isinstance(dataset, JointDataset):
+        return {
+            "name": dataset.name,
+            "fingerprint": fingerprint(dataset),
+            "shared_inputs": dataset.shared_inputs,
+            "groups": [describe(group) for group in dataset.groups],
+        }
     splits = {title: getattr(dataset, title) for title in SPLITS}
     first = next(dataset.train.in_order(1)).x
     lead = 1 if dataset.x_axis is None else 2
@@ -72,7 +82,8 @@ def summary(described: Mapping[str, Any]) -> str:
       described: of :func:`describe`.
 
     Returns:
-      A few lines; of more than 12 tasks the first ones.
+      A few lines; of more than 12 tasks the first ones. Of a joint data set those of
+      each group.
 
     Example:
       >>> from mtopt.data import multi_digits
@@ -85,31 +96,56 @@ def summary(described: Mapping[str, Any]) -> str:
       right    16 labels, 0 missing, of 8 classes
       equal    inputs of 0 of 4 valid and 0 of 4 test rows stand in training too
     """
-    kind, tasks = described["kind"], described["tasks"]
-    of_kind = f"{kind} ({described['outputs']} classes)"
+    if "groups" not in described:
+        return titled(_lines(described), described["reading"])
+    first, *others = described["groups"]
+    shared = described["shared_inputs"]
+    own = "the same inputs" if shared else "inputs of its own"
+    head = f"{described['name']}: {1 + len(others)} groups of tasks, each on {own}"
+    # What is said of the inputs of one file once need not be said again.
+    later = [
+        titled(_task_lines(group), {}) if shared else summary(group) for group in others
+    ]
+    return "\n\n".join([titled([("joint", head)], {}), summary(first), *later])
+
+
+def _lines(described: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Title and words of all that is said of a data set of one kind."""
     inputs, reading = described["inputs"], described["reading"]
     shape = f", {inputs['dtype']} {tuple(inputs['shape'])}" if "shape" in inputs else ""
     shared = "one for all tasks" if inputs["of"] == "all tasks" else inputs["of"]
-    how = f", {reading['kind']}" if "kind" in reading else ""
+    head, *tasks = _task_lines(described)
     lines = [
-        (
-            "data",
-            f"{described['name']}: {len(tasks)} tasks of kind "
-            f"{of_kind if kind == 'classification' else kind}{how}",
-        ),
+        head,
         ("inputs", f"{shared}{shape}"),
         *((f"  {key}", words) for key, words in reading.get("inputs", {}).items()),
         ("rows", ", ".join(f"{n} {title}" for title, n in described["rows"].items())),
-        *((name, _task_words(task)) for name, task in [*tasks.items()][:LISTED]),
+        *tasks,
     ]
-    if len(tasks) > LISTED:
-        lines.append(("...", f"and {len(tasks) - LISTED} more tasks"))
     if overlap := reading.get("equal inputs"):
         lines.append(("equal", overlap_words(overlap, described["rows"])))
     if missing := reading.get("missing labels"):
         counts = ", ".join(f"{words}: {count}" for words, count in missing.items())
         lines.append(("missing", f"labels by reason: {counts}"))
-    return titled(lines, reading)
+    return lines
+
+
+def _task_lines(described: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Of the tasks alone: what all are, then each of the first ones."""
+    kind, tasks, reading = (described[key] for key in ("kind", "tasks", "reading"))
+    of_kind = f"{kind} ({described['outputs']} classes)"
+    how = f", {reading['kind']}" if "kind" in reading else ""
+    lines = [
+        (
+            "data",
+            f"{described['name']}: {len(tasks)} task{'s' * (len(tasks) > 1)} of kind "
+            f"{of_kind if kind == 'classification' else kind}{how}",
+        ),
+        *((name, _task_words(task)) for name, task in [*tasks.items()][:LISTED]),
+    ]
+    if len(tasks) > LISTED:
+        lines.append(("...", f"and {len(tasks) - LISTED} more tasks"))
+    return lines
 
 
 def titled(lines: Sequence[tuple[str, str]], reading: Mapping[str, Any]) -> str:

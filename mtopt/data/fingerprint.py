@@ -7,13 +7,14 @@ import numpy as np
 
 from mtopt.batch import Batch
 from mtopt.data.dataset import ArraySplit, Dataset, Split
+from mtopt.data.sources import JointDataset
 from mtopt.data.stream import StreamSplit
 
 SPLITS = ("train", "valid", "test")
 SAMPLES_OF_A_STREAM = 256
 
 
-def fingerprint(dataset: Dataset) -> str:
+def fingerprint(dataset: Dataset | JointDataset) -> str:
     """16 hex digits of a data set: its tasks, and the arrays that a model is fitted to.
 
     Two data sets have one fingerprint if task names, kind, and the shapes, types and
@@ -22,7 +23,8 @@ def fingerprint(dataset: Dataset) -> str:
     needed, 256 samples evenly spaced stand for the rest.
 
     Args:
-      dataset: the data set; its name and where it came from do not matter.
+      dataset: the data set; its name and where it came from do not matter. That of a
+        joint one is of those of its groups, and of whether they share their inputs.
 
     Returns:
       The digits.
@@ -34,6 +36,9 @@ def fingerprint(dataset: Dataset) -> str:
       >>> fingerprint(one) == fingerprint(same), fingerprint(one) == fingerprint(other)
       (True, False)
     """
+    if isinstance(dataset, JointDataset):
+        of_groups = [fingerprint(group) for group in dataset.groups]
+        return fingerprint_of((), repr((of_groups, dataset.shared_inputs)))
     named = (dataset.tasks, dataset.kind, dataset.outputs, dataset.x_axis)
     content = {title: _content(getattr(dataset, title)) for title in SPLITS}
     sizes = tuple(getattr(dataset, title).size for title in SPLITS)

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Literal, overload
 
 import jax
 import numpy as np
@@ -12,6 +12,8 @@ from typing_extensions import override
 from mtopt.batch import Batch
 from mtopt.data.batches import Batches
 from mtopt.data.dataset import ArraySplit, Dataset, Split
+from mtopt.data.pooling import pooled
+from mtopt.data.stream import BatchSource, StreamSplit
 from mtopt.errors import UserError, expect
 
 PARTS = ("train", "valid", "test")
@@ -46,12 +48,32 @@ class JointDataset:
         return tuple(sorted(name for group in self.groups for name in group.tasks))
 
 
+@overload
 def join(
-    *datasets: Dataset,
+    *datasets: Dataset | JointDataset,
     name: str | None = None,
     batch_size: Sequence[int] | None = None,
     shared_inputs: bool = False,
-) -> JointDataset:
+    pool: Literal[False] = False,
+) -> JointDataset: ...
+
+
+@overload
+def join(
+    *datasets: Dataset | JointDataset,
+    name: str | None = None,
+    batch_size: Sequence[int] | None = None,
+    pool: bool,
+) -> Dataset | JointDataset: ...
+
+
+def join(
+    *datasets: Dataset | JointDataset,
+    name: str | None = None,
+    batch_size: Sequence[int] | None = None,
+    shared_inputs: bool = False,
+    pool: bool = False,
+) -> Dataset | JointDataset:
     """Makes one data set of several: the step then trains all of their tasks.
 
     A source keeps what it has alone: its parts, the order of its samples, its scaling.
@@ -59,19 +81,28 @@ def join(
     and shorter ones go round several times.
 
     Args:
-      *datasets: the sources, two or more, of any kinds of labels.
+      *datasets: the sources, two or more, of any kinds of labels; the groups of one
+        that is joined itself are sources each, with the batch sizes that they have in
+        it unless given here.
       name: of the whole; those of the sources, joined, unless given.
       batch_size: samples of each source in a step, in the order given; as many of each
         as the step is asked for unless given.
       shared_inputs: True for sources of the same samples in the same order, as columns
         of other kinds are: the encoder then runs once for all.
+      pool: whether a task name that stands in two sources is one task. Sources that
+        have a task in common become one group, whose samples are those of all, one
+        source after the other in each part; where one has no label of a task, it is
+        missing. Targets of regressions are scaled by the moments of all training
+        labels; inputs stay as each source has them, scaled by its own samples.
 
     Returns:
-      The data set, groups in the order of their first tasks.
+      The data set, groups in the order of their first tasks; with ``pool`` a plain one
+      where all sources become one.
 
     Raises:
-      UserError: for less than two sources, a task name that stands in two of them, or
-        shared inputs that differ.
+      UserError: for less than two sources, one without labels to train on, a task
+        name that stands in two of them without ``pool``, sources that can't be pooled,
+        shared inputs that differ, or batch sizes that are no numbers of samples.
 
     Example:
       >>> from mtopt.data import multi_digits
@@ -87,23 +118,27 @@ def join(
       >>> [mask.shape for mask in batch.mask]
       [(1, 2, 4), (1, 1, 2)]
     """
-    if len(datasets) < 2:
-        raise UserError(f"{len(datasets)} sources to join: expected two or more")
-    sizes: Sequence[int | None] = batch_size or [None] * len(datasets)
-    if len(sizes) != len(datasets):
-        raise UserError(
-            f"batch_size has {len(sizes)} entries for {len(datasets)} sources: "
-            "expected one each"
-        )
-    for size in sizes:
-        expect(size is None or size >= 1, "batch_size", batch_size, "1 or more each")
-    _check_names(datasets)
+    _check_sources(datasets)
+    sizes = _sizes(batch_size, len(datasets))
+    sources = [
+        source
+        for dataset, size in zip(datasets, sizes, strict=True)
+        for source in _sources(dataset, size)
+    ]
+    if pool:
+        expect(not shared_inputs, "shared_inputs", shared_inputs, "False with pool")
+        expect(batch_size is None, "batch_size", batch_size, "none with pool")
+        sources = [(each, None) for each in pooled([g for g, _ in sources])]
+        if len(sources) == 1:
+            ((whole, _),) = sources
+            return whole if name is None else dataclasses.replace(whole, name=name)
+    _check_names([group for group, _ in sources])
+    _check_labels([group for group, _ in sources])
     if shared_inputs:
-        _check_inputs(datasets)
         expect(batch_size is None, "batch_size", batch_size, "none for shared inputs")
-    order = sorted(range(len(datasets)), key=lambda i: datasets[i].tasks[0])
-    groups = tuple(datasets[i] for i in order)
-    own = tuple(sizes[i] for i in order)
+        sources = [(each, None) for each in _on_one_input([g for g, _ in sources])]
+    sources.sort(key=lambda source: source[0].tasks[0])
+    groups, own = zip(*sources, strict=True)
     parts = {
         part: JointSplit([getattr(g, part) for g in groups], own, shared_inputs)
         for part in PARTS
@@ -130,7 +165,7 @@ class JointSplit(Split):
         self.parts = tuple(parts)
         self.shared_inputs = shared_inputs
         self.size = parts[0].size if shared_inputs else sum(p.size for p in parts)
-        self._batch_sizes = tuple(batch_sizes)
+        self.batch_sizes = tuple(batch_sizes)
         self._together = _Together(
             tuple(p.take for p in parts if isinstance(p, ArraySplit)), shared_inputs
         )
@@ -171,7 +206,7 @@ class JointSplit(Split):
             yield self._together.of(last)
 
     def _sizes(self, batch_size: int) -> list[int]:
-        return [own or batch_size for own in self._batch_sizes]
+        return [own or batch_size for own in self.batch_sizes]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,6 +245,57 @@ def _unlabelled(batch: Batch) -> Batch:
     return dataclasses.replace(batch, mask=np.zeros_like(batch.mask))
 
 
+def _check_sources(datasets: Sequence[Any]) -> None:
+    """Raises unless there are two data sets or more."""
+    for each in datasets:
+        if not isinstance(each, Dataset | JointDataset):
+            raise UserError(
+                f"a {type(each).__name__} among the sources to join: expected data "
+                "sets, each an argument of its own"
+            )
+    if len(datasets) < 2:
+        count = f"{len(datasets)} source{'s' * (len(datasets) != 1)}"
+        raise UserError(f"{count} to join: expected two or more")
+
+
+def _sizes(batch_size: Any, count: int) -> Sequence[int | None]:
+    """The samples of each source in a step; None: as many as are asked for."""
+    if batch_size is None:
+        return [None] * count
+    several = isinstance(batch_size, Sequence)
+    expect(several, "batch_size", batch_size, "a number of samples for each source")
+    if len(batch_size) != count:
+        raise UserError(
+            f"batch_size has {len(batch_size)} entries for {count} sources: "
+            "expected one each"
+        )
+    for size in batch_size:
+        good = size is None or (isinstance(size, int | np.integer) and size >= 1)
+        expect(good, "batch_size", batch_size, "whole numbers, 1 or more each")
+    return batch_size
+
+
+def _sources(
+    dataset: Dataset | JointDataset, size: int | None
+) -> list[tuple[Dataset, int | None]]:
+    """The groups with the samples of each in a step; of joined ones as they were."""
+    if isinstance(dataset, Dataset):
+        return [(dataset, size)]
+    own = zip(dataset.groups, dataset.train.batch_sizes, strict=True)
+    return [(group, size or before) for group, before in own]
+
+
+def _check_labels(datasets: Sequence[Dataset]) -> None:
+    """Raises for a source that nothing can be learned from."""
+    for dataset in datasets:
+        train = dataset.train
+        if isinstance(train, ArraySplit) and not train.labels.any():
+            raise UserError(
+                f"{dataset.name!r} has no label among its training samples: expected "
+                "one at least; leave it out"
+            )
+
+
 def _check_names(datasets: Sequence[Dataset]) -> None:
     """Raises where a task stands in two sources."""
     of_task: dict[str, str] = {}
@@ -218,14 +304,18 @@ def _check_names(datasets: Sequence[Dataset]) -> None:
             if task in of_task:
                 raise UserError(
                     f"task {task!r} stands in {of_task[task]!r} and in "
-                    f"{dataset.name!r}: expected another name, or one of them without "
-                    "it (tasks=...)"
+                    f"{dataset.name!r}: expected another name, one of them without it "
+                    "(tasks=...), or pool=True for one task of the samples of both"
                 )
             of_task[task] = dataset.name
 
 
-def _check_inputs(datasets: Sequence[Dataset]) -> None:
-    """Raises unless all sources have the same samples, each for all of its tasks."""
+def _on_one_input(datasets: Sequence[Dataset]) -> tuple[Dataset, ...]:
+    """The sources on the inputs of the first, which they have to be equal to.
+
+    Raises:
+      UserError: unless all have the same samples, each for all of its tasks.
+    """
     first, *others = datasets
     for dataset in datasets:
         if dataset.x_axis is not None:
@@ -242,12 +332,32 @@ def _check_inputs(datasets: Sequence[Dataset]) -> None:
                     f"{other.name!r} differ: expected the same samples in the same "
                     "order"
                 )
+    return (first, *(_with_inputs(first, other) for other in others))
+
+
+def _with_inputs(first: Dataset, other: Dataset) -> Dataset:
+    """The second, with the arrays of the first in place of its own equal ones."""
+    parts = {}
+    for part in PARTS:
+        one, two = getattr(first, part), getattr(other, part)
+        parts[part] = two
+        if isinstance(one, ArraySplit) and isinstance(two, ArraySplit):
+            samples = dataclasses.replace(two.samples, x=one.samples.x)
+            parts[part] = ArraySplit(samples, two.x_axis)
+    return dataclasses.replace(other, **parts)
+
+
+def _inputs(split: Split) -> Any:
+    """All of them, where they are in memory."""
+    if isinstance(split, StreamSplit) and isinstance(split.source, BatchSource):
+        return split.source.samples.x
+    return split.samples.x if isinstance(split, ArraySplit) else None
 
 
 def _same_inputs(one: Split, two: Split) -> bool:
-    if not (isinstance(one, ArraySplit) and isinstance(two, ArraySplit)):
+    x, other = _inputs(one), _inputs(two)
+    if x is None or type(one) is not type(two):
         return False
-    x, other = one.samples.x, two.samples.x
     if jax.tree.structure(x) != jax.tree.structure(other):
         return False
     leaves = zip(jax.tree.leaves(x), jax.tree.leaves(other), strict=True)

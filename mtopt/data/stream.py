@@ -71,7 +71,7 @@ class StreamSplit(Split):
         if isinstance(self.source, BatchSource):
             return np.asarray(self.source.samples.mask).sum(axis=1)
         batch = self.spaced(1)
-        if "mask" in _fetch(self.source, [0])[0]:
+        if "mask" in fetch(self.source, [0])[0]:
             return None
         return np.full(len(batch.mask), self.size)
 
@@ -124,7 +124,7 @@ class StreamSplit(Split):
         return stream
 
     def _read(self, index: np.ndarray) -> Batch:
-        samples = _fetch(self.source, [int(i) for i in index])
+        samples = fetch(self.source, [int(i) for i in index])
         x = jax.tree.map(lambda *leaves: np.stack(leaves), *[s["x"] for s in samples])
         y = np.stack([s["y"] for s in samples], axis=1)
         if "mask" not in samples[0]:
@@ -177,7 +177,12 @@ def place(
     }
 
 
-def _fetch(source: Source, index: list[int]) -> Sequence[Mapping[str, Any]]:
-    """Reads many samples: in one call where the source can do that."""
+def fetch(source: Source, index: Sequence[int]) -> Sequence[Mapping[str, Any]]:
+    """Reads many samples: in one call where the source can do that.
+
+    Args:
+      source: of samples.
+      index: which of them.
+    """
     at_once = getattr(source, "__getitems__", None)
-    return [source[i] for i in index] if at_once is None else at_once(index)
+    return [source[i] for i in index] if at_once is None else at_once([*index])

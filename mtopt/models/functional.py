@@ -194,5 +194,6 @@ def functional(
         x_axis=x_axis,
         stateful=trunk.stateful,
         coupled=pooled,
+        kind=kind,
     )
     return Model(tasks, init, predict)

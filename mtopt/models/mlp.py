@@ -32,11 +32,18 @@ class MLP(nnx.Module):
             for before, after in zip(widths, hidden, strict=False)
         )
         self.dropouts = nnx.List(nnx.Dropout(dropout, rngs=rngs) for _ in hidden)
+        self.features = features
         self.dtype = dtype
 
     def __call__(self, x: Num[Array, "b ..."]) -> Float[Array, "b width"]:
         """The last hidden layer."""
-        x = as_floats(x, self.dtype).reshape(x.shape[0], -1)
+        x = as_floats(x, self.dtype)
+        x = x.reshape(x.shape[0], -1)
+        if x.shape[1] != self.features:
+            raise UserError(
+                f"inputs of {x.shape[1]} numbers: expected {self.features}, as many as "
+                "input_shape has"
+            )
         for layer, dropout in zip(self.layers, self.dropouts, strict=True):
             x = dropout(jax.nn.relu(layer(x)))
         return x

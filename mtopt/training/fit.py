@@ -29,6 +29,7 @@ from mtopt.training.loop import (
     resume,
     train,
 )
+from mtopt.training.model_fits import check_fits
 from mtopt.training.processes import wait_for_all
 from mtopt.training.program import Program
 from mtopt.training.writer import read_records, write_json
@@ -135,8 +136,11 @@ def fit(
         record; before the first step, with losses that are NaN.
 
     Raises:
-      UserError: where a loss is no longer finite, or a checkpoint does not fit.
+      UserError: where the model is of other tasks than the data set, a loss is no
+        longer finite, or a checkpoint does not fit.
     """
+    if program.tasks is not None:
+        check_fits(program.tasks, dataset)
     update = jax.jit(BestModel.update, donate_argnums=0)
 
     def validate(

@@ -99,6 +99,7 @@ class Program(NamedTuple):
         :func:`mtopt.make_train_step`; where it is ``"raise"``, training stops at the
         next record.
       everywhere: puts arrays where the step reads them, as a copy on every device.
+      tasks: of the model, to be compared with those of a data set; None for any.
     """
 
     init: Callable[[jax.Array], TrainState]
@@ -107,6 +108,7 @@ class Program(NamedTuple):
     models: tuple[int, ...]
     on_nonfinite: str | None = None
     everywhere: Callable[[Any], Any] = lambda tree: tree
+    tasks: Tasks | TaskGroups | None = None
 
 
 def shared_program(
@@ -157,6 +159,7 @@ def shared_program(
         (num_seeds,),
         on_nonfinite=on_nonfinite,
         everywhere=on.everywhere,
+        tasks=model.tasks,
     )
 
 

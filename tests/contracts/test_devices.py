@@ -6,7 +6,12 @@ from tests.helpers import on_devices
 from tests.helpers.methods import OF_EVERY_KIND
 
 BOTH = [(2, 2, "copied"), (8, 1, "sharded")]
-GRIDS = {"shared": BOTH, "groups": BOTH, "disjoint": [*BOTH, (1, 4, "sharded")]}
+GRIDS = {
+    "shared": BOTH,
+    "groups": BOTH,
+    "sources": BOTH,
+    "disjoint": [*BOTH, (1, 4, "sharded")],
+}
 # Processes of their own, with eight devices.
 slow = pytest.mark.slow
 

@@ -86,5 +86,5 @@ def test_gradients_without_rows_stay_without():
 def test_the_configuration_says_so_to_the_model():
     dataset = DATASETS["multi_digits"](num_train=64, num_valid=32, num_test=32)
     for remat in (False, True):
-        model = make_model("mlp(hidden=(4,))", dataset, dataset.tasks, remat=remat)
+        model = make_model("mlp(hidden=(4,))", dataset, remat=remat)
         assert model.tasks.remat == remat

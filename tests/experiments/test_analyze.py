@@ -161,7 +161,7 @@ def test_what_is_measured_is_the_model_after_the_last_step(finished, measured):
     assert np.abs(ours.loss[0] - ours.loss[1]).max() > 1e-3
     config = run.read_comparison(finished).config
     dataset = building.load_dataset(config.data, None)
-    model = building.make_model(config.model, dataset, dataset.tasks)
+    model = building.make_model(config.model, dataset)
     first = config.methods[0]
     methods = building.parse_compared_methods(config)
     tx = mtopt.chain(

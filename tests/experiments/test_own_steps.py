@@ -28,10 +28,10 @@ def test_it_trains_so_many_steps_with_a_schedule_that_lasts_as_long(
     def build(self, steps):
         return built.setdefault(steps, optax.sgd(steps))
 
-    def train(text, make_program, dataset, steps, *_):
-        make_program(text, 1)
-        trained[text] = steps
-        return MethodResult(text, np.zeros((1, 2, 1)), {})
+    def train(run, *_):
+        run.program(1)
+        trained[run.text] = run.steps
+        return MethodResult(run.name, np.zeros((1, 2, 1)), {})
 
     monkeypatch.setattr(configurations.Optimizer, "build", build)
     monkeypatch.setattr(runner, "_train", train)

@@ -223,7 +223,7 @@ def has(found, colour):
 @pytest.mark.parametrize("draw", [pictures.scatter, pictures.curves])
 def test_pictures_show_every_method_in_its_colour(tmp_path, draw, tasks):
     path = tmp_path / "picture.png"
-    draw(planted(tasks), path)
+    draw([planted(tasks)], path)
     found = colours(path)
     assert has(found, pictures.SINGLE_TASK)
     assert has(found, pictures.COLOURS[0])
@@ -239,25 +239,34 @@ def test_pictures_survive_what_is_undefined(tmp_path, draw, tasks):
     up.metrics[0], down.metrics[:] = NAN, np.inf
     up.curves["validation"][:, 6:], down.curves["validation"][:] = NAN, np.inf
     comparison.methods.append(MethodResult("no steps", up.metrics + 0.01, {}))
-    draw(comparison, tmp_path / "some.png")
+    draw([comparison], tmp_path / "some.png")
     assert has(colours(tmp_path / "some.png"), pictures.COLOURS[0])
     for row in comparison.results:
         row.metrics[:] = NAN
         row.curves.clear()
-    draw(comparison, tmp_path / "none.png")
+    draw([comparison], tmp_path / "none.png")
     assert (tmp_path / "none.png").stat().st_size > 1000
 
 
 @pytest.mark.parametrize("higher", [True, False])
 def test_of_many_methods_the_best_have_colours_and_the_others_are_grey(higher):
-    values = [np.full((1, 3, 2), float(score)) for score in range(20)]
+    values = [np.full((1, 3), float(score)) for score in range(20)]
     values[3][:] = NAN
+    # Places in another unit, where lower is better, say the same.
+    other = [-1e6 * value for value in values]
+
+    def panels(count):
+        return [
+            pictures._Panel("a", "accuracy", higher, values[:count]),
+            pictures._Panel("b", "mae", not higher, other[:count]),
+        ]
+
     drawn = [(result(str(i), np.ones((2, 1))), pictures.style_of(i)) for i in range(20)]
-    styled = pictures._foremost(drawn, values, higher)
+    styled = pictures._foremost(drawn, panels(20))
     coloured = [r.name for r, style in styled if style["color"] != pictures.OTHERS]
     best = range(8, 20) if higher else [i for i in range(13) if i != 3]
     assert coloured == [str(i) for i in best]
-    assert pictures._foremost(drawn[:12], values[:12], higher) == drawn[:12]
+    assert pictures._foremost(drawn[:12], panels(12)) == drawn[:12]
 
 
 def test_learning_curves_keep_their_ends_in_view():
@@ -278,3 +287,46 @@ def test_wrong_shapes_are_user_errors():
     good.baseline.curves["validation"] = np.zeros((2, 12, 3))
     with pytest.raises(UserError, match=r"curves of 'single task' have shape"):
         dataclasses.replace(good)
+
+
+def two_groups():
+    """'up' gains 10 % on two accuracies, and loses 20 % on three errors."""
+    single = np.array([[2.0], [30.0], [400.0]])
+    errors = Comparison(
+        "planted",
+        ("x", "y", "z"),
+        ("rmse",),
+        (False,),
+        result("single task", single),
+        [result("up", 1.2 * single), result("down", 0.9 * single)],
+        np.array([1.0, 10.0, 100.0]),
+        group="lengths",
+    )
+    return dataclasses.replace(planted(), group="sides"), errors
+
+
+def test_groups_of_tasks_have_their_own_columns_and_one_summary():
+    text = table(*two_groups())
+    assert "planted, sides: test accuracy (higher is better)" in text
+    sides, rest = text.split("planted, lengths: test rmse (lower is better)")
+    lengths, every = rest.split("all groups")
+
+    def means(part):
+        return [cell.split(" ")[0] for cell in cells(part, "up")]
+
+    assert means(sides) == ["0.858", "0.902", "0.880"]
+    # Errors in their own units; their mean in those of the deviations.
+    assert means(lengths) == ["2.400", "36.00", "480.0", "3.600"]
+    # (-10 * 2 + 20 * 3) / 5 over all tasks, and first in two of five.
+    assert [cell.strip() for cell in cells(every, "up")] == ["+8.00", "-8.00", "1.60"]
+    assert "over 5 metrics (accuracy / rmse of each task)" in " ".join(text.split())
+
+
+@pytest.mark.parametrize("draw", [pictures.scatter, pictures.curves])
+def test_pictures_show_groups_side_by_side(tmp_path, draw):
+    draw(two_groups(), tmp_path / "both.png")
+    draw([dataclasses.replace(planted(), methods=[])], tmp_path / "none.png")
+    both, none = (colours(tmp_path / f"{name}.png") for name in ("both", "none"))
+    assert has(both, pictures.COLOURS[0])
+    assert has(both, pictures.COLOURS[1])
+    assert not has(none, pictures.COLOURS[0])

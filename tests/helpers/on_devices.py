@@ -56,10 +56,22 @@ def groups(samples):
     return mtopt.TaskGroups((left, right), shared_inputs=True), both, own
 
 
+def sources(samples):
+    """These groups, the second on half as many samples of its own."""
+    tasks, params, batch = groups(samples)
+    own = dataclasses.replace(
+        batch,
+        x=(batch.x, -batch.x[::2]),
+        y=(batch.y[0], batch.y[1][:, ::2]),
+        mask=(batch.mask[0], batch.mask[1][:, ::2]),
+    )
+    return dataclasses.replace(tasks, shared_inputs=False), params, own
+
+
 def problem(kind, samples=16):
     """A model, parameters and a batch with missing labels."""
-    if kind == "groups":
-        return groups(samples)
+    if kind in ("groups", "sources"):
+        return (groups if kind == "groups" else sources)(samples)
     x_axis = None if kind == "shared" else 0
     return problems.classification(K, samples, 5, (8,), 3, x_axis, 0.2)
 

@@ -232,7 +232,7 @@ def test_sources_of_their_own_sizes_give_batches_of_their_own_sizes():
 
 
 MISUSE = [
-    (lambda: join(source("binary")), "1 sources to join"),
+    (lambda: join(source("binary")), "1 source to join"),
     (
         lambda: join(source("binary"), dataclasses.replace(source("binary"), name="m")),
         "task 'd' stands in 'binary' and in 'm'",

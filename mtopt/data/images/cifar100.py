@@ -1,6 +1,7 @@
 """CIFAR-100 as 20 tasks: every superclass tells its own five classes apart."""
 
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from mtopt.data.dataset import ArraySplit, Dataset
 from mtopt.data.division import TEST, TRAIN, VALID, check_fractions, divide
 from mtopt.data.equal_rows import equal_rows, on_both_sides
 from mtopt.data.tables.npz_file import Archive
+from mtopt.data.tasks_kept import keep_tasks
 from mtopt.errors import UserError
 
 FINE, COARSE = 100, 20
@@ -18,7 +20,11 @@ KEYS = (*(f"{key}_{part}" for part in ("train", "test") for key in PER_IMAGE),)
 
 
 def cifar100(
-    path: str | pathlib.Path, *, valid_fraction: float = 0.1, seed: int = 0
+    path: str | pathlib.Path,
+    *,
+    valid_fraction: float = 0.1,
+    seed: int = 0,
+    tasks: Sequence[str] | None = None,
 ) -> Dataset:
     """The 20 superclasses of CIFAR-100: name the class of an image within its own.
 
@@ -33,6 +39,7 @@ def cifar100(
       valid_fraction: the share of the training images of each class that is left to
         validation, in (0, 1); at least one of three or more.
       seed: of that division.
+      tasks: the names of those to keep; None keeps all.
 
     Returns:
       20 tasks, named as the superclasses and sorted by name; ``x`` is uint8 NHWC in
@@ -40,7 +47,7 @@ def cifar100(
 
     Raises:
       UserError: for a missing or damaged file, a missing key, shapes that do not fit,
-        or classes that are not those of CIFAR-100.
+        classes that are not those of CIFAR-100, or a name that is no task.
 
     References:
       Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009. As 20
@@ -76,7 +83,7 @@ def cifar100(
         samples = {n: (images[r], labels[r]) for n, r in zip(names, own, strict=True)}
         return ArraySplit(Batch.disjoint(samples), x_axis=0)
 
-    return Dataset(
+    dataset = Dataset(
         name="cifar100",
         tasks=tuple(sorted(names)),
         kind="classification",
@@ -87,6 +94,7 @@ def cifar100(
         test=part(TEST),
         reading={"equal inputs": on_both_sides(rows, split)},
     )
+    return keep_tasks(dataset, tasks)
 
 
 def _joined(

@@ -1,5 +1,7 @@
 """Multi-Digits: two overlapping handwritten digits, from data that pip brings."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from mtopt.data.dataset import ArraySplit, Dataset
@@ -11,6 +13,7 @@ from mtopt.data.images.pairs import (
     shown_in_training,
     split_sources,
 )
+from mtopt.data.tasks_kept import keep_tasks
 
 LAYOUT = Layout(offset=2, canvas=10)
 SHARES = (0.6, 0.15, 0.25)
@@ -22,6 +25,7 @@ def multi_digits(
     num_valid: int = 1_500,
     num_test: int = 3_000,
     seed: int = 0,
+    tasks: Sequence[str] | None = None,
 ) -> Dataset:
     """A small Multi-MNIST: name the digit top left, and the one bottom right.
 
@@ -36,13 +40,14 @@ def multi_digits(
       num_valid: validation pairs.
       num_test: test pairs.
       seed: of the division and of the pairing.
+      tasks: the names of those to keep; None keeps all.
 
     Returns:
       Tasks ``left`` and ``right``, 10 classes each; ``x`` is float32 ``[B, 10, 10, 1]``
       in [0, 1], ``y`` int32 ``[2, B]``.
 
     Raises:
-      UserError: for a split of fewer than one pair.
+      UserError: for a split of fewer than one pair, or a name that is no task.
 
     Example:
       >>> data = multi_digits(num_train=20, num_valid=5, num_test=5)
@@ -74,7 +79,7 @@ def multi_digits(
         digits = source[members]
         parts[split] = pair_up(digits, digits, num, LAYOUT, stream)
     splits = {s: ArraySplit(part.batch(), x_axis=None) for s, part in parts.items()}
-    return Dataset(
+    dataset = Dataset(
         name="multi_digits",
         tasks=("left", "right"),
         kind="classification",
@@ -85,3 +90,4 @@ def multi_digits(
         test=splits["test"],
         reading={"equal inputs": shown_in_training(parts)},
     )
+    return keep_tasks(dataset, tasks)

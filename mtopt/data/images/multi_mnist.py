@@ -3,7 +3,7 @@
 import hashlib
 import inspect
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -21,6 +21,7 @@ from mtopt.data.images.pairs import (
     split_sources,
 )
 from mtopt.data.stream import ON_DEVICE_BYTES, StreamSplit
+from mtopt.data.tasks_kept import keep_tasks
 from mtopt.errors import UserError, nearest
 
 Variant = Literal["pareto_mtl", "sener_koltun"]
@@ -47,6 +48,7 @@ def multi_mnist(
     num_test: int | None = None,
     seed: int = 0,
     on_device_bytes: int = ON_DEVICE_BYTES,
+    tasks: Sequence[str] | None = None,
 ) -> Dataset:
     """Two overlapping MNIST digits: name the one top left, and the one bottom right.
 
@@ -80,14 +82,15 @@ def multi_mnist(
       num_test: test pairs.
       seed: of the division and of the pairing.
       on_device_bytes: the most that the three splits together may take on the device.
+      tasks: the names of those to keep; None keeps all.
 
     Returns:
       Tasks ``left`` and ``right``, 10 classes each; ``x`` is uint8 NHWC in 0..255. Its
       ``reading`` counts the pairs that show an image which training shows too.
 
     Raises:
-      UserError: for missing or damaged files, an unknown variant, an empty split, or
-        a cache that cannot be written.
+      UserError: for missing or damaged files, an unknown variant, an empty split, a
+        cache that cannot be written, or a name that is no task.
 
     References:
       Sener and Koltun, Multi-Task Learning as Multi-Objective Optimization, 2018,
@@ -110,6 +113,7 @@ def multi_mnist(
         num_test=num_test,
         seed=seed,
         on_device_bytes=on_device_bytes,
+        tasks=tasks,
     )
 
 
@@ -151,6 +155,7 @@ def _multi(
     num_test: int | None = None,
     seed: int = 0,
     on_device_bytes: int = ON_DEVICE_BYTES,
+    tasks: Sequence[str] | None = None,
 ) -> Dataset:
     if variant not in LAYOUTS:
         raise UserError(f"no variant {variant!r}: {nearest(variant, list(LAYOUTS))}")
@@ -169,7 +174,7 @@ def _multi(
         key = _digest(sources, VERSION, name, variant, counts, seed)
         where = pathlib.Path(cache or cache_folder()).expanduser()
         splits = _stream(pairs, where / f"{name}-{key}")
-    return Dataset(
+    dataset = Dataset(
         name=name,
         tasks=("left", "right"),
         kind="classification",
@@ -180,6 +185,7 @@ def _multi(
         test=splits["test"],
         reading={"equal inputs": shown_in_training(pairs)},
     )
+    return keep_tasks(dataset, tasks)
 
 
 def _draw(

@@ -1,11 +1,14 @@
 """Planted outlier tasks: annotators of handwritten digits, some of them wrong."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from mtopt.batch import Batch
 from mtopt.data.dataset import ArraySplit, Dataset
 from mtopt.data.images.multi_digits import SHARES
 from mtopt.data.images.pairs import Images, split_sources
+from mtopt.data.tasks_kept import keep_tasks
 from mtopt.errors import expect, expect_one_of
 
 PLANTS = ("adversarial", "noisy", "unrelated")
@@ -19,6 +22,7 @@ def planted_outliers(
     num_outliers: int = 3,
     keep_outliers: bool = True,
     seed: int = 0,
+    tasks: Sequence[str] | None = None,
 ) -> Dataset:
     """Annotators as tasks: most name the digit, the planted ones answer otherwise.
 
@@ -42,6 +46,7 @@ def planted_outliers(
       keep_outliers: False leaves their tasks out; the others keep their digits, so
         that this is what training without the outliers at all can reach.
       seed: of the division and of the noise.
+      tasks: the names of those to keep; None keeps all.
 
     Returns:
       Tasks ``outlier00`` and so on, then ``regular00`` and so on, 10 classes each, on
@@ -49,7 +54,7 @@ def planted_outliers(
       ``[K, b]``. Also the labels that outliers are validated and tested on are theirs.
 
     Raises:
-      UserError: for an unknown plant, or numbers out of range.
+      UserError: for an unknown plant, numbers out of range, or a name that is no task.
 
     Example:
       >>> data = planted_outliers(num_tasks=3, num_outliers=1)
@@ -96,7 +101,7 @@ def planted_outliers(
         splits[split] = ArraySplit(batch, x_axis=0)
     names = [f"outlier{k:02d}" for k in range(num_outliers)]
     names += [f"regular{k:02d}" for k in range(num_tasks - num_outliers)]
-    return Dataset(
+    dataset = Dataset(
         name="planted_outliers",
         tasks=tuple(names[k] for k in kept),
         kind="classification",
@@ -104,3 +109,4 @@ def planted_outliers(
         x_axis=0,
         **splits,
     )
+    return keep_tasks(dataset, tasks)

@@ -1,6 +1,8 @@
 """A user's own arrays: a documented ``.npz`` format for tabular multi-task data."""
 
 import pathlib
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from absl import logging
@@ -8,20 +10,23 @@ from absl import logging
 from mtopt.data.dataset import Dataset
 from mtopt.data.division import SPLITS, TEST, TRAIN, VALID, check_fractions, divide
 from mtopt.data.equal_rows import on_both_sides
+from mtopt.data.sources import JointDataset, join
 from mtopt.data.stream import ON_DEVICE_BYTES, place
 from mtopt.data.tables.npz_file import Archive
 from mtopt.data.tables.npz_inputs import MAX_FEATURES, read_inputs
-from mtopt.data.tables.npz_kinds import KINDS, NpzKind
+from mtopt.data.tables.npz_kinds import LISTED, GivenKind
 from mtopt.data.tables.npz_labels import Labels, read_labels
 from mtopt.data.tables.npz_parts import Parts
+from mtopt.data.tasks_kept import kept_names
 from mtopt.errors import UserError
 
 
 def npz(
     path: str | pathlib.Path,
     *,
-    kind: NpzKind | None = None,
+    kind: GivenKind | None = None,
     missing: float | int | None = None,
+    tasks: Sequence[str] | None = None,
     seed: int = 0,
     valid_fraction: float = 0.15,
     test_fraction: float = 0.15,
@@ -30,7 +35,7 @@ def npz(
     common_units: bool = False,
     name: str | None = None,
     on_device_bytes: int = ON_DEVICE_BYTES,
-) -> Dataset:
+) -> Dataset | JointDataset:
     """Reads a multi-task data set from one ``.npz`` file of plain arrays.
 
     **Inputs**, any of these side by side, for N samples:
@@ -99,9 +104,12 @@ def npz(
         will do, and otherwise says what each task's labels look like; see
         :func:`~mtopt.data.tables.npz_kinds.infer_kind`. Whole numbers stored as
         floats may be classes or numbers: there it must be given, as it must be for
-        levels in order.
+        levels in order. ``"each"`` infers one for every task by itself, and a dict has
+        the kinds of some tasks by name, others as by ``"each"``; tasks of several kinds
+        are a group each, as :func:`mtopt.data.join` makes them.
       missing: a value of ``y`` that stands for a missing label, -1 for example; None:
         no number does.
+      tasks: the names of those to keep, the others are not looked at; None keeps all.
       seed: of the division into parts.
       valid_fraction: share of the training samples for validation, in (0, 1), where
         the file has no validation part.
@@ -119,11 +127,14 @@ def npz(
     Returns:
       The data set: ``x`` float32 ``[N, D]``, or float16 for word counts alone; ``y``
       float32 for regression, int32 otherwise. ``outputs`` is the largest class or
-      level + 1, whichever part has it.
+      level + 1, whichever part has it. Of several kinds, a
+      :class:`mtopt.data.JointDataset` with a group for each; ``shared_inputs`` where
+      ``y`` has a column for each task.
 
     Raises:
       UserError: for a file that is no npz, a missing key, shapes that do not fit,
-        labels out of range, or labels of unequal or unclear kinds.
+        labels out of range, labels of unequal or unclear kinds, or a name that is no
+        task.
 
     Example:
       >>> import tempfile
@@ -135,10 +146,6 @@ def npz(
       ('flowers', ('height', 'width'), 'regression', 14, 3)
     """
     path = pathlib.Path(path).expanduser()
-    if kind is not None and kind not in KINDS:
-        raise UserError(
-            f"kind is {kind!r}: expected one of {KINDS}, or None to infer it"
-        )
     if min_labels < 0:
         raise UserError(f"min_labels is {min_labels}: expected 0 or more")
     if max_features < 1:
@@ -147,11 +154,12 @@ def npz(
     archive = Archive(path)
     arrays = Parts(archive)
     split = arrays.split()
-    labels = read_labels(arrays, path, kind, missing)
-    if common_units and labels.kind != "regression":
+    labels = read_labels(arrays, path, kind, missing, tasks)
+    kept = np.isin(labels.names, kept_names(labels.names, tasks))
+    if common_units and "regression" not in labels.keep(kept).kinds:
         raise UserError(
             f"{path}: common_units is of regressions, and the labels are "
-            f"{labels.kind}: expected it to be left out"
+            f"{labels.keep(kept).kinds[0]}: expected it to be left out"
         )
     inputs = read_inputs(arrays, path)
     split = np.where(labels.usable, split, -1)
@@ -164,30 +172,55 @@ def npz(
         if not (split == part).any():
             raise UserError(f"{path}: no labelled sample left for {title}: add samples")
     train = split == TRAIN
+    labels = labels.keep(kept)
     labels = labels.keep(_enough(labels, train, min_labels, path))
-    labels, mean, std = labels.scaled(train, common_units)
     x = inputs.scaled(train, max_features)
+    reading = {
+        "file": str(path),
+        "inputs": inputs.description(train, max_features),
+        "missing labels": dict(labels.missing),
+        "equal inputs": on_both_sides(rows, split),
+        "kind": "given" if kind else "inferred from the values",
+        "not read": archive.unread,
+    }
+    called = name or (path.parent.name if path.stem == "data" else path.stem)
+
+    groups = [
+        _dataset(own, x, split, common_units, on_device_bytes, called, reading)
+        for own in labels.by_kind
+    ]
+    if len(groups) == 1:
+        return groups[0]
+    return join(*groups, name=called, shared_inputs=labels.task is None)
+
+
+def _dataset(
+    labels: Labels,
+    x: np.ndarray,
+    split: np.ndarray,
+    common_units: bool,
+    on_device_bytes: int,
+    name: str,
+    reading: dict[str, Any],
+) -> Dataset:
+    """The tasks of one kind, with all inputs and the part ``[N]`` of each sample."""
+    (kind, *_) = labels.kinds
+    common = common_units and kind == "regression"
+    labels, mean, std = labels.scaled(split == TRAIN, common)
     batches = {
         title: labels.batch(x, split == part) for part, title in enumerate(SPLITS)
     }
     x_axis = None if labels.task is None else 0
     return Dataset(
-        name=name or (path.parent.name if path.stem == "data" else path.stem),
+        name=name,
         tasks=labels.names,
-        kind=labels.kind,
+        kind=kind,
         outputs=labels.outputs,
         x_axis=x_axis,
         target_mean=mean,
         target_std=std,
-        reading={
-            "file": str(path),
-            "inputs": inputs.description(train, max_features),
-            "missing labels": dict(labels.missing),
-            "equal inputs": on_both_sides(rows, split),
-            "kind": "given" if kind else "inferred from the values",
-            "not read": archive.unread,
-        },
-        common_units=common_units,
+        reading=reading,
+        common_units=common,
         **place(batches, x_axis, on_device_bytes),
     )
 
@@ -203,6 +236,8 @@ def _enough(
         for n, c, e in zip(labels.names, counts, enough, strict=True)
         if not e
     ]
+    if len(few) > LISTED:
+        few[LISTED:] = [f"{len(few) - LISTED} more"]
     if few and (min_labels == 0 or not enough.any()):
         raise UserError(
             f"{path}: tasks with fewer than {max(min_labels, 1)} training labels: "
@@ -212,7 +247,7 @@ def _enough(
         logging.warning(
             "%s: dropped %d of %d tasks with fewer than %d training labels: %s",
             path,
-            len(few),
+            (~enough).sum(),
             len(counts),
             min_labels,
             ", ".join(few),

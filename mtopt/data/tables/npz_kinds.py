@@ -6,12 +6,17 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from mtopt.errors import UserError
+from mtopt.errors import UserError, nearest
 
 NpzKind = Literal[
     "classification", "binary", "regression", "ordinal", "ordinal_adjacent"
 ]
 KINDS = get_args(NpzKind)
+EACH = "each"
+"""In place of a kind: every task is of the one that its own labels look like."""
+GivenKind = NpzKind | Literal["each"] | Mapping[str, str]
+"""What a user may say of the kinds of a file's tasks."""
+
 CLASSES_OF = ("classification", "ordinal", "ordinal_adjacent")
 """Kinds whose labels are 0, 1, 2 ...; which of them have an order no number tells."""
 
@@ -27,6 +32,12 @@ NEGATIVE = "whole numbers with -1"
 WHOLE = "whole numbers stored as floats"
 INTEGERS = "integers"
 NUMBERS = "numbers"
+CLEAR: Mapping[str, NpzKind] = {
+    ZERO_ONE: "binary",
+    CLASSES: "classification",
+    NUMBERS: "regression",
+}
+"""What looks like one kind alone."""
 
 
 def infer_kind(tasks: Mapping[str, np.ndarray], path: pathlib.Path) -> NpzKind:
@@ -53,7 +64,8 @@ def infer_kind(tasks: Mapping[str, np.ndarray], path: pathlib.Path) -> NpzKind:
       Traceback (most recent call last):
       mtopt.errors.UserError: mine.npz: the kind of its labels is not clear: a has \
 numbers from 0.5 to 2; b has 0 and 1: expected one kind for all tasks; leave out \
-columns until one kind remains; kind='regression' takes all as numbers
+columns until one kind remains; kind='regression' takes all as numbers; kind='each' \
+takes every task for what its own labels look like
     """
     values = {name: np.unique(labels) for name, labels in tasks.items()}
     telling = {name: v for name, v in values.items() if len(v) > 1}
@@ -66,14 +78,78 @@ columns until one kind remains; kind='regression' takes all as numbers
         return "classification"
     if found == {NUMBERS}:
         return "regression"
-    columns = [f"{name} has {_words(looks[name], telling[name])}" for name in looks]
-    if len(columns) > LISTED:
-        columns[LISTED:] = [f"{len(columns) - LISTED} more"]
     expected = "expected one kind for all tasks" if len(found) > 1 else "expected one"
     raise UserError(
-        f"{path}: the kind of its labels is not clear: {'; '.join(columns)}: "
+        f"{path}: the kind of its labels is not clear: {_listed(looks, telling)}: "
         f"{expected}; {_advice(found)}"
     )
+
+
+def kinds_of(
+    tasks: Mapping[str, np.ndarray], given: GivenKind | None, path: pathlib.Path
+) -> tuple[NpzKind, ...]:
+    """The kind of every task, in the order of the tasks.
+
+    Args:
+      tasks: task name to its labels that are not missing.
+      given: one kind for all; ``"each"``, by which 0 and 1 alone are ``binary``,
+        integers from 0 to below 1000 ``classification`` and numbers ``regression``,
+        task by task; the kinds of some tasks by name, others as by ``"each"``; None:
+        :func:`infer_kind`.
+      path: the file, for messages.
+
+    Raises:
+      UserError: for a kind or a task that there is not, or labels that may be of
+        several kinds.
+
+    Example:
+      >>> kinds_of({"a": np.array([.5, 2.]), "b": np.array([0., 1.])}, "each",
+      ...          pathlib.Path())
+      ('regression', 'binary')
+    """
+    if given is None:
+        given = infer_kind(tasks, path)
+    if isinstance(given, str) and given != EACH:
+        return (_known_kind(given),) * len(tasks)
+    of_names = {} if isinstance(given, str) else given
+    named: dict[str, NpzKind] = {n: _known_kind(k) for n, k in of_names.items()}
+    for name in named:
+        if name not in tasks:
+            raise UserError(
+                f"{path}: kind names the task {name!r}: {nearest(name, list(tasks))}"
+            )
+    rest = {n: np.unique(labels) for n, labels in tasks.items() if n not in named}
+    looks = {name: _look(values) for name, values in rest.items() if len(values)}
+    unclear = {name: look for name, look in looks.items() if look not in CLEAR}
+    if unclear:
+        names = ", ".join(f"{name!r}: 'regression'" for name in list(unclear)[:LISTED])
+        raise UserError(
+            f"{path}: the kinds of some tasks are not clear: {_listed(unclear, rest)}: "
+            f"expected their kinds by name, such as kind={{{names}}}"
+        )
+    # Without a label there is nothing to tell, and the task is dropped.
+    return tuple(
+        named[name] if name in named else CLEAR[looks.get(name, ZERO_ONE)]
+        for name in tasks
+    )
+
+
+def _known_kind(kind: str) -> NpzKind:
+    for known in KINDS:
+        if kind == known:
+            return known
+    raise UserError(
+        f"kind is {kind!r}: expected one of {KINDS}, {EACH!r} for that of every "
+        "task by itself, kinds by task name, or None to infer one for all"
+    )
+
+
+def _listed(looks: Mapping[str, str], values: Mapping[str, np.ndarray]) -> str:
+    """What the labels of each task look like, of the first ones."""
+    columns = [f"{name} has {_words(looks[name], values[name])}" for name in looks]
+    if len(columns) > LISTED:
+        columns[LISTED:] = [f"{len(columns) - LISTED} more"]
+    return "; ".join(columns)
 
 
 def check_range(values: np.ndarray, kind: NpzKind, path: pathlib.Path) -> None:
@@ -113,7 +189,10 @@ def _advice(found: set[str]) -> str:
             "kind='classification' takes all as classes 0, 1, 2 ..., kind='ordinal' as "
             "levels in that order"
         )
-    return "; ".join([*advice, "kind='regression' takes all as numbers"])
+    advice.append("kind='regression' takes all as numbers")
+    if len(found) > 1:
+        advice.append("kind='each' takes every task for what its own labels look like")
+    return "; ".join(advice)
 
 
 def _look(values: np.ndarray) -> str:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -10,12 +10,14 @@ from mtopt.batch import Batch
 from mtopt.data.tables.npz_file import Arrays
 from mtopt.data.tables.npz_kinds import (
     CLASSES_OF,
+    GivenKind,
     NpzKind,
     check_range,
-    infer_kind,
+    kinds_of,
 )
 from mtopt.data.tables.npz_known import read_known
 from mtopt.data.tables.scaling import moments
+from mtopt.data.tasks_kept import kept_names
 from mtopt.errors import UserError
 
 SHARED_NAMES = ("target_names", "task_names")
@@ -31,8 +33,7 @@ class Labels:
       known: True where a label is not missing, in the shape of ``y``.
       task: the task of each sample, ``[N]``, or None for shared inputs.
       names: the K names, sorted.
-      kind: what the labels are.
-      outputs: the size of a head's output.
+      kinds: what the labels of each task are, ``[K]``.
       missing: how many labels are missing, by reason.
     """
 
@@ -40,8 +41,7 @@ class Labels:
     known: np.ndarray
     task: np.ndarray | None
     names: tuple[str, ...]
-    kind: NpzKind
-    outputs: int
+    kinds: tuple[NpzKind, ...]
     missing: Mapping[str, int]
 
     @property
@@ -59,17 +59,35 @@ class Labels:
     def keep(self, tasks: np.ndarray) -> "Labels":
         """The labels of some tasks, ``[K]`` bool; samples of others become unusable."""
         names = tuple(n for n, kept in zip(self.names, tasks, strict=True) if kept)
+        kinds = tuple(k for k, kept in zip(self.kinds, tasks, strict=True) if kept)
+        of_tasks = dataclasses.replace(self, names=names, kinds=kinds)
         if self.task is None:
             y, known = self.y[:, tasks], self.known[:, tasks]
-            return dataclasses.replace(self, y=y, known=known, names=names)
+            return dataclasses.replace(of_tasks, y=y, known=known)
         known = self.known & tasks[self.task]
         task = (np.cumsum(tasks) - 1)[self.task]
-        return dataclasses.replace(self, known=known, task=task, names=names)
+        return dataclasses.replace(of_tasks, known=known, task=task)
+
+    @property
+    def by_kind(self) -> tuple["Labels", ...]:
+        """The tasks of each kind apart, by the first of each."""
+        kinds = np.array(self.kinds)
+        return tuple(self.keep(kinds == kind) for kind in dict.fromkeys(self.kinds))
+
+    @property
+    def outputs(self) -> int:
+        """The size of a head's output, of tasks of one kind."""
+        if self.kinds[0] not in CLASSES_OF:
+            return 1
+        return int(self.y[self.known].max()) + 1
 
     def scaled(
         self, train: np.ndarray, common_units: bool = False
     ) -> tuple["Labels", np.ndarray | None, np.ndarray | None]:
         """Regression targets without their training mean and standard deviation.
+
+        Labels of other kinds become integers. All tasks are of one kind; see
+        :attr:`by_kind`.
 
         Args:
           train: True for training rows, ``[N]``.
@@ -81,8 +99,10 @@ class Labels:
           The labels, mean ``[K]`` and standard deviation ``[K]``; None for both where
           labels are classes.
         """
-        if self.kind != "regression":
-            return self, None, None
+        if self.kinds[0] != "regression":
+            # Numbers of other tasks may stand behind a mask.
+            y = np.where(self.known, self.y, 0).astype(np.int32)
+            return dataclasses.replace(self, y=y), None, None
         seen = [self.y[self._rows(k, train)] for k in range(len(self.names))]
         if self.task is None:
             seen = [y[:, k] for k, y in enumerate(seen)]
@@ -114,8 +134,9 @@ class Labels:
 def read_labels(
     arrays: Arrays,
     path: pathlib.Path,
-    kind: NpzKind | None,
+    kind: GivenKind | None,
     missing: float | int | None = None,
+    tasks: Sequence[str] | None = None,
 ) -> Labels:
     """Reads the labels, either way; see :func:`mtopt.data.tables.npz`.
 
@@ -124,9 +145,11 @@ def read_labels(
       path: the file, for messages.
       kind: what the labels are; None infers it.
       missing: the value of a missing label; None where no value means that.
+      tasks: those whose labels are looked at; all unless given.
 
     Returns:
-      The labels, tasks in the order of their names.
+      The labels of all tasks, in the order of their names, with whatever stands there
+      in those that were not asked for.
 
     Raises:
       UserError: for unfit shapes, types, values or names, or labels that may be of
@@ -159,14 +182,14 @@ def read_labels(
         own = {n: y[:, k][known[:, k]] for k, n in enumerate(names)}
     else:
         own = {n: y[known & (task == k)] for k, n in enumerate(names)}
-    kind = kind or infer_kind(own, path)
-    values = y[known]
-    check_range(values, kind, path)
-    outputs = int(values.max()) + 1 if kind in CLASSES_OF else 1
+    asked = {name: own[name] for name in kept_names(names, tasks)}
+    found = dict(zip(asked, kinds_of(asked, kind, path), strict=True))
+    for name, own_kind in found.items():
+        check_range(asked[name], own_kind, path)
+    others: dict[str, NpzKind] = dict.fromkeys(names, "regression")
+    kinds = tuple((others | found).values())
     y = np.where(known, y, 0)
-    # Numbers keep their precision, by which it is told which tasks are constant.
-    y = y if kind == "regression" else y.astype(np.int32)
-    return Labels(y, known, task, names, kind, outputs, reasons)
+    return Labels(y, known, task, names, kinds, reasons)
 
 
 def _check_task(

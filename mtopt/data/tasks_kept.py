@@ -1,0 +1,121 @@
+"""Some tasks of a data set alone."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from mtopt.batch import Batch
+from mtopt.data.dataset import ArraySplit, Dataset, Split
+from mtopt.data.division import SPLITS
+from mtopt.data.stream import BatchSource, Source, StreamSplit, fetch
+from mtopt.errors import UserError, nearest
+
+
+def keep_tasks(dataset: Dataset, tasks: Sequence[str] | None) -> Dataset:
+    """Leaves the other tasks out: what every loader does with its ``tasks``.
+
+    Samples, their parts and their order in batches stay as they are with all tasks;
+    with shared inputs, a sample whose labels are all left out stays too, unlabelled.
+
+    Args:
+      dataset: of K tasks.
+      tasks: the names to keep, in any order, or one name; None keeps all.
+
+    Returns:
+      The data set of these tasks.
+
+    Raises:
+      UserError: for a name that is no task, or one that stands twice, or none at all.
+
+    Example:
+      >>> from mtopt.data import multi_digits
+      >>> counts = {"num_train": 8, "num_valid": 4, "num_test": 4}
+      >>> keep_tasks(multi_digits(**counts), ("right",)).tasks
+      ('right',)
+    """
+    if tasks is None:
+        return dataset
+    names = kept_names(dataset.tasks, tasks)
+    rows = np.array([dataset.tasks.index(name) for name in names])
+    mean, std = (
+        None if each is None else np.asarray(each)[rows]
+        for each in (dataset.target_mean, dataset.target_std)
+    )
+    parts = {title: _kept(getattr(dataset, title), rows, names) for title in SPLITS}
+    return dataclasses.replace(
+        dataset, tasks=names, target_mean=mean, target_std=std, **parts
+    )
+
+
+def kept_names(known: Sequence[str], tasks: Sequence[str] | None) -> tuple[str, ...]:
+    """The names to keep, sorted.
+
+    Args:
+      known: all there are.
+      tasks: as of :func:`keep_tasks`.
+
+    Raises:
+      UserError: as :func:`keep_tasks`.
+    """
+    if tasks is None:
+        return tuple(known)
+    asked = (tasks,) if isinstance(tasks, str) else tuple(tasks)
+    for name in asked:
+        if name not in known:
+            raise UserError(f"tasks names {name!r}: {nearest(name, list(known))}")
+    if not asked or len(set(asked)) < len(asked):
+        raise UserError(
+            f"tasks is {asked}: expected one name or more, none of it twice"
+        )
+    return tuple(sorted(asked))
+
+
+def _kept(split: Split, rows: np.ndarray, names: tuple[str, ...]) -> Split:
+    if isinstance(split, ArraySplit):
+        return ArraySplit(_some(split.samples, rows, names, split.x_axis), split.x_axis)
+    if isinstance(split, StreamSplit):
+        source = split.source
+        if isinstance(source, BatchSource):
+            return StreamSplit(BatchSource(_some(source.samples, rows, names, None)))
+        return StreamSplit(_SomeTasks(source, rows))
+    raise UserError(
+        f"tasks names some of a split of type {type(split).__name__}: expected an "
+        "ArraySplit or a StreamSplit"
+    )
+
+
+def _some(
+    samples: Batch, rows: np.ndarray, names: tuple[str, ...], x_axis: int | None
+) -> Batch:
+    """A batch without the labels of other tasks, and without inputs of theirs alone."""
+    x = samples.x
+    if x_axis is not None:
+        x = jax.tree.map(lambda leaf: leaf[rows], x)
+    y = jax.tree.map(lambda leaf: leaf[rows], samples.y)
+    return Batch(x, y, samples.mask[rows], None if samples.names is None else names)
+
+
+class _SomeTasks:
+    """A source whose samples have the labels of some tasks alone."""
+
+    def __init__(self, source: Source, rows: np.ndarray) -> None:
+        self._source = source
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> Mapping[str, Any]:
+        return self._of(self._source[index])
+
+    def __getitems__(self, index: Sequence[int]) -> list[Mapping[str, Any]]:
+        return [self._of(sample) for sample in fetch(self._source, index)]
+
+    def _of(self, sample: Mapping[str, Any]) -> Mapping[str, Any]:
+        labels = {
+            key: sample[key][self._rows] for key in ("y", "mask") if key in sample
+        }
+        return {**sample, **labels}
