@@ -18,6 +18,7 @@ PROGRAMS = {
     "benchmark solvers": "benchmarks.solvers",
     "benchmark boosting": "benchmarks.boosting",
     "benchmark outliers": "benchmarks.outliers",
+    "benchmark transfer": "benchmarks.transfer",
     "benchmark convolutions": "benchmarks.convolutions",
     "benchmark devices": "benchmarks.devices",
     "methods-table": "benchmarks.method_table",

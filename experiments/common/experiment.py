@@ -90,6 +90,7 @@ CONFIGURATIONS = tuple(
 )
 PROJECTS = {
     "auxiliary": "auxiliary",
+    "joint_labels": "joint_labels",
     "molecules": "molecules",
     "outlier_tasks": "outlier_tasks",
     "pareto_front": "pareto_front",

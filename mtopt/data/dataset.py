@@ -1,7 +1,8 @@
 """A multi-task data set in memory: three splits, epochs of shuffled batches."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import jax
@@ -170,8 +171,7 @@ class ArraySplit(Split):
             raise UserError("a split has no samples: expected at least one")
         # Columns that are padding in every task are no samples of an epoch.
         self._longest = int(self.size if x_axis is None else self.labels.max())
-        self.take = jax.jit(jax.vmap(self._take_one, in_axes=(None, 0)))
-        self._take_in_order = jax.jit(self._take_one)
+        self.take, self._take_in_order = _taking(x_axis)
 
     @override
     def batches(
@@ -224,16 +224,28 @@ class ArraySplit(Split):
         order = np.take_along_axis(shuffled, position[None] % counts, axis=1)
         return np.where(position % width < counts, order, -1)
 
-    def _take_one(self, samples: Batch, index: Int[Array, "*tasks b"]) -> Batch:
-        """The samples at ``index``; -1 is padding, a masked copy of the last one."""
-        real = index >= 0
-        if self.x_axis is None:
-            x = jax.tree.map(lambda leaf: leaf[index], samples.x)
-            y = jax.tree.map(lambda leaf: leaf[:, index], samples.y)
-            return Batch(x, y, samples.mask[:, index] & real[None], samples.names)
-        own = jax.vmap(lambda leaf, row: leaf[row])
-        x, y = jax.tree.map(lambda leaf: own(leaf, index), (samples.x, samples.y))
-        return Batch(x, y, own(samples.mask, index) & real, samples.names)
+
+@functools.cache
+def _taking(x_axis: int | None) -> tuple[Callable[..., Batch], Callable[..., Batch]]:
+    """Batches from samples and numbers, for every seed and for one.
+
+    One function for all splits: programs that call it are compiled once for all data
+    sets of the same shapes.
+    """
+    one = functools.partial(_take, x_axis)
+    return jax.jit(jax.vmap(one, in_axes=(None, 0))), jax.jit(one)
+
+
+def _take(x_axis: int | None, samples: Batch, index: Int[Array, "*tasks b"]) -> Batch:
+    """The samples at ``index``; -1 is padding, a masked copy of the last one."""
+    real = index >= 0
+    if x_axis is None:
+        x = jax.tree.map(lambda leaf: leaf[index], samples.x)
+        y = jax.tree.map(lambda leaf: leaf[:, index], samples.y)
+        return Batch(x, y, samples.mask[:, index] & real[None], samples.names)
+    own = jax.vmap(lambda leaf, row: leaf[row])
+    x, y = jax.tree.map(lambda leaf: own(leaf, index), (samples.x, samples.y))
+    return Batch(x, y, own(samples.mask, index) & real, samples.names)
 
 
 def _on_device(name: str, tree: Any) -> Any:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, overload
 
 import jax
@@ -166,7 +166,9 @@ class JointSplit(Split):
         self.shared_inputs = shared_inputs
         self.size = parts[0].size if shared_inputs else sum(p.size for p in parts)
         self.batch_sizes = tuple(batch_sizes)
-        self._takes = tuple(p.take for p in parts if isinstance(p, ArraySplit))
+        self._together = _Together(
+            tuple(p.take for p in parts if isinstance(p, ArraySplit)), shared_inputs
+        )
 
     @override
     def batches(
@@ -178,12 +180,12 @@ class JointSplit(Split):
         ]
         inside = [stream for stream in streams if isinstance(stream, Batches)]
         if len(inside) < len(streams):
-            return map(self._together, zip(*streams, strict=True))
+            return map(self._together.of, zip(*streams, strict=True))
         common = [stream.common for stream in inside]
         if self.shared_inputs:  # of which one copy is enough
             common[1:] = [dataclasses.replace(each, x=()) for each in common[1:]]
         numbers = zip(*(stream.parts for stream in inside), strict=True)
-        return Batches(self._make, tuple(common), numbers)
+        return Batches(self._together, tuple(common), numbers)
 
     @override
     def steps_per_epoch(self, batch_size: int) -> int:
@@ -201,16 +203,29 @@ class JointSplit(Split):
                 _unlabelled(last[i]) if batch is None else batch
                 for i, batch in enumerate(found)
             ]
-            yield self._together(last)
+            yield self._together.of(last)
 
     def _sizes(self, batch_size: int) -> list[int]:
         return [own or batch_size for own in self.batch_sizes]
 
-    def _make(self, common: Any, numbers: Any) -> Batch:
-        own = zip(self._takes, common, numbers, strict=True)
-        return self._together([take(c, n) for take, c, n in own])
 
-    def _together(self, batches: Sequence[Batch]) -> Batch:
+@dataclasses.dataclass(frozen=True)
+class _Together:
+    """One batch of those of all sources.
+
+    Called with the samples of each source and their numbers. It is equal for sources of
+    equal forms: a program that makes batches by it is compiled once for all of them.
+
+    Args:
+      takes: of each source, what makes a batch of samples and their numbers.
+      shared_inputs: True where the batches have the same inputs.
+    """
+
+    takes: tuple[Callable[[Any, Any], Batch], ...]
+    shared_inputs: bool
+
+    def of(self, batches: Sequence[Batch]) -> Batch:
+        """One batch of those of the sources."""
         first, *_ = batches
         x = first.x if self.shared_inputs else tuple(batch.x for batch in batches)
         names = tuple(batch.names for batch in batches)
@@ -220,6 +235,10 @@ class JointSplit(Split):
             tuple(batch.mask for batch in batches),
             None if None in names else names,
         )
+
+    def __call__(self, common: Any, numbers: Any) -> Batch:
+        own = zip(self.takes, common, numbers, strict=True)
+        return self.of([take(c, n) for take, c, n in own])
 
 
 def _unlabelled(batch: Batch) -> Batch:

@@ -5,8 +5,6 @@ stays one under shuffling, masks and parts of a batch. Both go through the same 
 and head.
 """
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -14,7 +12,8 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from mtopt.errors import UserError
-from mtopt.models.pure import Factory, batch_norms
+from mtopt.models.pure import Factory
+from mtopt.models.several_inputs import on_each
 
 
 class Pairs(nnx.Module):
@@ -31,10 +30,7 @@ class Pairs(nnx.Module):
                 f"inputs of pairs have shapes {sorted(shapes)}: expected [b, 2, ...], "
                 "the two of a pair side by side"
             )
-        flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), x)
-        with _averages_of_pairs(self.encoder):
-            outputs = self.encoder(flat)
-        return jax.tree.map(lambda leaf: leaf.reshape(-1, 2, *leaf.shape[1:]), outputs)
+        return on_each(self.encoder, x)
 
 
 class Difference(nnx.Module):
@@ -45,9 +41,7 @@ class Difference(nnx.Module):
 
     def __call__(self, pair: Any) -> Float[Array, "b C"]:
         """The log-odds that the first wins, ``[b, 1]``."""
-        flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), pair)
-        scores = self.head(flat)
-        scores = scores.reshape(-1, 2, *scores.shape[1:])
+        scores = on_each(self.head, pair)
         return scores[:, 0] - scores[:, 1]
 
 
@@ -63,22 +57,3 @@ def pairs(encoder: Factory, head: Factory) -> tuple[Factory, Factory]:
       head: makes the part of one task, ``representation -> score [b, 1]``.
     """
     return lambda rngs: Pairs(encoder, rngs), lambda rngs: Difference(head, rngs)
-
-
-@contextlib.contextmanager
-def _averages_of_pairs(module: nnx.Module) -> Iterator[None]:
-    """BatchNorm averages over samples: two rows that follow each other are one."""
-    norms = batch_norms(module)
-    averages = [norm.average for norm in norms]
-
-    def over_pairs(average: Any) -> Any:
-        def of_rows(values: Float[Array, "rows ... C"]) -> Array:
-            return average(values.reshape(-1, 2, *values.shape[1:]))
-
-        return of_rows
-
-    for norm, average in zip(norms, averages, strict=True):
-        norm.average = over_pairs(average)
-    yield
-    for norm, average in zip(norms, averages, strict=True):
-        norm.average = average

@@ -14,6 +14,8 @@ from mtopt.pretext.decorrelation import decorrelation as decorrelation
 from mtopt.pretext.feature_reconstruction import (
     feature_reconstruction as feature_reconstruction,
 )
+from mtopt.pretext.joint_labels import joint_labels as joint_labels
+from mtopt.pretext.joint_labels import rotations as rotations
 from mtopt.pretext.masked_reconstruction import (
     masked_reconstruction as masked_reconstruction,
 )

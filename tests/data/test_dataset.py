@@ -11,6 +11,7 @@ import pytest
 import mtopt
 from experiments.common.building import make_aggregators
 from mtopt.data import DATASETS, ArraySplit, Dataset
+from mtopt.data.sources import JointSplit
 from mtopt.errors import UserError
 
 
@@ -25,6 +26,21 @@ def disjoint_split(sizes):
         for k, n in enumerate(sizes)
     }
     return ArraySplit(mtopt.Batch.disjoint(samples), x_axis=0)
+
+
+def test_splits_of_one_form_make_their_batches_by_one_function():
+    """What was compiled around it for one data set, another finds."""
+
+    def make(split):
+        return split.batches(4, seeds=(0,)).make
+
+    def joined(*splits):
+        return JointSplit(splits, [None] * len(splits), False)
+
+    one, two, own = shared_split(), shared_split(12, 3), disjoint_split((4, 5))
+    assert make(one) == make(two) != make(own)
+    assert make(joined(one, own)) == make(joined(two, own)) != make(joined(one, two))
+    assert hash(make(joined(one, own))) == hash(make(joined(two, own)))
 
 
 def first(split, count, batch_size, seeds=(0,), start=0):
