@@ -99,6 +99,9 @@ def test_a_source_that_a_batch_lacks_leaves_the_others_as_they_are(source):
     expected = min_norm_weights(jnp.asarray(flat[~out] @ flat[~out].T))
     np.testing.assert_allclose(weights[~out], expected, rtol=1e-3, atol=1e-5)
     assert all_weights[out].sum() > 1e-3
+    for name, own in zip(ssm.NAMES, updates["tasks"], strict=True):
+        assert own.values.any() == (ssm.OF[name][0] != source)
+        assert np.isfinite(own.values).all()
     moved = [np.abs(leaf).max() for leaf in jax.tree.leaves(updates["shared"])]
     assert max(moved) > 1e-3
 

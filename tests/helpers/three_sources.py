@@ -44,7 +44,9 @@ def transform(layers, sequence, tokens):
 
 
 def pool(h, real):
-    return jnp.where(real[..., None], h, 0).sum(1) / real.sum(1)[:, None]
+    """The mean over real tokens; a placeholder may have none."""
+    count = jnp.maximum(real.sum(1), 1)[:, None]
+    return jnp.where(real[..., None], h, 0).sum(1) / count
 
 
 def encode_pairs(shared, x, key):
