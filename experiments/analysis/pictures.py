@@ -184,7 +184,7 @@ def alphas(found: Analysis, path: str | os.PathLike[str]) -> None:
 
 
 def _title(figure: Figure, found: Analysis, what: str) -> None:
-    head(figure, f"{found.experiment}: {what}, after {found.steps:,} steps")
+    head(figure, f"{found.experiment}: {what}, after the last step")
 
 
 def _legend(figure: Figure, found: Analysis) -> None:

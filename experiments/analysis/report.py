@@ -42,7 +42,7 @@ class Analysis:
     Attributes:
       experiment: its name, for titles.
       task_names: the K tasks.
-      steps: after which the models are looked at.
+      steps: of the models, where a method has no other number of its own.
       rho: the radius of the ball.
       adaptive: whether it is in units of the parameters' sizes.
       samples: for sharpness, lines and planes.
@@ -92,7 +92,7 @@ def table(found: Analysis) -> str:
       ...     np.zeros((3, 3, 2)))
       >>> found = Analysis("demo", ("l", "r"), 9, 0.05, False, 64, np.ones(3), [ours])
       >>> print(table(found))  # doctest: +ELLIPSIS
-      demo: test data, model after 9 steps, 1 seed
+      demo: test data, models after their last step, 1 seed
       <BLANKLINE>
             test loss  sharpness  conflicts %  alpha encoder  alpha heads
       -------------------------------------------------------------------
@@ -116,7 +116,7 @@ def table(found: Analysis) -> str:
     spread = "1 seed" if seeds == 1 else f"mean ± standard deviation over {seeds} seeds"
     adaptive = " in units of the parameters' sizes" if found.adaptive else ""
     lines = [
-        f"{found.experiment}: test data, model after {found.steps:,} steps, {spread}",
+        f"{found.experiment}: test data, models after their last step, {spread}",
         "",
     ]
     for page in pages(names, filled[:3], filled[3:]):

@@ -4,6 +4,9 @@ import numpy as np
 
 from .results import Comparison, MethodResult, tasks_measured
 
+LISTED = 6
+"""The most tasks that a line names."""
+
 FALL = 0.05
 """The fall below an earlier look that a report mentions: five points, or 5 %."""
 
@@ -42,6 +45,30 @@ def late_falls(comparison: Comparison) -> list[str]:
             "data."
         ]
     return lines
+
+
+def undefined(comparison: Comparison) -> list[str]:
+    """A line on tasks without a metric on validation data, or none.
+
+    Args:
+      comparison: whose methods may have curves; without any there is no line.
+    """
+    looks = [
+        result.curves["validation"] for result in comparison.results if result.curves
+    ]
+    if not looks:
+        return []
+    never = np.all([np.isnan(each).all(axis=(0, 1)) for each in looks], axis=0)
+    tasks = [n for n, bad in zip(comparison.task_names, never, strict=True) if bad]
+    if not tasks:
+        return []
+    named = ", ".join(tasks[:LISTED])
+    if len(tasks) > LISTED:
+        named += f" and {len(tasks) - LISTED} more"
+    return [
+        f"{comparison.metric_names[0]} is undefined on the validation data of {named}: "
+        "models are chosen by the loss there, and by other tasks without a label."
+    ]
 
 
 def _fall(comparison: Comparison, result: MethodResult) -> str:

@@ -34,7 +34,7 @@ from .devices import check_devices
 from .estimate import step_cost, text_of
 from .experiment import Job
 from .groups import compared_by_group, summary
-from .looks import late_falls
+from .looks import late_falls, undefined
 from .paired import paired_table
 from .progress import ProgressBar, seeds_label
 from .report import Diverged, write_report
@@ -92,7 +92,7 @@ def _text(parts: Sequence[Comparison], config: Config) -> str:
     falls = [
         textwrap.fill(f"{part.group}: {line}" if part.group else line, WIDTH)
         for part in parts
-        for line in late_falls(part)
+        for line in (*undefined(part), *late_falls(part))
     ]
     notes = [
         textwrap.fill(note, WIDTH)

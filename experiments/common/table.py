@@ -18,6 +18,8 @@ from .results import (
 WIDTH = 100  # columns of the terminal
 MAX_TASK_COLUMNS = 6
 UNDEFINED = "–"
+LEAST_SCORE = 0.05
+"""Of the single-task models, for a relative change to be counted."""
 
 
 def table(*comparisons: Comparison) -> str:
@@ -184,7 +186,11 @@ def _rows(parts: Sequence[Comparison]) -> list[np.ndarray]:
 
 def _single(parts: Sequence[Comparison]) -> np.ndarray | None:
     """Those of the single-task models."""
-    found = [_comparable(part.baseline) for part in parts if part.baseline is not None]
+    found = [
+        _comparable(part.baseline, part.higher_is_better)
+        for part in parts
+        if part.baseline is not None
+    ]
     return np.concatenate(found) if found else None
 
 
@@ -193,10 +199,15 @@ def _flat_means(result: MethodResult) -> np.ndarray:
     return metrics.mean_and_spread(result.metrics, axis=0)[0].ravel()
 
 
-def _comparable(baseline: MethodResult) -> np.ndarray:
-    """Its means; nan for one that is 0, which has no relative change."""
+def _comparable(baseline: MethodResult, higher: tuple[bool, ...]) -> np.ndarray:
+    """Its means; nan for one near 0, whose relative change says nothing.
+
+    Near 0 is a score, whose best is 1, of :data:`LEAST_SCORE` or less, such as the R2
+    of a task that was not learned. Errors have no unit of their own: 0 alone is near.
+    """
     means = _flat_means(baseline)
-    return np.where(means == 0, np.nan, means)
+    least = np.tile(np.where(higher, LEAST_SCORE, 0), baseline.metrics.shape[1])
+    return np.where(np.abs(means) <= least, np.nan, means)
 
 
 def pages(
@@ -241,7 +252,8 @@ def _legend(parts: Sequence[Comparison], starred: bool) -> list[str]:
         ]
         if left_out := np.isnan(single).sum():
             entries.append(
-                f"Of these, {left_out} undefined or 0 for single task: not in Δm%, Δp%."
+                f"Of these, {left_out} undefined for single task, 0, or a score of "
+                f"{LEAST_SCORE} or less: not in Δm%, Δp%."
             )
         if any(_lacks_some(row, single) for row in rows):
             entries.append("†: without the metrics that are undefined for this method.")

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from mtopt.data.dataset import Dataset, Split
 from mtopt.data.sources import JointDataset
 from mtopt.metrics import METRICS, Metric, pooled_metrics
+from mtopt.models.heads import per_sample_loss
 from mtopt.training.program import Program
 
 
@@ -22,8 +24,9 @@ class Scores(NamedTuple):
         units of each task's deviation but for data of ``common_units``. NaN for a
         metric that tasks of several groups have.
       selection: ``[S, K]``, higher is better: the primary metric in units that can be
-        averaged over tasks (an error is divided by its target's standard deviation);
-        NaN for a pretext, which has none.
+        averaged over tasks (an error is divided by its target's standard deviation).
+        Where the labels leave it undefined, as one class leaves an AUC, minus the mean
+        loss. NaN without labels, and for a pretext, which has neither.
     """
 
     metrics: np.ndarray
@@ -105,6 +108,7 @@ def _scores(
     outputs = np.concatenate([np.asarray(each) for each in predicted], axis=2)
     targets = np.concatenate([np.asarray(each) for each in labels], axis=1)
     mask = np.concatenate([np.asarray(each) for each in masks], axis=1)
+    raw = outputs, targets
     unit = np.ones(len(data.tasks))
     if data.target_std is not None:
         unit = np.asarray(data.target_std, np.float64)
@@ -128,7 +132,25 @@ def _scores(
         return Scores(scores, pooled, np.full(scores.shape[:2], np.nan))
     primary = scores[:, :, 0]
     selection = primary if metrics[0].higher_is_better else -primary / unit[None]
-    return Scores(scores, pooled, selection)
+    losses = _losses(*raw, mask, np.isnan(primary), data.kind)
+    return Scores(scores, pooled, np.where(np.isnan(primary), -losses, selection))
+
+
+def _losses(
+    outputs: np.ndarray,
+    targets: np.ndarray,
+    mask: np.ndarray,
+    wanted: np.ndarray,
+    kind: str,
+) -> np.ndarray:
+    """The mean loss of those tasks, ``[S, K]``, that are wanted and have labels."""
+    found = np.full(wanted.shape, np.nan)
+    labelled = np.asarray(mask.any(axis=1))
+    for s, k in np.argwhere(wanted & labelled[None]).tolist():
+        known = mask[k]
+        out, y = (jnp.asarray(each[known]) for each in (outputs[s, k], targets[k]))
+        found[s, k] = per_sample_loss(out, y, kind).mean()
+    return found
 
 
 def _together(dataset: Dataset | JointDataset, each: Sequence[Scores]) -> Scores:

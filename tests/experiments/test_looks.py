@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from experiments.common.looks import late_falls
+from experiments.common.looks import late_falls, undefined
 from experiments.common.paired import paired_table
 from experiments.common.results import Comparison, MethodResult
 
@@ -112,3 +112,19 @@ def test_long_names_and_missing_looks_fit_the_terminal():
     # A page a column, and no page without one.
     assert text.count("\n-") == text.count(f"\n{long}") == text.count("\nbare") == 2
     assert next(line.split()[1] for line in text.splitlines() if "bare" in line) == "–"
+
+
+def test_tasks_without_a_metric_are_named_once():
+    looks = np.array([[[0.8, NAN], [0.9, NAN]]])
+    it = MethodResult(
+        "it", looks[:, -1][..., None], {"step": np.arange(2), "validation": looks}
+    )
+    comparison = Comparison("it", ("a", "b"), ("auc",), (True,), None, [it])
+    (line,) = undefined(comparison)
+    assert line.startswith("auc is undefined on the validation data of b: models are")
+    # A method of which one model diverged says nothing of the task.
+    other = dataclasses.replace(
+        it, curves=it.curves | {"validation": np.ones_like(looks)}
+    )
+    assert not undefined(dataclasses.replace(comparison, methods=[it, other, other]))
+    assert not undefined(compared(MethodResult("it", np.ones((1, 1, 1)), {})))

@@ -139,7 +139,7 @@ def test_undefined_seeds_methods_and_baselines():
     assert found[3:] == [f"-{gain}", f"+{gain}", "1.00"]
     assert [c.strip() for c in cells(text, "down")] == [*"–––––", "2.00"]
     assert "*: without the seeds that are undefined." in text
-    assert "Of these, 1 undefined or 0 for single task: not in Δm%, Δp%." in text
+    assert "Of these, 1 undefined for single task, 0, or a score of 0.05" in text
 
 
 def test_a_task_nobody_measured_leaves_the_other_means_alone():
@@ -330,3 +330,15 @@ def test_pictures_show_groups_side_by_side(tmp_path, draw):
     assert has(both, pictures.COLOURS[0])
     assert has(both, pictures.COLOURS[1])
     assert not has(none, pictures.COLOURS[0])
+
+
+def test_a_score_near_nothing_has_no_relative_change():
+    """R2 from .01 to .6 is no gain of 5900 %; rmse beside it counts."""
+    names = ("rmse", "r2")
+    single = result("single", np.array([[0.02, 0.01], [2.0, 0.5]]), seeds=1)
+    ours = result("ours", np.array([[0.01, 0.6], [2.0, 0.75]]), seeds=1)
+    both = Comparison("it", ("a", "b"), names, (False, True), single, [ours])
+    text = table(both)
+    # (-50 + 0 - 50) / 3 over the three that are left, and (50 + 25) / 2 over tasks.
+    assert [cell.strip() for cell in cells(text, "ours")][-3:-1] == ["-33.33", "+37.50"]
+    assert "Of these, 1 undefined for single task, 0, or a score of 0.05" in text

@@ -1,0 +1,74 @@
+"""Where a metric is undefined on validation data, models are chosen by the loss."""
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+import mtopt
+from mtopt.data import ArraySplit, Dataset
+from mtopt.models import MODELS
+from mtopt.training.evaluate import evaluate
+from mtopt.training.fit import FitOptions, fit, read_result
+from mtopt.training.program import separate_program, shared_program
+
+TASKS = ("a", "b")
+
+
+def data(classes):
+    """Task b has so many classes on validation data."""
+    rng = np.random.default_rng(0)
+
+    def split(size, of_b=2):
+        x = rng.normal(size=(size, 4)).astype("float32")
+        if of_b == 1:
+            x[:, 1] = -np.abs(x[:, 1])
+        y = (x.T[:2] > 0).astype("int32")
+        mask = np.ones((2, size), bool)
+        mask[1] = of_b > 0
+        return ArraySplit(mtopt.Batch(x, y, mask, TASKS), None)
+
+    return Dataset(
+        "d", TASKS, "binary", 1, None, split(64), split(32, classes), split(32)
+    )
+
+
+def model(names=TASKS):
+    return MODELS["mlp"]((4,), names=names, kind="binary", outputs=1, hidden=(8,))
+
+
+def fitted(tmp_path, made, classes):
+    options = FitOptions(
+        steps=60, batch_size=32, eval_every=20, log_every=60, checkpoint_every=60
+    )
+    found = fit(made, data(classes), options, tmp_path, seeds=(0,))
+    return found.best, read_result(tmp_path)
+
+
+def test_the_loss_stands_in_for_what_one_class_leaves_undefined():
+    tx = mtopt.chain(mtopt.equal_weighting(2), optax.adam(1e-2))
+    made = shared_program(model(), tx, 1)
+    state = made.init(jax.random.split(jax.random.key(0), 1))
+    held = data(1)
+    scores = evaluate(made, state.params, state.model_state, held, held.valid)
+    assert np.isnan(scores.metrics[0, 1, 0])
+    logits = np.asarray(
+        made.predict(state.params, state.model_state, held.valid.samples.x)
+    )[0, 1]
+    expected = -np.log1p(np.exp(logits.astype(np.float64))).mean()
+    np.testing.assert_allclose(scores.selection[0, 1], expected, rtol=1e-5)
+    assert scores.selection[0, 0] == scores.metrics[0, 0, 0]
+
+
+@pytest.mark.parametrize("classes", [1, 0])
+def test_a_single_task_model_is_chosen_by_its_loss_and_without_labels_by_nothing(
+    tmp_path, classes
+):
+    tx = mtopt.chain(mtopt.equal_weighting(1), optax.adam(1e-2))
+    made = separate_program(model(("task",)), tx, TASKS, 1)
+    best, result = fitted(tmp_path, made, classes)
+    assert np.isnan(result["validation"][0, :, 1]).all()
+    # Its loss on one class falls for longer than the first look.
+    step = int(np.asarray(best.step)[0, 1])
+    assert step > 20 if classes else step == 20
+    assert result["test"][0, 1, 0] > 0.5
