@@ -55,7 +55,7 @@ def table(result: Result) -> str:
       >>> scores = {(300, ALONE): seeds, (300, "qm8"): seeds + 0.01}
       >>> found = Result("molecules", "tox21", "auc", (300,), scores)
       >>> print(table(found).splitlines()[4])
-      alone  0.705 ± 0.007                              –                        –
+      alone  0.705 ± 0.007                     –               –
     """
     lines = []
     for count in result.labelled:

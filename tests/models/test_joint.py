@@ -30,7 +30,13 @@ def joined(name, shared_inputs, kinds):
 
 
 @pytest.mark.parametrize("shared_inputs", [True, False])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name == "resnet18" else ())
+        for name in MODELS
+    ],
+)
 def test_every_model_has_heads_for_every_kind(name, shared_inputs):
     # What shares its last layer, too, has as many outputs for every kind.
     kinds = ONE_OUTPUT if name == "pooled_mlp" else KINDS
