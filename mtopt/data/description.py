@@ -226,8 +226,9 @@ def _class_words(reading: Mapping[str, Any], task: str) -> str:
     names = reading.get("classes", {}).get(task, ())
     if not names:
         return ""
+    first = ", ".join(f"{code}: {name}" for code, name in enumerate(names[:LISTED]))
     more = f" and {len(names) - LISTED} more" * (len(names) > LISTED)
-    return f" ({', '.join(names[:LISTED])}{more})"
+    return f" ({first}{more})"
 
 
 def _task_words(task: Mapping[str, Any]) -> str:

@@ -302,7 +302,10 @@ def test_what_was_understood_is_said():
     assert found["length"] == "standardised, 1 missing values became the mean"
     assert found["seen"] == "days since 1970-01-01, standardised"
     assert found["flat"] == "standardised, constant in training became 0"
-    assert found["shape"] == "40 labels, 0 missing, of 3 classes (flat, long, round)"
+    assert (
+        found["shape"]
+        == "40 labels, 0 missing, of 3 classes (0: flat, 1: long, 2: round)"
+    )
     assert found["group"] == "column town"
     assert found["split"] == "column part"
     assert found["not"] == "read colour, lit, size, notes"
