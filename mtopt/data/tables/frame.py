@@ -49,14 +49,14 @@ def from_frame(
 
     **Inputs** are the columns of ``features``, by the type of their cells:
 
-    ====================== =======================================================
-    column                 becomes
-    ====================== =======================================================
-    numbers                a standardised column
-    dates, times           days since 1970-01-01, a standardised column
-    text, ``category``,    a column of 0 and 1 for each category that training
-    booleans               rows have
-    ====================== =======================================================
+    ============================= ================================================
+    column                        becomes
+    ============================= ================================================
+    numbers                       a standardised column
+    dates, times                  days since 1970-01-01, a standardised column
+    text, ``category``, booleans  a column of 0 and 1 for each category that
+                                  training rows have
+    ============================= ================================================
 
     Numbers are scaled as by :func:`mtopt.data.npz`, with the training part alone: a
     missing one becomes the mean, all is clipped to 10 standard deviations. An empty
@@ -77,8 +77,10 @@ def from_frame(
       5 are levels 0 to 4; a value that no row has is no class.
 
     **Tasks with rows of their own**: with ``task``, a row belongs to the task that the
-    column names, and ``tasks`` is the one column of labels. Whole numbers are named
-    after the column, ``school_007``. A row without a label is left out.
+    column names, and ``tasks`` is the column of labels. Whole numbers are named after
+    the column, ``school_007``. Of several columns of labels, each makes a task of each
+    of these, ``school_007 score``, and the parts are those of the rows. A row without
+    a label is left out.
 
     **Parts**: a column ``split`` of the words ``train``, ``valid`` and ``test``, or
     none; a part that is not there is drawn from the training rows. Rows with equal
@@ -92,7 +94,7 @@ def from_frame(
 
     Args:
       df: the frame; names of columns are read as text.
-      tasks: the columns of labels; one of them where ``task`` is given.
+      tasks: the columns of labels.
       kind: what the labels are. ``"each"``: as above, column by column; a dict has the
         kinds of some columns by name, others as by ``"each"``; one of ``binary``,
         ``classification``, ``ordinal``, ``ordinal_adjacent`` and ``regression`` is of
@@ -147,21 +149,19 @@ def from_frame(
     check_fractions(valid_fraction=valid_fraction, test_fraction=test_fraction)
     frame = checked_frame(df, name)
     targets = kept_names(list(frame.columns), tasks)
-    if task is not None and len(targets) > 1:
-        raise UserError(
-            f"{name}: tasks has {len(targets)} columns beside the task column "
-            f"{task!r}: expected one, the label of a row for its task"
-        )
     roles = {"task": task, "group": group, "split": split}
     used = _features(frame, features, targets, roles, name)
     inputs = read_frame_inputs(frame, used, max_categories, name)
     labels, classes = read_targets(frame, targets, task, kind, missing, name)
-    rows = inputs.rows(labels.task)
-    given = np.where(labels.usable, _given_parts(frame, split, name), -1)
+    # Rows stand once for each column of labels where they have tasks of their own.
+    usable = labels.usable.reshape(-1, len(frame))
+    own = None if labels.task is None else labels.task.reshape(usable.shape)[0]
+    rows = inputs.rows(own)
+    given = np.where(usable.any(axis=0), _given_parts(frame, split, name), -1)
     shares = {VALID: valid_fraction, TEST: test_fraction}
     zeros = np.zeros(len(frame), int)
     if group is None:
-        apart = zeros if labels.task is None else labels.task
+        apart = zeros if own is None else own
         parts = divided(given, apart, rows, shares, seed, name)
     else:
         bunches = _bunches(frame[group], given, shares, name)
@@ -170,8 +170,8 @@ def from_frame(
     named = {*used, *targets, *roles.values()}
     return assembled(
         labels,
-        inputs.scaled(train),
-        parts,
+        np.tile(inputs.scaled(train), (len(usable), 1)),
+        np.where(labels.usable, np.tile(parts, len(usable)), -1),
         min_labels=min_labels,
         common_units=common_units,
         on_device_bytes=on_device_bytes,

@@ -79,14 +79,15 @@ def read_targets(
 
     Args:
       frame: a ``pandas.DataFrame``.
-      tasks: the names of the columns, sorted; one where rows belong to tasks.
+      tasks: the names of the T columns, sorted.
       task: the column that says which task a row belongs to; None for shared inputs.
       kind: what the labels are.
       missing: a value that stands for a missing label.
       source: what to call the frame in messages.
 
     Returns:
-      The labels, and task to the names of its classes.
+      The labels, and task to the names of its classes. With ``task`` the labels of the
+      first column come first, then those of the second: ``[T N]``.
 
     Raises:
       UserError: for labels that are of none or of several kinds.
@@ -115,12 +116,27 @@ def read_targets(
         )
     hit = {words: count for words, count in reasons.items() if count}
     classes = {n: target.names for n, target in targets.items() if target.names}
-    of_each = tuple(kinds[n] for n in tasks)
     if task is None:
+        of_each = tuple(kinds[n] for n in tasks)
         return Labels(y, known, None, tasks, of_each, hit), classes
-    own, names = _tasks_of_rows(frame[task], source)
-    labels = Labels(y[:, 0], known[:, 0], own, names, of_each * len(names), hit)
-    return labels, {name: target for target in classes.values() for name in names}
+    own, owners = _tasks_of_rows(frame[task], source)
+    found = {
+        f"{owner} {n}" if len(tasks) > 1 else owner: (t * len(owners) + o, n)
+        for t, n in enumerate(tasks)
+        for o, owner in enumerate(owners)
+    }
+    names = tuple(sorted(found))
+    place = np.argsort([found[name][0] for name in names])
+    of_rows = place[np.arange(len(tasks))[:, None] * len(owners) + own]
+    labels = Labels(
+        y.T.reshape(-1),
+        known.T.reshape(-1),
+        of_rows.reshape(-1),
+        names,
+        tuple(kinds[found[name][1]] for name in names),
+        hit,
+    )
+    return labels, {n: classes[c] for n, (_, c) in found.items() if c in classes}
 
 
 def _target(

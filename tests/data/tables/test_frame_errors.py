@@ -36,11 +36,6 @@ TWICE = planted().set_axis(["length", "size", *planted().columns[2:]], axis=1)
         (planted(), {"task": "size"}, "task and tasks name the column 'size'"),
         (planted(), {"features": []}, "no column is left for inputs"),
         (
-            planted(),
-            {"tasks": ["size", "shape"], "task": "lit"},
-            "tasks has 2 columns beside the task column 'lit': expected one",
-        ),
-        (
             planted(own=[1, "a"] * 20),
             {},
             "column 'own' has cells of type mixed-integer: expected numbers, text",
