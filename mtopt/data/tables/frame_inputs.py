@@ -101,7 +101,7 @@ def read_frame_inputs(
       >>> inputs.scaled(np.array([True, True, False])).tolist()
       [[-1.0, 0.0, 1.0], [1.0, 1.0, 0.0], [3.0, 0.0, 0.0]]
     """
-    looks = {name: look_of(frame[name], source) for name in features}
+    looks: dict[str, Look] = {name: look_of(frame[name], source) for name in features}
     own = {n: categories(frame[n]) for n, look in looks.items() if look == "categories"}
     for name, column in own.items():
         if len(column.names) > max_categories:

@@ -117,26 +117,25 @@ def read_targets(
     hit = {words: count for words, count in reasons.items() if count}
     classes = {n: target.names for n, target in targets.items() if target.names}
     if task is None:
-        of_each = tuple(kinds[n] for n in tasks)
-        return Labels(y, known, None, tasks, of_each, hit), classes
+        return Labels(y, known, None, tasks, tuple(kinds.values()), hit), classes
     own, owners = _tasks_of_rows(frame[task], source)
-    found = {
-        f"{owner} {n}" if len(tasks) > 1 else owner: (t * len(owners) + o, n)
-        for t, n in enumerate(tasks)
-        for o, owner in enumerate(owners)
-    }
-    names = tuple(sorted(found))
-    place = np.argsort([found[name][0] for name in names])
-    of_rows = place[np.arange(len(tasks))[:, None] * len(owners) + own]
+    pairs = [(column, owner) for column in tasks for owner in owners]
+    names = [
+        owner if len(tasks) == 1 else f"{owner} {column}" for column, owner in pairs
+    ]
+    order = sorted(range(len(pairs)), key=names.__getitem__)
+    columns = [pairs[i][0] for i in order]
+    pair = np.arange(len(tasks))[:, None] * len(owners) + own
     labels = Labels(
         y.T.reshape(-1),
         known.T.reshape(-1),
-        of_rows.reshape(-1),
-        names,
-        tuple(kinds[found[name][1]] for name in names),
+        np.argsort(order)[pair].reshape(-1),
+        tuple(names[i] for i in order),
+        tuple(kinds[column] for column in columns),
         hit,
     )
-    return labels, {n: classes[c] for n, (_, c) in found.items() if c in classes}
+    named = zip(labels.names, columns, strict=True)
+    return labels, {name: classes[c] for name, c in named if c in classes}
 
 
 def _target(
@@ -180,11 +179,11 @@ def _kinds(
             raise UserError(
                 f"{source}: kind names the task {name!r}: {nearest(name, [*targets])}"
             )
-    kinds = {
+    kinds: dict[str, NpzKind | None] = {
         name: known_kind(given[name]) if name in given else target.kind
         for name, target in targets.items()
     }
-    found = {name: kind for name, kind in kinds.items() if kind is not None}
+    found: dict[str, NpzKind] = {n: kind for n, kind in kinds.items() if kind}
     if unclear := [name for name in targets if name not in found]:
         words = [
             f"{name} has whole numbers from {values.min():g} to {values.max():g}"
