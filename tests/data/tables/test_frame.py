@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from mtopt.data import JointDataset, describe, from_frame, npz, summary
+from mtopt.errors import UserError
 from tests.helpers.frames import PART, ROW, N, group_of, planted
 from tests.helpers.npz import PARTS, collect, disjoint, save, shared
 
@@ -72,13 +73,13 @@ def test_numbers_and_dates_are_standardised(column, numbers):
     np.testing.assert_allclose(x[:, 0], standardised(numbers), rtol=1e-4, atol=1e-5)
 
 
-def test_days_are_counted_from_1970():
-    day = pd.to_datetime(["1970-01-02"] * N)
-    late = pd.Series(day).where(ROW != 3, pd.Timestamp("1970-01-30 12:00"))
-    x = inputs(planted(own=late), "own")
-    np.testing.assert_allclose(
-        x[:, 0], standardised(np.where(ROW == 3, 29.5, 1.0)), rtol=1e-5
-    )
+def test_a_date_as_a_label_is_days_since_1970():
+    day = pd.Timestamp("1970-01-02 12:00", tz="UTC") + pd.to_timedelta(ROW * 50, "D")
+    data = from_frame(planted(own=day), ["own"], split="part")
+    assert data.kind == "regression"
+    days = 1.5 + 50 * ROW[TRAIN]
+    np.testing.assert_allclose(data.target_mean, days.mean())
+    np.testing.assert_allclose(data.target_std, days.std())
 
 
 @pytest.mark.parametrize(
@@ -282,6 +283,13 @@ def test_columns_of_labels_and_tasks_of_rows_are_crossed():
             assert {*size_rows} == {*rows} - {0, 1, 2, 3}
             codes = np.array([2, 0, 1])[rows % 3]
             np.testing.assert_array_equal(shape.y[k][shape.mask[k]], codes)
+
+
+def test_pairs_of_one_name_are_one_line():
+    frame = planted(town=np.array(["a", "a b"])[ROW % 2])
+    frame = frame.assign(**{"b c": ROW / 4, "c": ROW / 4})
+    with pytest.raises(UserError, match="a b c"):
+        from_frame(frame, ["b c", "c"], task="town")
 
 
 @pytest.mark.parametrize("task", [None, "town"])
