@@ -15,7 +15,6 @@ from tests.helpers.npz import PARTS, collect, disjoint, save, shared
 
 SIZE = {"tasks": ["size"], "split": "part"}
 TRAIN = PART == "train"
-CLASSES = "classification"
 
 
 def inputs(frame, column, **options):
@@ -262,25 +261,30 @@ def test_tasks_may_have_names():
 
 def test_columns_of_labels_and_tasks_of_rows_are_crossed():
     """Each pair is a task, and a row is in one part for all of its labels."""
-    frame = planted(town=np.array(["Rome", "Oslo"])[ROW % 2])
+    frame = planted(town=np.array(["Rome", "Oslo", "Bern"])[ROW // 2 % 3])
     frame.loc[:3, "size"] = None
     data = from_frame(frame, ["size", "shape"], features=["length"], task="town")
     assert not data.shared_inputs
     sizes, shapes = group_of(data, "Oslo size"), group_of(data, "Oslo shape")
-    assert sizes.tasks == ("Oslo size", "Rome size")
-    assert (shapes.tasks, shapes.kind) == (("Oslo shape", "Rome shape"), CLASSES)
-    assert [*shapes.reading["classes"]] == ["Oslo shape", "Rome shape"]
+    assert sizes.tasks == ("Bern size", "Oslo size", "Rome size")
+    assert shapes.tasks == ("Bern shape", "Oslo shape", "Rome shape")
+    assert shapes.kind == "classification"
+    assert [*shapes.reading["classes"]] == [*shapes.tasks]
+    mean, std = sizes.target_mean[:, None], sizes.target_std[:, None]
+
+    def rows_of_size(batch):
+        return np.rint(4 * (batch.y * std + mean)).astype(int)
+
+    # The length tells the row, on any scale.
+    train = collect(sizes, "train")
+    seen = rows_of_size(train)[train.mask]
+    slope, shift = np.polyfit(train.x[train.mask][:, 0], seen, 1)
     for part in PARTS:
         size, shape = collect(sizes, part), collect(shapes, part)
-        for k, first in enumerate([1, 0]):
-            mean, std = sizes.target_mean[k], sizes.target_std[k]
-            size_rows = np.rint(4 * (size.y[k][size.mask[k]] * std + mean)).astype(int)
-            own = shape.x[k][shape.mask[k], 0]
-            # The length tells the row, on any scale.
-            slope, shift = np.polyfit(size.x[k][size.mask[k], 0], size_rows, 1)
-            rows = np.rint(own * slope + shift).astype(int)
-            assert (rows % 2 == first).all()
-            assert {*size_rows} == {*rows} - {0, 1, 2, 3}
+        for k, town in enumerate([2, 1, 0]):
+            rows = np.rint(shape.x[k, shape.mask[k], 0] * slope + shift).astype(int)
+            assert (rows // 2 % 3 == town).all()
+            assert {*rows_of_size(size)[k][size.mask[k]]} == {*rows} - {0, 1, 2, 3}
             codes = np.array([2, 0, 1])[rows % 3]
             np.testing.assert_array_equal(shape.y[k][shape.mask[k]], codes)
 
