@@ -18,7 +18,9 @@ from mtopt.data.images.planted_outliers import planted_outliers as planted_outli
 from mtopt.data.sources import JointDataset as JointDataset
 from mtopt.data.sources import join as join
 from mtopt.data.stream import StreamSplit as StreamSplit
+from mtopt.data.tables.frame import from_frame as from_frame
 from mtopt.data.tables.npz import npz as npz
+from mtopt.data.tables.table import table as table
 from mtopt.data.unlabelled import unlabelled as unlabelled
 
 DATASETS = {
@@ -29,5 +31,6 @@ DATASETS = {
     "cifar100": cifar100,
     "npz": npz,
     "planted_outliers": planted_outliers,
+    "table": table,
 }
 """Every data set by its name."""

@@ -13,6 +13,8 @@ from mtopt.data.stream import StreamSplit
 
 LISTED = 12
 """The most tasks, or arrays, that a summary names one by one."""
+COLUMNS = ("task", "group", "split")
+"""What a column of a table may say of a row, beside inputs and labels."""
 
 
 def describe(dataset: Dataset | JointDataset) -> dict[str, Any]:
@@ -118,7 +120,8 @@ def _lines(described: Mapping[str, Any]) -> list[tuple[str, str]]:
     lines = [
         head,
         ("inputs", f"{shared}{shape}"),
-        *((f"  {key}", words) for key, words in reading.get("inputs", {}).items()),
+        *_column_lines(reading.get("inputs", {})),
+        *((key, f"column {reading[key]}") for key in COLUMNS if key in reading),
         ("rows", ", ".join(f"{n} {title}" for title, n in described["rows"].items())),
         *tasks,
     ]
@@ -127,6 +130,14 @@ def _lines(described: Mapping[str, Any]) -> list[tuple[str, str]]:
     if missing := reading.get("missing labels"):
         counts = ", ".join(f"{words}: {count}" for words, count in missing.items())
         lines.append(("missing", f"labels by reason: {counts}"))
+    return lines
+
+
+def _column_lines(columns: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Of the first arrays or columns of inputs, what each became."""
+    lines = [(f"  {name}", words) for name, words in [*columns.items()][:LISTED]]
+    if len(columns) > LISTED:
+        lines.append(("  ...", f"and {len(columns) - LISTED} more"))
     return lines
 
 
@@ -141,7 +152,10 @@ def _task_lines(described: Mapping[str, Any]) -> list[tuple[str, str]]:
             f"{described['name']}: {len(tasks)} task{'s' * (len(tasks) > 1)} of kind "
             f"{of_kind if kind == 'classification' else kind}{how}",
         ),
-        *((name, _task_words(task)) for name, task in [*tasks.items()][:LISTED]),
+        *(
+            (name, _task_words(task) + _class_words(reading, name))
+            for name, task in [*tasks.items()][:LISTED]
+        ),
     ]
     if len(tasks) > LISTED:
         lines.append(("...", f"and {len(tasks) - LISTED} more tasks"))
@@ -205,6 +219,16 @@ def _shape(x: Any, lead: int) -> dict[str, Any]:
     if not hasattr(x, "shape"):
         return {}
     return {"dtype": str(x.dtype), "shape": tuple(x.shape[lead:])}
+
+
+def _class_words(reading: Mapping[str, Any], task: str) -> str:
+    """The names of a task's classes in their order, where they have names."""
+    names = reading.get("classes", {}).get(task, ())
+    if not names:
+        return ""
+    first = ", ".join(f"{code}: {name}" for code, name in enumerate(names[:LISTED]))
+    more = f" and {len(names) - LISTED} more" * (len(names) > LISTED)
+    return f" ({first}{more})"
 
 
 def _task_words(task: Mapping[str, Any]) -> str:

@@ -2,20 +2,19 @@
 
 import pathlib
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from absl import logging
 
 from mtopt.data.dataset import Dataset
-from mtopt.data.division import SPLITS, TEST, TRAIN, VALID, check_fractions, divide
+from mtopt.data.division import TEST, TRAIN, VALID, check_fractions
 from mtopt.data.equal_rows import on_both_sides
-from mtopt.data.sources import JointDataset, join
-from mtopt.data.stream import ON_DEVICE_BYTES, place
+from mtopt.data.sources import JointDataset
+from mtopt.data.stream import ON_DEVICE_BYTES
+from mtopt.data.tables.assembly import assembled, divided
 from mtopt.data.tables.npz_file import Archive
 from mtopt.data.tables.npz_inputs import MAX_FEATURES, read_inputs
-from mtopt.data.tables.npz_kinds import LISTED, GivenKind
-from mtopt.data.tables.npz_labels import Labels, read_labels
+from mtopt.data.tables.npz_kinds import GivenKind
+from mtopt.data.tables.npz_labels import read_labels
 from mtopt.data.tables.npz_parts import Parts
 from mtopt.data.tasks_kept import kept_names
 from mtopt.errors import UserError
@@ -156,25 +155,13 @@ def npz(
     split = arrays.split()
     labels = read_labels(arrays, path, kind, missing, tasks)
     kept = np.isin(labels.names, kept_names(labels.names, tasks))
-    if common_units and "regression" not in labels.keep(kept).kinds:
-        raise UserError(
-            f"{path}: common_units is of regressions, and the labels are "
-            f"{labels.keep(kept).kinds[0]}: expected it to be left out"
-        )
     inputs = read_inputs(arrays, path)
     split = np.where(labels.usable, split, -1)
     group = np.zeros(len(split), int) if labels.task is None else labels.task
     rows = inputs.rows(labels.task)
     shares = {VALID: valid_fraction, TEST: test_fraction}
-    drawn = {part: f for part, f in shares.items() if not (split == part).any()}
-    split = divide(split, group, drawn, np.random.default_rng(seed), rows)
-    for part, title in enumerate(SPLITS):
-        if not (split == part).any():
-            raise UserError(f"{path}: no labelled sample left for {title}: add samples")
+    split = divided(split, group, rows, shares, seed, path)
     train = split == TRAIN
-    labels = labels.keep(kept)
-    labels = labels.keep(_enough(labels, train, min_labels, path))
-    x = inputs.scaled(train, max_features)
     reading = {
         "file": str(path),
         "inputs": inputs.description(train, max_features),
@@ -183,73 +170,14 @@ def npz(
         "kind": "given" if kind else "inferred from the values",
         "not read": archive.unread,
     }
-    called = name or (path.parent.name if path.stem == "data" else path.stem)
-
-    groups = [
-        _dataset(own, x, split, common_units, on_device_bytes, called, reading)
-        for own in labels.by_kind
-    ]
-    if len(groups) == 1:
-        return groups[0]
-    return join(*groups, name=called, shared_inputs=labels.task is None)
-
-
-def _dataset(
-    labels: Labels,
-    x: np.ndarray,
-    split: np.ndarray,
-    common_units: bool,
-    on_device_bytes: int,
-    name: str,
-    reading: dict[str, Any],
-) -> Dataset:
-    """The tasks of one kind, with all inputs and the part ``[N]`` of each sample."""
-    (kind, *_) = labels.kinds
-    common = common_units and kind == "regression"
-    labels, mean, std = labels.scaled(split == TRAIN, common)
-    batches = {
-        title: labels.batch(x, split == part) for part, title in enumerate(SPLITS)
-    }
-    x_axis = None if labels.task is None else 0
-    return Dataset(
-        name=name,
-        tasks=labels.names,
-        kind=kind,
-        outputs=labels.outputs,
-        x_axis=x_axis,
-        target_mean=mean,
-        target_std=std,
+    return assembled(
+        labels.keep(kept),
+        inputs.scaled(train, max_features),
+        split,
+        min_labels=min_labels,
+        common_units=common_units,
+        on_device_bytes=on_device_bytes,
+        name=name or (path.parent.name if path.stem == "data" else path.stem),
         reading=reading,
-        common_units=common,
-        **place(batches, x_axis, on_device_bytes),
+        source=path,
     )
-
-
-def _enough(
-    labels: Labels, train: np.ndarray, min_labels: int, path: pathlib.Path
-) -> np.ndarray:
-    """Which tasks have the training labels they need, ``[K]`` bool."""
-    counts = labels.counts(train)
-    enough = counts >= max(min_labels, 1)
-    few = [
-        f"{n} ({c})"
-        for n, c, e in zip(labels.names, counts, enough, strict=True)
-        if not e
-    ]
-    if len(few) > LISTED:
-        few[LISTED:] = [f"{len(few) - LISTED} more"]
-    if few and (min_labels == 0 or not enough.any()):
-        raise UserError(
-            f"{path}: tasks with fewer than {max(min_labels, 1)} training labels: "
-            f"{', '.join(few)}; drop them (min_labels=1 does), or add labels"
-        )
-    if few:
-        logging.warning(
-            "%s: dropped %d of %d tasks with fewer than %d training labels: %s",
-            path,
-            (~enough).sum(),
-            len(counts),
-            min_labels,
-            ", ".join(few),
-        )
-    return enough

@@ -110,9 +110,9 @@ def kinds_of(
     if given is None:
         given = infer_kind(tasks, path)
     if isinstance(given, str) and given != EACH:
-        return (_known_kind(given),) * len(tasks)
+        return (known_kind(given),) * len(tasks)
     of_names = {} if isinstance(given, str) else given
-    named: dict[str, NpzKind] = {n: _known_kind(k) for n, k in of_names.items()}
+    named: dict[str, NpzKind] = {n: known_kind(k) for n, k in of_names.items()}
     for name in named:
         if name not in tasks:
             raise UserError(
@@ -134,7 +134,12 @@ def kinds_of(
     )
 
 
-def _known_kind(kind: str) -> NpzKind:
+def known_kind(kind: str) -> NpzKind:
+    """A kind by its name.
+
+    Raises:
+      UserError: for a name of none.
+    """
     for known in KINDS:
         if kind == known:
             return known
