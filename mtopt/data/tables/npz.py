@@ -14,7 +14,7 @@ from mtopt.data.sources import JointDataset, join
 from mtopt.data.stream import ON_DEVICE_BYTES, place
 from mtopt.data.tables.npz_file import Archive
 from mtopt.data.tables.npz_inputs import MAX_FEATURES, read_inputs
-from mtopt.data.tables.npz_kinds import LISTED, GivenKind
+from mtopt.data.tables.npz_kinds import LISTED, GivenKind, how_known
 from mtopt.data.tables.npz_labels import Labels, read_labels
 from mtopt.data.tables.npz_parts import Parts
 from mtopt.data.tasks_kept import kept_names
@@ -180,13 +180,20 @@ def npz(
         "inputs": inputs.description(train, max_features),
         "missing labels": dict(labels.missing),
         "equal inputs": on_both_sides(rows, split),
-        "kind": "given" if kind else "inferred from the values",
         "not read": archive.unread,
     }
     called = name or (path.parent.name if path.stem == "data" else path.stem)
 
     groups = [
-        _dataset(own, x, split, common_units, on_device_bytes, called, reading)
+        _dataset(
+            own,
+            x,
+            split,
+            common_units,
+            on_device_bytes,
+            called,
+            reading | {"kind": how_known(kind, own.names)},
+        )
         for own in labels.by_kind
     ]
     if len(groups) == 1:
