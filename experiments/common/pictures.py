@@ -139,7 +139,8 @@ def _panel_of_mean(comparison: Comparison) -> _Panel:
     (steps, values, finished), names = _looks(comparison), comparison.task_names
     measured = tasks_measured(values)
     means = [comparison.comparable(v)[..., measured].mean(-1) for v in values]
-    title = f"mean of {len(names)} tasks" if len(names) > 1 else "".join(names)
+    known = [name for name, some in zip(names, measured, strict=True) if some]
+    title = f"mean of {len(known)} tasks" if len(known) > 1 else known[0]
     metric, higher = comparison.comparable_name, comparison.higher_is_better[0]
     return _Panel(
         ": ".join(filter(None, (comparison.group, title))),

@@ -382,3 +382,13 @@ def test_what_diverged_does_not_hide_the_others(tasks):
         assert -1 < low < high < 2
     alone = dataclasses.replace(whole, baseline=None, methods=[gone])
     assert pictures._limits(pictures._panel_of_mean(alone).framed)[1] > 1e19
+
+
+@pytest.mark.parametrize(
+    ("undefined", "title"), [(0, "mean of 3 tasks"), (1, "mean of 2 tasks"), (2, "t0")]
+)
+def test_a_mean_says_over_how_many_tasks_it_is(undefined, title):
+    whole = planted(3)
+    for row in whole.results:
+        row.curves["validation"][..., 3 - undefined :] = NAN
+    assert pictures._panel_of_mean(whole).title == title
