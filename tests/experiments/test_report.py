@@ -392,3 +392,14 @@ def test_a_mean_says_over_how_many_tasks_it_is(undefined, title):
     for row in whole.results:
         row.curves["validation"][..., 3 - undefined :] = NAN
     assert pictures._panel_of_mean(whole).title == title
+
+
+def test_a_score_below_nothing_has_no_relative_change_either():
+    """From an R2 of -0.5 to one of 0 is no gain of 100 %."""
+    single = MethodResult("single task", np.array([[[2.0, -0.5]]]), {})
+    ours = MethodResult("ours", np.array([[[1.8, 0.0]]]), {})
+    text = table(Comparison("e", ("a",), ("rmse", "r2"), (False, True), single, [ours]))
+    assert [c.strip() for c in cells(text, "ours")][-3:-1] == ["-10.00", "+10.00"]
+    assert (
+        "Of these, 1 undefined for single task, 0, or a score of 0.05 or less" in text
+    )
