@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from mtopt.metrics import paired_interval
 
+from ..common.paired import with_interval
 from ..common.pictures import COLOURS, head, save, tidy
 from ..common.table import UNDEFINED, WIDTH, align, cells
 
@@ -67,12 +68,9 @@ def table(result: Result) -> str:
       ...
     """
     seeds = len(next(iter(result.scores.values())).accuracy)
+    over = "1 seed" if seeds == 1 else f"mean ± standard deviation over {seeds} seeds"
     first, *others = result.methods
-    lines = [
-        f"{result.experiment}: test accuracy, mean ± standard deviation over {seeds} "
-        "seeds",
-        "",
-    ]
+    lines = [f"{result.experiment}: test accuracy, {over}", ""]
     for count in result.labels:
         rows = [result.scores[count, text] for text in result.methods]
         columns = [
@@ -94,8 +92,7 @@ def table(result: Result) -> str:
 
 
 def _interval(points: np.ndarray) -> str:
-    found = paired_interval(points, np.zeros_like(points))
-    return f"{found.mean:+.1f} [{found.low:+.1f}, {found.high:+.1f}]"
+    return with_interval(paired_interval(points, np.zeros_like(points)), 1)
 
 
 def summary(result: Result) -> dict[str, Any]:
@@ -120,7 +117,8 @@ def picture(result: Result, path: str | os.PathLike[str]) -> None:
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(1, count, sharey=True, squeeze=False)[0]
     rows = np.arange(len(others))
-    for panel, labels, colour in zip(panels, result.labels, COLOURS, strict=False):
+    for k, (panel, labels) in enumerate(zip(panels, result.labels, strict=True)):
+        colour = COLOURS[k % len(COLOURS)]
         panel.axvline(0, color="#555555", lw=1)
         for row, text in zip(rows, others, strict=True):
             points = result.points(labels, text)

@@ -63,6 +63,18 @@ def load_dataset(
     return call.build(**places)
 
 
+def batch_sizes(dataset: Dataset | JointDataset, batch_size: int) -> list[int]:
+    """The samples of each group in a step, alone as among the others.
+
+    Args:
+      dataset: of one group or several.
+      batch_size: of groups that have no number of their own.
+    """
+    if isinstance(dataset, JointDataset):
+        return [own or batch_size for own in dataset.train.batch_sizes]
+    return [batch_size]
+
+
 def of_one_kind(dataset: Dataset | JointDataset, what: str) -> Dataset:
     """The data set, for what has no use for several groups of tasks.
 

@@ -51,10 +51,13 @@ def undefined(comparison: Comparison) -> list[str]:
     """A line on tasks without a metric on validation data, or none.
 
     Args:
-      comparison: whose methods may have curves; without any there is no line.
+      comparison: whose methods may have curves; without any there is no line. Those
+        that diverged say nothing of the labels.
     """
     looks = [
-        result.curves["validation"] for result in comparison.results if result.curves
+        result.curves["validation"]
+        for result in comparison.results
+        if result.curves and not result.notes
     ]
     if not looks:
         return []
@@ -67,7 +70,8 @@ def undefined(comparison: Comparison) -> list[str]:
         named += f" and {len(tasks) - LISTED} more"
     return [
         f"{comparison.metric_names[0]} is undefined on the validation data of {named}: "
-        "models are chosen by the loss there, and by other tasks without a label."
+        "in its place the loss has a part in choosing models; a task without a label "
+        "there has none."
     ]
 
 
@@ -82,9 +86,13 @@ def _fall(comparison: Comparison, result: MethodResult) -> str:
     far = size > FALL
     if not far.any():
         return ""
+    numbers = size[far & np.isfinite(size)]
+    most = [f"by {100 * numbers.max():.1f} at most"] if len(numbers) else []
+    lost = far.sum() - len(numbers)
+    most += [f"{lost} of them without a number"] if lost else []
     return (
         f"{result.name}: {far.sum()} of {far.size} looks at validation data were more "
         f"than 5 {'%' if relative else 'points'} behind an earlier one of their seed, "
-        f"by {100 * size[far].max():.1f} at most; "
+        f"{', '.join(most)}; "
         f"{far[:, -1].sum()} of {len(far)} seeds ended so"
     )

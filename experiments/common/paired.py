@@ -17,7 +17,8 @@ def paired_table(comparison: Comparison, reference: int) -> str:
 
     Both columns are the primary metric's mean of tasks: at the best look at validation
     data, by which a setting may be chosen, and on the test data of the model of that
-    look, which may only be reported.
+    look, which may only be reported. A seed that diverged with one of the two has no
+    part in either column; a star marks that.
 
     Args:
       comparison: of several seeds; seed s of all methods has the same data, initial
@@ -31,11 +32,13 @@ def paired_table(comparison: Comparison, reference: int) -> str:
 
     def columns(result: MethodResult) -> tuple[np.ndarray, np.ndarray]:
         test = comparison.comparable(result.metrics[..., 0])[:, measured].mean(axis=1)
-        return best_looks(comparison, result), test
+        # What diverges may have had good looks before.
+        looks = np.where(np.isnan(test), np.nan, best_looks(comparison, result))
+        return looks, test
 
     base, *others = comparison.methods[reference:]
     cells = [
-        [_cell(paired_interval(x, y)) for x, y in zip(row, columns(base), strict=True)]
+        [_cell(x, y) for x, y in zip(row, columns(base), strict=True)]
         for row in map(columns, others)
     ]
     better = "above" if comparison.higher_is_better[0] else "below"
@@ -49,16 +52,19 @@ def paired_table(comparison: Comparison, reference: int) -> str:
     first, last = ["validation", *validation], ["test", *test]
     for page in pages(names, [first], [last]):
         lines += [*align(page), ""]
+    if any("*" in cell for row in cells for cell in row):
+        lines += ["*: without the seeds that are undefined.", ""]
     return "\n".join(lines[:-1])
 
 
-def _cell(found: Paired) -> str:
-    """Mean and interval, with two digits of its half width."""
+def _cell(values: np.ndarray, others: np.ndarray) -> str:
+    """Mean and interval, with two digits of its half width; a star for lost seeds."""
+    found = paired_interval(values, others)
     decimals = 4
     if found.high > found.low:
         decimals = 1 - math.floor(math.log10((found.high - found.low) / 2))
         decimals = min(max(decimals, 0), 6)
-    return with_interval(found, decimals)
+    return with_interval(found, decimals) + "*" * (0 < found.pairs < len(values))
 
 
 def with_interval(found: Paired, decimals: int) -> str:

@@ -68,21 +68,25 @@ def curves(parts: Sequence[Comparison], path: str | os.PathLike[str]) -> None:
       path: the PNG file to write.
     """
     first, *others = parts
-    drawn = [(r, s) for r, s in _styled(first) if r.curves]
     if others or len(first.task_names) > MAX_TASK_PANELS:
         panels = [_panel_of_mean(part) for part in parts]
     else:
         panels = _panels_of_tasks(first)
+    # Single-task models of one group may have no look, and those of another some.
+    has_looks = np.any([[len(step) for step in panel.steps] for panel in panels], 0)
+    panels = [panel.of(has_looks) for panel in panels]
+    drawn = list(itertools.compress(_styled(first), has_looks))
     drawn = _foremost(drawn, panels)
     rows = 2 if len(panels) == 4 else 1
     columns = len(panels) // rows
     figure = Figure(figsize=(2 + 4 * columns, 0.6 + 3.2 * rows), layout="constrained")
     axes = figure.subplots(rows, columns, sharex=True, squeeze=False).ravel()
     for k, (own, panel) in enumerate(zip(axes, panels, strict=True)):
-        for (result, style), value in zip(drawn, panel.values, strict=True):
-            _curve(own, result.curves["step"], value, style)
+        lines = zip(drawn, panel.steps, panel.values, strict=True)
+        for (_, style), step, value in lines:
+            _curve(own, step, value, style)
         tidy(own)
-        own.set_ylim(_limits(panel.values))
+        own.set_ylim(_limits(panel.framed))
         own.set_title(panel.title, loc="left", fontsize=10, color=INK)
         if k >= len(panels) - columns:
             own.set_xlabel("step")
@@ -101,38 +105,71 @@ class _Panel(NamedTuple):
       title: above it.
       metric: on its axis.
       higher: whether more of it is better.
-      values: of each row that has curves, ``[S, T]``.
+      steps: of each row, ``[T]``; none of one without curves.
+      values: likewise, ``[S, T]``.
+      framed: of them the models that did not diverge, which have to be in view.
     """
 
     title: str
     metric: str
     higher: bool
+    steps: list[np.ndarray]
     values: list[np.ndarray]
+    framed: list[np.ndarray]
+
+    def of(self, wanted: np.ndarray) -> "_Panel":
+        """The rows that are wanted alone."""
+        rows = (list(itertools.compress(own, wanted)) for own in self[3:])
+        return _Panel(self.title, self.metric, self.higher, *rows)
 
 
 def _panels_of_tasks(comparison: Comparison) -> list[_Panel]:
-    values = _looks(comparison)
+    steps, values, finished = _looks(comparison)
     metric, higher = comparison.metric_names[0], comparison.higher_is_better[0]
+    of_tasks = [
+        [value[..., k] for value in values] for k in range(len(comparison.task_names))
+    ]
     return [
-        _Panel(name, metric, higher, [value[..., k] for value in values])
-        for k, name in enumerate(comparison.task_names)
+        _Panel(name, metric, higher, steps, own, _framed(own, finished))
+        for name, own in zip(comparison.task_names, of_tasks, strict=True)
     ]
 
 
 def _panel_of_mean(comparison: Comparison) -> _Panel:
-    values, names = _looks(comparison), comparison.task_names
+    (steps, values, finished), names = _looks(comparison), comparison.task_names
     measured = tasks_measured(values)
     means = [comparison.comparable(v)[..., measured].mean(-1) for v in values]
-    title = f"mean of {len(names)} tasks" if len(names) > 1 else "".join(names)
+    known = [name for name, some in zip(names, measured, strict=True) if some]
+    title = f"mean of {len(known)} tasks" if len(known) > 1 else known[0]
     metric, higher = comparison.comparable_name, comparison.higher_is_better[0]
     return _Panel(
-        ": ".join(filter(None, (comparison.group, title))), metric, higher, means
+        ": ".join(filter(None, (comparison.group, title))),
+        metric,
+        higher,
+        steps,
+        means,
+        _framed(means, finished),
     )
 
 
-def _looks(comparison: Comparison) -> list[np.ndarray]:
-    rows = [result for result in comparison.results if result.curves]
-    return [_finite(result.curves["validation"]) for result in rows]
+def _looks(
+    comparison: Comparison,
+) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
+    """The steps ``[T]`` of each row, looks ``[S, T, K]``, and who did not diverge."""
+    steps, values, finished = [], [], []
+    for result in comparison.results:
+        primary = result.metrics[..., 0]
+        nothing = np.empty((len(primary), 0, primary.shape[1]))
+        steps.append(result.curves.get("step", np.empty(0)))
+        values.append(_finite(result.curves.get("validation", nothing)))
+        finished.append(~np.isnan(primary).any(axis=1) | (not result.notes))
+    return steps, values, finished
+
+
+def _framed(values: list[np.ndarray], finished: list[np.ndarray]) -> list[np.ndarray]:
+    """The models that did not diverge; all where every one did."""
+    found = [value[own] for value, own in zip(values, finished, strict=True)]
+    return found if any(each.size for each in found) else values
 
 
 def _plane(comparison: Comparison) -> Figure:
@@ -225,7 +262,7 @@ def _foremost(
     """The same rows, methods that do not end among the best ones in grey."""
 
     def score(panel: _Panel, value: np.ndarray) -> float:
-        last = value[:, -1]
+        last = value[:, -1:]
         sign = 1 if panel.higher else -1
         return -np.inf if np.isnan(last).all() else sign * float(np.nanmean(last))
 
@@ -251,6 +288,8 @@ def _foremost(
 
 def _curve(axes: Axes, step: np.ndarray, seeds: np.ndarray, style: Style) -> None:
     """A line of means with its marker at the last point, and a shade over the seeds."""
+    if not len(step):
+        return
     mean, _ = metrics.mean_and_spread(seeds, axis=0)
     lowest, highest = np.fmin.reduce(seeds), np.fmax.reduce(seeds)
     axes.fill_between(step, lowest, highest, color=style["color"], alpha=0.15, lw=0)

@@ -29,9 +29,9 @@ def held(folder: pathlib.Path) -> Iterator[None]:
       folder: of the run.
 
     Raises:
-      UserError: where another process holds it, naming that.
+      UserError: where another process holds it, naming that, or it can't be made.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    _make(folder)
     if not is_first():
         yield
         return
@@ -62,8 +62,11 @@ def new_folder(wanted: pathlib.Path) -> pathlib.Path:
     """Makes a folder that was not there: the one wanted, or with a number behind it.
 
     Of any number of runs that want it at once each gets its own.
+
+    Raises:
+      UserError: where the folder around it can't be made.
     """
-    wanted.parent.mkdir(parents=True, exist_ok=True)
+    _make(wanted.parent)
     number, folder = 1, wanted
     while True:
         try:
@@ -73,6 +76,16 @@ def new_folder(wanted: pathlib.Path) -> pathlib.Path:
             folder = wanted.with_name(f"{wanted.name}-{number}")
         else:
             return folder
+
+
+def _make(folder: pathlib.Path) -> None:
+    """Makes a folder, and those around it, where it is not there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot make the folder {folder} ({error.strerror}): name another --out"
+        ) from error
 
 
 def _holder(folder: pathlib.Path) -> str:

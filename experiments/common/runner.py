@@ -4,6 +4,7 @@ import functools
 import pathlib
 import textwrap
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ import numpy as np
 import mtopt
 from mtopt.data.dataset import Dataset
 from mtopt.data.sources import JointDataset
+from mtopt.metrics import METRICS, mean_and_spread
 from mtopt.training import tensorboard
 from mtopt.training.evaluate import metric_tasks
 from mtopt.training.fit import FitOptions, fit, read_diverged, read_result
@@ -21,6 +23,7 @@ from mtopt.training.program import Program, separate_program, shared_program
 
 from . import pictures
 from .building import (
+    batch_sizes,
     load_dataset,
     make_aggregators,
     make_model,
@@ -75,7 +78,8 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
             },
             started,
         )
-        gone = [result.name for result in parts[0].results if result.notes]
+        noted = {each.name for part in parts for each in part.results if each.notes}
+        gone = [result.name for result in parts[0].results if result.name in noted]
         if gone:
             raise Diverged(
                 f"{len(gone)} of {len(parts[0].results)} diverged with some or all "
@@ -94,11 +98,9 @@ def _text(parts: Sequence[Comparison], config: Config) -> str:
         for part in parts
         for line in (*undefined(part), *late_falls(part))
     ]
-    notes = [
-        textwrap.fill(note, WIDTH)
-        for result in parts[0].results
-        for note in result.notes
-    ]
+    # Those of a method stand with every group, of single-task models with their own.
+    every = [note for part in parts for each in part.results for note in each.notes]
+    notes = [textwrap.fill(note, WIDTH) for note in dict.fromkeys(every)]
     texts = [table(*parts), "\n".join(notes), "\n".join(falls)]
     for index in range(min(config.paired, len(first.methods) - 1)):
         for part in parts:
@@ -113,6 +115,7 @@ class Run(NamedTuple):
       name: in the table and in progress.
       text: another for every other run: decides its folder.
       dataset: on this.
+      batch_size: samples per step, as :class:`mtopt.training.fit.FitOptions`.
       steps: so many.
       program: ``number of seeds -> program``.
     """
@@ -120,6 +123,7 @@ class Run(NamedTuple):
     name: str
     text: str
     dataset: Dataset | JointDataset
+    batch_size: int
     steps: int
     program: Callable[[int], Program]
 
@@ -168,12 +172,12 @@ class Training(NamedTuple):
                 all_at_once = shared, tx, num_seeds
                 return shared_program(*all_at_once, devices=together, **of_step)
 
-            return Run(text, text, dataset, steps[text], program)
+            return Run(text, text, dataset, config.batch_size, steps[text], program)
 
-        def single(group: Dataset) -> Run:
+        def single(group: Dataset, batch_size: int) -> Run:
             separate = make_model(config.model, group, names=("task",), **of_model)
             alone = config.devices.of_one(separate.tasks)
-            check_devices(alone, config.batch_size)
+            check_devices(alone, batch_size)
             tx = mtopt.chain(mtopt.equal_weighting(1), optimizers[config.steps])
 
             def program(num_seeds: int) -> Program:
@@ -182,9 +186,12 @@ class Training(NamedTuple):
 
             several = len(dataset.groups) > 1
             text = f"{SINGLE_TASK}, {group.tasks[0]}" if several else SINGLE_TASK
-            return Run(SINGLE_TASK, text, group, config.steps, program)
+            return Run(SINGLE_TASK, text, group, batch_size, config.steps, program)
 
-        baselines = [single(g) for g in dataset.groups] if config.single_task else []
+        sizes = batch_sizes(dataset, config.batch_size)
+        baselines = []
+        if config.single_task:
+            baselines = list(map(single, dataset.groups, sizes))
         stacks = seed_stacks(config.seeds, config.stack_seeds)
         return cls(dataset, baselines, list(map(run, config.methods)), stacks)
 
@@ -213,14 +220,14 @@ def estimate(config: Config, experiment: str, data_dir: pathlib.Path | None) -> 
     costs = {}
     for run in (*baselines, *methods):
         batch = jax.eval_shape(
-            lambda run=run: next(
-                run.dataset.train.batches(config.batch_size, seeds=seeds)
-            )
+            lambda run=run: next(run.dataset.train.batches(run.batch_size, seeds=seeds))
         )
         costs[run.text] = step_cost(run.program(len(seeds)), batch)
+    sizes = dict.fromkeys(batch_sizes(dataset, config.batch_size))
     title = (
         f"{experiment}: one step of {config.model} on {config.data}, "
-        f"{len(dataset.tasks)} tasks, batches of {config.batch_size}, {len(seeds)} "
+        f"{len(dataset.tasks)} tasks, batches of {' and '.join(map(str, sizes))}, "
+        f"{len(seeds)} "
         f"seed{'s' * (len(seeds) > 1)} at once"
     )
     return text_of(title, costs)
@@ -238,7 +245,7 @@ def _train(
         log_every=config.log_every,
         checkpoint_every=config.checkpoint_every,
         steps_per_call=config.steps_per_call or None,
-        batch_size=config.batch_size,
+        batch_size=run.batch_size,
         eval_every=config.eval_every,
     )
     program = None
@@ -292,11 +299,18 @@ def _until(looks: np.ndarray, count: int, tasks: int) -> np.ndarray:
 
 
 def _print_pooled(run: Run, result: dict[str, np.ndarray]) -> None:
-    """The scores over all samples; a metric that several groups have has none."""
-    in_units = all(group.in_one_unit for group in run.dataset.groups)
+    """The scores over all samples, of metrics that one group has alone."""
+    groups = run.dataset.groups
+    each = [(metric.name, group) for group in groups for metric in METRICS[group.kind]]
+    several = Counter(name for name, _ in each)
+    own = {name: group for name, group in each if several[name] == 1}
+    if not own:
+        return
+    in_units = all(group.in_one_unit for group in own.values())
     units = "" if in_units else ", in units of each task's deviation"
-    pooled = zip(metric_tasks(run.dataset), result["pooled"].mean(axis=0), strict=True)
-    numbers = ", ".join(f"{name} {value:.4g}" for name, value in pooled)
+    means, _ = mean_and_spread(result["pooled"], axis=0)
+    pooled = zip(metric_tasks(run.dataset), means, strict=True)
+    numbers = ", ".join(f"{name} {value:.4g}" for name, value in pooled if name in own)
     over = f"test over all samples of all tasks{units}"
     print(f"{run.text}: {over}: {numbers}", flush=True)
 

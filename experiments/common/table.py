@@ -200,14 +200,15 @@ def _flat_means(result: MethodResult) -> np.ndarray:
 
 
 def _comparable(baseline: MethodResult, higher: tuple[bool, ...]) -> np.ndarray:
-    """Its means; nan for one near 0, whose relative change says nothing.
+    """Its means; nan for one whose relative change says nothing.
 
-    Near 0 is a score, whose best is 1, of :data:`LEAST_SCORE` or less, such as the R2
-    of a task that was not learned. Errors have no unit of their own: 0 alone is near.
+    That is a score, whose best is 1, of :data:`LEAST_SCORE` or less, such as the R2 of
+    a task that was not learned, which is often below 0. Errors have no unit of their
+    own: of them it is 0 alone.
     """
     means = _flat_means(baseline)
     least = np.tile(np.where(higher, LEAST_SCORE, 0), baseline.metrics.shape[1])
-    return np.where(np.abs(means) <= least, np.nan, means)
+    return np.where(means <= least, np.nan, means)
 
 
 def pages(

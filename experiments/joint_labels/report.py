@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from mtopt.metrics import paired_interval
 
+from ..common.paired import with_interval
 from ..common.pictures import COLOURS, head, save, tidy
 from ..common.table import UNDEFINED, WIDTH, align, cells
 from .config import PLAIN
@@ -62,8 +63,8 @@ def table(result: Result) -> str:
       minus: ...
     """
     seeds = len(next(iter(result.scores.values())))
-    what = "test accuracy in percent, mean ± standard deviation over"
-    lines = [f"{result.experiment}: {what} {seeds} seeds", ""]
+    over = "1 seed" if seeds == 1 else f"mean ± standard deviation over {seeds} seeds"
+    lines = [f"{result.experiment}: test accuracy in percent, {over}", ""]
     for size in result.sizes:
         points = result.points(size)
         columns = [
@@ -84,8 +85,7 @@ def table(result: Result) -> str:
 
 
 def _minus(values: np.ndarray, base: np.ndarray) -> str:
-    found = paired_interval(values, base)
-    return f"{found.mean:+.1f} [{found.low:+.1f}, {found.high:+.1f}]"
+    return with_interval(paired_interval(values, base), 1)
 
 
 def summary(result: Result) -> dict[str, Any]:

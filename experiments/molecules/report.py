@@ -61,9 +61,10 @@ def table(result: Result) -> str:
     for count in result.labelled:
         scores = {arm: result.scores[count, arm] for arm in result.arms}
         seeds = len(scores[ALONE])
+        over = "1 seed" if seeds == 1 else f"± standard deviation over {seeds} seeds"
         title = (
             f"{result.experiment}: {result.target}, {molecules(count)}, mean test "
-            f"{result.metric} of its tasks, ± standard deviation over {seeds} seeds"
+            f"{result.metric} of its tasks, {over}"
         )
         against = [
             scores.get(f"{arm}{PERMUTED}") if arm != ALONE else None for arm in scores

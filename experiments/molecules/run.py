@@ -11,6 +11,7 @@ import numpy as np
 import mtopt
 from mtopt.data.dataset import Dataset
 from mtopt.data.sources import JointDataset
+from mtopt.errors import UserError
 from mtopt.grammar import MethodText
 from mtopt.metrics import METRICS
 from mtopt.training.evaluate import metric_tasks
@@ -71,6 +72,7 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
     for arm in arms:  # what does not fit is found before anything is trained
         for count in config.labelled:
             arm.program(arm.dataset(count, 0))
+    _check(target, sources)
 
     def job(folder: pathlib.Path) -> None:
         started = time.time()
@@ -99,6 +101,22 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
         )
 
     return job
+
+
+def _check(target: Dataset, sources: list[Dataset]) -> None:
+    """Raises where the report could not tell sources apart, or has no score to show."""
+    names = [source.name for source in sources]
+    if len(set(names)) < len(names):
+        raise UserError(
+            f"the sources are called {', '.join(map(repr, names))}: expected another "
+            "name each, such as npz(path=..., name='mine')"
+        )
+    (metric, *_) = METRICS[target.kind]
+    if not metric.higher_is_better:
+        raise UserError(
+            f"the target {target.name!r} is of kind {target.kind}, whose {metric.name} "
+            "is in units: expected one of classes, or of yes and no"
+        )
 
 
 def _arms(

@@ -119,6 +119,8 @@ def join(
       [(1, 2, 4), (1, 1, 2)]
     """
     _check_sources(datasets)
+    for field, value in {"shared_inputs": shared_inputs, "pool": pool}.items():
+        expect(value in (True, False), field, value, "True or False")
     sizes = _sizes(batch_size, len(datasets))
     sources = [
         source
@@ -270,7 +272,8 @@ def _sizes(batch_size: Any, count: int) -> Sequence[int | None]:
             "expected one each"
         )
     for size in batch_size:
-        good = size is None or (isinstance(size, int | np.integer) and size >= 1)
+        whole = isinstance(size, int | np.integer) and not isinstance(size, bool)
+        good = size is None or (whole and size >= 1)
         expect(good, "batch_size", batch_size, "whole numbers, 1 or more each")
     return batch_size
 

@@ -1,7 +1,7 @@
 """Some tasks of a data set alone."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -11,7 +11,7 @@ from mtopt.batch import Batch
 from mtopt.data.dataset import ArraySplit, Dataset, Split
 from mtopt.data.division import SPLITS
 from mtopt.data.stream import BatchSource, Source, StreamSplit, fetch
-from mtopt.errors import UserError, nearest
+from mtopt.errors import UserError, expect, nearest
 
 
 def keep_tasks(dataset: Dataset, tasks: Sequence[str] | None) -> Dataset:
@@ -62,7 +62,7 @@ def kept_names(known: Sequence[str], tasks: Sequence[str] | None) -> tuple[str, 
     """
     if tasks is None:
         return tuple(known)
-    asked = (tasks,) if isinstance(tasks, str) else tuple(tasks)
+    asked = _asked(tasks)
     for name in asked:
         if name not in known:
             raise UserError(f"tasks names {name!r}: {nearest(name, list(known))}")
@@ -71,6 +71,15 @@ def kept_names(known: Sequence[str], tasks: Sequence[str] | None) -> tuple[str, 
             f"tasks is {asked}: expected one name or more, none of it twice"
         )
     return tuple(sorted(asked))
+
+
+def _asked(tasks: Any) -> tuple[Any, ...]:
+    """What is asked for, as several names, whatever they are."""
+    if isinstance(tasks, str):
+        return (tasks,)
+    several = isinstance(tasks, Collection)
+    expect(several, "tasks", tasks, "names of tasks, or None for all")
+    return tuple(tasks)
 
 
 def _kept(split: Split, rows: np.ndarray, names: tuple[str, ...]) -> Split:

@@ -42,7 +42,10 @@ def diverged(
     found = []
     for i in np.flatnonzero(stopped(program, state)).tolist():
         own = tasks if per_seed == 1 else tasks[i % per_seed :][:1]
-        noticed = first_in_words(models[i], own)
+        # Where no task is named, that of a single-task model says which one it is.
+        named = len(program.models) == 1 or models[i].first_tasks.any()
+        where = "" if named else f"the model of {own[0]!r}"
+        noticed = first_in_words(models[i], own, where)
         if noticed is not None:
             seed, step = seeds[i // per_seed], int(models[i].first) + 1
             found.append(Diverged(seed, step, noticed[0]))

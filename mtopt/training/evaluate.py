@@ -26,7 +26,8 @@ class Scores(NamedTuple):
       selection: ``[S, K]``, higher is better: the primary metric in units that can be
         averaged over tasks (an error is divided by its target's standard deviation).
         Where the labels leave it undefined, as one class leaves an AUC, minus the mean
-        loss. NaN without labels, and for a pretext, which has neither.
+        loss; minus infinity where outputs are not finite. NaN without labels, and for
+        a pretext, which has neither.
     """
 
     metrics: np.ndarray
@@ -143,13 +144,17 @@ def _losses(
     wanted: np.ndarray,
     kind: str,
 ) -> np.ndarray:
-    """The mean loss of those tasks, ``[S, K]``, that are wanted and have labels."""
+    """The mean loss of those tasks, ``[S, K]``, that are wanted and have labels.
+
+    Infinite where the outputs are not finite.
+    """
     found = np.full(wanted.shape, np.nan)
     labelled = np.asarray(mask.any(axis=1))
     for s, k in np.argwhere(wanted & labelled[None]).tolist():
         known = mask[k]
         out, y = (jnp.asarray(each[known]) for each in (outputs[s, k], targets[k]))
-        found[s, k] = per_sample_loss(out, y, kind).mean()
+        loss = per_sample_loss(out, y, kind).mean()
+        found[s, k] = loss if jnp.isfinite(loss) else np.inf
     return found
 
 

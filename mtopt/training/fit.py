@@ -13,6 +13,7 @@ import numpy as np
 
 from mtopt.data.dataset import Dataset
 from mtopt.data.sources import JointDataset
+from mtopt.metrics import mean_and_spread
 from mtopt.step import TrainState
 from mtopt.training.checkpoint import Checkpoints
 from mtopt.training.divergence import Diverged, diverged, without_diverged
@@ -266,11 +267,11 @@ def restore(
 
 def _score(scores: Scores, program: Program) -> jax.Array:
     """Validation scores per model: [S, K] if tasks are apart, their mean if not."""
-    defined = np.ma.masked_invalid(scores.selection)
+    score = scores.selection
     if len(program.models) == 1:
-        defined = defined.mean(axis=1)
+        score, _ = mean_and_spread(score, axis=1)
     # A model without a single defined score is as good as any other: 0.
-    return jnp.asarray(np.ma.filled(defined, 0.0), jnp.float32)
+    return jnp.asarray(np.where(np.isnan(score), 0, score), jnp.float32)
 
 
 def _record_scores(

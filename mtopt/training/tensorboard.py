@@ -1,5 +1,6 @@
 """A mirror of the metric records for TensorBoard, without TensorFlow."""
 
+import math
 import pathlib
 import time
 from collections.abc import Iterator
@@ -39,7 +40,7 @@ class TensorBoard:
         self._writers = {}
 
     def write(self, record: dict[str, Any]) -> None:
-        """One scalar per number in the record, such as ``train/loss/left``."""
+        """One scalar per finite number in the record, such as ``train/loss/left``."""
         import tensorboardX
 
         seed = record["seed"]
@@ -65,5 +66,5 @@ def _scalars(tag: str, value: Any) -> Iterator[tuple[str, float]]:
     if isinstance(value, dict):
         for name, entry in value.items():
             yield from _scalars(f"{tag}/{name}", entry)
-    elif isinstance(value, int | float):
+    elif isinstance(value, int | float) and math.isfinite(value):
         yield tag, value

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mtopt.data import DATASETS, Dataset, StreamSplit, multi_digits, planted_outliers
-from mtopt.data.tasks_kept import keep_tasks
+from mtopt.data.tasks_kept import keep_tasks, kept_names
 from mtopt.errors import UserError
 
 COUNTS = {"num_train": 12, "num_valid": 4, "num_test": 4}
@@ -80,3 +80,10 @@ def test_misuse_is_one_line(tasks):
     with pytest.raises(UserError, match="tasks") as error:
         multi_digits(tasks=tasks, **COUNTS)
     assert "\n" not in str(error.value)
+
+
+def test_what_is_no_name_is_one_line():
+    """As users call it, whose types nobody checks."""
+    unchecked = inspect.unwrap(kept_names)
+    with pytest.raises(UserError, match="tasks is 3: expected names of tasks"):
+        unchecked(("a", "b"), 3)

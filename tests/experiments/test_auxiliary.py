@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from experiments import auxiliary
+from experiments.auxiliary import report
 from experiments.auxiliary import run as auxiliary_run
 from experiments.auxiliary.config import ALONE, Config
 from experiments.common.config import Optimizer
@@ -124,3 +125,29 @@ def test_misuse_is_one_line(changes, message):
         auxiliary.prepare(small(**changes), "auxiliary", None)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def result(labels, seeds):
+    accuracies = {"alone": np.full(seeds, 0.5), "beside": np.linspace(0.7, 0.8, seeds)}
+    scores = {
+        (count, text): report.Scores(values, np.ones(seeds))
+        for count in labels
+        for text, values in accuracies.items()
+    }
+    return report.Result("e", scores)
+
+
+def test_one_seed_has_no_spread_and_no_interval():
+    text = report.table(result((9,), 1))
+    assert text.startswith("e: test accuracy, 1 seed\n")
+    assert "+20.0  " in text
+    assert "nan" not in text
+
+
+def test_any_number_of_labels_has_its_panel(tmp_path, monkeypatch):
+    """As many as there are, and more than there are colours."""
+    drawn = []
+    monkeypatch.setattr(report, "save", lambda figure, path: drawn.extend(figure.axes))
+    report.picture(result(range(2, 10), 3), tmp_path / "it.png")
+    assert len(drawn) == 8
+    assert [axes.get_title(loc="left") for axes in drawn][-1] == "9 labels"

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from experiments import joint_labels
+from experiments.joint_labels import report
 from experiments.joint_labels import run as joint_labels_run
 from experiments.joint_labels.config import Config
 from mtopt.errors import UserError
@@ -107,3 +108,11 @@ def test_joint_labels_beat_the_sum_of_two_tasks(tmp_path):
             gain = paired_interval(found[arm], found["two_tasks"])
             assert gain.mean > points / 100, (size, arm)
             assert gain.low > 0, (size, arm)
+
+
+def test_one_seed_has_no_spread_and_no_interval():
+    scores = {(9, "plain"): np.array([0.5]), (9, "single"): np.array([0.75])}
+    text = report.table(report.Result("e", (9,), ("plain", "single"), scores))
+    assert text.startswith("e: test accuracy in percent, 1 seed\n")
+    assert "+25.0\n" in text
+    assert "nan" not in text

@@ -64,7 +64,12 @@ def test_an_error_falls_behind_where_it_grows_by_a_share():
 def test_what_ends_undefined_has_fallen(lost, higher):
     lost = -lost if higher else lost
     (line,) = late_falls(compared(method("it", [[0.9, lost]]), higher=higher))
-    assert "by inf at most; 1 of 1 seeds ended so" in line
+    assert "their seed, 1 of them without a number; 1 of 1 seeds ended so" in line
+    far = 0.1 if higher else 1.8
+    fell = method("it", [[0.9, lost], [0.9, far]])
+    (line,) = late_falls(compared(fell, higher=higher))
+    most = "80.0" if higher else "100.0"
+    assert f"by {most} at most, 1 of them without a number; 2 of 2 seeds" in line
     none = [NONE.format("points" if higher else "%")]
     for looks in ([lost, 0.9], [lost, lost]):
         found = late_falls(compared(method("it", [looks]), higher=higher))
@@ -121,10 +126,23 @@ def test_tasks_without_a_metric_are_named_once():
     )
     comparison = Comparison("it", ("a", "b"), ("auc",), (True,), None, [it])
     (line,) = undefined(comparison)
-    assert line.startswith("auc is undefined on the validation data of b: models are")
+    assert line.startswith("auc is undefined on the validation data of b: in its")
     # A method of which one model diverged says nothing of the task.
     other = dataclasses.replace(
         it, curves=it.curves | {"validation": np.ones_like(looks)}
     )
     assert not undefined(dataclasses.replace(comparison, methods=[it, other, other]))
     assert not undefined(compared(MethodResult("it", np.ones((1, 1, 1)), {})))
+    # Nor does one that diverged with all seeds before the first look.
+    gone = dataclasses.replace(method("gone", [[NAN, NAN]]), notes=("it diverged",))
+    assert not undefined(compared(gone))
+
+
+def test_a_seed_that_diverged_is_left_out_of_both_columns():
+    """Its looks were good before it did: they tell nothing of a model that is gone."""
+    base = method("base", [[0.5, 0.5]] * 3)
+    ours = method("ours", [[0.6, 0.6], [0.6, 0.6], [0.9, NAN]])
+    text = paired_table(compared(base, ours), 0)
+    assert rows(text)["ours"].split("  ")[-2:] == ["+0.1000 [+0.1000, +0.1000]*"] * 2
+    assert text.endswith("*: without the seeds that are undefined.")
+    assert "*" not in paired_table(compared(base, base), 0)

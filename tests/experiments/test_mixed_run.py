@@ -144,6 +144,15 @@ def test_an_estimate_has_a_line_for_every_group_alone(files):
     assert "mgda" in starts
 
 
+def test_single_task_models_see_the_batches_that_all_see(files):
+    config = small(BOTH, batch_size=5)
+    alone = [run.batch_size for run in runner.Training.of(config, files).baselines]
+    assert alone == [16, 16, 16, 8]
+    assert "batches of 16 and 8, 1 seed" in runner.estimate(config, "npz", files)
+    (whole,) = runner.Training.of(small(STAGES), files).methods
+    assert whole.batch_size == 8
+
+
 def test_pooled_sources_are_one_plain_data_set(files):
     text = "join(npz(path='two.npz'), npz(path='two.npz', seed=1), pool=True)"
     data = load_dataset(text, files)
@@ -196,3 +205,15 @@ def test_results_are_dealt_to_the_groups_by_task_and_metric(files):
 
 def test_the_list_names_what_joins():
     assert "join(name=None, batch_size=None" in catalogue()
+
+
+def test_what_is_pooled_has_no_metric_of_several_groups(files, capsys):
+    """Errors of two groups are in no common unit; and a seed may have diverged."""
+    run = runner.Training.of(small(BOTH), files).methods[0]
+    names = list(metric_tasks(run.dataset))
+    pooled = np.where(np.isin(names, ["rmse", "mae", "r2"]), np.nan, 0.5)
+    runner._print_pooled(run, {"pooled": np.stack([pooled, np.full(7, np.nan)])})
+    assert capsys.readouterr().out == (
+        "mgda: test over all samples of all tasks: auc 0.5, accuracy 0.5, macro_mae "
+        "0.5, kappa 0.5\n"
+    )

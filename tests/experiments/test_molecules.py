@@ -139,12 +139,33 @@ def test_all_molecules_and_several_methods_without_controls(folder, tmp_path):
         ({"methods": ("mdga",)}, "no method 'mdga'"),
         ({"sources": ("multi_digits",)}, "other parameters"),
         ({"target": "planted_outliers"}, "each task its own"),
+        (
+            {
+                "sources": (
+                    "npz(path='many.npz', tasks='many0')",
+                    "npz(path='many.npz', tasks='many1')",
+                )
+            },
+            "called 'many', 'many': expected another name each",
+        ),
+        (
+            {"target": "npz(path='many.npz')", "sources": ("npz(path='few.npz')",)},
+            "'many' is of kind regression, whose rmse is in units",
+        ),
     ],
 )
 def test_misuse_is_one_line(folder, changes, message):
     with pytest.raises(UserError, match=message) as error:
         molecules.prepare(small(**changes), "molecules", folder)
     assert "\n" not in str(error.value)
+
+
+def test_one_seed_has_no_spread_and_no_interval():
+    scores = {(9, "alone"): np.array([0.5]), (9, "many"): np.array([0.75])}
+    text = report.table(report.Result("e", "few", "auc", (9,), scores))
+    assert "1 seed\n" in text
+    assert "+25.00  " in text
+    assert "nan" not in text
 
 
 def test_molecules_in_words():

@@ -256,9 +256,10 @@ def test_of_many_methods_the_best_have_colours_and_the_others_are_grey(higher):
     other = [-1e6 * value for value in values]
 
     def panels(count):
+        steps = [np.arange(3)] * count
         return [
-            pictures._Panel("a", "accuracy", higher, values[:count]),
-            pictures._Panel("b", "mae", not higher, other[:count]),
+            pictures._Panel("a", "accuracy", higher, steps, values[:count], []),
+            pictures._Panel("b", "mae", not higher, steps, other[:count], []),
         ]
 
     drawn = [(result(str(i), np.ones((2, 1))), pictures.style_of(i)) for i in range(20)]
@@ -342,3 +343,63 @@ def test_a_score_near_nothing_has_no_relative_change():
     # (-50 + 0 - 50) / 3 over the three that are left, and (50 + 25) / 2 over tasks.
     assert [cell.strip() for cell in cells(text, "ours")][-3:-1] == ["-33.33", "+37.50"]
     assert "Of these, 1 undefined for single task, 0, or a score of 0.05" in text
+
+
+def test_curves_are_those_of_each_group(tmp_path):
+    """Single-task models of one group had no look, of another fewer than methods."""
+    whole = planted(3)
+    short, none = (
+        dataclasses.replace(
+            whole,
+            group=name,
+            baseline=dataclasses.replace(whole.baseline, curves=curves),
+        )
+        for name, curves in (
+            ("short", result("single task", np.full((3, 1), 0.8), steps=2).curves),
+            ("none", {}),
+        )
+    )
+    for number, parts in enumerate([(none, short), (short, none, whole), (none, none)]):
+        pictures.curves(parts, tmp_path / f"{number}.png")
+        assert image.imread(tmp_path / f"{number}.png").std() > 0
+
+
+@pytest.mark.parametrize("tasks", [2, 12])
+def test_what_diverged_does_not_hide_the_others(tasks):
+    """Its last look, of errors as of a model about to be lost, is far from all."""
+    whole = planted(tasks)
+    gone = result("gone", np.full((tasks, 1), 1e20), steps=6)
+    gone = dataclasses.replace(gone, metrics=gone.metrics * NAN, notes=("it diverged",))
+    some = result("some", np.full((tasks, 1), 0.8))
+    some.curves["validation"][0, 3:] = NAN
+    some.curves["validation"][0, :3] = 1e20
+    some.metrics[0] = NAN
+    some = dataclasses.replace(some, notes=("seed 0 diverged",))
+    comparison = dataclasses.replace(whole, methods=[*whole.methods, gone, some])
+    panel = pictures._panel_of_mean(comparison)
+    for each in (panel, *pictures._panels_of_tasks(comparison)):
+        low, high = pictures._limits(each.framed)
+        assert -1 < low < high < 2
+    alone = dataclasses.replace(whole, baseline=None, methods=[gone])
+    assert pictures._limits(pictures._panel_of_mean(alone).framed)[1] > 1e19
+
+
+@pytest.mark.parametrize(
+    ("undefined", "title"), [(0, "mean of 3 tasks"), (1, "mean of 2 tasks"), (2, "t0")]
+)
+def test_a_mean_says_over_how_many_tasks_it_is(undefined, title):
+    whole = planted(3)
+    for row in whole.results:
+        row.curves["validation"][..., 3 - undefined :] = NAN
+    assert pictures._panel_of_mean(whole).title == title
+
+
+def test_a_score_below_nothing_has_no_relative_change_either():
+    """From an R2 of -0.5 to one of 0 is no gain of 100 %."""
+    single = MethodResult("single task", np.array([[[2.0, -0.5]]]), {})
+    ours = MethodResult("ours", np.array([[[1.8, 0.0]]]), {})
+    text = table(Comparison("e", ("a",), ("rmse", "r2"), (False, True), single, [ours]))
+    assert [c.strip() for c in cells(text, "ours")][-3:-1] == ["-10.00", "+10.00"]
+    assert (
+        "Of these, 1 undefined for single task, 0, or a score of 0.05 or less" in text
+    )

@@ -101,3 +101,10 @@ def test_a_finished_run_is_not_written_over(tmp_path, monkeypatch, capfd):
         run_here(tmp_path, monkeypatch, *flags)
     assert "here exists already" in capfd.readouterr().err
     assert (tmp_path / "here/results.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("make", [new_folder, lambda folder: held(folder).__enter__()])
+def test_a_folder_inside_of_a_file_is_one_line(tmp_path, make):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot make the folder .*name another --out"):
+        make(tmp_path / "file" / "runs" / "mine")

@@ -9,7 +9,7 @@ import mtopt
 from mtopt.data import ArraySplit, Dataset
 from mtopt.models import MODELS
 from mtopt.training.evaluate import evaluate
-from mtopt.training.fit import FitOptions, fit, read_result
+from mtopt.training.fit import BestModel, FitOptions, _score, fit, read_result
 from mtopt.training.program import separate_program, shared_program
 
 TASKS = ("a", "b")
@@ -72,3 +72,18 @@ def test_a_single_task_model_is_chosen_by_its_loss_and_without_labels_by_nothing
     step = int(np.asarray(best.step)[0, 1])
     assert step > 20 if classes else step == 20
     assert result["test"][0, 1, 0] > 0.5
+
+
+def test_a_model_without_numbers_of_a_task_is_never_chosen():
+    """However good the other task is: undefined is what the labels leave, not it."""
+    tx = mtopt.chain(mtopt.equal_weighting(2), optax.adam(1e-2))
+    made = shared_program(model(), tx, 1)
+    state = made.init(jax.random.split(jax.random.key(0), 1))
+    heads = jax.tree.map(lambda leaf: leaf.at[:, 1].set(np.nan), state.params["tasks"])
+    held = data(2)
+    params = state.params | {"tasks": heads}
+    scores = evaluate(made, params, state.model_state, held, held.valid)
+    assert np.isfinite(scores.selection[0, 0])
+    assert scores.selection[0, 1] == -np.inf
+    best = BestModel.first(state)
+    assert not (best.update(_score(scores, made), state).score > best.score).any()

@@ -134,6 +134,18 @@ def test_a_single_task_model_that_diverges_is_that_of_its_task(tmp_path):
     assert ["'b'" in one.what for one in read_diverged(tmp_path)] == [True, True]
 
 
+def test_a_single_task_model_is_named_where_its_update_alone_is_not_finite(tmp_path):
+    everyone = diverging(lambda params: jnp.ones((), bool))
+    tx = mtopt.chain(mtopt.equal_weighting(1), optax.sgd(1e-2), everyone)
+    made = separate_program(model(("task",)), tx, TASKS, 1, on_nonfinite="stop")
+    fitted(tmp_path, (0,), made=made)
+    found = [one.what for one in read_diverged(tmp_path)]
+    assert [what.split("step ")[1] for what in found] == [
+        "3 (the model of 'a')",
+        "3 (the model of 'b')",
+    ]
+
+
 def test_checkpoints_stay_finite_and_a_resumed_run_ends_the_same(tmp_path):
     fitted(tmp_path, (0, 1), bad=5)
     before = (tmp_path / "result.json").read_text()

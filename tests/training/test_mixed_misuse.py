@@ -189,6 +189,10 @@ unchecked_join = inspect.unwrap(join)
 JOINS = {
     "no data set": (lambda: unchecked_join(A, "bb"), "a str among the sources to join"),
     "a list": (lambda: unchecked_join([A, B]), "a list among the sources to join"),
+    "a word for yes": (
+        lambda: unchecked_join(A, B, pool="no"),
+        "pool is 'no': expected True or False",
+    ),
     "one size": (
         lambda: unchecked_join(A, B, batch_size=4),
         "batch_size is 4: expected",
@@ -196,6 +200,10 @@ JOINS = {
     "sizes by name": (
         lambda: unchecked_join(A, B, batch_size={"a": 4, "bb": 8}),
         "batch_size is {'a': 4, 'bb': 8}: expected a number of samples for each",
+    ),
+    "a size that is none": (
+        lambda: unchecked_join(A, B, batch_size=(4, True)),
+        "batch_size is (4, True): expected whole numbers",
     ),
     "half a sample": (
         lambda: unchecked_join(A, B, batch_size=(4, 2.5)),

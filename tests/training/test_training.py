@@ -425,6 +425,20 @@ def test_tensorboard_gets_what_the_json_lines_get(tmp_path):
             assert tag in content
 
 
+def test_tensorboard_gets_no_number_that_is_none(tmp_path, caplog):
+    """Which it would warn of, time after time."""
+    board = tensorboard.TensorBoard(tmp_path)
+    numbers = {"rmse": {"a": float("nan"), "b": 1.0}, "pooled_rmse": float("inf")}
+    board.write({"step": 1, "seed": 0, "split": "valid"} | numbers)
+    board.close()
+    (events,) = (tmp_path / "tensorboard/seed-0").glob("events*")
+    content = events.read_bytes()
+    assert b"valid/rmse/b" in content
+    assert b"valid/rmse/a" not in content
+    assert b"pooled" not in content
+    assert not caplog.records
+
+
 def test_tensorboard_without_its_package_is_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     with pytest.raises(mtopt.UserError, match="pip install"):

@@ -1,7 +1,7 @@
 """From labels, inputs and parts to a data set: the last steps of reading a table."""
 
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -69,6 +69,7 @@ def assembled(
     on_device_bytes: int,
     name: str,
     reading: Mapping[str, Any],
+    kind_words: Callable[[Sequence[str]], str],
     source: str | pathlib.Path,
     classes: Mapping[str, Sequence[str]] = NO_NAMES,
 ) -> Dataset | JointDataset:
@@ -83,6 +84,7 @@ def assembled(
       on_device_bytes: as of :func:`mtopt.data.npz`.
       name: what to call the set.
       reading: what the table was understood to be.
+      kind_words: where the kind of some tasks is from, for their ``reading``.
       source: where the rows are from, for messages.
       classes: task to the names of its classes, where they have names; every group of
         tasks has its own in its ``reading``.
@@ -96,8 +98,14 @@ def assembled(
             f"{labels.kinds[0]}: expected it to be left out"
         )
     labels = labels.keep(_enough(labels, split == TRAIN, min_labels, source))
+
+    def read(own: Labels) -> dict[str, Any]:
+        named = {task: classes[task] for task in own.names if task in classes}
+        found = {**reading, "kind": kind_words(own.names)}
+        return {**found, "classes": named} if named else found
+
     groups = [
-        _dataset(own, x, split, common_units, on_device_bytes, name, reading, classes)
+        _dataset(own, x, split, common_units, on_device_bytes, name, read(own))
         for own in labels.by_kind
     ]
     if len(groups) == 1:
@@ -113,7 +121,6 @@ def _dataset(
     on_device_bytes: int,
     name: str,
     reading: Mapping[str, Any],
-    classes: Mapping[str, Sequence[str]],
 ) -> Dataset:
     """The tasks of one kind, with all inputs and the part ``[N]`` of each sample."""
     (kind, *_) = labels.kinds
@@ -123,7 +130,6 @@ def _dataset(
         title: labels.batch(x, split == part) for part, title in enumerate(SPLITS)
     }
     x_axis = None if labels.task is None else 0
-    named = {task: classes[task] for task in labels.names if task in classes}
     return Dataset(
         name=name,
         tasks=labels.names,
@@ -132,7 +138,7 @@ def _dataset(
         x_axis=x_axis,
         target_mean=mean,
         target_std=std,
-        reading={**reading, "classes": named} if named else reading,
+        reading=reading,
         common_units=common,
         **place(batches, x_axis, on_device_bytes),
     )

@@ -180,10 +180,10 @@ def from_frame(
             "inputs": inputs.description(train),
             "missing labels": dict(labels.missing),
             "equal inputs": on_both_sides(rows, parts),
-            "kind": _kind_words(kind),
             **{what: column for what, column in roles.items() if column is not None},
             "not read": tuple(column for column in frame if column not in named),
         },
+        kind_words=lambda _: _kind_words(kind),
         source=name,
         classes=classes,
     )

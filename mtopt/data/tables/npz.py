@@ -1,5 +1,6 @@
 """A user's own arrays: a documented ``.npz`` format for tabular multi-task data."""
 
+import functools
 import pathlib
 from collections.abc import Sequence
 
@@ -13,7 +14,7 @@ from mtopt.data.stream import ON_DEVICE_BYTES
 from mtopt.data.tables.assembly import assembled, divided
 from mtopt.data.tables.npz_file import Archive
 from mtopt.data.tables.npz_inputs import MAX_FEATURES, read_inputs
-from mtopt.data.tables.npz_kinds import GivenKind
+from mtopt.data.tables.npz_kinds import GivenKind, how_known
 from mtopt.data.tables.npz_labels import read_labels
 from mtopt.data.tables.npz_parts import Parts
 from mtopt.data.tasks_kept import kept_names
@@ -167,7 +168,6 @@ def npz(
         "inputs": inputs.description(train, max_features),
         "missing labels": dict(labels.missing),
         "equal inputs": on_both_sides(rows, split),
-        "kind": "given" if kind else "inferred from the values",
         "not read": archive.unread,
     }
     return assembled(
@@ -179,5 +179,6 @@ def npz(
         on_device_bytes=on_device_bytes,
         name=name or (path.parent.name if path.stem == "data" else path.stem),
         reading=reading,
+        kind_words=functools.partial(how_known, kind),
         source=path,
     )

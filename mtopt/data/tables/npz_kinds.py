@@ -1,8 +1,8 @@
 """What the labels of an ``.npz`` file are: classes, 0 and 1, or numbers."""
 
 import pathlib
-from collections.abc import Mapping
-from typing import Literal, get_args
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -109,9 +109,9 @@ def kinds_of(
     """
     if given is None:
         given = infer_kind(tasks, path)
-    if isinstance(given, str) and given != EACH:
+    if not isinstance(given, Mapping) and given != EACH:
         return (known_kind(given),) * len(tasks)
-    of_names = {} if isinstance(given, str) else given
+    of_names = given if isinstance(given, Mapping) else {}
     named: dict[str, NpzKind] = {n: known_kind(k) for n, k in of_names.items()}
     for name in named:
         if name not in tasks:
@@ -134,7 +134,26 @@ def kinds_of(
     )
 
 
-def known_kind(kind: str) -> NpzKind:
+def how_known(given: GivenKind | None, names: Sequence[str]) -> str:
+    """Where the kind of some tasks is from, in words.
+
+    Args:
+      given: as :func:`kinds_of`.
+      names: of the tasks.
+
+    Example:
+      >>> how_known({"a": "ordinal"}, ("a",)), how_known("each", ("a",))
+      ('given', 'inferred from the values')
+    """
+    if given is None or given == EACH:
+        return "inferred from the values"
+    if isinstance(given, str) or given.keys() >= {*names}:
+        return "given"
+    some = "given for some, others " if given.keys() & {*names} else ""
+    return f"{some}inferred from the values"
+
+
+def known_kind(kind: Any) -> NpzKind:
     """A kind by its name.
 
     Raises:

@@ -1,11 +1,15 @@
 """Columns of several kinds in one file: a group of tasks for each kind."""
 
+import inspect
+import pathlib
+
 import jax
 import numpy as np
 import pytest
 
 from mtopt.data import JointDataset, describe, fingerprint, npz
 from mtopt.data.description import summary
+from mtopt.data.tables import npz_kinds
 from mtopt.errors import UserError
 from tests.helpers.npz import PARTS, N, collect, disjoint, save
 
@@ -19,6 +23,15 @@ KINDS = {"stage": "ordinal"}
 def mixed(tmp_path, **changes):
     arrays = {"x": np.eye(N), "y": COLUMNS, "target_names": NAMES} | changes
     return save(tmp_path, **arrays)
+
+
+def test_where_a_kind_is_from_is_said_group_by_group(tmp_path):
+    """Of one task it is given; others of the same kind look like it."""
+    given = {"stage": "ordinal", "size": "regression"}
+    groups = npz(mixed(tmp_path), kind=given).groups
+    said = {group.kind: group.reading["kind"] for group in groups}
+    assert said["ordinal"] == "given"
+    assert said["binary"] == "inferred from the values"
 
 
 def test_each_column_is_read_as_it_would_be_alone(tmp_path):
@@ -137,3 +150,11 @@ def test_one_changed_label_of_any_group_is_another_fingerprint(tmp_path):
         y = COLUMNS.copy()
         y[1, column] = value
         assert fingerprint(npz(mixed(tmp_path, y=y), kind=KINDS)) != one
+
+
+@pytest.mark.parametrize("kind", [3, ["ordinal"]])
+def test_what_is_no_kind_is_one_line(kind):
+    """As users call it, whose types nobody checks."""
+    unchecked = inspect.unwrap(npz_kinds.kinds_of)
+    with pytest.raises(UserError, match=r"kind is .*: expected one of"):
+        unchecked({"a": np.arange(2)}, kind, pathlib.Path("set.npz"))
