@@ -82,9 +82,9 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
         gone = [result.name for result in parts[0].results if result.name in noted]
         if gone:
             raise Diverged(
-                f"{len(gone)} of {len(parts[0].results)} diverged with some or all "
-                f"seeds ({', '.join(gone)}): expected finite numbers; the table says "
-                "where, and has the others"
+                f"{len(gone)} of {len(parts[0].results)} runs diverged with some or "
+                f"all seeds ({', '.join(gone)}): expected finite numbers; the table "
+                "says where, and has the others"
             )
 
     return job

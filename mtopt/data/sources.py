@@ -145,7 +145,7 @@ def join(
         part: JointSplit([getattr(g, part) for g in groups], own, shared_inputs)
         for part in PARTS
     }
-    joined = name or " + ".join(group.name for group in groups)
+    joined = name or " + ".join(dict.fromkeys(group.name for group in groups))
     return JointDataset(joined, groups, shared_inputs, **parts)
 
 

@@ -164,7 +164,7 @@ def test_a_method_that_diverges_is_reported_and_the_others_go_on(
         run_here(tmp_path, monkeypatch, *flags)
     assert stop.value.code == 3
     out, err = capfd.readouterr()
-    assert err.strip().splitlines()[-1].startswith("error: 1 of 3 diverged")
+    assert err.strip().splitlines()[-1].startswith("error: 1 of 3 runs diverged")
     for seed in (0, 1):
         assert f"{lost}: seed {seed} diverged: the loss or gradient of" in out
     results = json.loads((tmp_path / "here/results.json").read_text())["test"]

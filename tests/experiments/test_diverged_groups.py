@@ -35,7 +35,9 @@ def test_single_task_models_of_a_later_group_are_named_too(tmp_path, monkeypatch
     second = dataclasses.replace(
         first, task_names=("b",), baseline=row("single-task models", GONE), group="b"
     )
-    with pytest.raises(Diverged, match=r"^1 of 2 diverged .*\(single-task models\)"):
+    with pytest.raises(
+        Diverged, match=r"^1 of 2 runs diverged .*\(single-task models\)"
+    ):
         ran(tmp_path, monkeypatch, first, second)
     assert GONE in (tmp_path / "table.txt").read_text()
 
@@ -43,6 +45,6 @@ def test_single_task_models_of_a_later_group_are_named_too(tmp_path, monkeypatch
 def test_a_method_of_all_groups_is_named_once(tmp_path, monkeypatch):
     one = Comparison("e", ("a",), ("accuracy",), (True,), None, [row("mgda", NOTE)])
     other = dataclasses.replace(one, task_names=("b",), group="b")
-    with pytest.raises(Diverged, match=r"^1 of 1 diverged .*\(mgda\)"):
+    with pytest.raises(Diverged, match=r"^1 of 1 runs diverged .*\(mgda\)"):
         ran(tmp_path, monkeypatch, one, other)
     assert (tmp_path / "table.txt").read_text().count(NOTE) == 1

@@ -106,6 +106,7 @@ def test_each_kind_has_its_own_metrics_and_one_summary_follows(whole):
 def test_the_data_is_said_and_stored_group_by_group(whole):
     stored = json.loads((whole / "data.json").read_text())
     assert [group["name"] for group in stored["groups"]] == ["one"] * 3 + ["two"]
+    assert stored["name"] == "one + two"
     assert stored["shared_inputs"] is False
 
 
