@@ -8,9 +8,8 @@ import jax
 import numpy as np
 
 import mtopt
-from mtopt.data import JointDataset, describe, join, summary, unlabelled
+from mtopt.data import JointDataset, join, unlabelled
 from mtopt.data.dataset import ArraySplit, Dataset
-from mtopt.data.fingerprint import fingerprint_of
 from mtopt.data.images.multi_digits import SHARES
 from mtopt.data.images.pairs import Images, split_sources
 from mtopt.errors import UserError
@@ -21,7 +20,7 @@ from mtopt.training.loop import read_per_task
 from mtopt.training.program import Program, shared_program
 
 from ..common.building import parse_methods
-from ..common.data_record import record_data
+from ..common.data_record import record_datasets
 from ..common.experiment import Job
 from ..common.progress import ProgressBar, seeds_label
 from ..common.report import write_report
@@ -69,7 +68,7 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
 
     def job(folder: pathlib.Path) -> None:
         started = time.time()
-        _record(folder, sets)
+        record_datasets(folder, [data for own in sets.values() for data in own])
         found = {}
         for count, own in sets.items():
             for text, program in programs.items():
@@ -150,16 +149,6 @@ def _check_step(
         jax.eval_shape(program.step, state, batch)
     except UserError as error:
         raise UserError(f"{text} cannot train a pretext task: {error}") from error
-
-
-def _record(folder: pathlib.Path, sets: dict[int, list[JointDataset]]) -> None:
-    """Says what the data is, and stores it for every number of labels and seed."""
-    groups = [data.groups for own in sets.values() for data in own]
-    described = [[describe(group) for group in each] for each in groups]
-    prints = [one["fingerprint"] for each in described for one in each]
-    whole = {"fingerprint": fingerprint_of(None, *prints), "sets": described}
-    words = "\n\n".join(summary(one) for one in described[0])
-    record_data(folder, whole, words)
 
 
 def _trained(
