@@ -31,7 +31,7 @@ def catalogue() -> str:
         "transformations": _calls(TRANSFORMS),
         "wrappers": _calls(WRAPPERS),
         "data sets": _calls({**DATASETS, "join": join}),
-        "models": _calls(MODELS),
+        "models": _calls(MODELS, GIVEN),
     }
     lines = []
     for title, entries in sections.items():
@@ -51,22 +51,24 @@ def _experiment_summary(name: str) -> str:
     return summary_of(ROOT.joinpath(*PROJECTS[name].split("."), "__init__.py"))
 
 
-def _calls(registry: Mapping[str, Callable[..., Any]]) -> dict[str, str]:
-    """``name(option=default)`` of every entry, and what it is."""
+def _calls(
+    registry: Mapping[str, Callable[..., Any]], given: tuple[str, ...] = ()
+) -> dict[str, str]:
+    """``name(option=default)`` of every entry without what is given, and what it is."""
     return {
-        f"{name}({', '.join(_options(function))})": (
+        f"{name}({', '.join(_options(function, given))})": (
             inspect.getdoc(function) or ""
         ).split("\n")[0]
         for name, function in registry.items()
     }
 
 
-def _options(function: Callable[..., Any]) -> Iterator[str]:
+def _options(function: Callable[..., Any], given: tuple[str, ...]) -> Iterator[str]:
     """The options a text can set: keyword-only ones, and a path."""
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind is not parameter.KEYWORD_ONLY and name != "path":
             continue
-        if name in GIVEN:
+        if name in given:
             continue
         default = parameter.default
         yield name if default is parameter.empty else f"{name}={default!r}"

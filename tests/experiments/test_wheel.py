@@ -75,7 +75,8 @@ def test_the_console_script_lists_all_that_has_a_name(installed, tmp_path):
         "  fixed_weighting(weights, ",
         "  normalize_rows(by='l2')",
         "  log_losses(epsilon=1e-08)",
-        "  npz(path, missing=None, seed=0, ",
+        "  npz(path, kind=None, missing=None, tasks=None, seed=0, ",
+        "  join(name=None, batch_size=None, shared_inputs=False, pool=False)",
         "  mlp(hidden=(128, 128), dropout=0.0)",
     ):
         assert line in listed
