@@ -157,7 +157,7 @@ class CallText:
 
 
 def joined_texts(
-    what: str, text: str, name: str
+    what: str, text: str, name: str, function: Callable[..., Any]
 ) -> tuple[tuple[str, ...], Mapping[str, Any]] | None:
     """The texts inside of ``name(text, ..., option=value)``, and the options.
 
@@ -165,17 +165,20 @@ def joined_texts(
       what: what is being named, for the error.
       text: as above, or another.
       name: the one that stands around several texts.
+      function: behind the name; its keyword arguments are the options.
 
     Returns:
       None for a text that does not start with that name.
 
     Raises:
-      UserError: for a text that can't be read.
+      UserError: for a text that can't be read, or an option that there is not.
 
     Example:
-      >>> joined_texts("data set", "join(npz(path='a'), digits, pool=True)", "join")
+      >>> def join(*texts, pool=False): ...
+      >>> text = "join(npz(path='a'), digits, pool=True)"
+      >>> joined_texts("data set", text, "join", join)
       (("npz(path='a')", 'digits'), {'pool': True})
-      >>> joined_texts("data set", "npz(path='a')", "join")
+      >>> joined_texts("data set", "npz(path='a')", "join", join)
     """
     try:
         node = ast.parse(text.strip(), mode="eval").body
@@ -184,30 +187,8 @@ def joined_texts(
         options = {str(k.arg): ast.literal_eval(k.value) for k in node.keywords}
     except (SyntaxError, ValueError):
         raise _unreadable(what, text) from None
+    _check_options(what, _Call(name, (), options), {name: function}, 1)
     return tuple(map(ast.unparse, node.args)), options
-
-
-def check_options(
-    what: str, name: str, options: Mapping[str, Any], function: Callable[..., Any]
-) -> None:
-    """Raises for an option that the function behind a name does not have.
-
-    Args:
-      what: what is being named, for the error.
-      name: of the function in texts.
-      options: those given.
-      function: whose keyword arguments are the options.
-
-    Raises:
-      UserError: naming the option, and the nearest there is.
-    """
-    parameters = inspect.signature(function).parameters.values()
-    free = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
-    for option in options:
-        if option not in free:
-            raise UserError(
-                f"{what} {name!r} has no option {option!r}: {nearest(option, free)}"
-            )
 
 
 def every_method(*known: str) -> tuple[str, ...]:

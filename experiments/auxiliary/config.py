@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from ..common.config import TrainingConfig, option
+from ..common.config import FittedConfig, option
 
 ALONE = "single_task(task=0)"
 METHODS = (
@@ -17,7 +17,7 @@ METHODS = (
 
 
 @dataclasses.dataclass(kw_only=True)
-class Config(TrainingConfig):
+class Config(FittedConfig):
     """Methods on few labels beside a reconstruction.
 
     Attributes:

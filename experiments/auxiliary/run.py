@@ -15,14 +15,14 @@ from mtopt.data.images.pairs import Images, split_sources
 from mtopt.errors import UserError
 from mtopt.models import MODELS, JointModel
 from mtopt.pretext import encoder_of, masked_reconstruction, with_pretexts
-from mtopt.training.fit import FitOptions, fit, read_result
 from mtopt.training.loop import read_per_task
 from mtopt.training.program import Program, shared_program
 
 from ..common.building import parse_methods
 from ..common.data_record import record_datasets
 from ..common.experiment import Job
-from ..common.progress import ProgressBar, seeds_label
+from ..common.fitted import fitted
+from ..common.progress import seeds_label
 from ..common.report import write_report
 from ..common.run_folder import run_folder
 from . import report
@@ -159,32 +159,19 @@ def _trained(
     config: Config,
 ) -> report.Scores:
     """One method on every seed's data: what is finished is read."""
-    options = FitOptions(
-        batch_size=config.batch_size,
-        eval_every=config.eval_every,
-        **vars(config.loop_options),
-    )
-
-    def tested(seed: int, data: JointDataset, place: pathlib.Path) -> np.ndarray:
-        if stored := read_result(place):
-            return stored["test"]
-        label = seeds_label(text, (seed,))
-        with ProgressBar(label, config.steps, TASKS) as bar:
-            found = fit(
-                program,
-                data,
-                options,
-                place,
-                seeds=(seed,),
-                belongs_to={"the method": text, "the data": data.name},
-                progress=bar.update,
-            )
-        return found.test.metrics
-
     accuracy, reconstruction = [], []
     for seed, data in zip(config.seeds, sets, strict=True):
         place = run_folder(folder, text, (seed,))
+        result = fitted(
+            lambda: program,
+            data,
+            config.fit_options,
+            place,
+            seeds=(seed,),
+            label=seeds_label(text, (seed,)),
+            belongs_to={"the method": text, "the data": data.name},
+        )
         # Of the one seed: the digit's only metric, and the pretext's last loss.
-        accuracy.append(tested(seed, data, place)[0, 0, 0])
+        accuracy.append(result["test"][0, 0, 0])
         reconstruction.append(read_per_task(place, "loss")["values"][0, -1, 1])
     return report.Scores(np.array(accuracy), np.array(reconstruction))

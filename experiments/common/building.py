@@ -3,7 +3,6 @@
 import dataclasses
 import inspect
 import pathlib
-from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -18,7 +17,6 @@ from mtopt.grammar import (
     CallText,
     MethodText,
     Registry,
-    check_options,
     joined_texts,
 )
 from mtopt.models import MODELS
@@ -46,9 +44,10 @@ def load_dataset(
     Raises:
       UserError: for an unknown data set, or one that can't be read.
     """
-    sources = joined_texts("data set", text, JOIN)
-    if sources is not None:
-        return _joined(*sources, data_dir, registry)
+    joined = joined_texts("data set", text, JOIN, join)
+    if joined is not None:
+        texts, options = joined
+        return join(*(load_dataset(t, data_dir, registry) for t in texts), **options)
     call = CallText.parse("data set", text, registry)
     places = {}
     if "folder" in inspect.signature(call.function).parameters and data_dir:
@@ -91,17 +90,6 @@ def of_one_kind(dataset: Dataset | JointDataset, what: str) -> Dataset:
             f"or from other sources: {what} takes a data set of one"
         )
     return dataset
-
-
-def _joined(
-    texts: tuple[str, ...],
-    options: Mapping[str, Any],
-    data_dir: pathlib.Path | None,
-    registry: Registry,
-) -> Dataset | JointDataset:
-    """The data set of several sources."""
-    check_options("data set", JOIN, options, join)
-    return join(*(load_dataset(text, data_dir, registry) for text in texts), **options)
 
 
 def make_model(

@@ -13,6 +13,7 @@ import optax
 import mtopt
 from mtopt.errors import UserError
 from mtopt.nonfinite import ON_NONFINITE
+from mtopt.training.fit import FitOptions
 from mtopt.training.loop import LoopOptions
 
 from .devices import Grid
@@ -126,7 +127,30 @@ class TrainingConfig(BaseConfig):
 
 
 @dataclasses.dataclass(kw_only=True)
-class Config(TrainingConfig):
+class FittedConfig(TrainingConfig):
+    """What every experiment that chooses models on validation data is told.
+
+    Attributes:
+      methods: as of :class:`TrainingConfig`.
+      batch_size: samples per step (per task and step, if inputs are disjoint).
+      eval_every: steps between validations.
+    """
+
+    batch_size: int = option(256, at_least=1)
+    eval_every: int = option(100, at_least=1)
+
+    @property
+    def fit_options(self) -> FitOptions:
+        """How long to train, on how much, and how often to look."""
+        return FitOptions(
+            **vars(self.loop_options),
+            batch_size=self.batch_size,
+            eval_every=self.eval_every,
+        )
+
+
+@dataclasses.dataclass(kw_only=True)
+class Config(FittedConfig):
     """A comparison of methods on one data set.
 
     Attributes:
@@ -166,8 +190,6 @@ class Config(TrainingConfig):
     data: str
     model: str
     seeds: tuple[int, ...] = seeds_option()
-    batch_size: int = option(256, at_least=1)
-    eval_every: int = option(100, at_least=1)
     single_task: bool = True
     paired: int = option(0, at_least=0)
     stack_seeds: bool = True

@@ -1,5 +1,6 @@
 """Runs a comparison: every method and seed trained, tested, tabled and drawn."""
 
+import dataclasses
 import functools
 import pathlib
 import textwrap
@@ -17,7 +18,7 @@ from mtopt.data.sources import JointDataset
 from mtopt.metrics import METRICS, mean_and_spread
 from mtopt.training import tensorboard
 from mtopt.training.evaluate import metric_tasks
-from mtopt.training.fit import FitOptions, fit, read_diverged, read_result
+from mtopt.training.fit import read_diverged
 from mtopt.training.loop import read_per_task
 from mtopt.training.program import Program, separate_program, shared_program
 
@@ -36,10 +37,11 @@ from .data_record import record_dataset
 from .devices import check_devices
 from .estimate import step_cost, text_of
 from .experiment import Job
+from .fitted import fitted
 from .groups import compared_by_group, summary
 from .looks import late_falls, undefined
 from .paired import paired_table
-from .progress import ProgressBar, seeds_label
+from .progress import seeds_label
 from .report import Diverged, write_report
 from .results import Comparison, MethodResult
 from .run_folder import run_folder
@@ -240,34 +242,26 @@ def _train(
     config: Config,
 ) -> MethodResult:
     """One run, all seeds: what is finished is read, what is not is trained."""
-    options = FitOptions(
-        steps=run.steps,
-        log_every=config.log_every,
-        checkpoint_every=config.checkpoint_every,
-        steps_per_call=config.steps_per_call or None,
-        batch_size=run.batch_size,
-        eval_every=config.eval_every,
+    options = dataclasses.replace(
+        config.fit_options, steps=run.steps, batch_size=run.batch_size
     )
-    program = None
-    parts = []
+    # Of stacks of one size, one program.
+    program = functools.cache(run.program)
     tasks = run.dataset.tasks
-    for seeds in stacks:
-        place = run_folder(folder, run.text, seeds)
-        if read_result(place) is None:
-            program = program or run.program(len(seeds))
-            label = seeds_label(run.text, seeds)
-            with ProgressBar(label, run.steps, tasks) as bar:
-                fit(
-                    program,
-                    run.dataset,
-                    options,
-                    place,
-                    seeds=seeds,
-                    tensorboard=config.tensorboard,
-                    belongs_to={"the method": run.text, "the model": config.model},
-                    progress=bar.update,
-                )
-        parts.append(read_result(place))
+    places = [run_folder(folder, run.text, seeds) for seeds in stacks]
+    parts = [
+        fitted(
+            functools.partial(program, len(seeds)),
+            run.dataset,
+            options,
+            place,
+            seeds=seeds,
+            label=seeds_label(run.text, seeds),
+            belongs_to={"the method": run.text, "the model": config.model},
+            tensorboard=config.tensorboard,
+        )
+        for seeds, place in zip(stacks, places, strict=True)
+    ]
     step = max((part["step"] for part in parts), key=len)
     result = {
         "test": np.concatenate([part["test"] for part in parts]),
@@ -277,7 +271,6 @@ def _train(
         ),
     }
     _print_pooled(run, result)
-    places = [run_folder(folder, run.text, seeds) for seeds in stacks]
     _print_stationary(run.text, places, tasks)
     looks = {"step": step, "validation": result["validation"]}
     notes = [

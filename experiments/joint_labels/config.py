@@ -2,16 +2,14 @@
 
 import dataclasses
 
-from mtopt.training.fit import FitOptions
-
-from ..common.config import Optimizer, TrainingConfig, option
+from ..common.config import FittedConfig, Optimizer, option
 
 PLAIN = "plain"
 ARMS = (PLAIN, "augmentation", "two_tasks", "single", "aggregated", "distilled")
 
 
 @dataclasses.dataclass(kw_only=True)
-class Config(TrainingConfig):
+class Config(FittedConfig):
     """Forms of learning from turned digits, each on several numbers of them.
 
     Attributes:
@@ -41,15 +39,6 @@ class Config(TrainingConfig):
     steps: int = option(1600, at_least=1)
     batch_size: int = option(64, at_least=1)
     eval_every: int = option(100, at_least=1)
-
-    @property
-    def fit_options(self) -> FitOptions:
-        """How long to train, on how much, and how often to look."""
-        return FitOptions(
-            **dataclasses.asdict(self.loop_options),
-            batch_size=self.batch_size,
-            eval_every=self.eval_every,
-        )
 
 
 def get_config() -> Config:

@@ -15,12 +15,11 @@ from mtopt.models import Model, functional
 from mtopt.models.heads import linear_head
 from mtopt.models.mlp import MLP
 from mtopt.pretext import joint_labels, rotations
-from mtopt.training.fit import fit, read_result
 from mtopt.training.program import Program, shared_program
 
 from ..common.data_record import record_datasets
 from ..common.experiment import Job
-from ..common.progress import ProgressBar
+from ..common.fitted import fitted
 from ..common.report import write_report
 from ..common.run_folder import run_folder
 from . import report
@@ -144,17 +143,13 @@ def _accuracy(
     seed: int,
 ) -> float:
     """That of the model of one seed on its test digits."""
-    folder = run_folder(place, arm, (seed,))
-    if (result := read_result(folder)) is not None:
-        return float(result["test"][0, 0, 0])
-    with ProgressBar(arm, config.steps, TASK) as bar:
-        found = fit(
-            program,
-            data,
-            config.fit_options,
-            folder,
-            seeds=(seed,),
-            belongs_to={"the form": arm},
-            progress=bar.update,
-        )
-    return float(found.test.metrics[0, 0, 0])
+    result = fitted(
+        lambda: program,
+        data,
+        config.fit_options,
+        run_folder(place, arm, (seed,)),
+        seeds=(seed,),
+        label=arm,
+        belongs_to={"the form": arm},
+    )
+    return float(result["test"][0, 0, 0])

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from ..common.config import Optimizer, TrainingConfig, option, seeds_option
+from ..common.config import FittedConfig, Optimizer, option, seeds_option
 
 SOURCES = (
     "npz(path='qm8/data.npz')",
@@ -11,7 +11,7 @@ SOURCES = (
 
 
 @dataclasses.dataclass(kw_only=True)
-class Config(TrainingConfig):
+class Config(FittedConfig):
     """A data set of few labels alone, and beside each of some sources.
 
     Attributes:

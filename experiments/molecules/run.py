@@ -15,13 +15,12 @@ from mtopt.errors import UserError
 from mtopt.grammar import MethodText
 from mtopt.metrics import METRICS
 from mtopt.training.evaluate import metric_tasks
-from mtopt.training.fit import FitOptions, fit, read_result
 from mtopt.training.program import Program, shared_program
 
 from ..common.building import load_dataset, make_model, of_one_kind
 from ..common.data_record import record_datasets
 from ..common.experiment import Job
-from ..common.progress import ProgressBar
+from ..common.fitted import fitted
 from ..common.report import write_report
 from ..common.run_folder import run_folder
 from . import report
@@ -175,24 +174,15 @@ def _score(
     """The mean of the target's tasks on its test data, of one seed."""
     place = run_folder(folder, arm.name, (seed,))
     dataset = arm.dataset(count, seed)
-    if read_result(place) is None:
-        options = FitOptions(
-            batch_size=config.batch_size,
-            eval_every=config.eval_every,
-            **vars(config.loop_options),
-        )
-        label = f"{report.molecules(count)}, {arm.name}, seed {seed}"
-        with ProgressBar(label, config.steps, dataset.tasks) as bar:
-            fit(
-                arm.program(dataset),
-                dataset,
-                options,
-                place,
-                seeds=(seed,),
-                belongs_to={"the arm": arm.name, "the model": config.model},
-                progress=bar.update,
-            )
-    result: Any = read_result(place)
+    result = fitted(
+        functools.partial(arm.program, dataset),
+        dataset,
+        config.fit_options,
+        place,
+        seeds=(seed,),
+        label=f"{report.molecules(count)}, {arm.name}, seed {seed}",
+        belongs_to={"the arm": arm.name, "the model": config.model},
+    )
     # The tasks of a source have no labels there, and no score.
     own = [dataset.tasks.index(task) for task in target.tasks]
     column = list(metric_tasks(dataset)).index(METRICS[target.kind][0].name)

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from mtopt.data.dataset import ArraySplit, Dataset
+from mtopt.data.division import SPLITS
 from mtopt.data.equal_rows import overlap_words
-from mtopt.data.fingerprint import SPLITS, fingerprint
+from mtopt.data.fingerprint import fingerprint
 from mtopt.data.sources import JointDataset
 from mtopt.data.stream import StreamSplit
 

@@ -7,10 +7,10 @@ import numpy as np
 
 from mtopt.batch import Batch
 from mtopt.data.dataset import ArraySplit, Dataset, Split
+from mtopt.data.division import SPLITS
 from mtopt.data.sources import JointDataset
 from mtopt.data.stream import StreamSplit
 
-SPLITS = ("train", "valid", "test")
 SAMPLES_OF_A_STREAM = 256
 
 

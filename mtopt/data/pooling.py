@@ -11,6 +11,7 @@ from mtopt.batch import Batch
 from mtopt.data.dataset import ArraySplit, Dataset
 from mtopt.data.division import SPLITS
 from mtopt.data.equal_rows import equal_rows, on_both_sides
+from mtopt.data.tables.scaling import target_moments
 from mtopt.errors import UserError
 
 
@@ -121,14 +122,11 @@ def _form(source: Dataset) -> tuple[Any, ...]:
 def _moments(
     sources: Sequence[Dataset], names: Sequence[str]
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Mean and deviation of each task's training labels, over all sources, ``[K]``.
-
-    Those of all tasks together where these are in one unit.
-    """
+    """Mean and deviation of each task's training labels, over all sources, ``[K]``."""
     if all(source.target_std is None for source in sources):
         return None, None
-    labels = {
-        name: np.concatenate(
+    labels = [
+        np.concatenate(
             [
                 _in_own_units(source, "train", source.tasks.index(name))
                 for source in sources
@@ -136,13 +134,8 @@ def _moments(
             ]
         )
         for name in names
-    }
-    if sources[0].common_units:
-        labels = dict.fromkeys(names, np.concatenate([*labels.values()]))
-    mean = np.array([own.mean() if own.size else 0.0 for own in labels.values()])
-    std = np.array([own.std() if own.size else 0.0 for own in labels.values()])
-    usual = np.median(std[std > 0]) if (std > 0).any() else 1.0
-    return mean, np.where(std > 0, std, usual)
+    ]
+    return target_moments(labels, sources[0].common_units)
 
 
 def _in_own_units(source: Dataset, part: str, k: int) -> np.ndarray:

@@ -12,11 +12,10 @@ from typing_extensions import override
 from mtopt.batch import Batch
 from mtopt.data.batches import Batches
 from mtopt.data.dataset import ArraySplit, Dataset, Split
+from mtopt.data.division import SPLITS
 from mtopt.data.pooling import pooled
 from mtopt.data.stream import BatchSource, StreamSplit
 from mtopt.errors import UserError, expect
-
-PARTS = ("train", "valid", "test")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,7 +142,7 @@ def join(
     groups, own = zip(*sources, strict=True)
     parts = {
         part: JointSplit([getattr(g, part) for g in groups], own, shared_inputs)
-        for part in PARTS
+        for part in SPLITS
     }
     joined = name or " + ".join(dict.fromkeys(group.name for group in groups))
     return JointDataset(joined, groups, shared_inputs, **parts)
@@ -327,7 +326,7 @@ def _on_one_input(datasets: Sequence[Dataset]) -> tuple[Dataset, ...]:
                 "their own"
             )
     for other in others:
-        for part in PARTS:
+        for part in SPLITS:
             one, two = getattr(first, part), getattr(other, part)
             if not _same_inputs(one, two):
                 raise UserError(
@@ -341,7 +340,7 @@ def _on_one_input(datasets: Sequence[Dataset]) -> tuple[Dataset, ...]:
 def _with_inputs(first: Dataset, other: Dataset) -> Dataset:
     """The second, with the arrays of the first in place of its own equal ones."""
     parts = {}
-    for part in PARTS:
+    for part in SPLITS:
         one, two = getattr(first, part), getattr(other, part)
         parts[part] = two
         if isinstance(one, ArraySplit) and isinstance(two, ArraySplit):

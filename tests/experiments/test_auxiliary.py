@@ -10,6 +10,7 @@ from experiments import auxiliary
 from experiments.auxiliary import report
 from experiments.auxiliary import run as auxiliary_run
 from experiments.auxiliary.config import ALONE, Config
+from experiments.common import fitted as fitting
 from experiments.common.config import Optimizer
 from mtopt.errors import UserError
 from mtopt.training.loop import read_per_task
@@ -98,8 +99,8 @@ def test_a_run_goes_on_with_what_is_not_finished(finished, tmp_path):
             ran.append(options["seeds"])
             return original(*arguments, **options)
 
-        original = auxiliary_run.fit
-        patch.setattr(auxiliary_run, "fit", fit)
+        original = fitting.fit
+        patch.setattr(fitting, "fit", fit)
         auxiliary.prepare(small(), "auxiliary", None)(finished)
     assert ran == [(3,)]
     assert (finished / "table.txt").read_text() == table

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from experiments import joint_labels
+from experiments.common import fitted as fitting
 from experiments.joint_labels import report
 from experiments.joint_labels import run as joint_labels_run
 from experiments.joint_labels.config import Config
@@ -77,13 +78,13 @@ def test_seeds_divide_the_digits_anew_and_sizes_hold_each_other():
 
 
 def test_finished_seeds_are_read_again_and_the_others_run(finished, monkeypatch):
-    fit, ran = joint_labels_run.fit, []
+    fit, ran = fitting.fit, []
 
     def counted(program, data, options, folder, **others):
         ran.append((folder.parent.name, *others["seeds"]))
         return fit(program, data, options, folder, **others)
 
-    monkeypatch.setattr(joint_labels_run, "fit", counted)
+    monkeypatch.setattr(fitting, "fit", counted)
     lost = finished / "40-images" / "plain" / "seed-1" / "result.json"
     lost.unlink()
     before = (finished / "table.txt").read_text()

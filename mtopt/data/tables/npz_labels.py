@@ -16,7 +16,7 @@ from mtopt.data.tables.npz_kinds import (
     kinds_of,
 )
 from mtopt.data.tables.npz_known import read_known
-from mtopt.data.tables.scaling import moments
+from mtopt.data.tables.scaling import target_moments
 from mtopt.data.tasks_kept import kept_names
 from mtopt.errors import UserError
 
@@ -91,9 +91,7 @@ class Labels:
 
         Args:
           train: True for training rows, ``[N]``.
-          common_units: all tasks share one mean and one deviation, those of all
-            training labels together; otherwise each has its own. A task whose training
-            labels are all equal has none: it takes the median of the others'.
+          common_units: as of :func:`mtopt.data.tables.scaling.target_moments`.
 
         Returns:
           The labels, mean ``[K]`` and standard deviation ``[K]``; None for both where
@@ -106,10 +104,7 @@ class Labels:
         seen = [self.y[self._rows(k, train)] for k in range(len(self.names))]
         if self.task is None:
             seen = [y[:, k] for k, y in enumerate(seen)]
-        if common_units:
-            seen = [np.concatenate(seen)] * len(seen)
-        mean, std = np.concatenate([moments(y[:, None]) for y in seen], axis=1)
-        std = np.where(std > 0, std, np.median(std[std > 0]) if std.any() else 1)
+        mean, std = target_moments(seen, common_units)
         own = slice(None) if self.task is None else self.task
         y = np.where(self.known, (self.y - mean[own]) / std[own], 0)
         return dataclasses.replace(self, y=y.astype(np.float32)), mean, std

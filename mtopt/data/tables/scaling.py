@@ -1,5 +1,7 @@
 """Standardised inputs and targets, with statistics of the training part alone."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 CLIP = 10.0
@@ -50,6 +52,32 @@ def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     least = np.where(finite, values, np.inf).min(axis=0, initial=np.inf)
     most = np.where(finite, values, -np.inf).max(axis=0, initial=-np.inf)
     return mean, np.where(resolved(least, most, values.dtype), std, 0)
+
+
+def target_moments(
+    labels: Sequence[np.ndarray], common_units: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """What the targets of a regression are shifted and divided by, of K tasks.
+
+    Args:
+      labels: the training labels of each task, ``[n_k]``.
+      common_units: all tasks share one mean and one deviation, those of all labels
+        together; otherwise each has its own. A task whose labels are all equal, or that
+        has none, has no deviation: it takes the median of the others'.
+
+    Returns:
+      Mean ``[K]`` and deviation ``[K]``, above 0.
+
+    Example:
+      >>> one, other, constant = np.array([0., 2.]), np.array([0., 6.]), np.ones(3)
+      >>> mean, std = target_moments([one, other, constant])
+      >>> mean.tolist(), std.tolist()
+      ([1.0, 3.0, 1.0], [1.0, 3.0, 2.0])
+    """
+    if common_units:
+        labels = [np.concatenate(labels)] * len(labels)
+    mean, std = np.concatenate([moments(y[:, None]) for y in labels], axis=1)
+    return mean, np.where(std > 0, std, np.median(std[std > 0]) if std.any() else 1)
 
 
 def resolved(least: np.ndarray, most: np.ndarray, dtype: np.dtype) -> np.ndarray:

@@ -1,0 +1,54 @@
+"""A run on a data set: trained where it is not finished, and read."""
+
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from mtopt.data.dataset import Dataset
+from mtopt.data.sources import JointDataset
+from mtopt.training.fit import FitOptions, fit, read_result
+from mtopt.training.program import Program
+
+from .progress import ProgressBar
+
+
+def fitted(
+    program: Callable[[], Program],
+    dataset: Dataset | JointDataset,
+    options: FitOptions,
+    place: pathlib.Path,
+    *,
+    seeds: tuple[int, ...],
+    label: str,
+    belongs_to: Mapping[str, str],
+    tensorboard: bool = False,
+) -> dict[str, np.ndarray]:
+    """What :func:`mtopt.training.fit.read_result` finds, after training if need be.
+
+    Args:
+      program: makes what is trained; not called where nothing is.
+      dataset: what on.
+      options: how long.
+      place: the folder of the run.
+      seeds: one a model.
+      label: beside the progress bar.
+      belongs_to: what the run is of, as of :func:`mtopt.training.fit.fit`.
+      tensorboard: likewise.
+    """
+    if read_result(place) is None:
+        made = program()
+        with ProgressBar(label, options.steps, dataset.tasks) as bar:
+            fit(
+                made,
+                dataset,
+                options,
+                place,
+                seeds=seeds,
+                tensorboard=tensorboard,
+                belongs_to=belongs_to,
+                progress=bar.update,
+            )
+    found: Any = read_result(place)
+    return found
