@@ -30,6 +30,7 @@ from mtopt.step import TrainState as TrainState
 from mtopt.step import make_train_step as make_train_step
 from mtopt.tasks import TaskGroups as TaskGroups
 from mtopt.tasks import Tasks as Tasks
+from mtopt.trained import load as load
 from mtopt.transforms import TRANSFORMS as TRANSFORMS
 from mtopt.transforms import normalize_rows as normalize_rows
 from mtopt.transforms import per_task_sam as per_task_sam

@@ -1,12 +1,9 @@
 """What a configuration names, built: its data set, its model, its methods."""
 
-import dataclasses
 import inspect
 import pathlib
 from typing import Any
 
-import jax.numpy as jnp
-import numpy as np
 import optax
 
 from mtopt.data import DATASETS, join
@@ -19,14 +16,12 @@ from mtopt.grammar import (
     Registry,
     joined_texts,
 )
-from mtopt.models import MODELS
-from mtopt.models import join as join_models
+from mtopt.trained.description import ModelDescription
 
 from .config import Config
 
 JOIN = "join"
 """What stands around the texts of several data sets."""
-DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 
 def load_dataset(
@@ -107,31 +102,17 @@ def make_model(
       dataset: whose inputs and labels it is for; of one with several groups of tasks
         it has heads for each, :func:`mtopt.models.join`.
       names: of the tasks, in place of those of a data set of one group.
-      dtype: of its arithmetic, a key of :data:`DTYPES`.
+      dtype: of its arithmetic, ``float32`` or ``bfloat16``.
       remat: as of :class:`mtopt.Tasks`.
 
     Raises:
       UserError: for an unknown model, or one that does not fit the data.
     """
-    if isinstance(dataset, JointDataset):
-        each = [
-            make_model(text, group, dtype=dtype, remat=remat)
-            for group in dataset.groups
-        ]
-        return join_models(each, shared_inputs=dataset.shared_inputs)
-    first = next(dataset.train.in_order(1))
-    shape = np.shape(first.x)[1 if dataset.x_axis is None else 2 :]
-    of_the_data: dict[str, Any] = {
-        "names": names or dataset.tasks,
-        "kind": dataset.kind,
-        "outputs": dataset.outputs,
-        "x_axis": dataset.x_axis,
-        "dtype": DTYPES[dtype],
-    }
-    call = CallText.parse("model", text, MODELS, arguments=1, given=(*of_the_data,))
-    model = call.build(shape, **of_the_data)
-    tasks = dataclasses.replace(model.tasks, remat=remat)
-    return dataclasses.replace(model, tasks=tasks)
+    described = ModelDescription.of(text, dataset, dtype)
+    if names is None:
+        return described.model(remat=remat)
+    (group,) = described.groups
+    return group.model(text, dtype, names=names, remat=remat)
 
 
 def parse_methods(texts: tuple[str, ...]) -> dict[str, MethodText]:

@@ -16,6 +16,8 @@ import mtopt
 from mtopt.data.dataset import Dataset
 from mtopt.data.sources import JointDataset
 from mtopt.metrics import METRICS, mean_and_spread
+from mtopt.trained.description import ModelDescription
+from mtopt.trained.stored import StoredModels, write_models
 from mtopt.training import tensorboard
 from mtopt.training.evaluate import metric_tasks
 from mtopt.training.fit import read_diverged
@@ -206,6 +208,8 @@ def prepare_training(
 
     def train(folder: pathlib.Path) -> list[Comparison]:
         record_dataset(folder, dataset)
+        described = ModelDescription.of(config.model, dataset, config.dtype)
+        write_models(folder, described, _stored(baselines, methods, stacks))
         single, several = (
             [_train(run, stacks, folder, config) for run in runs]
             for runs in (baselines, methods)
@@ -213,6 +217,22 @@ def prepare_training(
         return compared_by_group(experiment, dataset, single, several)
 
     return train
+
+
+def _stored(
+    baselines: Sequence[Run],
+    methods: Sequence[Run],
+    stacks: Sequence[tuple[int, ...]],
+) -> list[StoredModels]:
+    """Where the models of all runs will be."""
+    of_groups = [(run, group) for group, run in enumerate(baselines)]
+    return [
+        StoredModels(
+            run.name, str(run_folder(pathlib.Path(), run.text, seeds)), seeds, group
+        )
+        for run, group in (*of_groups, *((run, None) for run in methods))
+        for seeds in stacks
+    ]
 
 
 def estimate(config: Config, experiment: str, data_dir: pathlib.Path | None) -> str:

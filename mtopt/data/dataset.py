@@ -13,6 +13,7 @@ from typing_extensions import override
 from mtopt.arrays import as_numbers
 from mtopt.batch import Batch
 from mtopt.data.batches import Batches
+from mtopt.data.encoding import Encoding
 from mtopt.errors import UserError
 from mtopt.per_task import check_names
 
@@ -88,6 +89,8 @@ class Dataset:
       common_units: whether the targets of a regression are all in one unit, as the
         exam scores of several schools are. Otherwise an error is divided by its
         task's ``target_std`` before it meets those of other tasks.
+      encoding: what makes inputs of raw ones, as the loader did; None where it took
+        them as they are.
 
     Raises:
       UserError: for task names out of order.
@@ -105,6 +108,7 @@ class Dataset:
     target_std: np.ndarray | None = None
     reading: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     common_units: bool = False
+    encoding: Encoding | None = None
 
     def __post_init__(self) -> None:
         check_names(self.tasks)

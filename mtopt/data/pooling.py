@@ -10,6 +10,8 @@ import numpy as np
 from mtopt.batch import Batch
 from mtopt.data.dataset import ArraySplit, Dataset
 from mtopt.data.division import SPLITS
+from mtopt.data.encoding import Encoding, Unknown
+from mtopt.data.encodings import encoding_of
 from mtopt.data.equal_rows import equal_rows, on_both_sides
 from mtopt.data.tables.scaling import target_moments
 from mtopt.errors import UserError
@@ -61,9 +63,39 @@ def _pool(sources: Sequence[Dataset]) -> Dataset:
         outputs=max(source.outputs for source in sources),
         target_mean=mean,
         target_std=std,
-        reading={"equal inputs": _overlap(parts)},
+        reading={"equal inputs": _overlap(parts)} | _classes(sources),
+        encoding=_encoding(sources),
         **parts,
     )
+
+
+def _classes(sources: Sequence[Dataset]) -> dict[str, Any]:
+    """The names of the classes of all tasks, as part of a reading.
+
+    Raises:
+      UserError: where a task has other ones, whose codes mean another thing, in two.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for source in sources:
+        names = source.reading.get("classes", {})
+        for task in source.tasks:
+            own = tuple(names.get(task, ()))
+            if found.setdefault(task, own) != own:
+                raise UserError(
+                    f"the classes of task {task!r} are {found[task]} in one source and "
+                    f"{own} in {source.name!r}: expected the same, or other names"
+                )
+    found = {task: names for task, names in found.items() if names}
+    return {"classes": found} if found else {}
+
+
+def _encoding(sources: Sequence[Dataset]) -> Encoding:
+    """What raw inputs become: of sources that were scaled apart there is no one way."""
+    first, *others = map(encoding_of, sources)
+    if any(other != first for other in others):
+        names = ", ".join(source.name for source in sources)
+        return Unknown(f"the samples of {names} were scaled by those of each")
+    return first
 
 
 def _overlap(parts: dict[str, ArraySplit]) -> dict[str, int]:

@@ -170,7 +170,7 @@ def _patches(
     ]
     # A matrix: of an array with more axes, the gradient's product copies its operands.
     matrix = jnp.concatenate(rows, axis=3).reshape(-1, n * m * inputs)
-    return (matrix @ kernel.reshape(-1, outputs)).reshape(len(x), h, w, outputs)
+    return (matrix @ kernel.reshape(-1, outputs)).reshape(x.shape[0], h, w, outputs)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
@@ -288,7 +288,7 @@ def _as_images(
     """The rows of a product of matrices as the images that they are of."""
     sizes = zip(x.shape[1:3], kernel[:2], strides, strict=True)
     h, w = ((pixels - taps) // step + 1 for pixels, taps, step in sizes)
-    return out.reshape(len(x), h, w, kernel[3])
+    return out.reshape(x.shape[0], h, w, kernel[3])
 
 
 def _every(x: Array, start: int, count: int, stride: int, *, axis: int) -> Array:

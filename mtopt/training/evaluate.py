@@ -1,6 +1,6 @@
 """Metrics of every seed and task on a split."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -10,7 +10,6 @@ from mtopt.data.dataset import Dataset, Split
 from mtopt.data.sources import JointDataset
 from mtopt.metrics import METRICS, Metric, pooled_metrics
 from mtopt.models.heads import per_sample_loss
-from mtopt.training.program import Program
 
 
 class Scores(NamedTuple):
@@ -66,26 +65,23 @@ def primary_metrics(dataset: Dataset | JointDataset) -> dict[str, Metric]:
 
 
 def evaluate(
-    program: Program,
-    params: Any,
-    model_state: Any,
+    predict: Callable[[Any], Any],
     dataset: Dataset | JointDataset,
     split: Split,
     *,
     batch_size: int = 1024,
 ) -> Scores:
-    """Runs the model over a split, in evaluation mode, and scores every task.
+    """Runs models over a split, in evaluation mode, and scores every task.
 
     Args:
-      program: the functions that trained the parameters.
-      params: parameters of S seeds.
-      model_state: their model state.
+      predict: ``x -> outputs [S, K, B, ...]`` of S models, a tuple of them where there
+        are several groups of tasks.
       dataset: names the kinds of the labels, and the units of regression targets.
       split: one of its splits.
       batch_size: samples (per task, if inputs are disjoint) per pass.
     """
     batches = list(split.in_order(batch_size))
-    outputs = [program.predict(params, model_state, b.x) for b in batches]
+    outputs = [predict(b.x) for b in batches]
     of_groups = zip(
         zip(*map(_by_group, outputs), strict=True),
         zip(*(_by_group(b.y) for b in batches), strict=True),

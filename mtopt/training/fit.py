@@ -1,6 +1,7 @@
 """Supervised runs: training, validation, and the model it chooses, tested once."""
 
 import dataclasses
+import functools
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from mtopt.data.dataset import Dataset
 from mtopt.data.sources import JointDataset
 from mtopt.metrics import mean_and_spread
 from mtopt.step import TrainState
+from mtopt.trained.parameters import CHOSEN_MODELS, write_parameters
 from mtopt.training.checkpoint import Checkpoints
 from mtopt.training.divergence import Diverged, diverged, without_diverged
 from mtopt.training.evaluate import (
@@ -123,7 +125,7 @@ def fit(
     """Trains S seeds, chooses each one's model on validation, tests it once.
 
     As :func:`mtopt.training.loop.train`, which see; the folder also gets
-    ``result.json`` at the end.
+    the chosen models, ``models.safetensors``, and ``result.json`` at the end.
 
     Args:
       program: what to run; see :func:`mtopt.training.program.shared_program` and
@@ -151,13 +153,10 @@ def fit(
     def validate(
         step: int, state: TrainState, best: BestModel, write: Write
     ) -> BestModel:
-        scores = evaluate(
-            program,
-            state.evaluated_params,
-            state.model_state,
-            dataset,
-            dataset.valid,
+        predict = functools.partial(
+            program.predict, state.evaluated_params, state.model_state
         )
+        scores = evaluate(predict, dataset, dataset.valid)
         scores = without_diverged(program, state, scores)
         _record_scores(write, "valid", step, seeds, dataset, scores)
         score = jnp.where(stopped(program, state), -jnp.inf, _score(scores, program))
@@ -166,10 +165,14 @@ def fit(
     tested = []
 
     def test(state: TrainState, best: BestModel, write: Write) -> None:
-        scores = evaluate(program, best.params, best.model_state, dataset, dataset.test)
+        predict = functools.partial(program.predict, best.params, best.model_state)
+        scores = evaluate(predict, dataset, dataset.test)
         scores = without_diverged(program, state, scores)
         _record_scores(write, "test", options.steps, seeds, dataset, scores)
         tested.append(scores)
+        chosen = {"params": best.params, "model_state": best.model_state}
+        about = {"tasks": "\n".join(dataset.tasks), "seeds": " ".join(map(str, seeds))}
+        write_parameters(folder / CHOSEN_MODELS, chosen, about)
 
     state, best = train(
         program,

@@ -211,19 +211,37 @@ def separate_program(
         state, metrics = jax.vmap(train_step, in_axes=(0, over_tasks))(state, single)
         return state, jax.tree.map(lambda leaf: leaf[:, 0], StepLosses.of(metrics))
 
-    def predict(params: Any, model_state: Any, x: Any) -> jax.Array:
-        x = x if inputs is None else _lift(x)
-        over = jax.vmap(on.predict(model.predict), in_axes=(0, 0, inputs))
-        return over(params, model_state, x)[:, 0]
-
+    predict = predict_one_by_one(on.predict(model.predict), inputs)
     return Program(
         init,
         jax.jit(map_models(step), donate_argnums=0),
-        jax.jit(map_models(predict, (0, 0, None))),
+        one_after_another(jax.jit(predict)),
         (num_seeds, len(task_names)),
         on_nonfinite=on_nonfinite,
         everywhere=on.everywhere,
     )
+
+
+def predict_one_by_one(
+    predict: Callable[[Any, Any, Any], Any], x_axis: int | None
+) -> Callable[[Any, Any, Any], Any]:
+    """Prediction by a model for each task, in place of one for all.
+
+    Args:
+      predict: ``(params, model_state, x) -> outputs [1, B, ...]`` of one task.
+      x_axis: None for shared inputs, 0 for disjoint ones.
+
+    Returns:
+      The same of K models: every leaf of ``params`` and ``model_state`` has a leading
+      axis of them, as have the outputs, ``[K, B, ...]``.
+    """
+
+    def of_all(params: Any, model_state: Any, x: Any) -> Any:
+        x = x if x_axis is None else _lift(x)
+        over = jax.vmap(predict, in_axes=(0, 0, x_axis))
+        return over(params, model_state, x)[:, 0]
+
+    return of_all
 
 
 @functools.cache
@@ -254,8 +272,45 @@ def _jit_once(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @functools.cache
 def _predict(model: Trainable, devices: Devices) -> Callable[..., jax.Array]:
-    """Prediction over seeds, compiled once for all methods that train the model."""
-    return jax.jit(map_models(devices.predict(model.predict), (0, 0, None)))
+    """Prediction by S models, compiled once for all methods that train the model."""
+    return one_after_another(jax.jit(devices.predict(model.predict)))
+
+
+def one_after_another(predict: Callable[[Any, Any, Any], Any]) -> Callable[..., Any]:
+    """Prediction by S models in turn, so that each predicts what it does alone.
+
+    One program for all of them would round otherwise than that of one model, which is
+    what is left when it has been trained.
+
+    Args:
+      predict: ``(params, model_state, x) -> outputs`` of one model, compiled.
+
+    Returns:
+      The same of models whose leaves have a leading axis ``[S]``, as have the outputs.
+
+    Example:
+      >>> predict = one_after_another(jax.jit(lambda params, state, x: params * x))
+      >>> predict(jnp.array([1.0, 2.0]), {}, jnp.ones(3)).tolist()
+      [[1.0, 1.0, 1.0], [2.0, 2.0, 2.0]]
+    """
+
+    def of_all(params: Any, model_state: Any, x: Any) -> Any:
+        count = len(jax.tree.leaves(params)[0])
+        models = [_model((params, model_state), s) for s in range(count)]
+        return _stacked([predict(own, state, x) for own, state in models])
+
+    return of_all
+
+
+@jax.jit
+def _model(models: Any, index: Any) -> Any:
+    """One of several, in one program."""
+    return jax.tree.map(lambda leaf: leaf[index], models)
+
+
+@jax.jit
+def _stacked(trees: Sequence[Any]) -> Any:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
 def _lift(tree: Any) -> Any:

@@ -1,5 +1,7 @@
 """Where a metric is undefined on validation data, models are chosen by the loss."""
 
+import functools
+
 import jax
 import numpy as np
 import optax
@@ -50,7 +52,11 @@ def test_the_loss_stands_in_for_what_one_class_leaves_undefined():
     made = shared_program(model(), tx, 1)
     state = made.init(jax.random.split(jax.random.key(0), 1))
     held = data(1)
-    scores = evaluate(made, state.params, state.model_state, held, held.valid)
+    scores = evaluate(
+        functools.partial(made.predict, state.params, state.model_state),
+        held,
+        held.valid,
+    )
     assert np.isnan(scores.metrics[0, 1, 0])
     logits = np.asarray(
         made.predict(state.params, state.model_state, held.valid.samples.x)
@@ -82,7 +88,9 @@ def test_a_model_without_numbers_of_a_task_is_never_chosen():
     heads = jax.tree.map(lambda leaf: leaf.at[:, 1].set(np.nan), state.params["tasks"])
     held = data(2)
     params = state.params | {"tasks": heads}
-    scores = evaluate(made, params, state.model_state, held, held.valid)
+    scores = evaluate(
+        functools.partial(made.predict, params, state.model_state), held, held.valid
+    )
     assert np.isfinite(scores.selection[0, 0])
     assert scores.selection[0, 1] == -np.inf
     best = BestModel.first(state)

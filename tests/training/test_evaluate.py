@@ -5,7 +5,6 @@ import numpy as np
 from mtopt import Batch
 from mtopt.data import ArraySplit, Dataset
 from mtopt.training.evaluate import evaluate
-from mtopt.training.program import Program
 
 RNG = np.random.default_rng(0)
 SIZE = 40
@@ -32,11 +31,10 @@ def scored(y=Y, output=OUTPUT, mean=MEAN, std=STD, order=None, padding=0, **opti
         **options,
     )
 
-    def predict(params, model_state, x):
+    def predict(x):
         return np.take_along_axis(output, np.asarray(x), axis=1)[None]
 
-    program = Program(lambda keys: None, lambda *_: None, predict, (1,))
-    return evaluate(program, None, None, data, split, batch_size=16)
+    return evaluate(predict, data, split, batch_size=16)
 
 
 def test_order_of_rows_and_padding_change_no_score():

@@ -140,7 +140,12 @@ def test_scores_are_those_of_each_group_alone():
     data, built = mixed(False), program(False)
     state = built.init(jax.vmap(jax.random.key)(np.arange(2, dtype="uint32")))
     params, model_state = state.params, state.model_state
-    found = evaluate(built, params, model_state, data, data.test, batch_size=8)
+    found = evaluate(
+        functools.partial(built.predict, params, model_state),
+        data,
+        data.test,
+        batch_size=8,
+    )
     for i, group in enumerate(data.groups):
         alone = MODELS["mlp"](
             (6,),
@@ -151,7 +156,9 @@ def test_scores_are_those_of_each_group_alone():
         )
         own = shared_program(alone, mtopt.chain(mtopt.mgda(4), optax.sgd(1.0)), 2)
         heads = {"shared": params["shared"], "tasks": params["tasks"][i]}
-        wanted = evaluate(own, heads, model_state[i], group, group.test)
+        wanted = evaluate(
+            functools.partial(own.predict, heads, model_state[i]), group, group.test
+        )
         rows = [data.tasks.index(task) for task in group.tasks]
         columns = [
             list(metric_tasks(data)).index(metric.name)

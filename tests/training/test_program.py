@@ -53,7 +53,7 @@ def axes_of_products(function, *arguments):
 
 @pytest.mark.parametrize("separate", [False, True])
 def test_one_seed_runs_the_step_of_one_model_in_the_layout_of_many(separate):
-    found = {}
+    found, products = {}, {}
     for seeds in (1, 2):
         tx = mtopt.chain(mtopt.equal_weighting(1 if separate else 2), optax.adam(1e-3))
         if separate:
@@ -68,14 +68,14 @@ def test_one_seed_runs_the_step_of_one_model_in_the_layout_of_many(separate):
         assert losses.values.shape == losses.present.shape == (seeds, 2)
         asked = state.params, state.model_state, np.ones((5, 4), "f4")
         assert jax.eval_shape(program.predict, *asked).shape[:3] == (seeds, 2, 5)
-        found[seeds] = [
-            axes_of_products(program.step, state, batch_of(seeds)),
-            axes_of_products(program.predict, *asked),
-        ]
-    for alone, both in zip(found[1], found[2], strict=True):
-        assert len(alone) == len(both) > 0
-        # Of every product, an operand at least has the axis of seeds, if there is one.
-        assert ((both - alone).reshape(-1, 2).max(axis=1) == 1).all()
+        found[seeds] = axes_of_products(program.step, state, batch_of(seeds))
+        # Of predictions, those of one model as often as there are seeds.
+        products[seeds] = axes_of_products(program.predict, *asked)
+    alone, both = found[1], found[2]
+    assert len(alone) == len(both) > 0
+    # Of every product, an operand at least has the axis of seeds, if there is one.
+    assert ((both - alone).reshape(-1, 2).max(axis=1) == 1).all()
+    assert products[2].tolist() == products[1].tolist() * 2
 
 
 def test_map_models_is_vmap():

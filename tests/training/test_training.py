@@ -264,7 +264,11 @@ def test_validation_and_the_chosen_model_take_the_average(tmp_path, separate):
     jax.tree.map(np.testing.assert_array_equal, result.best.params, average)
     last = jax.tree.leaves(result.state.params["shared"])[0]
     assert (jax.tree.leaves(average["shared"])[0] != last).any()
-    scores = evaluate(built, average, result.state.model_state, data, data.valid)
+    scores = evaluate(
+        functools.partial(built.predict, average, result.state.model_state),
+        data,
+        data.valid,
+    )
     found = read_result(tmp_path)["validation"][:, 0]
     np.testing.assert_allclose(found, scores.metrics[..., 0])
 

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int, Integer
 
 from mtopt.data.dataset import Dataset
 from mtopt.data.division import SPLITS, TRAIN, divide
+from mtopt.data.encoding import Encoding
 from mtopt.data.sources import JointDataset, join
 from mtopt.data.stream import place
 from mtopt.data.tables.npz_kinds import LISTED
@@ -71,6 +72,7 @@ def assembled(
     reading: Mapping[str, Any],
     kind_words: Callable[[Sequence[str]], str],
     source: str | pathlib.Path,
+    encoding: Encoding,
     classes: Mapping[str, Sequence[str]] = NO_NAMES,
 ) -> Dataset | JointDataset:
     """The data set of a table: plain where all tasks are of one kind, else joint.
@@ -86,6 +88,7 @@ def assembled(
       reading: what the table was understood to be.
       kind_words: where the kind of some tasks is from, for their ``reading``.
       source: where the rows are from, for messages.
+      encoding: of the inputs.
       classes: task to the names of its classes, where they have names; every group of
         tasks has its own in its ``reading``.
 
@@ -105,7 +108,9 @@ def assembled(
         return {**found, "classes": named} if named else found
 
     groups = [
-        _dataset(own, x, split, common_units, on_device_bytes, name, read(own))
+        _dataset(
+            own, x, split, common_units, on_device_bytes, name, read(own), encoding
+        )
         for own in labels.by_kind
     ]
     if len(groups) == 1:
@@ -121,6 +126,7 @@ def _dataset(
     on_device_bytes: int,
     name: str,
     reading: Mapping[str, Any],
+    encoding: Encoding,
 ) -> Dataset:
     """The tasks of one kind, with all inputs and the part ``[N]`` of each sample."""
     (kind, *_) = labels.kinds
@@ -140,6 +146,7 @@ def _dataset(
         target_std=std,
         reading=reading,
         common_units=common,
+        encoding=encoding,
         **place(batches, x_axis, on_device_bytes),
     )
 

@@ -16,9 +16,11 @@ from mtopt.data.tables.frame_columns import (
     categories,
     checked_frame,
     expect_column,
+    expect_full,
 )
+from mtopt.data.tables.frame_encoding import owners_of
 from mtopt.data.tables.frame_inputs import read_frame_inputs
-from mtopt.data.tables.frame_labels import expect_full, read_targets
+from mtopt.data.tables.frame_labels import read_targets
 from mtopt.data.tables.npz_kinds import EACH, GivenKind
 from mtopt.data.tasks_kept import kept_names
 from mtopt.errors import UserError, expect_number
@@ -167,10 +169,12 @@ def from_frame(
         bunches = _bunches(frame[group], given, shares, name)
         parts = divided(given, zeros, bunches, shares, seed, name)
     train = parts == TRAIN
+    owners = () if task is None else np.unique(owners_of(frame[task], name))
+    encoding = inputs.fitted(train, task, tuple(map(str, owners)), targets)
     named = {*used, *targets, *roles.values()}
     return assembled(
         labels,
-        np.tile(inputs.scaled(train), (len(usable), 1)),
+        np.tile(inputs.encoded(encoding), (len(usable), 1)),
         np.where(labels.usable, np.tile(parts, len(usable)), -1),
         min_labels=min_labels,
         common_units=common_units,
@@ -186,6 +190,7 @@ def from_frame(
         kind_words=lambda _: _kind_words(kind),
         source=name,
         classes=classes,
+        encoding=encoding,
     )
 
 

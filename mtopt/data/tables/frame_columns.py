@@ -96,6 +96,21 @@ def expect_column(frame: Any, name: str, option: str, source: str) -> None:
         )
 
 
+def expect_full(column: Any, option: str, source: str) -> None:
+    """Raises for a column with empty cells that needs something in each.
+
+    Args:
+      column: a ``pandas.Series``.
+      option: what names it.
+      source: what to call the frame.
+    """
+    if empty := int(column.isna().sum()):
+        raise UserError(
+            f"{source}: the {option} column {column.name!r} has {empty} empty cells: "
+            "expected a value in every row"
+        )
+
+
 def look_of(column: Any, source: str) -> Look:
     """What the cells of a column are.
 
@@ -119,6 +134,23 @@ def look_of(column: Any, source: str) -> Look:
             "make them of one such type"
         )
     return LOOKS[words]
+
+
+def dates_or_text(column: Any) -> Any:
+    """A column of text as dates, in UTC, where every cell is one of ISO 8601.
+
+    Args:
+      column: a ``pandas.Series`` of text.
+
+    Example:
+      >>> import pandas as pd
+      >>> str(dates_or_text(pd.Series(["2026-11-30", None])).iloc[0])
+      '2026-11-30 00:00:00+00:00'
+    """
+    try:
+        return pandas().to_datetime(column, format="ISO8601", utc=True)
+    except ValueError:
+        return column
 
 
 def numbers(column: Any, look: Look) -> Float[np.ndarray, " N"]:

@@ -14,7 +14,8 @@ from mtopt.data.tables.frame_columns import (
     look_of,
     numbers,
 )
-from mtopt.data.tables.scaling import moments, standardise
+from mtopt.data.tables.frame_encoding import FrameEncoding
+from mtopt.data.tables.scaling import moments
 from mtopt.errors import UserError
 
 NAMED = 12
@@ -34,26 +35,33 @@ class FrameInputs(NamedTuple):
     categories: Mapping[str, Categories]
     looks: Mapping[str, Look]
 
-    def scaled(self, train: Bool[np.ndarray, " N"]) -> Float[np.ndarray, "N D"]:
-        """All columns side by side, numbers and dates first.
-
-        A category that no training row has is, like an empty cell, zero in every column
-        of its own.
+    def fitted(
+        self,
+        train: Bool[np.ndarray, " N"],
+        task: str | None = None,
+        owners: tuple[str, ...] = (),
+        targets: tuple[str, ...] = (),
+    ) -> FrameEncoding:
+        """What makes inputs of these columns, and of those of new rows.
 
         Args:
-          train: True for training rows.
-
-        Returns:
-          float32.
+          train: True for training rows, which alone it is fitted to.
+          task: as of :class:`FrameEncoding`, as are the others.
+          owners: the values of that column.
+          targets: the columns of labels.
         """
-        blocks = []
+        means, stds = {}, {}
         if self.numbers:
-            table = np.stack([*self.numbers.values()], axis=1)
-            blocks.append(standardise(table, train))
-        for column in self.categories.values():
-            hot = column.codes[:, None] == _seen(column, train)
-            blocks.append(hot.astype(np.float32))
-        return np.concatenate(blocks, axis=1)
+            moved = moments(np.stack([*self.numbers.values()], axis=1)[train])
+            means, stds = (
+                dict(zip(self.numbers, m.tolist(), strict=True)) for m in moved
+            )
+        seen = {name: _seen(own, train) for name, own in self.categories.items()}
+        return FrameEncoding(dict(self.looks), means, stds, seen, task, owners, targets)
+
+    def encoded(self, encoding: FrameEncoding) -> Float[np.ndarray, "N D"]:
+        """All columns side by side, numbers and dates first, float32."""
+        return encoding.encoded(self.numbers, self.categories)
 
     def rows(self, task: Int[np.ndarray, " N"] | None) -> Int[np.ndarray, " N"]:
         """Numbers of the rows, the same where all inputs, and the task, are equal."""
@@ -62,7 +70,7 @@ class FrameInputs(NamedTuple):
         return equal_rows(*self.numbers.values(), *codes, *own)
 
     def description(self, train: Bool[np.ndarray, " N"]) -> dict[str, str]:
-        """Column to what :meth:`scaled` makes of it, in words."""
+        """Column to what :meth:`encoded` makes of it, in words."""
         return {
             name: self._number_words(name, look, train)
             if look != "categories"
@@ -98,7 +106,7 @@ def read_frame_inputs(
       >>> import pandas as pd
       >>> frame = pd.DataFrame({"x": [0.0, 2.0, 4.0], "of": ["b", "a", "c"]})
       >>> inputs = read_frame_inputs(frame, ("x", "of"), 9, "mine")
-      >>> inputs.scaled(np.array([True, True, False])).tolist()
+      >>> inputs.encoded(inputs.fitted(np.array([True, True, False]))).tolist()
       [[-1.0, 0.0, 1.0], [1.0, 1.0, 0.0], [3.0, 0.0, 0.0]]
     """
     looks: dict[str, Look] = {name: look_of(frame[name], source) for name in features}
@@ -114,18 +122,20 @@ def read_frame_inputs(
     return FrameInputs(values, own, looks)
 
 
-def _seen(column: Categories, train: np.ndarray) -> np.ndarray:
-    """The codes that training rows have, sorted."""
-    return np.unique(column.codes[train & (column.codes >= 0)])
+def _seen(column: Categories, train: np.ndarray) -> tuple[str, ...]:
+    """The categories that training rows have, sorted."""
+    codes = np.unique(column.codes[train & (column.codes >= 0)])
+    return tuple(column.names[code] for code in codes)
 
 
 def _category_words(column: Categories, train: np.ndarray) -> str:
     seen = _seen(column, train)
     words = f"one-hot of {len(seen)} categories"
     if len(seen) <= NAMED:
-        words = f"one-hot of {', '.join(column.names[code] for code in seen)}"
+        words = f"one-hot of {', '.join(seen)}"
     if missing := int((column.codes < 0).sum()):
         words += f", {missing} missing values became zeros"
-    if unseen := int((~np.isin(column.codes, (-1, *seen))).sum()):
+    known = [code for code, name in enumerate(column.names) if name in seen]
+    if unseen := int((~np.isin(column.codes, (-1, *known))).sum()):
         words += f", {unseen} values unseen in training became zeros"
     return words

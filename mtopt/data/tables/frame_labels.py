@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
 from mtopt.data.tables.frame_columns import categories, look_of, numbers
+from mtopt.data.tables.frame_encoding import owners_of, task_name
 from mtopt.data.tables.npz_kinds import (
     EACH,
     SMALL,
@@ -118,11 +119,9 @@ def read_targets(
     classes = {n: target.names for n, target in targets.items() if target.names}
     if task is None:
         return Labels(y, known, None, tasks, tuple(kinds.values()), hit), classes
-    own, owners = _tasks_of_rows(frame[task], source)
-    pairs = [(column, owner) for column in tasks for owner in owners]
-    names = [
-        owner if len(tasks) == 1 else f"{owner} {column}" for column, owner in pairs
-    ]
+    owners, own = np.unique(owners_of(frame[task], source), return_inverse=True)
+    pairs = [(column, owner) for column in tasks for owner in owners.tolist()]
+    names = [task_name(owner, column, len(tasks)) for column, owner in pairs]
     order = sorted(range(len(pairs)), key=names.__getitem__)
     columns = [pairs[i][0] for i in order]
     pair = np.arange(len(tasks))[:, None] * len(owners) + own
@@ -228,45 +227,6 @@ def _of_kind(name: str, target: Target, kind: NpzKind, source: str) -> Target:
     if (found := len(np.unique(values))) > most:
         raise UserError(f"{column} has {found} classes: {kind} takes at most {most}")
     return target.of_classes()
-
-
-def _tasks_of_rows(
-    column: Any, source: str
-) -> tuple[Int[np.ndarray, " N"], tuple[str, ...]]:
-    """Which task each row belongs to, and the names of the tasks, sorted.
-
-    Integers are named after their column and padded with zeros, ``school_007``, so that
-    they keep their order.
-    """
-    expect_full(column, "task", source)
-    if look_of(column, source) != "numbers":
-        names = column.astype(str).to_numpy(str)
-    else:
-        found = numbers(column, "numbers")
-        if not _whole(found):
-            raise UserError(
-                f"{source}: the task column {column.name!r} has numbers that are not "
-                "whole: expected text or whole numbers"
-            )
-        width = len(str(int(found.max())))
-        names = np.array([f"{column.name}_{int(n):0{width}}" for n in found])
-    distinct, codes = np.unique(names, return_inverse=True)
-    return codes, tuple(distinct.tolist())
-
-
-def expect_full(column: Any, option: str, source: str) -> None:
-    """Raises for a column with empty cells that needs something in each.
-
-    Args:
-      column: a ``pandas.Series``.
-      option: what names it.
-      source: what to call the frame.
-    """
-    if empty := int(column.isna().sum()):
-        raise UserError(
-            f"{source}: the {option} column {column.name!r} has {empty} empty cells: "
-            "expected a value in every row"
-        )
 
 
 def _whole(values: np.ndarray) -> bool:

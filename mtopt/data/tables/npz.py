@@ -1,5 +1,6 @@
 """A user's own arrays: a documented ``.npz`` format for tabular multi-task data."""
 
+import dataclasses
 import functools
 import pathlib
 from collections.abc import Sequence
@@ -12,10 +13,11 @@ from mtopt.data.equal_rows import on_both_sides
 from mtopt.data.sources import JointDataset
 from mtopt.data.stream import ON_DEVICE_BYTES
 from mtopt.data.tables.assembly import assembled, divided
+from mtopt.data.tables.npz_encoding import NpzEncoding
 from mtopt.data.tables.npz_file import Archive
 from mtopt.data.tables.npz_inputs import MAX_FEATURES, read_inputs
 from mtopt.data.tables.npz_kinds import GivenKind, how_known
-from mtopt.data.tables.npz_labels import read_labels
+from mtopt.data.tables.npz_labels import names_by_number, read_labels
 from mtopt.data.tables.npz_parts import Parts
 from mtopt.data.tasks_kept import kept_names
 from mtopt.errors import UserError
@@ -85,7 +87,7 @@ def npz(
     on both sides of a split is printed, and stands in ``reading``.
 
     **Scaling** uses the training part alone: inputs as in
-    :func:`~mtopt.data.tables.scaling.standardise` (missing values become the mean, all
+    :func:`~mtopt.data.tables.scaling.Scaling` (missing values become the mean, all
     is clipped to 10 standard deviations; one-hot columns and bits stay as they are).
     Regression targets lose the mean and the standard deviation of their task's training
     labels, so that metres beside millimetres are learned alike; with ``common_units``
@@ -156,13 +158,18 @@ def npz(
     split = arrays.split()
     labels = read_labels(arrays, path, kind, missing, tasks)
     kept = np.isin(labels.names, kept_names(labels.names, tasks))
-    inputs = read_inputs(arrays, path)
+    inputs = read_inputs(arrays, path, len(arrays["y"]))
     split = np.where(labels.usable, split, -1)
     group = np.zeros(len(split), int) if labels.task is None else labels.task
     rows = inputs.rows(labels.task)
     shares = {VALID: valid_fraction, TEST: test_fraction}
     split = divided(split, group, rows, shares, seed, path)
     train = split == TRAIN
+    encoding = dataclasses.replace(
+        NpzEncoding.of(inputs, train, max_features),
+        tasks=names_by_number(arrays, path),
+        own_rows=labels.task is not None,
+    )
     reading = {
         "file": str(path),
         "inputs": inputs.description(train, max_features),
@@ -172,7 +179,7 @@ def npz(
     }
     return assembled(
         labels.keep(kept),
-        inputs.scaled(train, max_features),
+        encoding.encoded(inputs),
         split,
         min_labels=min_labels,
         common_units=common_units,
@@ -181,4 +188,5 @@ def npz(
         reading=reading,
         kind_words=functools.partial(how_known, kind),
         source=path,
+        encoding=encoding,
     )

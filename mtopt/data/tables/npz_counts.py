@@ -8,9 +8,10 @@ import pathlib
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
 from mtopt.data.cells import summed_cells
-from mtopt.data.tables.npz_file import Archive, Arrays
+from mtopt.data.tables.npz_file import Arrays
 from mtopt.errors import UserError
 
 SPARSE = ("indptr", "indices", "counts")
@@ -32,30 +33,45 @@ class Counts(NamedTuple):
     counts: np.ndarray
     shape: tuple[int, int]
 
-    def columns(self, train: np.ndarray, max_features: int) -> np.ndarray:
-        """log(1 + count) of the words that stand in the most training samples.
+    def commonest(
+        self, train: Bool[np.ndarray, " N"], max_features: int
+    ) -> Int[np.ndarray, " F"]:
+        """The words that stand in the most training samples, in their order.
 
         Args:
-          train: True for training rows, ``[N]``.
-          max_features: F, the most words to keep.
-
-        Returns:
-          float16 ``[N, min(F, V)]``, words in the order of their numbers: half the
-          memory of float32, for logarithms of which three digits matter.
+          train: True for training rows.
+          max_features: the most words to keep.
 
         Example:
           >>> counts = Counts(np.array([0, 0, 1]), np.array([0, 2, 2]),
           ...                 np.array([1., 1., 3.]), (2, 3))
-          >>> counts.columns(np.array([True, True]), 2).round(2).tolist()
+          >>> counts.commonest(np.array([True, True]), 2).tolist()
+          [0, 2]
+        """
+        seen = np.bincount(self.words[train[self.samples]], minlength=self.shape[1])
+        return np.sort(np.argsort(-seen, kind="stable")[:max_features])
+
+    def columns(self, words: Int[np.ndarray, " F"]) -> Float[np.ndarray, "N F"]:
+        """log(1 + count) of some words.
+
+        Args:
+          words: which ones.
+
+        Returns:
+          float16, half the memory of float32, for logarithms of which three digits
+          matter.
+
+        Example:
+          >>> counts = Counts(np.array([0, 0, 1]), np.array([0, 2, 2]),
+          ...                 np.array([1., 1., 3.]), (2, 3))
+          >>> counts.columns(np.array([0, 2])).round(2).tolist()
           [[0.68994140625, 0.68994140625], [0.0, 1.3896484375]]
         """
         size, vocabulary = self.shape
-        seen = np.bincount(self.words[train[self.samples]], minlength=vocabulary)
-        kept = np.sort(np.argsort(-seen, kind="stable")[:max_features])
         column = np.full(vocabulary, -1)
-        column[kept] = np.arange(len(kept))
+        column[words] = np.arange(len(words))
         inside = column[self.words] >= 0
-        table = np.zeros((size, len(kept)), np.float16)
+        table = np.zeros((size, len(words)), np.float16)
         place = self.samples[inside], column[self.words[inside]]
         table[place] = np.log1p(self.counts[inside])
         return table
@@ -67,11 +83,14 @@ class Counts(NamedTuple):
         return [w.tobytes() + c.tobytes() for w, c in zip(words, counts, strict=True)]
 
 
-def entries_per_sample(archive: Archive, suffix: str = "") -> np.ndarray:
+def entries_per_sample(
+    arrays: Arrays, path: pathlib.Path, suffix: str = ""
+) -> np.ndarray:
     """How many words each sample has: unlike ``indptr``, parts of it can be joined.
 
     Args:
-      archive: the file.
+      arrays: those of the file.
+      path: the file, for messages.
       suffix: of the part, ``"_train"``; none where the file has no parts.
 
     Returns:
@@ -81,13 +100,13 @@ def entries_per_sample(archive: Archive, suffix: str = "") -> np.ndarray:
       UserError: for one of the three arrays without the others, or an ``indptr`` that
         does not fit them.
     """
-    path, keys = archive.path, [f"{key}{suffix}" for key in SPARSE]
-    if missing := [key for key in keys if key not in archive]:
+    keys = [f"{key}{suffix}" for key in SPARSE]
+    if missing := [key for key in keys if key not in arrays]:
         raise UserError(
             f"{path} has no {' and no '.join(missing)}: word counts are the three "
             f"arrays {', '.join(keys)}"
         )
-    indptr, *entries = (archive[key] for key in keys)
+    indptr, *entries = (arrays[key] for key in keys)
     if any(a.ndim != 1 or a.dtype.kind not in "iu" for a in (indptr, entries[0])):
         raise UserError(
             f"{path}: {keys[0]} is {indptr.dtype} {indptr.shape} and {keys[1]} "
@@ -104,26 +123,26 @@ def entries_per_sample(archive: Archive, suffix: str = "") -> np.ndarray:
     return lengths
 
 
-def read_counts(arrays: Arrays, path: pathlib.Path) -> Counts | None:
+def read_counts(arrays: Arrays, path: pathlib.Path, size: int) -> Counts | None:
     """The word counts of a file, None where it has none; see :func:`mtopt.data.npz`.
 
     Args:
       arrays: the arrays of the file, :class:`~mtopt.data.tables.npz_parts.Parts`.
       path: the file, for messages.
+      size: how many samples there are.
 
     Raises:
-      UserError: for one of the three arrays without the others, a number of samples
-        that is not that of the labels, a word beyond the vocabulary, or counts that
+      UserError: for one of the three arrays without the others, another number of
+        samples, a word beyond the vocabulary, or counts that
         are negative or no numbers.
     """
     if LENGTHS not in arrays:
         return None
     lengths, words, counts = (arrays[key] for key in (LENGTHS, "indices", "counts"))
-    size = len(arrays["y"])
     if len(lengths) != size:
         raise UserError(
             f"{path}: indptr has {len(lengths) + 1} numbers: expected {size + 1}, one "
-            "more than there are labels"
+            "more than there are samples"
         )
     if counts.dtype.kind not in "biuf":
         raise UserError(f"{path}: counts is of type {counts.dtype}: expected numbers")

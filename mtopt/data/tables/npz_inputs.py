@@ -10,7 +10,7 @@ from jaxtyping import Int
 from mtopt.data.equal_rows import equal_rows
 from mtopt.data.tables.npz_counts import Counts, read_counts
 from mtopt.data.tables.npz_file import Arrays
-from mtopt.data.tables.scaling import moments, standardise
+from mtopt.data.tables.scaling import moments
 from mtopt.errors import UserError
 
 NUMBERS = ("x", "x_num", "desc")
@@ -28,28 +28,14 @@ class Inputs(NamedTuple):
       bits: columns of 0 and 1, float32 ``[N, E]``.
       counts: word counts, or None.
       columns: array of the file to how many of these columns it became.
+      cardinality: the categories of each column of codes.
     """
 
     numbers: Mapping[str, np.ndarray]
     bits: np.ndarray
     counts: Counts | None
     columns: Mapping[str, int]
-
-    def scaled(self, train: np.ndarray, max_features: int = MAX_FEATURES) -> np.ndarray:
-        """All columns side by side.
-
-        Args:
-          train: True for training rows, ``[N]``.
-          max_features: F, the most words to keep of the counts.
-
-        Returns:
-          float32 ``[N, D + E + F]``; float16 where there are counts alone.
-        """
-        blocks = [standardise(block, train) for block in self.numbers.values()]
-        blocks.append(self.bits)
-        if self.counts is not None:
-            blocks.append(self.counts.columns(train, max_features))
-        return np.concatenate([b for b in blocks if b.shape[1]], axis=1)
+    cardinality: tuple[int, ...]
 
     def rows(self, task: np.ndarray | None) -> Int[np.ndarray, " N"]:
         """Numbers of the rows, the same where all inputs, and the task, are equal."""
@@ -60,7 +46,7 @@ class Inputs(NamedTuple):
     def description(
         self, train: np.ndarray, max_features: int = MAX_FEATURES
     ) -> dict[str, str]:
-        """Array of the file to what :meth:`scaled` makes of it, in words."""
+        """Array of the file to what is made of it, in words."""
         words = {}
         for key, count in self.columns.items():
             if key not in NUMBERS:
@@ -81,12 +67,13 @@ class Inputs(NamedTuple):
         return words
 
 
-def read_inputs(arrays: Arrays, path: pathlib.Path) -> Inputs:
+def read_inputs(arrays: Arrays, path: pathlib.Path, size: int) -> Inputs:
     """Puts the inputs that a file has side by side; see :func:`mtopt.data.tables.npz`.
 
     Args:
       arrays: the arrays of the file.
       path: the file, for messages.
+      size: how many samples there are.
 
     Returns:
       The columns.
@@ -95,13 +82,12 @@ def read_inputs(arrays: Arrays, path: pathlib.Path) -> Inputs:
       UserError: where there are none, or one has an unfit type, shape or code.
     """
     found = {key: arrays[key] for key in INPUTS if key in arrays}
-    counts = read_counts(arrays, path)
+    counts = read_counts(arrays, path, size)
     if not found and counts is None:
         raise UserError(
             f"{path} has {', '.join(sorted(arrays))}: expected inputs beside the "
             f"labels, any of {', '.join(INPUTS)}, or word counts"
         )
-    size = len(arrays["y"])
     for key, array in found.items():
         kinds, expected = TYPES.get(key, ("biuf", "numbers"))
         if array.dtype.kind not in kinds or (key == "fp" and array.itemsize > 1):
@@ -111,12 +97,13 @@ def read_inputs(arrays: Arrays, path: pathlib.Path) -> Inputs:
         if array.ndim != 2 or len(array) != size or array.shape[1] == 0:
             raise UserError(
                 f"{path}: {key} has shape {array.shape}: expected ({size}, columns), a "
-                "row for each label"
+                "row for each sample"
             )
     numbers = {key: found[key] for key in NUMBERS if key in found}
-    bits = {}
+    bits, cardinality = {}, ()
     if "x_cat" in found:
-        bits["x_cat"] = _one_hot(found["x_cat"], arrays.get("cat_cardinality"), path)
+        sizes = arrays.get("cat_cardinality")
+        bits["x_cat"], cardinality = _one_hot(found["x_cat"], sizes, path)
     if "fp" in found:
         bits["fp"] = np.unpackbits(found["fp"], axis=1).astype(np.float32)
     columns = {key: block.shape[1] for key, block in numbers.items()}
@@ -127,26 +114,27 @@ def read_inputs(arrays: Arrays, path: pathlib.Path) -> Inputs:
         np.concatenate([none, *bits.values()], axis=1),
         counts,
         columns,
+        cardinality,
     )
 
 
 def _one_hot(
     codes: np.ndarray, cardinality: np.ndarray | None, path: pathlib.Path
-) -> np.ndarray:
-    """One column per category of each column of codes."""
+) -> tuple[np.ndarray, tuple[int, ...]]:
+    """One column per category of each column of codes, and how many these have."""
     codes = codes.astype(np.int64)
-    largest = codes.max(axis=0)
+    least, largest = codes.min(initial=0), codes.max(axis=0, initial=0)
     sizes = largest + 1 if cardinality is None else cardinality
     if sizes.dtype.kind not in "iu":
         raise UserError(
             f"{path}: cat_cardinality is of type {sizes.dtype}: expected integers"
         )
-    if sizes.shape != largest.shape or codes.min() < 0 or (largest >= sizes).any():
+    if sizes.shape != largest.shape or least < 0 or (largest >= sizes).any():
         raise UserError(
-            f"{path}: x_cat has codes from {codes.min()} up to {largest.tolist()} by "
-            f"column: expected 0 up to below cat_cardinality, {sizes.tolist()}"
+            f"{path}: x_cat has codes from {least} up to {largest.tolist()} by column: "
+            f"expected 0 up to below cat_cardinality, {sizes.tolist()}"
         )
     first = np.cumsum(sizes) - sizes
     columns = np.zeros((len(codes), int(sizes.sum())), np.float32)
     np.put_along_axis(columns, codes + first, 1, axis=1)
-    return columns
+    return columns, tuple(sizes.tolist())

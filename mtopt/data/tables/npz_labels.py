@@ -187,6 +187,20 @@ def read_labels(
     return Labels(y, known, task, names, kinds, reasons)
 
 
+def names_by_number(arrays: Arrays, path: pathlib.Path) -> tuple[str, ...]:
+    """The names of all tasks, in the order in which the file numbers them.
+
+    Args:
+      arrays: of a file that :func:`read_labels` has read.
+      path: the file, for messages.
+    """
+    y, task = arrays["y"], arrays.get("task")
+    keys = SHARED_NAMES if task is None else OWN_NAMES
+    count = y.shape[1] if task is None else _num_tasks(arrays, task)
+    names, order = _names(arrays, keys, path, count)
+    return tuple(names[i] for i in np.argsort(order))
+
+
 def _check_task(
     task: np.ndarray, size: int, arrays: Arrays, path: pathlib.Path
 ) -> np.ndarray:

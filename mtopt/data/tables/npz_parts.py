@@ -127,7 +127,7 @@ class Parts(Arrays):
 
     def _piece(self, key: str, suffix: str) -> np.ndarray:
         if key == LENGTHS:
-            return entries_per_sample(self._archive, suffix)
+            return entries_per_sample(self._archive, self._archive.path, suffix)
         return self._archive[f"{key}{suffix}"]
 
     def _listed(self, suffixes: list[str]) -> str:

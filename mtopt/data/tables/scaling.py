@@ -1,37 +1,45 @@
 """Standardised inputs and targets, with statistics of the training part alone."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 CLIP = 10.0
 
 
-def standardise(x: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """Columns of mean 0 and standard deviation 1 over the training rows.
+class Scaling(NamedTuple):
+    """What columns of numbers lose: a mean, and a standard deviation, each its own.
 
-    A missing value (NaN or infinite) becomes the training mean, which is 0; a column
-    that is constant in training, or has no value there, becomes 0 everywhere. Values
-    beyond 10 standard deviations are clipped to that: a single molecule's descriptor
-    of 1e5 would otherwise drown the rest.
+    A missing value (NaN or infinite) becomes the mean, which is 0; a column that is
+    constant in training, or has no value there, becomes 0 everywhere. Values beyond 10
+    standard deviations are clipped to that: a single molecule's descriptor of 1e5 would
+    otherwise drown the rest.
 
-    Args:
-      x: ``[N, D]``.
-      train: True for training rows, ``[N]``.
-
-    Returns:
-      float32 ``[N, D]``, finite.
+    Attributes:
+      mean: float64 ``[D]``.
+      std: float64 ``[D]``; 0 for a constant column.
 
     Example:
       >>> x = np.array([[0., 5.], [2., 5.], [np.nan, 7.]])
-      >>> standardise(x, np.array([True, True, False])).tolist()
+      >>> Scaling.of(x[:2])(x).tolist()
       [[-1.0, 0.0], [1.0, 0.0], [0.0, 0.0]]
     """
-    mean, std = moments(x[train])
-    finite = np.isfinite(x)
-    scale = np.divide(1, std, out=np.zeros_like(std), where=std > 0)
-    scaled = (np.where(finite, x, mean) - mean) * scale
-    return np.clip(scaled, -CLIP, CLIP).astype(np.float32)
+
+    mean: np.ndarray
+    std: np.ndarray
+
+    @classmethod
+    def of(cls, train: np.ndarray) -> "Scaling":
+        """That of the training rows, ``[N, D]``."""
+        return cls(*moments(train))
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """Rows ``[N, D]`` brought to scale, float32 and finite."""
+        finite = np.isfinite(x)
+        scale = np.divide(1, self.std, out=np.zeros_like(self.std), where=self.std > 0)
+        scaled = (np.where(finite, x, self.mean) - self.mean) * scale
+        return np.clip(scaled, -CLIP, CLIP).astype(np.float32)
 
 
 def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

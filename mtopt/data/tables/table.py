@@ -9,7 +9,7 @@ from mtopt.data.dataset import Dataset
 from mtopt.data.sources import JointDataset
 from mtopt.data.stream import ON_DEVICE_BYTES
 from mtopt.data.tables.frame import MAX_CATEGORIES, from_frame
-from mtopt.data.tables.frame_columns import pandas
+from mtopt.data.tables.frame_columns import dates_or_text, pandas
 from mtopt.data.tables.npz_kinds import EACH, GivenKind
 from mtopt.errors import UserError
 
@@ -78,7 +78,7 @@ def table(
     """
     path = pathlib.Path(path).expanduser()
     data = from_frame(
-        _read(path),
+        read_table(path),
         tasks,
         kind=kind,
         features=features,
@@ -105,8 +105,17 @@ def _of_file(data: Dataset, path: pathlib.Path) -> Dataset:
     return dataclasses.replace(data, reading={"file": str(path), **data.reading})
 
 
-def _read(path: pathlib.Path) -> Any:
-    """The file as a frame."""
+def read_table(path: pathlib.Path, names: Sequence[str] = ()) -> Any:
+    """The file as a ``pandas.DataFrame``.
+
+    Args:
+      path: the file.
+      names: columns of names, which are no numbers where they are made of digits; a
+        Parquet file says so itself.
+
+    Raises:
+      UserError: as :func:`table`.
+    """
     if path.suffix.lower() not in READERS:
         others = "; npz(path=...) reads .npz" * (path.suffix == ".npz")
         raise UserError(
@@ -117,7 +126,7 @@ def _read(path: pathlib.Path) -> Any:
         raise UserError(f"no file {path}: expected a table with a header")
     pd = pandas()
     try:
-        return READERS[path.suffix.lower()](pd, path)
+        return READERS[path.suffix.lower()](pd, path, names)
     # What pandas cannot parse is a ValueError, and damaged Parquet may be an OSError.
     except (OSError, ValueError, ImportError) as error:
         cause = " ".join(str(error).split())
@@ -126,26 +135,20 @@ def _read(path: pathlib.Path) -> Any:
         ) from error
 
 
-def _text(pd: Any, path: pathlib.Path, separator: str) -> Any:
+def _text(pd: Any, path: pathlib.Path, separator: str, names: Sequence[str]) -> Any:
     """A text file, whose dates have no type of their own."""
+    types = dict.fromkeys(names, str)
     # By parts, a column could have cells of several types.
-    frame = pd.read_csv(path, sep=separator, low_memory=False)
+    frame = pd.read_csv(path, sep=separator, low_memory=False, dtype=types)
     for column in frame:
         if pd.api.types.infer_dtype(frame[column], skipna=True) == "string":
-            frame[column] = _dates_or_text(pd, frame[column])
+            frame[column] = dates_or_text(frame[column])
     return frame
 
 
-def _dates_or_text(pd: Any, column: Any) -> Any:
-    try:
-        return pd.to_datetime(column, format="ISO8601", utc=True)
-    except ValueError:
-        return column
-
-
-READERS: Mapping[str, Callable[[Any, pathlib.Path], Any]] = {
-    ".csv": lambda pd, path: _text(pd, path, ","),
-    ".tsv": lambda pd, path: _text(pd, path, "\t"),
-    ".parquet": lambda pd, path: pd.read_parquet(path),
+READERS: Mapping[str, Callable[[Any, pathlib.Path, Sequence[str]], Any]] = {
+    ".csv": lambda pd, path, names: _text(pd, path, ",", names),
+    ".tsv": lambda pd, path, names: _text(pd, path, "\t", names),
+    ".parquet": lambda pd, path, names: pd.read_parquet(path),
 }
 """By the ending of a file."""

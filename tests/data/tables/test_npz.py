@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mtopt.data import StreamSplit, npz
+from mtopt.data.tables.npz_encoding import NpzEncoding
 from mtopt.data.tables.npz_inputs import read_inputs
 from mtopt.errors import UserError
 from tests.helpers.npz import PARTS, N, collect, disjoint, save, shared
@@ -211,7 +212,8 @@ def test_inputs_stand_side_by_side(tmp_path):
         "cat_cardinality": np.array([3, 3]),
         "fp": np.array([[1], [128], [0]], np.uint8),
     }
-    x = read_inputs(arrays, tmp_path).scaled(np.array([True, True, False]))
+    inputs = read_inputs(arrays, tmp_path, 3)
+    x = NpzEncoding.of(inputs, np.array([True, True, False])).encoded(inputs)
     assert x.dtype == np.float32
     np.testing.assert_allclose(x[:, :2], [[-1, 0], [1, 0], [3, 0]])
     np.testing.assert_array_equal(

@@ -57,7 +57,7 @@ def test_a_word_that_stands_twice_in_a_row_is_added_up(tmp_path):
         "indices": np.array([1, 1, 0], np.uint16).repeat([1, 1, 2]),
         "counts": np.array([200, 100, 0, 7], np.uint8),
     }
-    counts = read_inputs(arrays, tmp_path).counts
+    counts = read_inputs(arrays, tmp_path, 2).counts
     assert counts.shape == (2, 2)
     triples = zip(counts.samples, counts.words, counts.counts, strict=True)
     assert [tuple(map(int, triple)) for triple in triples] == [(0, 1, 300), (1, 0, 7)]

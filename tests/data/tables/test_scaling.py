@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from mtopt.data.tables.npz_encoding import NpzEncoding
 from mtopt.data.tables.npz_inputs import read_inputs
-from mtopt.data.tables.scaling import CLIP, moments, standardise
+from mtopt.data.tables.scaling import CLIP, Scaling, moments
 from tests.helpers.close import assert_close
 
 
@@ -12,7 +13,7 @@ def test_scaling_clips_and_ignores_constant_columns():
     x = np.ones((100, 2), np.float32) * np.float32(0.1)
     x[:50, 0] = 0.2
     x[99, 0] = 1e6
-    scaled = standardise(x, np.arange(100) < 99)
+    scaled = Scaling.of(x[:99])(x)
     assert scaled[99, 0] == CLIP
     assert (scaled[:, 1] == 0).all()
     mean, std = moments(np.array([[np.nan, 1.0], [np.nan, 3.0]]))
@@ -36,7 +37,7 @@ FINE = {
 @pytest.mark.parametrize("name", FINE)
 def test_a_spread_that_its_type_resolves_is_standardised(name):
     column = FINE[name]
-    found = standardise(column[:, None], np.ones(2000, bool))[:, 0].astype(np.float64)
+    found = Scaling.of(column[:, None])(column[:, None])[:, 0].astype(np.float64)
     exact = column.astype(np.longdouble)
     exact = (exact - exact.mean()) / exact.std()
     # Float64 holds 1.7e18 to 256, a hundred-millionth of that column's deviation.
@@ -57,8 +58,10 @@ def test_every_block_of_a_file_is_scaled_in_its_own_precision(tmp_path):
     arrays = {"y": np.zeros(100), "x": rounding[:, None]}
     arrays["desc"] = FINE["pascals"][:100, None]
     train = np.ones(100, bool)
-    inputs = read_inputs(arrays, tmp_path)
-    np.testing.assert_allclose(inputs.scaled(train).std(axis=0), [0, 1], rtol=1e-6)
+    inputs = read_inputs(arrays, tmp_path, 100)
+    np.testing.assert_allclose(
+        NpzEncoding.of(inputs, train).encoded(inputs).std(axis=0), [0, 1], rtol=1e-6
+    )
     said = inputs.description(train)
     assert said["x"].endswith("1 constant in training became 0")
     assert said["desc"] == "1 columns, standardised"

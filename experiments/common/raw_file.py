@@ -1,0 +1,43 @@
+"""A file of new rows, as a trained model takes them."""
+
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from mtopt.data.tables.frame_encoding import FrameEncoding
+from mtopt.data.tables.npz_file import Archive
+from mtopt.data.tables.table import read_table
+from mtopt.errors import UserError
+from mtopt.trained.model import TrainedModel
+
+
+def read_raw(path: pathlib.Path, model: TrainedModel) -> Any:
+    """The rows of a file.
+
+    Args:
+      path: CSV, TSV or Parquet for a model of a table; ``.npz`` for one of arrays, or
+        ``.npy`` where it takes one array.
+      model: that is to predict them.
+
+    Raises:
+      UserError: for a file of another kind, or one that can't be read.
+    """
+    path = path.expanduser()
+    if not path.is_file():
+        raise UserError(f"no file {path}: expected one of new rows")
+    if isinstance(model.encoding, FrameEncoding):
+        return read_table(path, model.encoding.names)
+    if path.suffix == ".npz":
+        return Archive(path)
+    if path.suffix != ".npy":
+        raise UserError(
+            f"{path} ends in {path.suffix!r}: expected .npz or .npy, as the run was "
+            "trained on arrays"
+        )
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(
+            f"cannot read {path} ({error}): expected what numpy.save writes"
+        ) from error

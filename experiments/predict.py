@@ -1,0 +1,97 @@
+"""Predictions of a finished run for new rows, as a table.
+
+``python -m experiments.predict --run=RUN --method=mgda --data=new.csv
+--out=predictions.csv``, or ``mtopt predict``. The file is of the kind that the run was
+trained on: CSV, TSV or Parquet with the columns of its inputs, an ``.npz`` file with
+its arrays, a ``.npy`` array of images. What comes out has a row for each of its rows,
+and a column for each task, with the probabilities of its classes beside it; where a
+row belongs to one task, its number, the task, and what is predicted for it.
+"""
+
+import csv
+import pathlib
+from typing import Any
+
+import numpy as np
+from absl import flags
+
+import mtopt
+from mtopt.errors import UserError
+from mtopt.trained.model import TrainedModel
+
+from .common.command import command, start
+from .common.raw_file import read_raw
+
+flags.DEFINE_string("run", None, "The folder of a finished run.")
+flags.DEFINE_string("method", None, "Its method; needed where the run has several.")
+flags.DEFINE_integer("seed", None, "Its seed; the first unless given.")
+flags.DEFINE_string("data", None, "The file of new rows.")
+flags.DEFINE_string("out", "predictions.csv", "The table to write.")
+FLAGS = flags.FLAGS
+
+
+@command
+def main(argv: list[str]) -> None:
+    """Loads the model, then the rows, and writes what it predicts."""
+    del argv
+    for name, what in (("run", "a finished run"), ("data", "a file of new rows")):
+        if FLAGS[name].value is None:
+            raise UserError(f"no --{name}: expected --{name}=PATH, {what}")
+    out = pathlib.Path(FLAGS.out)
+    if out.exists():
+        raise UserError(f"{out} exists already: name another --out")
+    model = mtopt.load(FLAGS.run, method=FLAGS.method, seed=FLAGS.seed)
+    raw = read_raw(pathlib.Path(FLAGS.data), model)
+    table = shared_table(model, raw) if model.shared else task_table(model, raw)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with out.open("x", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(table)
+    print(f"{len(table) - 1} rows  {out}")
+
+
+def shared_table(model: TrainedModel, raw: Any) -> list[list[str]]:
+    """Head and rows: a column for each task, and for each of its classes.
+
+    Args:
+      model: whose tasks are all predicted for every row.
+      raw: the rows.
+    """
+    probabilities = model.predict_proba(raw)
+    columns: dict[str, list[str]] = {}
+    for task, found in model.predict(raw).items():
+        columns[task] = _cells(found)
+        for c, name in enumerate(model.class_names(task)):
+            columns[f"{task}: {name}"] = _cells(probabilities[task][..., c])
+    return [[*columns], *map(list, zip(*columns.values(), strict=True))]
+
+
+def task_table(model: TrainedModel, raw: Any) -> list[list[str]]:
+    """Head and rows of a model whose tasks have rows of their own, by row and task.
+
+    Args:
+      model: of such tasks.
+      raw: the rows, which say what task each is of.
+    """
+    found, probabilities = model.predict(raw), model.predict_proba(raw)
+    named = {task: model.class_names(task) for task in found}
+    classes = list(dict.fromkeys(name for names in named.values() for name in names))
+    lines = []
+    for task, rows in model.rows_of(raw).items():
+        labels = _cells(found[task])
+        for i, row in enumerate(rows.tolist()):
+            own = _cells(probabilities[task][i]) if named[task] else []
+            beside = dict(zip(named[task], own, strict=True))
+            cells = [task, labels[i], *(beside.get(name, "") for name in classes)]
+            lines.append((row, cells))
+    lines.sort(key=lambda line: line[0])
+    head = ["row", "task", "prediction", *classes]
+    return [head, *([str(row), *cells] for row, cells in lines)]
+
+
+def _cells(values: np.ndarray) -> list[str]:
+    """Values as text, from which the same ones are read again."""
+    return [str(value) for value in np.asarray(values)]
+
+
+if __name__ == "__main__":
+    start(main)

@@ -1,0 +1,73 @@
+"""Labels as data have them, as a model's metrics read them."""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Num
+
+from mtopt.errors import UserError
+from mtopt.trained.description import GroupDescription
+
+
+def read_labels(
+    group: GroupDescription, task: str, labels: Any
+) -> tuple[Num[np.ndarray, "N ..."], Bool[np.ndarray, " N"]]:
+    """Targets and mask of one task.
+
+    Args:
+      group: that the task is of.
+      task: its name.
+      labels: numbers, or names of classes where the training labels had some, ``[N]``
+        or, of label columns and distributions, ``[N, L]``; an array or a column of a
+        frame. None, NaN and other empty cells are missing.
+
+    Returns:
+      Targets, 0 where they are missing, and where they are not.
+
+    Raises:
+      UserError: for a class that training had not, or what is no number.
+
+    Example:
+      >>> from mtopt.data.encoding import AsTheyAre
+      >>> encoding = AsTheyAre("float32", (1,))
+      >>> group = GroupDescription(("of",), "binary", 1, None, (1,), "float32",
+      ...                          encoding, classes={"of": ("a", "b")})
+      >>> target, mask = read_labels(group, "of", ["b", None, "a"])
+      >>> target.tolist(), mask.tolist()
+      ([1.0, 0.0, 0.0], [True, False, True])
+    """
+    cells = np.asarray(labels, object)
+    empty = np.vectorize(_empty, otypes=[bool])(cells)
+    names = group.classes.get(task, ())
+    if names:
+        codes = {name: code for code, name in enumerate(names)}
+        pairs = zip(cells, empty, strict=True)
+        words = [None if missing else _word(cell) for cell, missing in pairs]
+        if unknown := sorted({w for w in words if w is not None} - {*names}):
+            raise UserError(
+                f"labels of task {task!r} have {unknown[0]!r}: expected "
+                f"{', '.join(map(repr, names))}, as in training"
+            )
+        target = np.array([0 if word is None else codes[word] for word in words])
+    else:
+        try:
+            target = np.where(empty, 0, cells).astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise UserError(
+                f"labels of task {task!r} are no numbers ({error}): expected numbers, "
+                "as in training"
+            ) from error
+    mask = ~empty.reshape(len(cells), -1).any(axis=1)
+    return target.astype(np.float64), mask
+
+
+def _empty(cell: Any) -> bool:
+    """Whether a label is missing: NaN, NaT and NA are not equal to themselves."""
+    same = cell == cell
+    return cell is None or not (isinstance(same, bool | np.bool_) and bool(same))
+
+
+def _word(cell: Any) -> str:
+    """The name of a class; of a number the one that a table gives it."""
+    is_number = isinstance(cell, int | float | np.number) and not isinstance(cell, bool)
+    return f"{cell:g}" if is_number else str(cell)
