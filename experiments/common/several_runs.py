@@ -65,8 +65,8 @@ def _together(parts: Sequence[Comparison], timed: int) -> Comparison:
                 )
         if not _equal(first.units, part.units):
             raise UserError(
-                "the runs differ in the deviations of the targets: expected runs on the "
-                "same data"
+                "the runs differ in the deviations of their targets: expected runs on "
+                "the same data"
             )
     methods = _joined([part.methods for part in parts], timed)
     single = _joined([[p.baseline] if p.baseline else [] for p in parts], timed)
