@@ -20,13 +20,14 @@ from mtopt.errors import UserError
 from mtopt.trained.model import TrainedModel
 
 from .common.command import command, start
+from .common.places import OUT, RUN, finished_run
 from .common.raw_file import read_raw
 
-flags.DEFINE_string("run", None, "The folder of a finished run.")
 flags.DEFINE_string("method", None, "Its method; needed where the run has several.")
 flags.DEFINE_integer("seed", None, "Its seed; the first unless given.")
 flags.DEFINE_string("data", None, "The file of new rows.")
-flags.DEFINE_string("out", "predictions.csv", "The table to write.")
+flags.declare_key_flag(RUN.name)
+flags.declare_key_flag(OUT.name)
 FLAGS = flags.FLAGS
 
 
@@ -34,13 +35,13 @@ FLAGS = flags.FLAGS
 def main(argv: list[str]) -> None:
     """Loads the model, then the rows, and writes what it predicts."""
     del argv
-    for name, what in (("run", "a finished run"), ("data", "a file of new rows")):
-        if FLAGS[name].value is None:
-            raise UserError(f"no --{name}: expected --{name}=PATH, {what}")
-    out = pathlib.Path(FLAGS.out)
+    run = finished_run()
+    if FLAGS.data is None:
+        raise UserError("no --data: expected --data=FILE, a file of new rows")
+    out = pathlib.Path(OUT.value or "predictions.csv")
     if out.exists():
         raise UserError(f"{out} exists already: name another --out")
-    model = mtopt.load(FLAGS.run, method=FLAGS.method, seed=FLAGS.seed)
+    model = mtopt.load(run, method=FLAGS.method, seed=FLAGS.seed)
     raw = read_raw(pathlib.Path(FLAGS.data), model)
     table = shared_table(model, raw) if model.shared else task_table(model, raw)
     out.parent.mkdir(parents=True, exist_ok=True)

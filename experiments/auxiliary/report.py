@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 
 from mtopt.metrics import paired_interval
 
+from ..common.drawing import COLOURS, head, save, tidy
 from ..common.paired import with_interval
-from ..common.pictures import COLOURS, head, save, tidy
-from ..common.table import UNDEFINED, WIDTH, align, cells
+from ..common.sheet import UNDEFINED
+from ..common.table import WIDTH, align, cells
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,4 +133,9 @@ def picture(result: Result, path: str | os.PathLike[str]) -> None:
     panels[0].set_yticks(rows, others)
     panels[0].set_ylim(len(others) - 0.5, -0.5)
     head(figure, f"{result.experiment}: a reconstruction beside few labels")
-    save(figure, path)
+    save(
+        figure,
+        path,
+        "Gains over the first method, a row a method and a panel a number of "
+        "labels: a dot a seed, bars the intervals of the means.",
+    )

@@ -21,10 +21,9 @@ from mtopt.trained.stored import StoredModels, write_models
 from mtopt.training import tensorboard
 from mtopt.training.evaluate import metric_tasks
 from mtopt.training.fit import read_diverged
-from mtopt.training.loop import read_per_task
+from mtopt.training.loop import read_per_task, read_seconds_per_step
 from mtopt.training.program import Program, separate_program, shared_program
 
-from . import pictures
 from .building import (
     batch_sizes,
     load_dataset,
@@ -40,14 +39,17 @@ from .devices import check_devices
 from .estimate import step_cost, text_of
 from .experiment import Job
 from .fitted import fitted
-from .groups import compared_by_group, summary
+from .gallery import gallery
+from .groups import compared_by_group
 from .looks import late_falls, undefined
-from .paired import paired_table
+from .paired import paired_sheet
 from .progress import seeds_label
+from .protocol import protocol
 from .report import Diverged, write_report
 from .results import Comparison, MethodResult
+from .results_file import to_plain
 from .run_folder import run_folder
-from .table import WIDTH, table
+from .table import WIDTH, table, to_text
 
 SINGLE_TASK = "single-task models"
 
@@ -75,11 +77,8 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
         write_report(
             folder,
             _text(parts, config),
-            summary(parts),
-            {
-                "test.png": functools.partial(pictures.scatter, parts),
-                "curves.png": functools.partial(pictures.curves, parts),
-            },
+            to_plain(parts),
+            gallery(folder, parts),
             started,
         )
         noted = {each.name for part in parts for each in part.results if each.notes}
@@ -108,7 +107,8 @@ def _text(parts: Sequence[Comparison], config: Config) -> str:
     texts = [table(*parts), "\n".join(notes), "\n".join(falls)]
     for index in range(min(config.paired, len(first.methods) - 1)):
         for part in parts:
-            texts += [part.group, paired_table(part, index)]
+            later = dataclasses.replace(part, methods=part.methods[index:])
+            texts.append(to_text(paired_sheet(later, later.methods[0].name)))
     return "\n\n".join(filter(None, texts))
 
 
@@ -214,7 +214,8 @@ def prepare_training(
             [_train(run, stacks, folder, config) for run in runs]
             for runs in (baselines, methods)
         )
-        return compared_by_group(experiment, dataset, single, several)
+        lines = (protocol(config, dataset),)
+        return compared_by_group(experiment, dataset, single, several, lines)
 
     return train
 
@@ -298,9 +299,14 @@ def _train(
         for place in places
         for one in read_diverged(place)
     ]
-    # Without a look there is no curve.
     return MethodResult(
-        run.name, result["test"], looks if len(step) else {}, tuple(notes)
+        run.name,
+        result["test"],
+        looks if len(step) else {},  # without a look there is no curve
+        tuple(notes),
+        tuple(seed for stack in stacks for seed in stack),
+        np.concatenate([part["chosen_step"] for part in parts]),
+        float(np.median([read_seconds_per_step(place) for place in places])),
     )
 
 

@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 
 from mtopt.metrics import paired_interval
 
+from ..common.drawing import COLOURS, head, save, tidy
 from ..common.paired import with_interval
-from ..common.pictures import COLOURS, head, save, tidy
-from ..common.table import UNDEFINED, WIDTH, align, cells
+from ..common.sheet import UNDEFINED
+from ..common.table import WIDTH, align, cells
 from .config import PLAIN
 
 REFERENCES = (PLAIN, "two_tasks")
@@ -115,4 +116,9 @@ def picture(result: Result, path: str | os.PathLike[str]) -> None:
     panels[0].set_yticks(range(len(result.arms)), list(result.arms))
     panels[0].set_ylim(len(result.arms) - 0.5, -0.5)
     head(figure, f"{result.experiment}: a class and how its image was turned")
-    save(figure, path)
+    save(
+        figure,
+        path,
+        "Test accuracy, a row an arm and a panel a number of images: a dot a "
+        "seed, the mean large.",
+    )

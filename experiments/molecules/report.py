@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 
 from mtopt.metrics import paired_interval
 
+from ..common.drawing import COLOURS, head, save, tidy
 from ..common.paired import with_interval
-from ..common.pictures import COLOURS, head, save, tidy
-from ..common.table import UNDEFINED, WIDTH, align, cells
+from ..common.sheet import UNDEFINED
+from ..common.table import WIDTH, align, cells
 
 ALONE = "alone"
 PERMUTED = ", permuted"
@@ -128,4 +129,9 @@ def picture(result: Result, path: str | os.PathLike[str]) -> None:
     panels[0].set_yticks(range(len(arms)), arms)
     panels[0].set_ylim(len(arms) - 0.5, -0.5)
     head(figure, f"{result.experiment}: what a source gives {result.target}")
-    save(figure, path)
+    save(
+        figure,
+        path,
+        "Gains over the target alone, a row a source and a panel a number of "
+        "molecules: a dot a seed, hollow where labels were permuted.",
+    )

@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 
 from mtopt.metrics import paired_interval
 
+from ..common.drawing import COLOURS, head, save, tidy
 from ..common.paired import with_interval
-from ..common.pictures import COLOURS, head, save, tidy
-from ..common.table import UNDEFINED, WIDTH, align, cells
+from ..common.sheet import UNDEFINED
+from ..common.table import WIDTH, align, cells
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,4 +124,9 @@ def picture(result: Result, path: str | os.PathLike[str]) -> None:
     for panel in panels:
         tidy(panel)
     head(figure, f"{result.experiment}: what a severity for every rater is worth")
-    save(figure, path)
+    save(
+        figure,
+        path,
+        "The score of every held-out split, a row a head, and the severity of "
+        "every rater on two splits against each other.",
+    )

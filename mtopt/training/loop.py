@@ -205,18 +205,40 @@ def read_per_task(folder: pathlib.Path, name: str) -> dict[str, np.ndarray]:
       name: an entry of :data:`PER_TASK`, ``loss``, or what the run measured.
 
     Returns:
-      ``step [T]`` and ``values [S, T, K, ...]``; of a number that the run has not,
-      none.
+      ``step [T]``, ``values [S, T, K, ...]`` and the names of the ``tasks [K]``; of a
+      number that the run has not, none.
     """
-    values, steps = {}, []
+    values, steps, tasks = {}, [], ()
     for record in read_records(folder / "metrics.jsonl"):
         if name in record and record["split"] == "train":
             values.setdefault(record["seed"], []).append(list(record[name].values()))
             steps.append(record["step"])
+            tasks = record[name]
     return {
+        "tasks": np.array(list(tasks), str),
         "step": np.unique(steps),
         "values": np.array(list(values.values()), np.float64),
     }
+
+
+def read_seconds_per_step(folder: pathlib.Path) -> float:
+    """What a step of a run took, of all models at once: the median of its records.
+
+    The first one is left out: what is compiled late falls into it.
+
+    Args:
+      folder: of the run.
+
+    Returns:
+      Seconds; nan for a run of a single record.
+    """
+    rates = {
+        record["step"]: record["steps_per_second"]
+        for record in read_records(folder / "metrics.jsonl")
+        if record.get("steps_per_second")
+    }
+    later = [rates[step] for step in sorted(rates)[1:]]
+    return float(1 / np.median(later)) if later else float("nan")
 
 
 def resume(
@@ -356,7 +378,7 @@ class _Clock:
         now = time.perf_counter()
         steps, seconds = step - self._step, now - self._since
         self._step, self._since = step, now
-        return round(steps / seconds, 1) if steps else None
+        return float(f"{steps / seconds:.4g}") if steps else None
 
     @contextlib.contextmanager
     def paused(self, state: TrainState) -> Iterator[None]:

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from mtopt.metrics.ranks import Ranking, ranking
 
-from ...common.pictures import INK, head, save, style_of, tidy
+from ...common.drawing import INK, head, save, style_of, tidy
 from ...common.table import align, cells
 from .. import report as shared
 from ..learners import Fitted, name_of
@@ -206,4 +206,9 @@ def scores_picture(result: Result, path: pathlib.Path) -> None:
     ]
     place = {"loc": "outside lower left", "ncols": 2}
     figure.legend(handles=handles, frameon=False, fontsize=9, **place)
-    save(figure, path)
+    save(
+        figure,
+        path,
+        "Scores of the learners, a panel a data set: ours with its spread beside "
+        "the published one.",
+    )
