@@ -13,6 +13,7 @@ from .common.experiment import PACKAGE, ROOT
 PROGRAMS = {
     "run": "main",
     "predict": "predict",
+    "evaluate": "evaluate",
     "tables": "tables",
     "analyze": "analysis.__main__",
     "benchmark step": "benchmarks.step.__main__",

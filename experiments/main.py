@@ -18,23 +18,21 @@ from ml_collections import config_flags
 from mtopt.errors import UserError, nearest
 from mtopt.training.processes import wait_for_all
 
+from .common import short_flags
 from .common.command import command, data_dir, one_line_errors, start
 from .common.compilation_cache import keep_compiled_programs
 from .common.experiment import EXPERIMENTS, estimate, find_experiment
-from .common.places import OUT
+from .common.places import METHOD, OUT
 from .common.processes import joined_processes
 from .common.run_lock import HOLDER, LOCK, held, new_folder
 from .common.stored_run import StoredRun, read_run, write_run
 
+OF_FILES = "table"
+"""The experiment of a file that --data names."""
 flags.DEFINE_string(
-    "experiment", "multi_digits", f"What to run: {', '.join(EXPERIMENTS)}."
-)
-flags.DEFINE_multi_string(
-    "method",
-    None,
-    "A method in place of the experiment's own list, as in mgda, "
-    '"mgda(normalize=\'l2\')", "log_losses(cagrad)" or "normalize_rows + mgda"; '
-    "repeat it to compare several. all: every method that needs no options.",
+    "experiment",
+    "multi_digits",
+    f"What to run: {', '.join(EXPERIMENTS)}; {OF_FILES} with --data, unless given.",
 )
 flags.DEFINE_string(
     "resume", None, "Continue the run in this folder, bit for bit where it stopped."
@@ -48,7 +46,8 @@ flags.DEFINE_bool(
     "Print what a step of each method will take, what does not fit in the device, and "
     "stop: nothing is trained or written.",
 )
-flags.declare_key_flag(OUT.name)
+for _flag in (OUT, METHOD, *short_flags.SHORT):
+    flags.declare_key_flag(_flag.name)
 flags.declare_key_flag("data_dir")
 for _name in ("compilation_cache", "coordinator", "num_processes", "process_id"):
     flags.declare_key_flag(_name)
@@ -99,8 +98,9 @@ def _requested() -> tuple[pathlib.Path, StoredRun]:
     if FLAGS.resume is not None:
         folder = pathlib.Path(FLAGS.resume)
         _check_alone(folder)
-        return folder, _on_devices_at_hand(read_run(folder))
+        return folder, _changed(read_run(folder))
     config = FLAGS.config
+    short_flags.set_fields(config, FLAGS.experiment)
     if FLAGS.method:
         config.methods = _methods(FLAGS.method)
     if FLAGS.coordinator and not FLAGS.out:
@@ -122,12 +122,25 @@ def _check_new(folder: pathlib.Path) -> None:
         )
 
 
-def _on_devices_at_hand(run: StoredRun) -> StoredRun:
-    """The run on the devices that flags name, which may be others than it began on."""
-    if not any(map(_is_of_devices, sys.argv[1:])):
-        return run
-    _check_grid(run)
-    config = dataclasses.replace(run.config, devices=FLAGS.config.devices)
+def _changed(run: StoredRun) -> StoredRun:
+    """The run with what may be told anew: its devices, and more steps.
+
+    Raises:
+      UserError: for fewer steps than it was to take.
+    """
+    config = run.config
+    if any(map(_is_of_devices, sys.argv[1:])):
+        _check_grid(run)
+        config = dataclasses.replace(config, devices=FLAGS.config.devices)
+    if any(map(_is_of_steps, sys.argv[1:])):
+        if not hasattr(config, "steps"):
+            raise UserError(f"{run.experiment} takes no steps: drop --config.steps")
+        if FLAGS.config.steps < config.steps:
+            raise UserError(
+                f"--config.steps is {FLAGS.config.steps}, and the run takes "
+                f"{config.steps}: expected as many or more"
+            )
+        config = dataclasses.replace(config, steps=FLAGS.config.steps)
     return run._replace(config=config)
 
 
@@ -145,6 +158,10 @@ def _is_of_devices(argument: str) -> bool:
     return argument.startswith("--config.devices.")
 
 
+def _is_of_steps(argument: str) -> bool:
+    return argument.split("=")[0] == "--config.steps"
+
+
 def _methods(texts: list[str]) -> tuple[str, ...]:
     """The methods asked for, ``all`` spelled out."""
     from mtopt.grammar import every_method
@@ -159,10 +176,12 @@ def _check_alone(folder: pathlib.Path) -> None:
     set_flags = [
         name for name in ("experiment", "method", "out") if FLAGS[name].present
     ]
+    set_flags += short_flags.given()
     set_flags += [
         argument
         for argument in sys.argv[1:]
-        if argument.startswith("--config.") and not _is_of_devices(argument)
+        if argument.startswith("--config.")
+        and not (_is_of_devices(argument) or _is_of_steps(argument))
     ]
     if set_flags:
         raise UserError(
@@ -175,9 +194,12 @@ def _check_alone(folder: pathlib.Path) -> None:
 def parse_flags(argv: list[str]) -> list[str]:
     """Parses the flags; which fields ``--config`` has depends on ``--experiment``."""
     early = flags.FlagValues()
-    flags.DEFINE_string("experiment", "multi_digits", "", flag_values=early)
+    flags.DEFINE_string("experiment", None, "", flag_values=early)
+    flags.DEFINE_string("data", None, "", flag_values=early)
     early(argv, known_only=True)
-    config = find_experiment(str(early["experiment"].value)).get_config()
+    usual = FLAGS["experiment"].default if early["data"].value is None else OF_FILES
+    FLAGS.set_default("experiment", usual)
+    config = find_experiment(early["experiment"].value or str(usual)).get_config()
     _check_fields(config, argv)
     config_flags.DEFINE_config_dataclass("config", config, "The configuration.")
     return FLAGS(argv)

@@ -20,15 +20,11 @@ from mtopt.errors import UserError
 from mtopt.trained.model import TrainedModel
 
 from .common.command import command, start
-from .common.places import OUT, RUN, finished_run
+from .common.places import DATA, METHOD, OUT, RUN, SEED, finished_run
 from .common.raw_file import read_raw
 
-flags.DEFINE_string("method", None, "Its method; needed where the run has several.")
-flags.DEFINE_integer("seed", None, "Its seed; the first unless given.")
-flags.DEFINE_string("data", None, "The file of new rows.")
-flags.declare_key_flag(RUN.name)
-flags.declare_key_flag(OUT.name)
-FLAGS = flags.FLAGS
+for _flag in (RUN, METHOD, SEED, DATA, OUT):
+    flags.declare_key_flag(_flag.name)
 
 
 @command
@@ -36,18 +32,25 @@ def main(argv: list[str]) -> None:
     """Loads the model, then the rows, and writes what it predicts."""
     del argv
     run = finished_run()
-    if FLAGS.data is None:
+    if DATA.value is None:
         raise UserError("no --data: expected --data=FILE, a file of new rows")
     out = pathlib.Path(OUT.value or "predictions.csv")
     if out.exists():
         raise UserError(f"{out} exists already: name another --out")
-    model = mtopt.load(run, method=FLAGS.method, seed=FLAGS.seed)
-    raw = read_raw(pathlib.Path(FLAGS.data), model)
+    model = mtopt.load(run, method=_method(), seed=SEED.value)
+    raw = read_raw(pathlib.Path(DATA.value), model)
     table = shared_table(model, raw) if model.shared else task_table(model, raw)
     out.parent.mkdir(parents=True, exist_ok=True)
     with out.open("x", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(table)
     print(f"{len(table) - 1} rows  {out}")
+
+
+def _method() -> str | None:
+    """The one that ``--method`` names, if it does."""
+    if len(METHOD.value or ()) > 1:
+        raise UserError(f"--method names {len(METHOD.value)}: expected one")
+    return METHOD.value[0] if METHOD.value else None
 
 
 def shared_table(model: TrainedModel, raw: Any) -> list[list[str]]:

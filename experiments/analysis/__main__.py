@@ -8,7 +8,7 @@ from mtopt.training.writer import write_json
 
 from ..common.command import command, start
 from ..common.compilation_cache import keep_compiled_programs
-from ..common.places import RUN, finished_run
+from ..common.places import RUN, SEED, finished_run
 from . import pictures
 from .config import AnalysisConfig
 from .report import summary, table
@@ -18,8 +18,8 @@ flags.DEFINE_float("rho", 0.05, "The radius of the ball that sharpness is measur
 flags.DEFINE_bool("adaptive", False, "Measure parameters in units of their own size.")
 flags.DEFINE_integer("points", 21, "Points along each axis of the loss landscape.")
 flags.DEFINE_integer("samples", 1024, "Test samples for sharpness and landscape.")
-flags.DEFINE_integer("seed", 0, "Of the directions and the choice of samples.")
-flags.declare_key_flag(RUN.name)
+for _flag in (RUN, SEED):
+    flags.declare_key_flag(_flag.name)
 flags.declare_key_flag("data_dir")
 flags.declare_key_flag("compilation_cache")
 FLAGS = flags.FLAGS
@@ -37,7 +37,7 @@ def main(argv: list[str]) -> None:
     del argv
     folder = finished_run()
     config = AnalysisConfig(
-        FLAGS.rho, FLAGS.adaptive, FLAGS.points, FLAGS.samples, FLAGS.seed
+        FLAGS.rho, FLAGS.adaptive, FLAGS.points, FLAGS.samples, SEED.value or 0
     )
     own_data = pathlib.Path(FLAGS.data_dir) if FLAGS["data_dir"].present else None
     keep_compiled_programs()

@@ -1,8 +1,9 @@
 """What the solves cost, side by side with TorchJD: ``mtopt benchmark solvers``.
 
-It times the K x K rule of a method alone, for the numbers of tasks in ``--tasks=2,8``,
-from Gramian to weights, both libraries on the same float32 Gramians. Ours runs as a
-step runs it: inside one compiled loop, whose next Gramian depends on the last weights,
+It times the K x K rule of a method alone, for the numbers of tasks in
+``--solve_tasks=2,8``, from Gramian to weights, both libraries on the same float32
+Gramians. Ours runs as a step runs it: inside one compiled loop, whose next Gramian
+depends on the last weights,
 so that nothing is hoisted or run twice at once. TorchJD's weighting is called from
 Python, as its users call it. Times are minima over rounds in which all take turns, so
 that what else the machine does hits all of them: read the ratios. The columns ``16
@@ -44,7 +45,7 @@ from mtopt.solvers import (
 from ..common.command import command, start
 from .clock import fastest
 
-TASKS = flags.DEFINE_list("tasks", ["2", "8", "40", "128"], "Numbers of tasks.")
+TASKS = flags.DEFINE_list("solve_tasks", ["2", "8", "40", "128"], "Numbers of tasks.")
 SOLVE_ROUNDS = flags.DEFINE_integer(
     "solve_rounds", 7, "Rounds of timing.", lower_bound=1
 )
@@ -250,7 +251,9 @@ def main(argv: list[str]) -> None:
 def _number(text: str) -> int:
     """A number of tasks from the command line."""
     if not text.isdecimal() or int(text) < 1:
-        raise UserError(f"--tasks has {text!r}: expected numbers from 1: --tasks=2,40")
+        raise UserError(
+            f"--solve_tasks has {text!r}: expected numbers from 1: --solve_tasks=2,40"
+        )
     return int(text)
 
 

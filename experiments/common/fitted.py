@@ -8,7 +8,7 @@ import numpy as np
 
 from mtopt.data.dataset import Dataset
 from mtopt.data.sources import JointDataset
-from mtopt.training.fit import FitOptions, fit, read_result
+from mtopt.training.fit import FitOptions, finished_steps, fit, read_result
 from mtopt.training.program import Program
 
 from .progress import ProgressBar
@@ -30,14 +30,14 @@ def fitted(
     Args:
       program: makes what is trained; not called where nothing is.
       dataset: what on.
-      options: how long.
+      options: how long; a run that has ended sooner goes on from there.
       place: the folder of the run.
       seeds: one a model.
       label: beside the progress bar.
       belongs_to: what the run is of, as of :func:`mtopt.training.fit.fit`.
       tensorboard: likewise.
     """
-    if read_result(place) is None:
+    if finished_steps(place) < options.steps:
         made = program()
         with ProgressBar(label, options.steps, dataset.tasks) as bar:
             fit(

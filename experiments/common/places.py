@@ -1,4 +1,4 @@
-"""Where programs read and write: flags that several of them have."""
+"""What programs read, and where they write: flags that several of them have."""
 
 import pathlib
 
@@ -12,6 +12,25 @@ OUT = flags.DEFINE_string(
     None,
     "Where to write: a new run to this folder, runs/EXPERIMENT-DATE-TIME unless given; "
     "a table to this file.",
+)
+
+DATA = flags.DEFINE_string(
+    "data",
+    None,
+    "A file of rows (CSV, TSV, Parquet, .npz): the data of a new run, with --tasks; "
+    "new rows for a finished one, of the same kind.",
+)
+METHOD = flags.DEFINE_multi_string(
+    "method",
+    None,
+    'A method, as in mgda, "mgda(normalize=\'l2\')", "log_losses(cagrad)" or '
+    '"normalize_rows + mgda": of a new run, in place of the experiment\'s own list; '
+    "repeat it to compare several. all: every method that needs no options.",
+)
+SEED = flags.DEFINE_integer(
+    "seed",
+    None,
+    "Of a model of the run, the first unless given; of a program's own draws, 0.",
 )
 
 

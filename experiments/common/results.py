@@ -58,6 +58,7 @@ class Comparison:
         differ. None where they can be compared as they are.
       group: what to call the tasks where the experiment has others of other kinds.
       protocol: how the models were trained, chosen and tested, a line a protocol.
+      measured_on: what the metrics are of, for titles: test data, or other rows.
     """
 
     experiment: str
@@ -69,6 +70,7 @@ class Comparison:
     units: np.ndarray | None = None
     group: str = ""
     protocol: tuple[str, ...] = ()
+    measured_on: str = "test"
 
     def __post_init__(self) -> None:
         tasks, number = len(self.task_names), len(self.metric_names)
@@ -113,7 +115,8 @@ class Comparison:
 def title(comparison: Comparison) -> str:
     """What is shown: experiment, metric, direction, seeds."""
     direction = "higher" if comparison.higher_is_better[0] else "lower"
-    metric = f"test {comparison.metric_names[0]} ({direction} is better)"
+    what = f"{comparison.measured_on} {comparison.metric_names[0]}"
+    metric = f"{what} ({direction} is better)"
     seeds = seed_count(comparison)
     spread = "" if seeds == "1 seed" else "mean ± standard deviation over "
     return f"{name(comparison)}: {metric}, {spread}{seeds}"

@@ -1,5 +1,6 @@
 """Trees of arrays as ``.safetensors`` files, each array under its path."""
 
+import json
 import os
 import pathlib
 from collections.abc import Mapping
@@ -29,7 +30,8 @@ def write_parameters(
     Args:
       path: the file.
       tree: of arrays of 8 to 64 bits.
-      about: what they are of, name to text; stands in the head of the file.
+      about: what they are of, name to text; stands in the head of the file as JSON,
+        under ``about``.
 
     Example:
       >>> import tempfile
@@ -43,7 +45,8 @@ def write_parameters(
     if not is_first():
         return
     partial = path.with_name(path.name + ".partial")
-    save_file(arrays, partial, dict(about))
+    # Of several texts the order would be another one in every process.
+    save_file(arrays, partial, {"about": json.dumps(dict(about))})
     os.replace(partial, path)
 
 

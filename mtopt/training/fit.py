@@ -194,6 +194,7 @@ def fit(
     write_json(
         folder / "result.json",
         {
+            "steps": options.steps,
             "seeds": list(seeds),
             "tasks": list(dataset.tasks),
             "metrics": list(metric_tasks(dataset)),
@@ -243,6 +244,20 @@ def read_result(folder: pathlib.Path) -> dict[str, np.ndarray] | None:
         "validation": np.array(list(curves.values()), np.float64),
         "chosen_step": np.array(result["chosen_step"]),
     }
+
+
+def finished_steps(folder: pathlib.Path) -> int:
+    """For how many steps a run has been trained to its end; 0 where it has not.
+
+    A model that diverged counts as trained to the end: it takes no more steps.
+
+    Args:
+      folder: of the run.
+    """
+    path = folder / "result.json"
+    if not path.exists():
+        return 0
+    return int(json.loads(path.read_text(encoding="utf-8"))["steps"])
 
 
 def read_diverged(folder: pathlib.Path) -> list[Diverged]:

@@ -38,7 +38,7 @@ def test_every_rule_weighs(name):
     ("argv", "tasks", "message"),
     [
         (["solvers", "mgda"], ["2"], "cannot read 'mgda': flags start with --"),
-        (["solvers"], ["two"], "--tasks has 'two'"),
+        (["solvers"], ["two"], "--solve_tasks has 'two'"),
     ],
 )
 def test_what_it_cannot_run_is_told(argv, tasks, message, capsys):

@@ -19,7 +19,7 @@ from mtopt.data.tables.frame_columns import (
     expect_full,
 )
 from mtopt.data.tables.frame_encoding import owners_of
-from mtopt.data.tables.frame_inputs import read_frame_inputs
+from mtopt.data.tables.frame_inputs import read_frame_inputs, too_many_categories
 from mtopt.data.tables.frame_labels import read_targets
 from mtopt.data.tables.npz_kinds import EACH, GivenKind
 from mtopt.data.tasks_kept import kept_names
@@ -104,7 +104,8 @@ def from_frame(
         them. A frame has a type for every column, so that ``"each"`` is what is asked
         least of its user; :func:`mtopt.data.npz`, with one type for all labels, has to
         be told so.
-      features: the columns of inputs; None: all that nothing else names.
+      features: the columns of inputs; None: all that nothing else names, but for those
+        of too many categories, as names and numbers of customers are.
       task: the column of the task that a row belongs to; None for shared inputs.
       group: the column of what stays in one part; None: equal inputs.
       split: the column of the part that a row is in; None draws all.
@@ -116,8 +117,7 @@ def from_frame(
       test_fraction: likewise, for testing.
       min_labels: tasks with fewer training labels are dropped, and a warning names
         them; 0 drops none, and makes a task without any an error.
-      max_categories: the most that a column of inputs may have, at least 1: names and
-        numbers of customers are no inputs.
+      max_categories: the most that a column of inputs may have, at least 1.
       common_units: whether the targets of a regression are all in one unit; they are
         then scaled by one mean and one deviation, and errors pooled in that unit.
       name: what to call the set, in tables and messages.
@@ -153,6 +153,16 @@ def from_frame(
     targets = kept_names(list(frame.columns), tasks)
     roles = {"task": task, "group": group, "split": split}
     used = _features(frame, features, targets, roles, name)
+    many: dict[str, str] = {}
+    if features is None:
+        many = too_many_categories(frame, used, max_categories, name)
+        used = tuple(column for column in used if column not in many)
+        if not used:
+            words = ", ".join(f"{column} ({n})" for column, n in many.items())
+            raise UserError(
+                f"{name}: no column is left for inputs: {words}: expected some with at "
+                f"most max_categories={max_categories}"
+            )
     inputs = read_frame_inputs(frame, used, max_categories, name)
     labels, classes = read_targets(frame, targets, task, kind, missing, name)
     # Rows stand once for each column of labels where they have tasks of their own.
@@ -185,7 +195,11 @@ def from_frame(
             "missing labels": dict(labels.missing),
             "equal inputs": on_both_sides(rows, parts),
             **{what: column for what, column in roles.items() if column is not None},
-            "not read": tuple(column for column in frame if column not in named),
+            "not read": tuple(
+                f"{column} ({many[column]})" if column in many else column
+                for column in frame
+                if column not in named
+            ),
         },
         kind_words=lambda _: _kind_words(kind),
         source=name,

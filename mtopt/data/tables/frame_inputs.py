@@ -122,6 +122,35 @@ def read_frame_inputs(
     return FrameInputs(values, own, looks)
 
 
+def too_many_categories(
+    frame: Any, columns: Sequence[str], max_categories: int, source: str
+) -> dict[str, str]:
+    """Columns with more categories than they may have, and how many those are.
+
+    Args:
+      frame: a ``pandas.DataFrame``.
+      columns: the names of some.
+      max_categories: the most that one may have.
+      source: what to call the frame in messages.
+
+    Raises:
+      UserError: for a column of another type.
+
+    Example:
+      >>> import pandas as pd
+      >>> names = pd.DataFrame({"name": ["a", "b", "c"]})
+      >>> too_many_categories(names, ["name"], 2, "mine")
+      {'name': '3 categories'}
+    """
+    counts = {
+        name: len(categories(frame[name]).names)
+        for name in columns
+        if look_of(frame[name], source) == "categories"
+    }
+    many = {n: count for n, count in counts.items() if count > max_categories}
+    return {n: f"{count} categories" for n, count in many.items()}
+
+
 def _seen(column: Categories, train: np.ndarray) -> tuple[str, ...]:
     """The categories that training rows have, sorted."""
     codes = np.unique(column.codes[train & (column.codes >= 0)])

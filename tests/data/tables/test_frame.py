@@ -369,3 +369,13 @@ def test_the_frame_is_left_as_it_is():
     before = frame.copy()
     from_frame(frame, ["shape"], missing="flat")
     pd.testing.assert_frame_equal(frame, before)
+
+
+def test_names_of_customers_are_left_out_unless_they_are_asked_for():
+    frame = planted(own=[f"customer {n}" for n in ROW])
+    data = from_frame(frame, "size", max_categories=39, split="part")
+    assert "own" not in data.reading["inputs"]
+    assert "own (40 categories)" in data.reading["not read"]
+    assert "own (40 categories)" in summary(describe(data))
+    with pytest.raises(UserError, match=r"no column is left .*: own \(40 categories\)"):
+        from_frame(frame[["own", "size"]], "size", max_categories=39)

@@ -44,7 +44,7 @@ TWICE = planted().set_axis(["length", "size", *planted().columns[2:]], axis=1)
         (planted(own=ROW * 1j), {}, "column 'own' has cells of type complex"),
         (
             planted(own=[f"customer {n}" for n in ROW]),
-            {"max_categories": 39},
+            {"max_categories": 39, "features": ["own"]},
             "column 'own' has 40 categories, .* at most max_categories=39",
         ),
         (planted(part="dev"), {"split": "part"}, r"split column 'part' has \['dev'\]"),
