@@ -48,9 +48,10 @@ def main(argv: list[str]) -> None:
 
 def _method() -> str | None:
     """The one that ``--method`` names, if it does."""
-    if len(METHOD.value or ()) > 1:
-        raise UserError(f"--method names {len(METHOD.value)}: expected one")
-    return METHOD.value[0] if METHOD.value else None
+    first, *others = METHOD.value or [None]
+    if others:
+        raise UserError(f"--method names {1 + len(others)}: expected one")
+    return first
 
 
 def shared_table(model: TrainedModel, raw: Any) -> list[list[str]]:

@@ -98,7 +98,8 @@ def _words(leaf: Any) -> str:
 
 
 def _whole(leaf: Any) -> np.ndarray:
-    """An array, parts of which may be at other processes."""
+    """An array, parts of which may be at other processes, row by row in memory."""
     if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
         leaf = multihost_utils.process_allgather(leaf, tiled=True)
-    return np.asarray(leaf)
+    # In another order of memory safetensors writes other numbers.
+    return np.require(np.asarray(leaf), requirements="C")

@@ -11,6 +11,7 @@ from safetensors.numpy import load_file
 import mtopt
 from mtopt.data import Dataset, from_frame, npz
 from mtopt.models import MODELS
+from mtopt.trained.parameters import read_parameters, write_parameters
 from tests.helpers.frames import planted
 from tests.helpers.npz import disjoint, save
 from tests.helpers.trained import trained
@@ -96,3 +97,22 @@ def test_parameters_stand_under_their_paths(tmp_path):
     assert stored.keys() == named.keys()
     for name, values in named.items():
         np.testing.assert_array_equal(stored[name], values)
+
+
+def test_arrays_of_any_order_are_written_as_they_are(tmp_path):
+    table = np.arange(6.0, dtype=np.float32).reshape(2, 3)
+    tree = {"f": np.asfortranarray(table), "t": table.T, "zero": np.float32(3)}
+    write_parameters(tmp_path / "tree.safetensors", tree, {"a": "1", "b": "2"})
+    found = read_parameters(tmp_path / "tree.safetensors", tree)
+    for name, values in tree.items():
+        np.testing.assert_array_equal(found[name], values)
+    again = tmp_path / "again.safetensors"
+    code = (
+        "import sys, numpy as np; from pathlib import Path;"
+        "from mtopt.trained.parameters import write_parameters as write;"
+        "t = np.arange(6.0, dtype=np.float32).reshape(2, 3);"
+        "write(Path(sys.argv[1]), {'f': t, 't': t.T, 'zero': np.float32(3)},"
+        "      {'a': '1', 'b': '2'})"
+    )
+    subprocess.run([sys.executable, "-c", code, str(again)], check=True, timeout=300)
+    assert again.read_bytes() == (tmp_path / "tree.safetensors").read_bytes()
