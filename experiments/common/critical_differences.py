@@ -105,7 +105,7 @@ def critical_differences(
     runs = not_apart(means, found.critical_difference)
     half = (len(names) + 1) // 2
     left, right = (
-        LETTER * max(map(len, some)) + 0.3 for some in (names[:half], names[half:])
+        LETTER * (max(map(len, some)) + 6) for some in (names[:half], names[half:])
     )
     below = 0.3 + 0.12 * len(runs)
     height = 0.95 + below + ROW * half
