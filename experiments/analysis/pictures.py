@@ -86,7 +86,12 @@ def landscape(found: Analysis, path: str | os.PathLike[str]) -> None:
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=8, color="#555555", labelcolor=INK)
     _title(figure, found, "test loss on a filter-normalised plane, one seed")
-    save(figure, path)
+    save(
+        figure,
+        path,
+        "A panel a method: the mean test loss as a map around its model, which is "
+        "the marker in the middle.",
+    )
 
 
 def slices(found: Analysis, path: str | os.PathLike[str]) -> None:
@@ -134,7 +139,12 @@ def slices(found: Analysis, path: str | os.PathLike[str]) -> None:
             panel.set_ylabel("test loss")
     _legend(figure, found)
     _title(figure, found, f"test loss along a direction, {_seeds(found)}")
-    save(figure, path)
+    save(
+        figure,
+        path,
+        "Test loss along one direction from the model in the middle, a line a "
+        "method, shades over its seeds.",
+    )
 
 
 def alphas(found: Analysis, path: str | os.PathLike[str]) -> None:
@@ -180,7 +190,12 @@ def alphas(found: Analysis, path: str | os.PathLike[str]) -> None:
     axes.set_xlabel("power-law exponent alpha; shaded: 2 to 6; smaller: heavier tail")
     _legend(figure, found)
     _title(figure, found, f"spectra of the weights, {_seeds(found)}")
-    save(figure, path)
+    save(
+        figure,
+        path,
+        "The exponent of every layer, a marker a method with its spread over "
+        "seeds; what is usual, 2 to 6, is shaded.",
+    )
 
 
 def _title(figure: Figure, found: Analysis, what: str) -> None:

@@ -132,4 +132,9 @@ def picture(result: Result, path: str | os.PathLike[str]) -> None:
     panels[0].set_yticks(rows, others)
     panels[0].set_ylim(len(others) - 0.5, -0.5)
     head(figure, f"{result.experiment}: a reconstruction beside few labels")
-    save(figure, path)
+    save(
+        figure,
+        path,
+        "Gains over the first method, a row a method and a panel a number of "
+        "labels: a dot a seed, bars the intervals of the means.",
+    )

@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 
 from mtopt import metrics
 
+from .literal import literal
 from .results import (
     Comparison,
     MethodResult,
@@ -49,9 +50,16 @@ def scatter(parts: Sequence[Comparison], path: str | os.PathLike[str]) -> None:
       parts: the results on each group; what is nan or infinite is not drawn.
       path: the PNG file to write.
     """
+    parts = [literal(part) for part in parts]
     first, *others = parts
-    plane = len(first.methods) <= MAX_COLOURED and len(first.task_names) == 2
-    save(_plane(first) if plane and not others else _strips(parts), path)
+    metric = f"test {first.metric_names[0]}" if not others else "test metrics"
+    if len(first.methods) <= MAX_COLOURED and len(first.task_names) == 2 and not others:
+        figure = _plane(first)
+        shown = "one task against the other: a dot a seed, a large marker the mean"
+    else:
+        figure = _strips(parts)
+        shown = "a row a method: a dot a task, a large marker the mean of tasks"
+    save(figure, path, f"The {metric} of every method, {shown}.")
 
 
 def curves(parts: Sequence[Comparison], path: str | os.PathLike[str]) -> None:
@@ -67,6 +75,7 @@ def curves(parts: Sequence[Comparison], path: str | os.PathLike[str]) -> None:
         points that are nan or infinite.
       path: the PNG file to write.
     """
+    parts = [literal(part) for part in parts]
     first, *others = parts
     if others or len(first.task_names) > MAX_TASK_PANELS:
         panels = [_panel_of_mean(part) for part in parts]
@@ -95,7 +104,12 @@ def curves(parts: Sequence[Comparison], path: str | os.PathLike[str]) -> None:
     metric = "metrics" if others else first.metric_names[0]
     what = f"validation {metric}, mean and range over {seed_count(first)}"
     _head_and_legend(figure, f"{first.experiment}: {what}", drawn)
-    save(figure, path)
+    save(
+        figure,
+        path,
+        f"Validation {metric} against the step, a line a method, shades over its "
+        f"seeds, in {len(panels)} panel{'s' * (len(panels) > 1)}.",
+    )
 
 
 class _Panel(NamedTuple):
@@ -363,9 +377,20 @@ def head(figure: Figure, title: str) -> None:
     figure.suptitle(title, x=0.01, ha="left", fontsize=10.5, color=INK)
 
 
-def save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    """Writes a figure as a PNG file, cut to what is drawn."""
-    figure.savefig(path, format="png", dpi=150, bbox_inches="tight")
+def save(figure: Figure, path: str | os.PathLike[str], shows: str) -> None:
+    """Writes a figure as a PNG file, cut to what is drawn.
+
+    The file says itself what it is: ``Title`` and ``Description`` are keywords of the
+    format.
+
+    Args:
+      figure: with a title of :func:`head`, or none.
+      path: the file.
+      shows: what is to be seen, for who does not see it.
+    """
+    title = figure.get_suptitle().replace(r"\$", "$")
+    says = {"Title": title, "Description": shows}
+    figure.savefig(path, format="png", dpi=150, bbox_inches="tight", metadata=says)
 
 
 def tidy(axes: Axes) -> None:

@@ -115,4 +115,9 @@ def picture(result: Result, path: str | os.PathLike[str]) -> None:
     panels[0].set_yticks(range(len(result.arms)), list(result.arms))
     panels[0].set_ylim(len(result.arms) - 0.5, -0.5)
     head(figure, f"{result.experiment}: a class and how its image was turned")
-    save(figure, path)
+    save(
+        figure,
+        path,
+        "Test accuracy, a row an arm and a panel a number of images: a dot a "
+        "seed, the mean large.",
+    )

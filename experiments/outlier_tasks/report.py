@@ -222,7 +222,12 @@ def scores(found: Outliers, path: str | os.PathLike[str]) -> None:
     ]
     place = {"loc": "outside lower left", "ncols": len(handles)}
     figure.legend(handles=handles, frameon=False, fontsize=9, **place)
-    save(figure, path)
+    save(
+        figure,
+        path,
+        "Accuracy of the regular tasks, a panel a plant and a row an aggregator; "
+        "a grey bar is training without the outliers.",
+    )
 
 
 def over_time(found: Outliers, kind: str, path: str | os.PathLike[str]) -> None:
@@ -270,7 +275,12 @@ def over_time(found: Outliers, kind: str, path: str | os.PathLike[str]) -> None:
     ]
     place = {"loc": "outside lower left", "ncols": 2}
     figure.legend(handles=handles, frameon=False, fontsize=9, **place)
-    save(figure, path)
+    save(
+        figure,
+        path,
+        "What every task is given over training, a panel a plant and method, a "
+        "line a task and seed; planted outliers in a colour of their own.",
+    )
 
 
 def _minority_branch_share(logits: np.ndarray) -> np.ndarray:

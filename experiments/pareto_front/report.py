@@ -219,7 +219,12 @@ def picture(fronts: Fronts, path: str | os.PathLike[str]) -> None:
     figure.legend(
         handles=handles, loc="outside lower left", ncols=3, frameon=False, fontsize=9
     )
-    save(figure, path)
+    save(
+        figure,
+        path,
+        "A panel a traced front: its points, one score against the other, the "
+        "rays they aim at, and the models of single preferences.",
+    )
 
 
 def _rays(panel: Axes, family: Family, every: int, top: float) -> None:

@@ -182,7 +182,12 @@ def picture(result: Downstream, path: str | os.PathLike[str]) -> None:
         handles, names, loc="outside lower left", ncols=3, frameon=False, fontsize=9
     )
     head(figure, f"{_title(result)}: weights and conflicts of the pretexts")
-    save(figure, path)
+    save(
+        figure,
+        path,
+        "A row a method: the weights of the pretexts over training, the lengths "
+        "of their gradients, and a matrix of the cosines between them.",
+    )
 
 
 def _line(i: int) -> dict[str, Any]:

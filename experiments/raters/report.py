@@ -123,4 +123,9 @@ def picture(result: Result, path: str | os.PathLike[str]) -> None:
     for panel in panels:
         tidy(panel)
     head(figure, f"{result.experiment}: what a severity for every rater is worth")
-    save(figure, path)
+    save(
+        figure,
+        path,
+        "The score of every held-out split, a row a head, and the severity of "
+        "every rater on two splits against each other.",
+    )

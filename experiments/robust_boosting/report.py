@@ -211,7 +211,12 @@ def ranks_picture(
             color=INK,
         )
     head(figure, title)
-    save(figure, path)
+    save(
+        figure,
+        path,
+        "Mean ranks of the learners on one axis, the best to the left; bars join "
+        "those that do not differ significantly.",
+    )
 
 
 def gates_picture(
@@ -254,7 +259,12 @@ def gates_picture(
         handles = [Line2D([], [], color=c, label=label, **dot) for label, c in labels]
         place = {"loc": "outside lower left", "ncols": 2}
         figure.legend(handles=handles, frameon=False, fontsize=9, **place)
-    save(figure, path)
+    save(
+        figure,
+        path,
+        "What the gate gives every task, in rising order, a dot a task and "
+        "repeat; planted outliers in a colour of their own.",
+    )
 
 
 def boxes_picture(
@@ -299,7 +309,12 @@ def boxes_picture(
         panel.set_xlabel(f"test {measure.names[0]}")
         label_rows(figure, panel, k, list(values))
     head(figure, title)
-    save(figure, path)
+    save(
+        figure,
+        path,
+        "Scores of the learners, a panel a set of rows: a box over repeats, a dot "
+        "a repeat.",
+    )
 
 
 def grid_of(number: int, width: float, height: float) -> tuple[Figure, list[Axes]]:

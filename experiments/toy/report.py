@@ -162,13 +162,18 @@ def picture(result: Trajectories, path: str | os.PathLike[str]) -> None:
     bar.ax.tick_params(labelsize=8, color="#555555", labelcolor=INK)
     head(
         figure,
-        f"{result.experiment}: {result.steps:,} steps from every start, $L_1$ scaled "
+        f"{result.experiment}: {result.steps:,} steps from every start, L₁ scaled "
         f"by {result.scale:g}",
     )
     figure.legend(
         handles=_legend(), loc="outside lower left", ncols=4, frameon=False, fontsize=9
     )
-    save(figure, path)
+    save(
+        figure,
+        path,
+        "A panel a method: from every start a path over the mean loss to where it "
+        "ended, and the Pareto front as a thick line.",
+    )
 
 
 def _landscape(panel: Axes, scale: float) -> Any:

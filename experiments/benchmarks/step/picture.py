@@ -90,7 +90,12 @@ def draw(groups: list[Group], path: str | os.PathLike[str]) -> None:
         fontsize=9,
     )
     head(figure, f"A training step on {_where(groups)}: to the left is better")
-    save(figure, path)
+    save(
+        figure,
+        path,
+        "Time of a step over that of the mean loss, to the left, and peak memory, "
+        "to the right: a row a method, a marker a library.",
+    )
 
 
 def _line(axes: Axes, place: float, values: dict[str, float]) -> None:

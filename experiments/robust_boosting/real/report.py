@@ -206,4 +206,9 @@ def scores_picture(result: Result, path: pathlib.Path) -> None:
     ]
     place = {"loc": "outside lower left", "ncols": 2}
     figure.legend(handles=handles, frameon=False, fontsize=9, **place)
-    save(figure, path)
+    save(
+        figure,
+        path,
+        "Scores of the learners, a panel a data set: ours with its spread beside "
+        "the published one.",
+    )
