@@ -1,7 +1,7 @@
 """The results of a comparison group by group, where tasks are of several kinds."""
 
+import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -34,6 +34,7 @@ def compared_by_group(
     dataset: Dataset | JointDataset,
     baselines: Sequence[MethodResult],
     methods: Sequence[MethodResult],
+    protocol: tuple[str, ...] = (),
 ) -> list[Comparison]:
     """A comparison for each group, of its tasks by its metrics.
 
@@ -43,6 +44,7 @@ def compared_by_group(
       baselines: the single-task models of each group; empty where there are none.
       methods: results on all tasks of the data set, metrics as of
         :func:`mtopt.training.evaluate.metric_tasks`.
+      protocol: as of :class:`experiments.common.results.Comparison`.
     """
     names = group_names(dataset)
     single: Sequence[MethodResult | None] = baselines or [None] * len(names)
@@ -57,22 +59,10 @@ def compared_by_group(
             methods=[_of_group(result, dataset, group) for result in methods],
             units=None if group.in_one_unit else group.units,
             group=name if several else "",
+            protocol=protocol,
         )
         for name, group, baseline in zip(names, dataset.groups, single, strict=True)
     ]
-
-
-def summary(parts: Sequence[Comparison]) -> dict[str, Any]:
-    """What ``results.json`` holds: tasks, metrics and test scores, group by group."""
-    found = [
-        {
-            "tasks": list(part.task_names),
-            "metrics": list(part.metric_names),
-            "test": {result.name: result.metrics for result in part.results},
-        }
-        for part in parts
-    ]
-    return {"groups": found} if len(found) > 1 else found[0]
 
 
 def _of_group(
@@ -86,4 +76,4 @@ def _of_group(
     if curves:
         curves["validation"] = curves["validation"][..., rows]
     metrics = result.metrics[:, rows[:, None], columns]
-    return MethodResult(result.name, metrics, curves, result.notes)
+    return dataclasses.replace(result, metrics=metrics, curves=curves)

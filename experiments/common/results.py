@@ -17,12 +17,29 @@ class MethodResult:
       curves: ``"step"``, ``[T]``, and ``"validation"``, the primary metric on
         validation data, ``[seeds, T, K]``. Empty for a method that has no steps.
       notes: what is to be said of it beside the numbers, a line each.
+      seeds: of the first axis of the arrays; 0, 1 and so on unless given.
+      chosen_steps: the step whose model was tested, ``[seeds]``, of models that are
+        chosen task by task ``[seeds, K]``; None for a method that has no steps.
+      seconds_per_step: what a step took, of all models that are trained at once; nan
+        where it was not measured.
     """
 
     name: str
     metrics: np.ndarray
     curves: dict[str, np.ndarray]
     notes: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    chosen_steps: np.ndarray | None = None
+    seconds_per_step: float = float("nan")
+
+    def __post_init__(self) -> None:
+        if not self.seeds:
+            object.__setattr__(self, "seeds", tuple(range(len(self.metrics))))
+        if len(self.seeds) != len(self.metrics):
+            raise UserError(
+                f"{self.name!r} has {len(self.seeds)} seeds and metrics of "
+                f"{len(self.metrics)}; give the seed of each"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +57,7 @@ class Comparison:
         are averaged or stand on one axis: the deviations of targets whose units may
         differ. None where they can be compared as they are.
       group: what to call the tasks where the experiment has others of other kinds.
+      protocol: how the models were trained, chosen and tested, a line a protocol.
     """
 
     experiment: str
@@ -50,6 +68,7 @@ class Comparison:
     methods: list[MethodResult]
     units: np.ndarray | None = None
     group: str = ""
+    protocol: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         tasks, number = len(self.task_names), len(self.metric_names)

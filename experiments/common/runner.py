@@ -19,7 +19,7 @@ from mtopt.metrics import METRICS, mean_and_spread
 from mtopt.training import tensorboard
 from mtopt.training.evaluate import metric_tasks
 from mtopt.training.fit import read_diverged
-from mtopt.training.loop import read_per_task
+from mtopt.training.loop import read_per_task, read_seconds_per_step
 from mtopt.training.program import Program, separate_program, shared_program
 
 from . import pictures
@@ -38,12 +38,14 @@ from .devices import check_devices
 from .estimate import step_cost, text_of
 from .experiment import Job
 from .fitted import fitted
-from .groups import compared_by_group, summary
+from .groups import compared_by_group
 from .looks import late_falls, undefined
 from .paired import paired_table
 from .progress import seeds_label
+from .protocol import protocol
 from .report import Diverged, write_report
 from .results import Comparison, MethodResult
+from .results_file import to_plain
 from .run_folder import run_folder
 from .table import WIDTH, table
 
@@ -73,7 +75,7 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
         write_report(
             folder,
             _text(parts, config),
-            summary(parts),
+            to_plain(parts),
             {
                 "test.png": functools.partial(pictures.scatter, parts),
                 "curves.png": functools.partial(pictures.curves, parts),
@@ -210,7 +212,8 @@ def prepare_training(
             [_train(run, stacks, folder, config) for run in runs]
             for runs in (baselines, methods)
         )
-        return compared_by_group(experiment, dataset, single, several)
+        lines = (protocol(config, dataset),)
+        return compared_by_group(experiment, dataset, single, several, lines)
 
     return train
 
@@ -278,9 +281,14 @@ def _train(
         for place in places
         for one in read_diverged(place)
     ]
-    # Without a look there is no curve.
     return MethodResult(
-        run.name, result["test"], looks if len(step) else {}, tuple(notes)
+        run.name,
+        result["test"],
+        looks if len(step) else {},  # without a look there is no curve
+        tuple(notes),
+        tuple(seed for stack in stacks for seed in stack),
+        np.concatenate([part["chosen_step"] for part in parts]),
+        float(np.median([read_seconds_per_step(place) for place in places])),
     )
 
 

@@ -214,7 +214,9 @@ def read_result(folder: pathlib.Path) -> dict[str, np.ndarray] | None:
 
     Returns:
       ``test [S, K, M]`` and ``pooled [S, M]``; ``step [T]`` and ``validation
-      [S, T, K]``, the primary metric on validation data, NaN for a task without any.
+      [S, T, K]``, the primary metric on validation data, NaN for a task without any;
+      ``chosen_step``, that of the tested models: ``[S]``, or ``[S, K]`` where each task
+      has its own.
     """
     if not (folder / "result.json").exists():
         return None
@@ -236,6 +238,7 @@ def read_result(folder: pathlib.Path) -> dict[str, np.ndarray] | None:
         "pooled": np.array(result["pooled_test"], np.float64),
         "step": np.unique(steps),
         "validation": np.array(list(curves.values()), np.float64),
+        "chosen_step": np.array(result["chosen_step"]),
     }
 
 

@@ -219,6 +219,26 @@ def read_per_task(folder: pathlib.Path, name: str) -> dict[str, np.ndarray]:
     }
 
 
+def read_seconds_per_step(folder: pathlib.Path) -> float:
+    """What a step of a run took, of all models at once: the median of its records.
+
+    The first one is left out: what is compiled late falls into it.
+
+    Args:
+      folder: of the run.
+
+    Returns:
+      Seconds; nan for a run of a single record.
+    """
+    rates = {
+        record["step"]: record["steps_per_second"]
+        for record in read_records(folder / "metrics.jsonl")
+        if record.get("steps_per_second")
+    }
+    later = [rates[step] for step in sorted(rates)[1:]]
+    return float(1 / np.median(later)) if later else float("nan")
+
+
 def resume(
     program: Program,
     seeds: Sequence[int],
@@ -356,7 +376,7 @@ class _Clock:
         now = time.perf_counter()
         steps, seconds = step - self._step, now - self._since
         self._step, self._since = step, now
-        return round(steps / seconds, 1) if steps else None
+        return float(f"{steps / seconds:.4g}") if steps else None
 
     @contextlib.contextmanager
     def paused(self, state: TrainState) -> Iterator[None]:

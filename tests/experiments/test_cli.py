@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.common.results_file import read_comparisons
 from mtopt.training.checkpoint import Checkpoints
 from tests.helpers.commands import KILLED, SMALL, environment, run, run_here
 
@@ -167,9 +168,10 @@ def test_a_method_that_diverges_is_reported_and_the_others_go_on(
     assert err.strip().splitlines()[-1].startswith("error: 1 of 3 runs diverged")
     for seed in (0, 1):
         assert f"{lost}: seed {seed} diverged: the loss or gradient of" in out
-    results = json.loads((tmp_path / "here/results.json").read_text())["test"]
-    assert np.isfinite(np.array(results["upgrad"], float)).all()
-    assert np.isnan(np.array(results[lost], float)).all()
+    (stored,) = read_comparisons(tmp_path / "here")
+    results = {result.name: result.metrics for result in stored.results}
+    assert np.isfinite(results["upgrad"]).all()
+    assert np.isnan(results[lost]).all()
     # Finished as it is: the same report again, and nothing trained.
     with pytest.raises(SystemExit) as again:
         run_here(tmp_path, monkeypatch, "--resume=here")

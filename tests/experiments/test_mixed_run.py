@@ -13,6 +13,8 @@ from experiments.common import groups, runner
 from experiments.common.building import load_dataset
 from experiments.common.config import Config, Optimizer
 from experiments.common.results import MethodResult
+from experiments.common.results_file import read_comparisons
+from experiments.common.table import table
 from mtopt.data import Dataset, JointDataset
 from mtopt.errors import UserError
 from mtopt.training.evaluate import metric_tasks
@@ -92,15 +94,12 @@ def test_each_kind_has_its_own_metrics_and_one_summary_follows(whole):
     every = text.split("all groups")[1]
     assert "Δm%" in every
     assert "Δm%" not in text.split("all groups")[0]
-    stored = json.loads((whole / "results.json").read_text())["groups"]
-    assert [each["tasks"] for each in stored] == [
-        ["sick"],
-        ["size"],
-        ["stage"],
-        ["u", "v"],
-    ]
-    learned = {each["tasks"][0]: np.array(each["test"]["mgda"]) for each in stored}
-    assert learned["sick"][:, 0, 0].min() > 0.6
+    stored = read_comparisons(whole)
+    tasks = [each.task_names for each in stored]
+    assert tasks == [("sick",), ("size",), ("stage",), ("u", "v")]
+    (mgda,) = (each for each in stored[0].methods if each.name == "mgda")
+    assert mgda.metrics[:, 0, 0].min() > 0.6
+    assert text.startswith(table(*stored))
 
 
 def test_the_data_is_said_and_stored_group_by_group(whole):

@@ -12,6 +12,7 @@ import pytest
 import mtopt
 from experiments.common.config import Optimizer
 from experiments.common.experiment import find_experiment
+from experiments.common.results_file import read_comparisons
 from experiments.common.run_folder import folder_name
 from experiments.configurations.rep_mtl_multi_mnist import DETACHED, LOGS, METHODS
 from tests.helpers.repository import ROOT
@@ -190,8 +191,8 @@ def test_a_rep_mtl_experiment_runs_with_its_control(name, data, data_dir, tmp_pa
         changes["data"] = data
     methods = (LOGS, both, DETACHED)
     train_all(name, data_dir, tmp_path, methods=methods, single_task=False, **changes)
-    results = json.loads((tmp_path / "results.json").read_text())["test"]
-    assert set(results) == set(methods)
+    (stored,) = read_comparisons(tmp_path)
+    assert {result.name for result in stored.methods} == set(methods)
     losses = {text: read_losses(tmp_path, text) for text in methods}
     assert all(np.isfinite(found).all() for found in losses.values())
     # A detached saliency has no gradient: the same run, to rounding.

@@ -1,0 +1,36 @@
+"""How the models of a comparison are trained, chosen and tested, in one line."""
+
+from mtopt.data.dataset import Dataset
+from mtopt.data.sources import JointDataset
+
+from .building import batch_sizes
+from .config import Config, Optimizer
+
+
+def protocol(config: Config, dataset: Dataset | JointDataset) -> str:
+    """What two tables must share to be compared, seeds and methods apart.
+
+    Args:
+      config: of the comparison.
+      dataset: what it trains on.
+    """
+    sizes = dict.fromkeys(batch_sizes(dataset, config.batch_size))
+    own_inputs = any(group.x_axis == 0 for group in dataset.groups)
+    samples = " and ".join(map(str, sizes)) + " samples"
+    samples += " of each task" * own_inputs
+    return (
+        f"{config.model} on {config.data}; {config.steps} steps of {samples}; "
+        f"{_optimizer(config.optimizer)}; the model of the best look at validation "
+        f"data, one every {config.eval_every} steps; test data read once"
+    )
+
+
+def _optimizer(optimizer: Optimizer) -> str:
+    """It and what is not as usual about it."""
+    usual = Optimizer()
+    parts = [f"{optimizer.name} at {optimizer.learning_rate:g}"]
+    for field in ("schedule", "clip_norm", "head_rate", "average"):
+        value = getattr(optimizer, field)
+        if value != getattr(usual, field):
+            parts.append(f"{field} {value}")
+    return ", ".join(parts)
