@@ -12,6 +12,7 @@ from .common.experiment import PACKAGE, ROOT
 
 PROGRAMS = {
     "run": "main",
+    "tables": "tables",
     "analyze": "analysis.__main__",
     "benchmark step": "benchmarks.step.__main__",
     "benchmark rows": "benchmarks.rows",

@@ -119,7 +119,7 @@ def table(found: Analysis) -> str:
         f"{found.experiment}: test data, models after their last step, {spread}",
         "",
     ]
-    for page in pages(names, filled[:3], filled[3:]):
+    for page in pages(names, [*([own] for own in filled[:3]), filled[3:]]):
         lines += [*align(page), ""]
     lines += [
         f"Sharpness: rise of the loss at distance {found.rho:g}{adaptive} along the",

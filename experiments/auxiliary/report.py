@@ -12,7 +12,8 @@ from mtopt.metrics import paired_interval
 
 from ..common.paired import with_interval
 from ..common.pictures import COLOURS, head, save, tidy
-from ..common.table import UNDEFINED, WIDTH, align, cells
+from ..common.sheet import UNDEFINED
+from ..common.table import WIDTH, align, cells
 
 
 @dataclasses.dataclass(frozen=True)

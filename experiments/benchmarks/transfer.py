@@ -28,7 +28,8 @@ from mtopt.training.program import Program, shared_program
 
 from ..common.command import command, start
 from ..common.config import Optimizer
-from ..common.table import UNDEFINED, align, cells
+from ..common.sheet import UNDEFINED
+from ..common.table import align, cells
 
 ALONE = "alone"
 WAYS = (ALONE, "joint", "permuted", "unrelated")

@@ -25,6 +25,21 @@ def best_looks(comparison: Comparison, result: MethodResult) -> np.ndarray:
     return best(scores(comparison, result), axis=1)
 
 
+def last_looks(comparison: Comparison, result: MethodResult) -> np.ndarray:
+    """How far the last look was from the best one, one number a seed.
+
+    Of a score in points, at most 0; of an error in percent of the best one, at least 0.
+    nan for a seed that ended without a number, or had no look at all.
+    """
+    if not result.curves:
+        return np.full(len(result.metrics), np.nan)
+    last, best = scores(comparison, result)[:, -1], best_looks(comparison, result)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        change = last - best if comparison.higher_is_better[0] else last / best - 1
+    change = np.where(last == best, 0, 100 * change)
+    return np.where(np.isfinite(change), change, np.nan)
+
+
 def late_falls(comparison: Comparison) -> list[str]:
     """The lines of :func:`falls`, or one that says that no method fell.
 

@@ -1,77 +1,122 @@
 """Methods against one of them, seed by seed, as a table under that of a comparison."""
 
 import math
-import textwrap
+from collections.abc import Callable
 
 import numpy as np
 
+from mtopt.errors import UserError, nearest
+from mtopt.metrics import holm
 from mtopt.metrics.paired import Paired, paired_interval
 
+from .by_seed import by_seed, in_common
 from .looks import best_looks
 from .results import Comparison, MethodResult, tasks_measured
-from .table import UNDEFINED, WIDTH, align, pages
+from .sheet import UNDEFINED, Block, Cell, Column, Sheet
 
 
-def paired_table(comparison: Comparison, reference: int) -> str:
-    """The difference of every later method to one of them, with its 95 % interval.
+def paired_sheet(comparison: Comparison, reference: str) -> Sheet:
+    """The differences of all other methods to one of them, with 95 % intervals.
 
-    Both columns are the primary metric's mean of tasks: at the best look at validation
-    data, by which a setting may be chosen, and on the test data of the model of that
-    look, which may only be reported. A seed that diverged with one of the two has no
-    part in either column; a star marks that.
+    Both differences are those of the primary metric's mean of tasks: at the best look
+    at validation data, by which a setting may be chosen, and on the test data of the
+    model of that look, which may only be reported. The p-values are of the latter, by
+    the paired t-test, with Holm's correction for the number of methods. A seed that
+    diverged with one of the two has no part in any of it; a star marks that.
 
     Args:
-      comparison: of several seeds; seed s of all methods has the same data, initial
+      comparison: of several seeds; a seed of all methods has the same data, initial
         parameters and batches.
-      reference: the index of the method that those after it are compared with.
+      reference: the name of the method that the others are compared with.
 
-    Returns:
-      The table, without a trailing newline.
+    Raises:
+      UserError: where no method has that name.
     """
+    base = find_method(comparison, reference)
+    others = [method for method in comparison.methods if method is not base]
     measured = tasks_measured([row.metrics[..., 0] for row in comparison.methods])
 
-    def columns(result: MethodResult) -> tuple[np.ndarray, np.ndarray]:
-        test = comparison.comparable(result.metrics[..., 0])[:, measured].mean(axis=1)
+    def test(result: MethodResult) -> np.ndarray:
+        return comparison.comparable(result.metrics[..., 0])[:, measured].mean(axis=1)
+
+    def validation(result: MethodResult) -> np.ndarray:
         # What diverges may have had good looks before.
-        looks = np.where(np.isnan(test), np.nan, best_looks(comparison, result))
-        return looks, test
+        return np.where(np.isnan(test(result)), np.nan, best_looks(comparison, result))
 
-    base, *others = comparison.methods[reference:]
-    cells = [
-        [_cell(x, y) for x, y in zip(row, columns(base), strict=True)]
-        for row in map(columns, others)
-    ]
+    def differences(
+        numbers: Callable[[MethodResult], np.ndarray],
+    ) -> tuple[list[Cell], list[float]]:
+        own = by_seed(base, numbers(base))
+        pairs = [in_common(by_seed(each, numbers(each)), own) for each in others]
+        found = [paired_interval(*pair) for pair in pairs]
+        cells = [_cell(f, len(x)) for f, (x, _) in zip(found, pairs, strict=True)]
+        return cells, [each.p_value for each in found]
+
+    (looks, _), (tested, p_values) = differences(validation), differences(test)
+    columns = [Column("validation", looks), Column("test", tested)]
+    corrected = holm(p_values)
+    if not np.isnan(corrected).all():
+        columns.append(Column("p", [Cell(_probability(p)) for p in corrected]))
     better = "above" if comparison.higher_is_better[0] else "below"
-    head = (
-        f"minus {base.name}, seed by seed: {comparison.comparable_name}, mean of tasks "
-        f"[95 % interval], better {better} 0"
+    title = (
+        f"{comparison.group + ': ' if comparison.group else ''}minus {base.name}, seed "
+        f"by seed: {comparison.comparable_name}, mean of tasks [95 % interval], better "
+        f"{better} 0"
     )
-    names = ["", *(row.name for row in others)]
-    lines = [*textwrap.wrap(head, WIDTH, subsequent_indent="  "), ""]
-    validation, test = zip(*cells, strict=True)
-    first, last = ["validation", *validation], ["test", *test]
-    for page in pages(names, [first], [last]):
-        lines += [*align(page), ""]
-    if any("*" in cell for row in cells for cell in row):
-        lines += ["*: without the seeds that are undefined.", ""]
-    return "\n".join(lines[:-1])
+    names = tuple(" ".join(each.name.split()) for each in others)
+    legend = []
+    if len(columns) == 3:
+        legend.append(
+            f"p: of the difference on test data, paired t-test, with Holm's correction "
+            f"for {len(others)} method{'s' * (len(others) > 1)}."
+        )
+    if any(cell.note for column in columns for cell in column.cells):
+        legend.append("*: without the seeds that are undefined.")
+    pieces = [[columns[0]], columns[1:]]
+    return Sheet([Block(title, names, pieces)], legend, {})
 
 
-def _cell(values: np.ndarray, others: np.ndarray) -> str:
+def find_method(comparison: Comparison, name: str) -> MethodResult:
+    """The method of a name.
+
+    Raises:
+      UserError: where there is none.
+    """
+    methods = {method.name: method for method in comparison.methods}
+    if name not in methods:
+        raise UserError(
+            f"no method {name!r} was compared: {nearest(name, tuple(methods))}"
+        )
+    return methods[name]
+
+
+def _cell(found: Paired, seeds: int) -> Cell:
     """Mean and interval, with two digits of its half width; a star for lost seeds."""
-    found = paired_interval(values, others)
     decimals = 4
     if found.high > found.low:
         decimals = 1 - math.floor(math.log10((found.high - found.low) / 2))
         decimals = min(max(decimals, 0), 6)
-    return with_interval(found, decimals) + "*" * (0 < found.pairs < len(values))
+    note = "*" * (0 < found.pairs < seeds)
+    return Cell(with_interval(found, decimals), note=note)
+
+
+def _probability(p_value: float) -> str:
+    """Three digits, and no certainty.
+
+    Example:
+      >>> [_probability(p) for p in (0.04321, 1e-9, 1.0, math.nan)]
+      ['0.043', '<0.001', '1.000', '–']
+    """
+    if math.isnan(p_value):
+        return UNDEFINED
+    return "<0.001" if p_value < 0.001 else f"{p_value:.3f}"
 
 
 def with_interval(found: Paired, decimals: int) -> str:
     """The mean, and its interval where there is one: one seed has none.
 
     Example:
-      >>> with_interval(Paired(0.5, 0.25, 0.75, 3), 2)
+      >>> with_interval(Paired(0.5, 0.25, 0.75, 3, 0.01), 2)
       '+0.50 [+0.25, +0.75]'
     """
     mean, low, high = (f"{v:+.{decimals}f}" for v in found[:3])

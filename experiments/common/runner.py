@@ -40,14 +40,14 @@ from .experiment import Job
 from .fitted import fitted
 from .groups import compared_by_group
 from .looks import late_falls, undefined
-from .paired import paired_table
+from .paired import paired_sheet
 from .progress import seeds_label
 from .protocol import protocol
 from .report import Diverged, write_report
 from .results import Comparison, MethodResult
 from .results_file import to_plain
 from .run_folder import run_folder
-from .table import WIDTH, table
+from .table import WIDTH, table, to_text
 
 SINGLE_TASK = "single-task models"
 
@@ -108,7 +108,8 @@ def _text(parts: Sequence[Comparison], config: Config) -> str:
     texts = [table(*parts), "\n".join(notes), "\n".join(falls)]
     for index in range(min(config.paired, len(first.methods) - 1)):
         for part in parts:
-            texts += [part.group, paired_table(part, index)]
+            later = dataclasses.replace(part, methods=part.methods[index:])
+            texts.append(to_text(paired_sheet(later, later.methods[0].name)))
     return "\n\n".join(filter(None, texts))
 
 

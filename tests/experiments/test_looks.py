@@ -4,10 +4,13 @@ import dataclasses
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from experiments.common.looks import late_falls, undefined
-from experiments.common.paired import paired_table
+from experiments.common.paired import paired_sheet
 from experiments.common.results import Comparison, MethodResult
+from experiments.common.table import to_text
+from mtopt.errors import UserError
 
 NAN = float("nan")
 NONE = "No method fell more than 5 {} behind an earlier look at validation data."
@@ -19,6 +22,10 @@ def method(name, looks, test=None):
     test = looks[:, -1:] if test is None else np.asarray(test, float)[:, None, None]
     curves = {"step": np.arange(looks.shape[1]), "validation": looks}
     return MethodResult(name, test, curves)
+
+
+def paired_table(comparison, reference):
+    return to_text(paired_sheet(comparison, reference))
 
 
 def compared(*methods, higher=True):
@@ -94,25 +101,28 @@ def test_later_methods_are_compared_with_an_earlier_one(higher):
     gain = np.array([0.01, 0.02, 0.03])
     ours = method("ours", looks + 0.125, at + gain)
     same = method("same", looks, at)
-    comparison = compared(method("first", looks), base, ours, same, higher=higher)
-    text = paired_table(comparison, 1)
+    text = paired_table(compared(ours, base, same, higher=higher), "base")
     assert text.startswith(
         "minus base, seed by seed: metric, mean of tasks [95 % interval], better "
         f"{'above' if higher else 'below'} 0\n"
     )
     found = rows(text)
-    assert "first" not in found
+    assert set(found) == {text.splitlines()[0], "ours", "same"}
     half = 4.302653 * 0.01 / np.sqrt(3)  # Student's quantile of two degrees
     assert f"+0.020 [{0.02 - half:+.3f}, {0.02 + half:+.3f}]" in found["ours"]
     assert "+0.125000 [+0.125000, +0.125000]" in found["ours"]
     assert found["same"].count("+0.0000 [+0.0000, +0.0000]") == 2
+    # Of two p-values the smaller one counts twice.
+    p_value = scipy.stats.ttest_1samp(gain, 0).pvalue
+    assert found["ours"].split()[-1] == f"{2 * p_value:.3f}"
+    assert found["same"].split()[-1] == "1.000"
 
 
 def test_long_names_and_missing_looks_fit_the_terminal():
     long = "normalize_rows(by='l2') + log_losses(cagrad(c=0.4), epsilon=1e-6)"
     base, other = method(f"{long[:-6]}1e-5)", [[0.1], [0.2]]), [[0.15], [0.5]]
     bare = MethodResult("bare", np.full((2, 1, 1), 0.5), {})
-    text = paired_table(compared(base, method(long, other), bare), 0)
+    text = paired_table(compared(base, method(long, other), bare), base.name)
     assert max(map(len, text.splitlines())) <= 100
     # A page a column, and no page without one.
     assert text.count("\n-") == text.count(f"\n{long}") == text.count("\nbare") == 2
@@ -142,7 +152,24 @@ def test_a_seed_that_diverged_is_left_out_of_both_columns():
     """Its looks were good before it did: they tell nothing of a model that is gone."""
     base = method("base", [[0.5, 0.5]] * 3)
     ours = method("ours", [[0.6, 0.6], [0.6, 0.6], [0.9, NAN]])
-    text = paired_table(compared(base, ours), 0)
-    assert rows(text)["ours"].split("  ")[-2:] == ["+0.1000 [+0.1000, +0.1000]*"] * 2
+    text = paired_table(compared(base, ours), "base")
+    interval = "+0.1000 [+0.1000, +0.1000]*"
+    assert rows(text)["ours"].split("  ")[-3:] == [interval, interval, "<0.001"]
     assert text.endswith("*: without the seeds that are undefined.")
-    assert "*" not in paired_table(compared(base, base), 0)
+    same = dataclasses.replace(base, name="same")
+    assert "*" not in paired_table(compared(base, same), "base")
+
+
+def test_only_seeds_that_both_have_are_compared():
+    """Whatever their order: seed 1 is 0.5 better, and seed 2 is another model."""
+    base = dataclasses.replace(method("base", [[0.1], [0.3], [0.2]]), seeds=(1, 2, 3))
+    ours = dataclasses.replace(method("ours", [[0.7], [0.6]]), seeds=(3, 1))
+    assert (
+        rows(paired_table(compared(base, ours), "base"))["ours"].count("+0.5000") == 6
+    )
+
+
+def test_a_reference_that_was_not_run_is_named():
+    base = method("base", [[0.1]])
+    with pytest.raises(UserError, match=r"no method 'bass' was compared: .*base"):
+        paired_sheet(compared(base, base), "bass")

@@ -43,10 +43,11 @@ def planted(tasks=2):
 
 
 def cells(text, name):
-    """The cells of a method, over all pages of the table, split at two spaces."""
+    """The cells of a method without marks, over all pages, split at two spaces."""
     rows = [line for line in text.splitlines() if line.startswith(name + " ")]
     assert rows, f"no row {name!r} in\n{text}"
-    return [c for row in rows for c in row[len(name) :].strip().split("  ") if c]
+    found = [c.strip(" ●○") for row in rows for c in row[len(name) :].split("  ")]
+    return [c for c in found if c]
 
 
 def heads(text):
@@ -62,17 +63,17 @@ def test_planted_numbers_stand_in_their_cells():
         "2 seeds"
     )
     spread = "0.014"  # of -0.01 and 0.01
-    assert [c.strip() for c in cells(text, "single task")] == [
+    assert cells(text, "single task") == [
         *(f"{m} ± {spread}" for m in ("0.780", "0.820", "0.800")),
-        *"–––",
+        *"––––",
     ]
-    assert [c.strip() for c in cells(text, "up")] == [
+    assert cells(text, "up") == [
         *(f"{m} ± {spread}" for m in ("0.858", "0.902", "0.880")),
-        *("-10.00", "+10.00", "1.00"),
+        *("-10.00", "+10.00", "1.00", "+0.0"),
     ]
-    assert [c.strip() for c in cells(text, "down")][3:] == ["+5.00", "-5.00", "2.00"]
+    assert cells(text, "down")[3:] == ["+5.00", "-5.00", "2.00", "+0.0"]
     squeezed = " ".join(heads(text).split())
-    assert squeezed == "left right mean of tasks Δm% ↓ Δp% ↑ rank ↓"
+    assert squeezed == "left right mean of tasks Δm% ↓ Δp% ↑ rank ↓ last look"
 
 
 def test_relative_changes_weigh_metrics_or_tasks_and_know_directions():
@@ -91,7 +92,7 @@ def test_relative_changes_weigh_metrics_or_tasks_and_know_directions():
     )
     text = table(comparison)
     assert "test rmse (lower is better), 1 seed" in text
-    found = [c.strip() for c in cells(text, "ours")]
+    found = cells(text, "ours")
     assert found == ["8.000", "–", "10.00", "–", "-4.00†", "+0.00†", "1.00"]
     assert "†: without the metrics that are undefined for this method." in text
     assert "–: undefined; ranks last." in text
@@ -112,7 +113,7 @@ def test_errors_in_unlike_units_are_averaged_in_deviations(tasks):
         units=units,
     )
     text = table(comparison)
-    found = [c.strip() for c in cells(text, "ours")]
+    found = cells(text, "ours")
     if tasks == 2:
         assert [float(c) for c in found[:2]] == [0.2, 800]
     else:
@@ -132,12 +133,12 @@ def test_undefined_seeds_methods_and_baselines():
     down.metrics[:] = NAN
     comparison.baseline.metrics[:, 1] = 0
     text = table(comparison)
-    found = [c.strip() for c in cells(text, "up")]
+    found = cells(text, "up")
     # Against 0.78 alone: the other baseline is 0.
     assert found[:3] == ["0.868 ± 0.000*", "0.912 ± 0.000*", "0.890 ± 0.000*"]
     gain = f"{100 * (1.1 * 0.78 + 0.01) / 0.78 - 100:.2f}"
-    assert found[3:] == [f"-{gain}", f"+{gain}", "1.00"]
-    assert [c.strip() for c in cells(text, "down")] == [*"–––––", "2.00"]
+    assert found[3:] == [f"-{gain}", f"+{gain}", "1.00", "+0.0"]
+    assert cells(text, "down") == [*"–––––", "2.00", "+0.0"]
     assert "*: without the seeds that are undefined." in text
     assert "Of these, 1 undefined for single task, 0, or a score of 0.05" in text
 
@@ -148,11 +149,11 @@ def test_a_task_nobody_measured_leaves_the_other_means_alone():
         row.metrics[:, 3] = NAN
     text = table(comparison)
     rest = np.delete(np.linspace(0.78, 0.82, 12), 3).mean()
-    assert cells(text, "single task")[2].strip() == f"{rest:.3f} ± 0.014"
+    assert cells(text, "single task")[2] == f"{rest:.3f} ± 0.014"
     comparison.methods[0].metrics[:, 5] = NAN  # only this one has no comparable mean
     text = table(comparison)
-    assert [c.strip() for c in cells(text, "up")[:3]] == list("–––")
-    assert cells(text, "single task")[2].strip() == f"{rest:.3f} ± 0.014"
+    assert cells(text, "up")[:3] == list("–––")
+    assert cells(text, "single task")[2] == f"{rest:.3f} ± 0.014"
 
 
 def test_many_tasks_are_summed_up():
@@ -160,15 +161,23 @@ def test_many_tasks_are_summed_up():
     assert (
         " ".join(heads(text).split())[:38] == "lowest task highest task mean of tasks"
     )
-    found = [c.strip() for c in cells(text, "up")]
-    assert found == ["0.858", "0.902", "0.880 ± 0.014", "-10.00", "+10.00", "1.00"]
+    found = cells(text, "up")
+    assert found == [
+        "0.858",
+        "0.902",
+        "0.880 ± 0.014",
+        "-10.00",
+        "+10.00",
+        "1.00",
+        "+0.0",
+    ]
 
 
 def test_no_change_is_not_minus_nothing():
     single = planted().baseline
     same = dataclasses.replace(single, name="same")
     text = table(dataclasses.replace(planted(), methods=[same]))
-    assert [c.strip() for c in cells(text, "same")][-3:] == ["+0.00", "+0.00", "1.00"]
+    assert cells(text, "same")[-4:-1] == ["+0.00", "+0.00", "1.00"]
 
 
 def test_without_single_task_runs_there_is_no_relative_change():
@@ -176,7 +185,7 @@ def test_without_single_task_runs_there_is_no_relative_change():
     text = table(comparison)
     assert "Δ" not in text
     assert "single" not in text
-    assert [c.strip() for c in cells(text, "up")][-1] == "1.00"
+    assert cells(text, "up")[-2] == "1.00"
 
 
 @pytest.mark.parametrize("tasks", [1, 2, 3, 4, 5, 6, 7, 12])
@@ -186,7 +195,7 @@ def test_every_line_fits_the_terminal(tasks):
     text = table(comparison)
     assert max(map(len, text.splitlines())) <= 100
     shown = tasks if tasks <= 6 else 2
-    assert len(cells(text, "up")) == shown + 4
+    assert len(cells(text, "up")) == shown + 5
 
 
 @pytest.mark.parametrize(
@@ -315,11 +324,11 @@ def test_groups_of_tasks_have_their_own_columns_and_one_summary():
     def means(part):
         return [cell.split(" ")[0] for cell in cells(part, "up")]
 
-    assert means(sides) == ["0.858", "0.902", "0.880"]
+    assert means(sides) == ["0.858", "0.902", "0.880", "+0.0"]
     # Errors in their own units; their mean in those of the deviations.
-    assert means(lengths) == ["2.400", "36.00", "480.0", "3.600"]
+    assert means(lengths) == ["2.400", "36.00", "480.0", "3.600", "+246.3!"]
     # (-10 * 2 + 20 * 3) / 5 over all tasks, and first in two of five.
-    assert [cell.strip() for cell in cells(every, "up")] == ["+8.00", "-8.00", "1.60"]
+    assert cells(every, "up") == ["+8.00", "-8.00", "1.60"]
     assert "over 5 metrics (accuracy / rmse of each task)" in " ".join(text.split())
 
 
@@ -341,7 +350,7 @@ def test_a_score_near_nothing_has_no_relative_change():
     both = Comparison("it", ("a", "b"), names, (False, True), single, [ours])
     text = table(both)
     # (-50 + 0 - 50) / 3 over the three that are left, and (50 + 25) / 2 over tasks.
-    assert [cell.strip() for cell in cells(text, "ours")][-3:-1] == ["-33.33", "+37.50"]
+    assert cells(text, "ours")[-4:-2] == ["-33.33", "+37.50"]
     assert "Of these, 1 undefined for single task, 0, or a score of 0.05" in text
 
 
@@ -399,7 +408,7 @@ def test_a_score_below_nothing_has_no_relative_change_either():
     single = MethodResult("single task", np.array([[[2.0, -0.5]]]), {})
     ours = MethodResult("ours", np.array([[[1.8, 0.0]]]), {})
     text = table(Comparison("e", ("a",), ("rmse", "r2"), (False, True), single, [ours]))
-    assert [c.strip() for c in cells(text, "ours")][-3:-1] == ["-10.00", "+10.00"]
+    assert cells(text, "ours")[-3:-1] == ["-10.00", "+10.00"]
     assert (
         "Of these, 1 undefined for single task, 0, or a score of 0.05 or less" in text
     )

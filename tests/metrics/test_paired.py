@@ -44,3 +44,20 @@ def test_what_cannot_be_paired_is_said():
         mtopt.UserError, match=r"values has shape \(2,\) and others \(3"
     ):
         paired_interval(np.zeros(2), np.zeros(3))
+
+
+def test_its_p_value_is_that_of_the_paired_t_test():
+    rng = np.random.default_rng(1)
+    for size in (2, 3, 10):
+        ours, theirs = rng.normal(size=(2, size))
+        found = paired_interval(ours, theirs)
+        expected = scipy.stats.ttest_rel(ours, theirs).pvalue
+        np.testing.assert_allclose(found.p_value, expected, rtol=1e-12)
+        assert (found.p_value < 0.05) == (found.low > 0 or found.high < 0)
+
+
+@pytest.mark.parametrize(("difference", "p_value"), [(0.0, 1.0), (0.5, 0.0)])
+def test_differences_without_spread_are_certain(difference, p_value):
+    values = np.arange(4.0)
+    assert paired_interval(values + difference, values).p_value == p_value
+    assert np.isnan(paired_interval([1.0], [0.0]).p_value)

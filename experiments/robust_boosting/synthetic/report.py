@@ -149,7 +149,8 @@ def table(result: Result) -> str:
     ]
     way = "higher" if measure.higher else "lower"
     lines = [result.title, f"test {measure.names[0]} ({way} is better)", ""]
-    for columns in pages(["", *result.fitted], [counts, *primary], others):
+    pieces = [[counts], *([own] for own in primary), others]
+    for columns in pages(["", *result.fitted], pieces):
         lines += [*align(columns), ""]
     lines += [
         f"{measure.names[1]}: of all tasks. best in: repeats with the best "
