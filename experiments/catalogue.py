@@ -26,7 +26,7 @@ def catalogue() -> str:
     from mtopt.wrappers import WRAPPERS
 
     sections = {
-        "experiments": {name: _experiment_summary(name) for name in EXPERIMENTS},
+        "experiments": {name: experiment_summary(name) for name in EXPERIMENTS},
         "methods": _calls(METHODS),
         "transformations": _calls(TRANSFORMS),
         "wrappers": _calls(WRAPPERS),
@@ -45,7 +45,8 @@ def summary_of(path: pathlib.Path) -> str:
     return (doc or "").split("\n")[0]
 
 
-def _experiment_summary(name: str) -> str:
+def experiment_summary(name: str) -> str:
+    """What an experiment is, in a line."""
     if name in CONFIGURATIONS:
         return summary_of(ROOT / "configurations" / f"{name}.py")
     return summary_of(ROOT.joinpath(*PROJECTS[name].split("."), "__init__.py"))

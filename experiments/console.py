@@ -13,6 +13,7 @@ from .common.experiment import PACKAGE, ROOT
 PROGRAMS = {
     "run": "main",
     "tables": "tables",
+    "report": "report",
     "analyze": "analysis.__main__",
     "benchmark step": "benchmarks.step.__main__",
     "benchmark rows": "benchmarks.rows",

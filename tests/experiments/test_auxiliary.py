@@ -45,6 +45,7 @@ def test_a_run_leaves_its_table_picture_and_numbers(finished):
         "40-labels",
         "auxiliary.png",
         "data.json",
+        "report.html",
         "results.json",
         "table.txt",
     }

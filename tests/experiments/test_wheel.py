@@ -57,7 +57,11 @@ def test_the_wheel_has_every_module_under_two_names(installed, checkout):
     assert tops == {"mtopt", "mtopt_experiments", "bin"}
     for package, name in (("mtopt", "mtopt"), ("experiments", "mtopt_experiments")):
         here, there = (
-            {path.relative_to(root) for path in root.rglob("*.py")}
+            {
+                path.relative_to(root)
+                for kind in ("py", "html", "css", "js")
+                for path in root.rglob(f"*.{kind}")
+            }
             for root in (checkout / package, installed / name)
         )
         assert here == there
