@@ -21,6 +21,7 @@ from mtopt.training.processes import wait_for_all
 from .common.command import command, data_dir, one_line_errors, start
 from .common.compilation_cache import keep_compiled_programs
 from .common.experiment import EXPERIMENTS, estimate, find_experiment
+from .common.places import OUT
 from .common.processes import joined_processes
 from .common.run_lock import HOLDER, LOCK, held, new_folder
 from .common.stored_run import StoredRun, read_run, write_run
@@ -36,9 +37,6 @@ flags.DEFINE_multi_string(
     "repeat it to compare several. all: every method that needs no options.",
 )
 flags.DEFINE_string(
-    "out", None, "The folder of the run; default runs/EXPERIMENT-DATE-TIME."
-)
-flags.DEFINE_string(
     "resume", None, "Continue the run in this folder, bit for bit where it stopped."
 )
 flags.DEFINE_bool(
@@ -50,6 +48,7 @@ flags.DEFINE_bool(
     "Print what a step of each method will take, what does not fit in the device, and "
     "stop: nothing is trained or written.",
 )
+flags.declare_key_flag(OUT.name)
 flags.declare_key_flag("data_dir")
 for _name in ("compilation_cache", "coordinator", "num_processes", "process_id"):
     flags.declare_key_flag(_name)

@@ -5,27 +5,21 @@ it; what was added to the folder since, as pictures of an analysis, goes into th
 one.
 """
 
-import pathlib
-
 from absl import flags
-
-from mtopt.errors import UserError
 
 from .common.command import command, start
 from .common.page.folder import write_page
+from .common.places import RUN, finished_run
 from .common.stored_run import read_run
 
-flags.DEFINE_string("run", None, "The folder of a run that has ended.")
-FLAGS = flags.FLAGS
+flags.declare_key_flag(RUN.name)
 
 
 @command
 def main(argv: list[str]) -> None:
     """Writes the page, and says where it is."""
     del argv
-    if FLAGS.run is None:
-        raise UserError("no --run: expected --run=FOLDER, the folder of a finished run")
-    folder = pathlib.Path(FLAGS.run)
+    folder = finished_run()
     read_run(folder)
     print(f"page     {write_page(folder)}")
 

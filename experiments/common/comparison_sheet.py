@@ -201,8 +201,8 @@ def _meaning(parts: Sequence[Comparison]) -> dict[str, str]:
     return {
         BEST: "best method of the column.",
         TIED: "not told apart from the best: paired t-tests over the seeds of all "
-        "pairs of methods, with Holm's correction at the 5 % level in each column. More "
-        "seeds tell more apart.",
+        "pairs of methods, with Holm's correction at the 5 % level in each column. "
+        "More seeds tell more apart.",
     }
 
 

@@ -11,6 +11,7 @@ from mtopt.metrics import holm
 from mtopt.metrics.paired import Paired, paired_interval
 
 from .by_seed import by_seed, in_common
+from .comparison_sheet import TIME_REFERENCE
 from .looks import best_looks
 from .results import Comparison, MethodResult, tasks_measured
 from .sheet import UNDEFINED, Block, Cell, Column, Sheet
@@ -83,6 +84,17 @@ def differences(comparison: Comparison, reference: str) -> dict[str, Paired]:
         method.name: each._replace(p_value=p_value)
         for method, each, p_value in zip(others, found, p_values, strict=True)
     }
+
+
+def usual_references(comparison: Comparison) -> list[str]:
+    """What methods are compared with where no one says; one seed tells nothing."""
+    return [
+        method.name
+        for method in comparison.methods
+        if method.name == TIME_REFERENCE
+        and len(method.seeds) > 1
+        and len(comparison.methods) > 1
+    ]
 
 
 def find_method(comparison: Comparison, name: str) -> MethodResult:

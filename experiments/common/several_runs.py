@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import reprlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -58,13 +59,14 @@ def _together(parts: Sequence[Comparison], timed: int) -> Comparison:
             one, other = getattr(first, field), getattr(part, field)
             if one != other:
                 raise UserError(
-                    f"the runs have other {words}: {one} and {other}; expected runs of "
-                    "one experiment on the same data"
+                    f"the runs differ in {words}: {reprlib.repr(one)} and "
+                    f"{reprlib.repr(other)}; expected runs of one experiment on the "
+                    "same data"
                 )
         if not _equal(first.units, part.units):
             raise UserError(
-                f"the targets of the runs have other deviations: {first.units} and "
-                f"{part.units}; expected runs on the same data"
+                "the runs differ in the deviations of their targets: expected runs on "
+                "the same data"
             )
     methods = _joined([part.methods for part in parts], timed)
     single = _joined([[p.baseline] if p.baseline else [] for p in parts], timed)

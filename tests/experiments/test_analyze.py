@@ -121,7 +121,7 @@ def measured(finished):
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
         patch.setattr(program, "analyze", analyze)
         options = {"adaptive": True, "points": 3, "samples": 10**6, "seed": 1}
-        command(run=str(finished), rho=0.05, **options)
+        command(run=[str(finished)], rho=0.05, **options)
     return before, found[0], printed.getvalue()
 
 
@@ -191,12 +191,12 @@ OPTIONS = AnalysisConfig(points=3, samples=32)
     ("options", "message"),
     [
         ({}, "no --run: expected --run=FOLDER"),
-        ({"run": "nowhere"}, "no run in nowhere: FileNotFoundError"),
-        ({"run": "nowhere", "rho": -1.0}, "--rho is -1.0: expected 0 or more"),
-        ({"run": "nowhere", "rho": float("nan")}, "--rho is nan: expected"),
-        ({"run": "nowhere", "points": 2}, "--points is 2: expected 3 or more"),
-        ({"run": "nowhere", "samples": 0}, "--samples is 0: expected 1 or more"),
-        ({"run": "nowhere", "seed": -1}, "--seed is -1: expected 0 or more"),
+        ({"run": ["nowhere"]}, "no run in nowhere: FileNotFoundError"),
+        ({"run": ["nowhere"], "rho": -1.0}, "--rho is -1.0: expected 0 or more"),
+        ({"run": ["nowhere"], "rho": float("nan")}, "--rho is nan: expected"),
+        ({"run": ["nowhere"], "points": 2}, "--points is 2: expected 3 or more"),
+        ({"run": ["nowhere"], "samples": 0}, "--samples is 0: expected 1 or more"),
+        ({"run": ["nowhere"], "seed": -1}, "--seed is -1: expected 0 or more"),
     ],
 )
 def test_flags_are_checked_in_one_line(options, message, capsys):

@@ -131,7 +131,7 @@ def test_tables_and_pictures_say_what_they_are(text):
 def written(patch, *flags):
     """What the program does that writes a page again."""
     patch.setattr(sys, "argv", ["report", *flags])
-    with flagsaver.flagsaver(run=None):
+    with flagsaver.flagsaver(run=None):  # a flag of other programs, too
         report.main(command.parse_flags(sys.argv))
 
 

@@ -12,7 +12,7 @@ from mtopt.training.writer import write_text
 
 from ...catalogue import experiment_summary
 from .. import data_record
-from ..comparison_sheet import TIME_REFERENCE
+from ..paired import usual_references
 from ..results import Comparison
 from ..results_file import read_comparisons
 from ..stored_run import CONFIG, VERSIONS, StoredRun, read_run
@@ -112,16 +112,12 @@ def _comparisons(folder: pathlib.Path) -> list[Comparison]:
 
 
 def _references(run: StoredRun | None, parts: Sequence[Comparison]) -> list[str]:
-    """What others are compared with: as the run was told, and equal weighting.
-
-    One seed tells nothing of differences.
-    """
-    if not parts or max(len(method.seeds) for method in parts[0].methods) < 2:
+    """What others are compared with: as the run was told, and as is usual."""
+    if not parts:
         return []
-    names = [method.name for method in parts[0].methods]
     told = getattr(run.config, "paired", 0) if run else 0
-    usual = [name for name in names if name == TIME_REFERENCE]
-    return list(dict.fromkeys([*names[:told], *usual]))
+    names = [method.name for method in parts[0].methods[:told]]
+    return list(dict.fromkeys([*names, *usual_references(parts[0])]))
 
 
 def _commands(
@@ -136,6 +132,9 @@ def _commands(
         Command("Go on with it, or read it again", f"mtopt run --resume={place}"),
         Command("This page anew", f"mtopt report --run={place}"),
     ]
+    if parts:
+        tables = f"mtopt tables --run={place} --format=csv"
+        found.append(Command("Every number in full", tables))
     if len(parts) == 1:
         found.append(Command("Sharpness and conflicts", f"mtopt analyze --run={place}"))
     return tuple(found)

@@ -10,6 +10,7 @@ from ..paired import paired_sheet
 from ..pictures import COLOURS, MAX_COLOURED, style_of
 from ..results import Comparison, name
 from ..sheet import BEST, TIED, Block, Sheet, seeds_column
+from ..standing import ranked
 from .parts import Cell, Mark, Row, Table
 
 MOST_NUMBERS = 20_000
@@ -44,9 +45,9 @@ def paired_tables(
       references: the names of these methods.
     """
     sheets = [
-        (paired_sheet(part, reference), _marks(part))
+        (paired_sheet(ordered, reference), _marks(part))
         for reference in references
-        for part in parts
+        for part, ordered in zip(parts, ranked(parts), strict=True)
         if len(part.methods) > 1
     ]
     return tuple(each for sheet, marks in sheets for each in _tables(sheet, marks))
