@@ -3,6 +3,7 @@
 import ast
 import inspect
 import pathlib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -42,7 +43,7 @@ def catalogue() -> str:
 def summary_of(path: pathlib.Path) -> str:
     """The first line of a file's docstring, read without importing it."""
     doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
-    return (doc or "").split("\n")[0]
+    return re.sub(r":\w+:`([^`]*)`", r"\1", (doc or "").split("\n")[0])
 
 
 def experiment_summary(name: str) -> str:

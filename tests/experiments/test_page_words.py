@@ -4,6 +4,7 @@ import dataclasses
 import shlex
 import sys
 
+import numpy as np
 import pytest
 from absl.testing import flagsaver
 
@@ -11,6 +12,7 @@ from experiments import main
 from experiments.common.experiment import EXPERIMENTS, find_experiment
 from experiments.common.page.settings import command, settings
 from experiments.common.page.words import alerts, summary
+from experiments.common.results import Comparison, MethodResult
 from experiments.common.stored_run import StoredRun
 from tests.helpers.comparisons import planted
 
@@ -29,7 +31,8 @@ def test_a_planted_difference_is_found_and_said_with_its_test():
         in text
     )
     assert "of 2 methods against it, Holm's correction" in text
-    assert "better than those of the single-task models" in text
+    assert "its relative changes are Δm -7." in text
+    assert "better by both" in text
 
 
 def test_in_one_study_in_twenty_a_difference_is_found_where_there_is_none():
@@ -62,6 +65,24 @@ def test_of_lower_is_better_the_sign_is_that_of_the_numbers():
     for group, side in (("gains", "better"), ("losses", "worse")):
         (sentence,) = (line for line in text.split(". ") if line.startswith(group))
         assert f"{side} than that of equal_weighting, seed by seed: more" in sentence
+
+
+def test_where_the_relative_changes_disagree_that_is_said():
+    """Two metrics of one task gain 5 % each, the only one of another loses 8 %."""
+
+    def group(*factors):
+        single = np.full((1, 1, len(factors)), 0.5)
+        return Comparison(
+            "it",
+            (f"task of {len(factors)}",),
+            tuple(f"m{k}" for k in range(len(factors))),
+            (True,) * len(factors),
+            MethodResult("single-task models", single, {}),
+            [MethodResult("mgda", single * np.array(factors), {})],
+        )
+
+    text = said(group(1.05, 1.05), group(0.92))
+    assert "Δm -0.67 % and Δp -1.50 %: one says better, the other worse." in text
 
 
 def test_shared_places_single_methods_and_none():

@@ -3,7 +3,6 @@
 import datetime
 import json
 import pathlib
-import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,7 +18,7 @@ from ..stored_run import CONFIG, VERSIONS, StoredRun, read_run
 from .drawn import pictures_of
 from .parts import Command, Page, Pair, Section
 from .render import render
-from .settings import command, settings
+from .settings import command, quoted, settings
 from .tables import paired_tables, result_tables, seed_tables
 from .words import alerts, summary
 
@@ -126,7 +125,7 @@ def _commands(
     """What can be done with the run."""
     if run is None:
         return ()
-    place = shlex.quote(str(folder))
+    place = quoted(str(folder))
     found = [
         Command("The same run anew", command(run)),
         Command("Go on with it, or read it again", f"mtopt run --resume={place}"),
@@ -157,7 +156,7 @@ def _versions(stored: dict[str, Any]) -> tuple[Pair, ...]:
         "git": stored.get("git"),
         "platform": stored.get("platform"),
         "devices": ", ".join(map(str, stored.get("devices", ()))),
-        "command": shlex.join(stored.get("command", ())),
+        "command": " ".join(map(quoted, stored.get("command", ()))),
         "started": stored.get("started"),
     }
     return tuple(Pair(name, str(value)) for name, value in found.items() if value)

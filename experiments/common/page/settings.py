@@ -43,7 +43,18 @@ def command(run: StoredRun) -> str:
             flags.append(f"--config.{name}={value}")
     if run.data_dir is not None:
         flags.append(f"--data_dir={run.data_dir}")
-    return " \\\n  ".join(["mtopt run", *map(shlex.quote, flags)])
+    return " \\\n  ".join(["mtopt run", *map(quoted, flags)])
+
+
+def quoted(word: str) -> str:
+    """A word as a shell takes it; methods and data sets have quotes of their own.
+
+    Example:
+      >>> print(quoted("--method=mgda(normalize='l2')"))
+      "--method=mgda(normalize='l2')"
+    """
+    plain_inside = not set(word) & set('"$`\\!')
+    return f'"{word}"' if "'" in word and plain_inside else shlex.quote(word)
 
 
 def _fields(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

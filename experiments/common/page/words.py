@@ -65,17 +65,19 @@ def _placed(parts: Sequence[Comparison], first: list[int]) -> str:
 
 
 def _gain(parts: Sequence[Comparison], first: list[int]) -> list[str]:
-    """What the first one gains over single-task models, if that is known."""
+    """How the first one compares with single-task models, if that is known."""
     standing = Standing.of(parts)
     row = standing.rows[first[0]]
-    change = standing.delta_m(row)
     lacking = np.isnan(row[~np.isnan(standing.baselines)]).any()
-    if len(first) > 1 or np.isnan(change) or lacking:
+    changes = standing.delta_m(row), standing.delta_p(row)
+    if len(first) > 1 or lacking or np.isnan(changes).any():
         return []
-    better = "better" if change < 0 else "worse"
+    better = [changes[0] < 0, changes[1] > 0]
+    both = f"{'better' if all(better) else 'worse'} by both"
+    verdict = "one says better, the other worse" if any(better) != all(better) else both
     return [
-        f"Its metrics are {abs(change):.2f} % {better} than those of the single-task "
-        "models, in the mean of their relative changes."
+        "Against the single-task models its relative changes are "
+        f"Δm {changes[0]:+.2f} % and Δp {changes[1]:+.2f} %: {verdict}."
     ]
 
 
