@@ -11,7 +11,7 @@ from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 
 from mtopt.metrics import mean_and_spread
 
-from ..common.pictures import INK, head, save, style_of, tidy
+from ..common.drawing import INK, head, save, style_of, tidy
 from .report import Analysis
 
 COLUMNS = 3  # landscapes side by side

@@ -1,19 +1,36 @@
 """A comparison of methods as two pictures: test results, learning curves."""
 
-import dataclasses
 import itertools
 import os
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from mtopt import metrics
 
+from .drawing import (
+    INK,
+    MAX_COLOURED,
+    OTHERS,
+    SINGLE_TASK,
+    Style,
+    better,
+    dots,
+    finite,
+    head_and_legend,
+    line,
+    make_room,
+    mean_marker,
+    save,
+    style_of,
+    styled,
+    tidy,
+)
 from .literal import literal
+from .plane import plane
 from .results import (
     Comparison,
     MethodResult,
@@ -21,20 +38,9 @@ from .results import (
     tasks_measured,
     title,
 )
+from .standing import ranked
 
 MAX_TASK_PANELS = 4
-MAX_COLOURED = 12  # methods that can be told apart by colour and marker
-
-# Okabe and Ito's palette for colour-blind readers, without its yellow, which is too
-# light for lines; black and grey are left to the single-task models.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-MARKERS = ("o", "s", "D", "^", "v", "<", ">")
-LINES = ("-", "-.", ":")  # the second and third time round the colours
-SINGLE_TASK = "#555555"
-OTHERS = "#cccccc"
-INK = "#222222"
-
-Style = dict[str, Any]  # keyword arguments of matplotlib
 
 
 def scatter(parts: Sequence[Comparison], path: str | os.PathLike[str]) -> None:
@@ -50,11 +56,11 @@ def scatter(parts: Sequence[Comparison], path: str | os.PathLike[str]) -> None:
       parts: the results on each group; what is nan or infinite is not drawn.
       path: the PNG file to write.
     """
-    parts = [literal(part) for part in parts]
+    parts = ranked([literal(part) for part in parts])
     first, *others = parts
     metric = f"test {first.metric_names[0]}" if not others else "test metrics"
     if len(first.methods) <= MAX_COLOURED and len(first.task_names) == 2 and not others:
-        figure = _plane(first)
+        figure = plane(first)
         shown = "one task against the other: a dot a seed, a large marker the mean"
     else:
         figure = _strips(parts)
@@ -75,7 +81,7 @@ def curves(parts: Sequence[Comparison], path: str | os.PathLike[str]) -> None:
         points that are nan or infinite.
       path: the PNG file to write.
     """
-    parts = [literal(part) for part in parts]
+    parts = ranked([literal(part) for part in parts])
     first, *others = parts
     if others or len(first.task_names) > MAX_TASK_PANELS:
         panels = [_panel_of_mean(part) for part in parts]
@@ -84,7 +90,7 @@ def curves(parts: Sequence[Comparison], path: str | os.PathLike[str]) -> None:
     # Single-task models of one group may have no look, and those of another some.
     has_looks = np.any([[len(step) for step in panel.steps] for panel in panels], 0)
     panels = [panel.of(has_looks) for panel in panels]
-    drawn = list(itertools.compress(_styled(first), has_looks))
+    drawn = list(itertools.compress(styled(first), has_looks))
     drawn = _foremost(drawn, panels)
     rows = 2 if len(panels) == 4 else 1
     columns = len(panels) // rows
@@ -103,7 +109,7 @@ def curves(parts: Sequence[Comparison], path: str | os.PathLike[str]) -> None:
             own.set_ylabel(f"validation {panel.metric}")
     metric = "metrics" if others else first.metric_names[0]
     what = f"validation {metric}, mean and range over {seed_count(first)}"
-    _head_and_legend(figure, f"{first.experiment}: {what}", drawn)
+    head_and_legend(figure, f"{first.experiment}: {what}", drawn)
     save(
         figure,
         path,
@@ -175,7 +181,7 @@ def _looks(
         primary = result.metrics[..., 0]
         nothing = np.empty((len(primary), 0, primary.shape[1]))
         steps.append(result.curves.get("step", np.empty(0)))
-        values.append(_finite(result.curves.get("validation", nothing)))
+        values.append(finite(result.curves.get("validation", nothing)))
         finished.append(~np.isnan(primary).any(axis=1) | (not result.notes))
     return steps, values, finished
 
@@ -184,30 +190,6 @@ def _framed(values: list[np.ndarray], finished: list[np.ndarray]) -> list[np.nda
     """The models that did not diverge; all where every one did."""
     found = [value[own] for value, own in zip(values, finished, strict=True)]
     return found if any(each.size for each in found) else values
-
-
-def _plane(comparison: Comparison) -> Figure:
-    """Two tasks: one against the other."""
-    figure = Figure(figsize=(7.2, 4.8), layout="constrained")
-    axes = figure.subplots()
-    for result, style in _styled(comparison):
-        seeds = _finite(result.metrics[..., 0])
-        (x, y), (dx, dy) = metrics.mean_and_spread(seeds, axis=0)
-        if result is comparison.baseline:
-            axes.axvline(x, **_line(style))
-            axes.axhline(y, **_line(style))
-            continue
-        axes.plot(*seeds.T, **_dots(style))
-        axes.errorbar(x, y, xerr=dx, yerr=dy, **_mean(style))
-    tidy(axes)
-    axes.margins(0.12)
-    axes.locator_params(axis="x", nbins=5)  # accuracies have long tick labels
-    metric = comparison.metric_names[0]
-    first, second = comparison.task_names
-    axes.set(xlabel=f"{first}: test {metric}", ylabel=f"{second}: test {metric}")
-    _better(axes, comparison.higher_is_better[0], diagonal=True)
-    _head_and_legend(figure, title(comparison), _styled(comparison))
-    return figure
 
 
 def _strips(parts: Sequence[Comparison]) -> Figure:
@@ -226,48 +208,31 @@ def _strips(parts: Sequence[Comparison]) -> Figure:
     head_line = title(first)
     if others:
         head_line = f"{first.experiment}: test metrics, {seed_count(first)}"
-    _head_and_legend(figure, head_line, [])
+    head_and_legend(figure, head_line, [])
     return figure
 
 
 def _strip(axes: Axes, comparison: Comparison) -> None:
     """The tasks of one group."""
-    styled = _styled(comparison)
+    drawn = styled(comparison)
     primary = [
-        _finite(comparison.comparable(result.metrics[..., 0])) for result, _ in styled
+        finite(comparison.comparable(result.metrics[..., 0])) for result, _ in drawn
     ]
     measured = tasks_measured(primary)
-    for row, ((result, style), seeds) in enumerate(zip(styled, primary, strict=True)):
+    for row, ((result, style), seeds) in enumerate(zip(drawn, primary, strict=True)):
         tasks, _ = metrics.mean_and_spread(seeds, axis=0)
         mean, spread = metrics.mean_and_spread(seeds[:, measured].mean(1), axis=0)
         # Multiples of the golden ratio: even, and neighbours far apart.
         offsets = (np.arange(len(tasks)) * 0.618 % 1 - 0.5) * 0.5
-        axes.plot(tasks, row + offsets, **_dots(style))
-        axes.errorbar(mean, row, xerr=spread, **_mean(style))
+        axes.plot(tasks, row + offsets, **dots(style))
+        axes.errorbar(mean, row, xerr=spread, **mean_marker(style))
         if result is comparison.baseline:
-            axes.axvline(float(mean), **_line(style))
+            axes.axvline(float(mean), **line(style))
     tidy(axes)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel(f"test {comparison.comparable_name}, one dot a task")
-    _better(axes, comparison.higher_is_better[0], diagonal=False)
-
-
-def _styled(comparison: Comparison) -> list[tuple[MethodResult, Style]]:
-    """Every row with its colour and marker; the same in all pictures."""
-    styles = [style_of(i) for i in range(len(comparison.methods))]
-    if comparison.baseline is not None:
-        styles.insert(0, {"color": SINGLE_TASK, "marker": "", "linestyle": "--"})
-    return list(zip(comparison.results, styles, strict=True))
-
-
-def style_of(i: int) -> Style:
-    """The colour and marker of the i-th method."""
-    return {
-        "color": COLOURS[i % len(COLOURS)],
-        "marker": MARKERS[i % len(MARKERS)],
-        "linestyle": LINES[i // len(COLOURS) % len(LINES)],
-    }
+    better(axes, comparison.higher_is_better[0], diagonal=False)
 
 
 def _foremost(
@@ -327,118 +292,3 @@ def _limits(values: list[np.ndarray]) -> tuple[float, float] | None:
     high = max(min(every.max(), third + reach), *ends)
     margin = 0.05 * (high - low) or 0.05
     return float(low - margin), float(high + margin)
-
-
-def _dots(style: Style) -> Style:
-    """Single seeds or tasks: small and pale."""
-    return {
-        "linestyle": "",
-        "marker": "o",
-        "ms": 4,
-        "mew": 0,
-        "alpha": 0.45,
-        "color": style["color"],
-    }
-
-
-def _mean(style: Style) -> Style:
-    """A mean: large, with error bars."""
-    return {
-        "marker": style["marker"] or "o",
-        "color": style["color"],
-        "ms": 9,
-        "mec": "white",
-        "mew": 1,
-        "elinewidth": 1.4,
-        "capsize": 0,
-        "zorder": 3,
-    }
-
-
-def _line(style: Style) -> Style:
-    """The single-task models: a dashed line behind everything."""
-    return {"color": style["color"], "linestyle": "--", "lw": 1.2, "zorder": 1}
-
-
-def _finite(values: np.ndarray) -> np.ndarray:
-    """Infinite numbers as nan, which is not drawn."""
-    return np.where(np.isfinite(values), values, np.nan)
-
-
-def make_room(figure: Figure, names: Sequence[str], usual: int = 24) -> None:
-    """Widens a figure by what its longest name takes beyond ``usual`` letters."""
-    longest = max(map(len, names))
-    inches = 0.075 * max(0, longest - usual)
-    figure.set_figwidth(figure.get_figwidth() + inches)
-
-
-def head(figure: Figure, title: str) -> None:
-    """The title, to the left."""
-    figure.suptitle(title, x=0.01, ha="left", fontsize=10.5, color=INK)
-
-
-def save(figure: Figure, path: str | os.PathLike[str], shows: str) -> None:
-    """Writes a figure as a PNG file, cut to what is drawn.
-
-    The file says itself what it is: ``Title`` and ``Description`` are keywords of the
-    format.
-
-    Args:
-      figure: with a title of :func:`head`, or none.
-      path: the file.
-      shows: what is to be seen, in a sentence.
-    """
-    title = figure.get_suptitle().replace(r"\$", "$")
-    says = {"Title": title, "Description": shows}
-    figure.savefig(path, format="png", dpi=150, bbox_inches="tight", metadata=says)
-
-
-def tidy(axes: Axes) -> None:
-    """Less ink: no box, a pale grid behind the data."""
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("#999999")
-    axes.grid(visible=True, color="#E6E6E6", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors="#555555", labelcolor=INK, labelsize=9)
-
-
-def _better(axes: Axes, higher: bool, *, diagonal: bool) -> None:
-    """An arrow above the right end of the axes, towards the better values."""
-    tail, tip = ((0.96, 1.02), (0.995, 1.07)) if diagonal else ((0.93, 1.04), (1, 1.04))
-    axes.annotate(
-        "",
-        xy=tip if higher else tail,
-        xytext=tail if higher else tip,
-        xycoords="axes fraction",
-        arrowprops={"arrowstyle": "->", "color": "#777777", "lw": 1.4},
-    )
-    axes.text(
-        tail[0] - 0.01,
-        1.045 if diagonal else 1.04,
-        "better",
-        transform=axes.transAxes,
-        ha="right",
-        va="center",
-        fontsize=9,
-        color="#777777",
-    )
-
-
-def _head_and_legend(
-    figure: Figure, title: str, entries: list[tuple[MethodResult, Style]]
-) -> None:
-    """The title and, to the right of the axes, the legend; grey rows share a line."""
-    head(figure, title)
-    grey = [entry for entry in entries if entry[1]["color"] == OTHERS]
-    entries = [entry for entry in entries if entry[1]["color"] != OTHERS]
-    if grey:
-        others = dataclasses.replace(grey[0][0], name=f"{len(grey)} others")
-        entries.append((others, grey[0][1]))
-    if entries:
-        make_room(figure, [result.name for result, _ in entries])
-        handles = [
-            Line2D([], [], lw=1.6, label=r.name, **style) for r, style in entries
-        ]
-        figure.legend(
-            handles=handles, loc="outside right center", frameon=False, fontsize=9
-        )

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 from mtopt.metrics import paired_interval
 
+from ..common.drawing import COLOURS, head, save, tidy
 from ..common.paired import with_interval
-from ..common.pictures import COLOURS, head, save, tidy
 from ..common.sheet import UNDEFINED
 from ..common.table import WIDTH, align, cells
 from .config import PLAIN

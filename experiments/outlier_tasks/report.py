@@ -11,8 +11,8 @@ from matplotlib.lines import Line2D
 
 from mtopt.metrics import mean_and_spread
 
+from ..common.drawing import COLOURS, INK, head, make_room, save, tidy
 from ..common.looks import late_falls
-from ..common.pictures import COLOURS, INK, head, make_room, save, tidy
 from ..common.results import Comparison, MethodResult
 from ..common.table import WIDTH, align, cells
 

@@ -13,9 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from mtopt.metrics import mean_and_spread, ranks
+from mtopt.metrics import hypervolume, mean_and_spread, ranks
 
-from ..common.pictures import COLOURS, INK, head, save
+from ..common.drawing import COLOURS, INK, head, save
 
 COLOUR_MAP = "cividis"
 GREY = "#555555"
@@ -75,25 +75,6 @@ class Fronts:
     families: dict[str, Family]
 
 
-def hypervolume(points: Float[np.ndarray, "N 2"], reference: float) -> float:
-    """The area that points of two losses dominate, up to a reference point.
-
-    Args:
-      points: the losses; a point that is not below the reference adds nothing.
-      reference: the same number for both losses.
-
-    Example:
-      >>> hypervolume(np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), 2.0)
-      3.0
-    """
-    inside = points[(points < reference).all(axis=1)]
-    area, ceiling = 0.0, reference
-    for first, second in inside[np.argsort(inside[:, 0])]:
-        area += (reference - first) * max(ceiling - second, 0)
-        ceiling = min(ceiling, second)
-    return float(area)
-
-
 def order(
     preferences: Float[np.ndarray, "N 2"], losses: Float[np.ndarray, "N 2"]
 ) -> float:
@@ -129,7 +110,7 @@ def summary(fronts: Fronts) -> dict[str, Any]:
             "preferences": family.preferences if len(family.preferences) > 1 else None,
             "loss": losses,
             fronts.metric: family.scores[..., 1],
-            "hypervolume": [hypervolume(own, fronts.reference) for own in losses],
+            "hypervolume": [_area(own, fronts.reference) for own in losses],
             "order": [order(family.preferences, own) for own in losses],
             "models": family.models,
             "parameters": family.parameters,
@@ -302,9 +283,14 @@ def _cells(family: Family, fronts: Fronts) -> list[str]:
     ]
 
 
+def _area(losses: np.ndarray, reference: float) -> float:
+    """The hypervolume of one seed's points."""
+    return hypervolume(losses, [reference, reference], [False, False])
+
+
 def _volume(losses: np.ndarray, reference: float) -> str:
     """The hypervolume over seeds, as mean and standard deviation."""
-    mean, spread = mean_and_spread([hypervolume(p, reference) for p in losses], axis=0)
+    mean, spread = mean_and_spread([_area(own, reference) for own in losses], axis=0)
     return f"{mean:.2f} ± {spread:.2f}" if len(losses) > 1 else f"{mean:.2f}"
 
 

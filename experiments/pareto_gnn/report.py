@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from mtopt.metrics import mean_rank
 
-from ..common.pictures import INK, head, save, style_of, tidy
+from ..common.drawing import INK, head, save, style_of, tidy
 from ..common.table import align, cells
 
 RAW, UNTRAINED = "raw features", "untrained encoder"

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from mtopt.metrics.ranks import Ranking
 
-from ..common.pictures import COLOURS, INK, head, make_room, save, style_of, tidy
+from ..common.drawing import COLOURS, INK, head, make_room, save, style_of, tidy
 from .learners import Fitted
 
 GREY = "#555555"

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 
 from mtopt.data import toy
 
-from ..common.pictures import COLOURS, INK, head, save
+from ..common.drawing import COLOURS, INK, head, save
 
 NEAR = 0.05  # how far from the front a point may be that is called on it
 COLUMNS = 3  # panels side by side

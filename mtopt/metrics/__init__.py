@@ -6,6 +6,8 @@ frozen embeddings are in :mod:`mtopt.metrics.probes`.
 
 from mtopt.metrics.delta_m import delta_m_per_metric as delta_m_per_metric
 from mtopt.metrics.delta_m import delta_p_per_task as delta_p_per_task
+from mtopt.metrics.front import hypervolume as hypervolume
+from mtopt.metrics.front import nondominated as nondominated
 from mtopt.metrics.holm import holm as holm
 from mtopt.metrics.kinds import METRICS as METRICS
 from mtopt.metrics.ordinal import level_macro_mae as level_macro_mae

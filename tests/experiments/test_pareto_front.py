@@ -17,10 +17,11 @@ from experiments.common.config import Optimizer, from_dict, to_dict
 from experiments.common.run_folder import folder_name
 from experiments.pareto_front import models, scalarizations, training
 from experiments.pareto_front import run as front_run
-from experiments.pareto_front.report import hypervolume, order
+from experiments.pareto_front.report import order
 from experiments.pareto_front.run import FIXED
 from mtopt.data.dataset import ArraySplit
 from mtopt.errors import UserError
+from mtopt.metrics import hypervolume
 from mtopt.models import MODELS
 
 FILES = [
@@ -93,7 +94,9 @@ def test_a_run_leaves_fronts_results_a_table_and_a_picture(finished):
         losses, accuracy = measured[name][..., 0], measured[name][..., 1]
         np.testing.assert_array_equal(family["loss"], losses)
         np.testing.assert_array_equal(family["accuracy"], accuracy)
-        assert family["hypervolume"] == [hypervolume(seed, 2.0) for seed in losses]
+        limit, lower = [2.0, 2.0], [False, False]
+        expected = [hypervolume(seed, limit, lower) for seed in losses]
+        assert family["hypervolume"] == expected
     # Single points have no order; K encoders and one set of heads make a front.
     assert families["equal_weighting"]["order"] == [None, None]
     own, heads = 100 * 8 + 8, 2 * (8 * 10 + 10)
@@ -307,29 +310,6 @@ def test_the_configuration_survives_its_json():
     config = pareto_front.get_config()
     stored = json.loads(json.dumps(to_dict(config)))
     assert from_dict(pareto_front.get_config(), stored) == config
-
-
-@pytest.mark.parametrize(
-    ("points", "area"),
-    [
-        ([[0.5, 0.5]], 2.25),
-        ([[0.5, 0.5], [0.6, 0.6], [0.5, 0.5]], 2.25),  # dominated and repeated
-        ([[0.0, 1.0], [1.0, 0.0]], 3.0),
-        ([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]], 3.25),
-        ([[0.1, 2.0], [3.0, 0.1]], 0.0),  # outside
-        ([[0.1, float("nan")]], 0.0),
-    ],
-)
-def test_hypervolume_of_known_fronts(points, area):
-    assert hypervolume(np.array(points), 2.0) == pytest.approx(area, abs=1e-12)
-
-
-def test_hypervolume_is_the_share_of_a_square_that_is_dominated():
-    rng = np.random.default_rng(0)
-    points, throws = rng.uniform(0, 2, (6, 2)), rng.uniform(0, 2, (200_000, 2))
-    hit = (points[None] <= throws[:, None]).all(axis=2).any(axis=1).mean()
-    # Four standard deviations of 200,000 throws.
-    assert hypervolume(points, 2.0) == pytest.approx(4 * hit, abs=0.018)
 
 
 def test_order_is_of_ranks_and_undefined_for_a_point():

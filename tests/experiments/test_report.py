@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib import image
 
-from experiments.common import pictures
+from experiments.common import drawing, pictures
 from experiments.common.results import Comparison, MethodResult
 from experiments.common.table import table
 from mtopt.errors import UserError
@@ -234,10 +234,10 @@ def test_pictures_show_every_method_in_its_colour(tmp_path, draw, tasks):
     path = tmp_path / "picture.png"
     draw([planted(tasks)], path)
     found = colours(path)
-    assert has(found, pictures.SINGLE_TASK)
-    assert has(found, pictures.COLOURS[0])
-    assert has(found, pictures.COLOURS[1])
-    assert not has(found, pictures.COLOURS[2])
+    assert has(found, drawing.SINGLE_TASK)
+    assert has(found, drawing.COLOURS[0])
+    assert has(found, drawing.COLOURS[1])
+    assert not has(found, drawing.COLOURS[2])
 
 
 @pytest.mark.parametrize("tasks", [2, 12])
@@ -245,11 +245,11 @@ def test_pictures_show_every_method_in_its_colour(tmp_path, draw, tasks):
 def test_pictures_survive_what_is_undefined(tmp_path, draw, tasks):
     comparison = planted(tasks)
     up, down = comparison.methods
-    up.metrics[0], down.metrics[:] = NAN, np.inf
+    up.metrics[0], down.metrics[:] = NAN, -np.inf
     up.curves["validation"][:, 6:], down.curves["validation"][:] = NAN, np.inf
     comparison.methods.append(MethodResult("no steps", up.metrics + 0.01, {}))
     draw([comparison], tmp_path / "some.png")
-    assert has(colours(tmp_path / "some.png"), pictures.COLOURS[0])
+    assert has(colours(tmp_path / "some.png"), drawing.COLOURS[0])
     for row in comparison.results:
         row.metrics[:] = NAN
         row.curves.clear()
@@ -271,9 +271,9 @@ def test_of_many_methods_the_best_have_colours_and_the_others_are_grey(higher):
             pictures._Panel("b", "mae", not higher, steps, other[:count], []),
         ]
 
-    drawn = [(result(str(i), np.ones((2, 1))), pictures.style_of(i)) for i in range(20)]
+    drawn = [(result(str(i), np.ones((2, 1))), drawing.style_of(i)) for i in range(20)]
     styled = pictures._foremost(drawn, panels(20))
-    coloured = [r.name for r, style in styled if style["color"] != pictures.OTHERS]
+    coloured = [r.name for r, style in styled if style["color"] != drawing.OTHERS]
     best = range(8, 20) if higher else [i for i in range(13) if i != 3]
     assert coloured == [str(i) for i in best]
     assert pictures._foremost(drawn[:12], panels(12)) == drawn[:12]
@@ -337,9 +337,9 @@ def test_pictures_show_groups_side_by_side(tmp_path, draw):
     draw(two_groups(), tmp_path / "both.png")
     draw([dataclasses.replace(planted(), methods=[])], tmp_path / "none.png")
     both, none = (colours(tmp_path / f"{name}.png") for name in ("both", "none"))
-    assert has(both, pictures.COLOURS[0])
-    assert has(both, pictures.COLOURS[1])
-    assert not has(none, pictures.COLOURS[0])
+    assert has(both, drawing.COLOURS[0])
+    assert has(both, drawing.COLOURS[1])
+    assert not has(none, drawing.COLOURS[0])
 
 
 def test_a_score_near_nothing_has_no_relative_change():

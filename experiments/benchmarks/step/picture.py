@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from ...common.pictures import COLOURS, INK, head, save, tidy
+from ...common.drawing import COLOURS, INK, head, save, tidy
 from .results import Group
 
 STYLES = {

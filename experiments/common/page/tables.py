@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ..comparison_sheet import comparison_sheet
+from ..drawing import COLOURS, MAX_COLOURED, style_of
 from ..paired import paired_sheet
-from ..pictures import COLOURS, MAX_COLOURED, style_of
 from ..results import Comparison, name
 from ..sheet import BEST, TIED, Block, Sheet, seeds_column
 from ..standing import ranked
@@ -31,8 +31,8 @@ def result_tables(parts: Sequence[Comparison]) -> tuple[Table, ...]:
     """
     if not parts:
         return ()
-    (first, *_), sheet = parts, comparison_sheet(parts)
-    return _tables(sheet, _marks(first), first.baseline is not None)
+    has_baseline = parts[0].baseline is not None
+    return _tables(comparison_sheet(parts), _marks(parts), has_baseline)
 
 
 def paired_tables(
@@ -44,13 +44,16 @@ def paired_tables(
       parts: a comparison for each group.
       references: the names of these methods.
     """
+    if not references:
+        return ()
     sheets = [
-        (paired_sheet(ordered, reference), _marks(part))
+        paired_sheet(part, reference)
         for reference in references
-        for part, ordered in zip(parts, ranked(parts), strict=True)
+        for part in ranked(parts)
         if len(part.methods) > 1
     ]
-    return tuple(each for sheet, marks in sheets for each in _tables(sheet, marks))
+    marks = _marks(parts)
+    return tuple(each for sheet in sheets for each in _tables(sheet, marks))
 
 
 def seed_tables(parts: Sequence[Comparison]) -> tuple[Table, ...]:
@@ -107,17 +110,17 @@ def _number(text: str) -> float | None:
     return float(found[0]) if found else None
 
 
-def _marks(part: Comparison) -> dict[str, Mark]:
+def _marks(parts: Sequence[Comparison]) -> dict[str, Mark]:
     """The colours and markers of the methods in the pictures, where all have one."""
-    if len(part.methods) > MAX_COLOURED:
+    methods = ranked(parts)[0].methods
+    if len(methods) > MAX_COLOURED:
         return {}
-    styles = [style_of(i) for i in range(len(part.methods))]
-    return {
-        " ".join(method.name.split()): Mark(
-            COLOURS.index(style["color"]), SIGNS[style["marker"]]
-        )
-        for method, style in zip(part.methods, styles, strict=True)
-    }
+    found = {}
+    for i, method in enumerate(methods):
+        style = style_of(i)
+        mark = Mark(COLOURS.index(style["color"]), SIGNS[style["marker"]])
+        found[" ".join(method.name.split())] = mark
+    return found
 
 
 def _seed_table(part: Comparison, number: int, metric: str) -> Table:

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from mtopt.metrics.ranks import Ranking, ranking
 
-from ...common.pictures import INK, head, save, style_of, tidy
+from ...common.drawing import INK, head, save, style_of, tidy
 from ...common.table import align, cells
 from .. import report as shared
 from ..learners import Fitted, name_of
