@@ -38,8 +38,9 @@ def write_report(
     if is_first():
         for name, draw in pictures.items():
             draw(folder / name)
-        write_page(folder)
     print(f"\n{table}\n")
+    if is_first():
+        write_page(folder)
     print(f"finished in {time.time() - started:.0f} s")
     for name in pictures:
         print(f"picture  {folder / name}")
