@@ -22,7 +22,6 @@ from mtopt.training.fit import read_diverged
 from mtopt.training.loop import read_per_task, read_seconds_per_step
 from mtopt.training.program import Program, separate_program, shared_program
 
-from . import pictures
 from .building import (
     batch_sizes,
     load_dataset,
@@ -38,6 +37,7 @@ from .devices import check_devices
 from .estimate import step_cost, text_of
 from .experiment import Job
 from .fitted import fitted
+from .gallery import gallery
 from .groups import compared_by_group
 from .looks import late_falls, undefined
 from .paired import paired_sheet
@@ -76,10 +76,7 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
             folder,
             _text(parts, config),
             to_plain(parts),
-            {
-                "test.png": functools.partial(pictures.scatter, parts),
-                "curves.png": functools.partial(pictures.curves, parts),
-            },
+            gallery(folder, parts),
             started,
         )
         noted = {each.name for part in parts for each in part.results if each.notes}

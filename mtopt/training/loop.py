@@ -205,15 +205,17 @@ def read_per_task(folder: pathlib.Path, name: str) -> dict[str, np.ndarray]:
       name: an entry of :data:`PER_TASK`, ``loss``, or what the run measured.
 
     Returns:
-      ``step [T]`` and ``values [S, T, K, ...]``; of a number that the run has not,
-      none.
+      ``step [T]``, ``values [S, T, K, ...]`` and the names of the ``tasks [K]``; of a
+      number that the run has not, none.
     """
-    values, steps = {}, []
+    values, steps, tasks = {}, [], ()
     for record in read_records(folder / "metrics.jsonl"):
         if name in record and record["split"] == "train":
             values.setdefault(record["seed"], []).append(list(record[name].values()))
             steps.append(record["step"])
+            tasks = record[name]
     return {
+        "tasks": np.array(list(tasks), str),
         "step": np.unique(steps),
         "values": np.array(list(values.values()), np.float64),
     }

@@ -247,7 +247,7 @@ def test_pictures_survive_what_is_undefined(tmp_path, draw, tasks):
     up, down = comparison.methods
     up.metrics[0], down.metrics[:] = NAN, -np.inf
     up.curves["validation"][:, 6:], down.curves["validation"][:] = NAN, np.inf
-    comparison.methods.append(MethodResult("no steps", up.metrics + 0.01, {}))
+    comparison.methods.append(MethodResult("no steps", up.metrics - 0.01, {}))
     draw([comparison], tmp_path / "some.png")
     assert has(colours(tmp_path / "some.png"), drawing.COLOURS[0])
     for row in comparison.results:

@@ -1,5 +1,6 @@
 """Fronts and their areas, against another implementation."""
 
+import moocore
 import numpy as np
 import pytest
 
@@ -11,7 +12,6 @@ NAN = float("nan")
 
 @pytest.mark.parametrize("seed", range(5))
 def test_they_are_those_of_moocore(seed):
-    moocore = pytest.importorskip("moocore")
     rng = np.random.default_rng(seed)
     points = rng.integers(0, 12, (25, 2)) / 8  # copies and ties among them
     higher = rng.integers(0, 2, 2).astype(bool)
@@ -25,7 +25,6 @@ def test_they_are_those_of_moocore(seed):
 
 def test_a_front_of_three_objectives():
     points = np.random.default_rng(0).integers(0, 5, (60, 3))
-    moocore = pytest.importorskip("moocore")
     expected = moocore.is_nondominated(points.astype(float), keep_weakly=True)
     np.testing.assert_array_equal(nondominated(points, [False] * 3), expected)
 

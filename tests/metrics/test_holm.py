@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from statsmodels.stats import multitest
 
 import mtopt
 from mtopt.metrics import holm
@@ -11,7 +12,6 @@ NAN = float("nan")
 
 @pytest.mark.parametrize("size", [1, 2, 7, 100])
 def test_it_is_that_of_statsmodels(size):
-    multitest = pytest.importorskip("statsmodels.stats.multitest")
     rng = np.random.default_rng(size)
     p_values = rng.choice(rng.uniform(size=size) ** 3, size)  # ties among them
     expected = multitest.multipletests(p_values, method="holm")[1]

@@ -1,0 +1,35 @@
+"""Which pictures a comparison has: what is drawn of it depends on what it recorded."""
+
+import functools
+import pathlib
+from collections.abc import Callable, Sequence
+
+from . import pictures
+from .critical_differences import critical_differences, enough
+from .over_time import WORDS, histories, over_time
+from .results import Comparison
+from .time_picture import time_against_quality, timed
+
+Draw = Callable[[pathlib.Path], None]
+
+
+def gallery(folder: pathlib.Path, parts: Sequence[Comparison]) -> dict[str, Draw]:
+    """File name to what draws the picture there.
+
+    Args:
+      folder: of the run, whose training records are read.
+      parts: its results, on each group of tasks.
+    """
+    found: dict[str, Draw] = {
+        "test.png": functools.partial(pictures.scatter, parts),
+        "curves.png": functools.partial(pictures.curves, parts),
+    }
+    if timed(parts):
+        found["time.png"] = functools.partial(time_against_quality, parts)
+    if enough(parts):
+        found["ranks.png"] = functools.partial(critical_differences, parts)
+    for number in WORDS:
+        if histories(folder, parts, number):
+            draw = functools.partial(over_time, folder, parts, number)
+            found[f"{number}.png"] = draw
+    return found
