@@ -1,12 +1,11 @@
 """Comparisons with planted numbers, and the folders of runs that end with them."""
 
-import functools
 import time
 
 import numpy as np
 
-from experiments.common import pictures
 from experiments.common.experiment import find_experiment
+from experiments.common.gallery import gallery
 from experiments.common.report import write_report
 from experiments.common.results import Comparison, MethodResult
 from experiments.common.results_file import to_plain
@@ -58,7 +57,8 @@ def planted(
             "validation": values[:, None, :, 0] * rise[:, None],
         }
         told = (notes or {}).get(name, ())
-        return MethodResult(name, values * np.nan if told else values, curves, told)
+        values = values * np.nan if told else values
+        return MethodResult(name, values, curves, told, seconds_per_step=0.01 * score)
 
     return Comparison(
         "planted",
@@ -77,9 +77,7 @@ def ended(folder, *parts, experiment="multi_digits", words="data     planted"):
     config.methods = tuple(method.name for method in parts[0].methods)
     write_run(folder, StoredRun(experiment, config, None))
     write_json(folder / "data.json", {"fingerprint": "0" * 16, "words": words})
-    drawn = {
-        "test.png": functools.partial(pictures.scatter, parts),
-        "curves.png": functools.partial(pictures.curves, parts),
-    }
-    write_report(folder, table(*parts), to_plain(parts), drawn, time.time())
+    write_report(
+        folder, table(*parts), to_plain(parts), gallery(folder, parts), time.time()
+    )
     return folder
