@@ -113,11 +113,11 @@ def test_every_name_is_text(text):
     assert "{{ 7 * 7 }} {% raw %}" in whole
 
 
-def test_tables_and_pictures_say_what_they_are(text):
+def test_tables_and_pictures_say_what_they_are(folder, text):
     found = Read(text)
     assert len(found.of("table")) == text.count("<caption>")
     assert all(each["scope"] in ("row", "col") for each in found.of("th"))
-    assert len(found.of("img")) == 2
+    assert len(found.of("img")) == len(list(folder.glob("*.png"))) > 2
     for image in found.of("img"):
         assert len(image["alt"]) > 20
         assert int(image["width"]) > 300
@@ -174,10 +174,12 @@ def test_numbers_stand_where_they_belong(tmp_path):
     assert differences["mgda"].value == pytest.approx(expected, abs=1e-3)
 
 
-def test_no_page_holds_more_numbers_than_can_be_read(tmp_path):
-    part = planted(FEW, [f"t{k}" for k in range(2000)], seeds=3)
-    page = page_of(ended(tmp_path, part))
-    assert "seeds" not in [section.anchor for section in page.sections]
+def test_no_page_holds_more_numbers_than_can_be_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("experiments.common.page.folder.MOST_NUMBERS", 23)
+    page = page_of(ended(tmp_path, planted(FEW, seeds=3)))
+    (section,) = (each for each in page.sections if each.anchor == "seeds")
+    assert section.tables == ()
+    assert section.lines[0].startswith("24 numbers are too many for a page")
 
 
 def test_what_was_drawn_is_shown_in_order_and_strange_files_are_not(tmp_path):
@@ -188,7 +190,7 @@ def test_what_was_drawn_is_shown_in_order_and_strange_files_are_not(tmp_path):
     (folder / "no.png").write_text("<svg onload=alert(1)>")
     (section,) = (s for s in page_of(folder).sections if s.anchor == "pictures")
     names = [picture.name for picture in section.pictures]
-    assert names == ["test.png", "curves.png", "alphas.png"]
+    assert names == ["test.png", "curves.png", "alphas.png", "time.png"]
     for picture in section.pictures:
         kind, data = picture.source.split(",")
         assert kind == "data:image/png;base64"

@@ -19,7 +19,7 @@ from .drawn import pictures_of
 from .parts import Command, Page, Pair, Section
 from .render import render
 from .settings import command, quoted, settings
-from .tables import paired_tables, result_tables, seed_tables
+from .tables import MOST_NUMBERS, paired_tables, result_tables, seed_tables
 from .words import alerts, summary
 
 NAME = "report.html"
@@ -69,7 +69,7 @@ def page_of(folder: pathlib.Path) -> Page:
             tables=paired_tables(parts, _references(run, parts)),
         ),
         Section("pictures", "Pictures", pictures=pictures_of(folder)),
-        Section("seeds", "Values of every seed", tables=seed_tables(parts)),
+        _seeds(parts),
         Section("data", "Data", text=_read(folder / data_record.FILE).get("words", "")),
         Section("again", "Run it again", commands=_commands(folder, run, parts)),
         _configuration(run),
@@ -117,6 +117,18 @@ def _references(run: StoredRun | None, parts: Sequence[Comparison]) -> list[str]
     told = getattr(run.config, "paired", 0) if run else 0
     names = [method.name for method in parts[0].methods[:told]]
     return list(dict.fromkeys([*names, *usual_references(parts[0])]))
+
+
+def _seeds(parts: Sequence[Comparison]) -> Section:
+    """Every number, or where they are."""
+    count = sum(each.metrics.size for part in parts for each in part.results)
+    lines, tables = (), ()
+    if count > MOST_NUMBERS:
+        many = f"{count:,} numbers are too many for a page: mtopt tables has them."
+        lines = (many,)
+    else:
+        tables = seed_tables(parts)
+    return Section("seeds", "Values of every seed", lines, tables)
 
 
 def _commands(

@@ -60,11 +60,8 @@ def seed_tables(parts: Sequence[Comparison]) -> tuple[Table, ...]:
     """Every metric of every task and seed, a table a group and metric, folded.
 
     Args:
-      parts: a comparison for each group; without any there is no table, nor where there
-        are more than 20,000 numbers.
+      parts: a comparison for each group; without any there is no table.
     """
-    if sum(each.metrics.size for part in parts for each in part.results) > MOST_NUMBERS:
-        return ()
     return tuple(
         _seed_table(part, number, metric)
         for part in parts
