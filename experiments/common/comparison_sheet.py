@@ -8,7 +8,7 @@ import numpy as np
 from mtopt import metrics
 
 from .by_seed import by_seed
-from .looks import FALL, last_looks
+from .looks import FALL, LISTED, last_looks
 from .results import (
     Comparison,
     MethodResult,
@@ -277,7 +277,9 @@ def _of_last_looks(parts: Sequence[Comparison], far: bool) -> str:
 
 def _protocol(parts: Sequence[Comparison]) -> list[str]:
     """How it was trained; seeds where they are those of all rows."""
-    seeds = {result.seeds for part in parts for result in part.results}
-    named = "seeds " + ", ".join(map(str, *seeds)) if len(seeds) == 1 else ""
-    behind = f"; {named or seed_count(parts[0])}."
-    return [f"Protocol: {line}{behind}" for line in parts[0].protocol]
+    every = {result.seeds for part in parts for result in part.results}
+    seeds = next(iter(every))
+    named = seed_count(parts[0])
+    if len(every) == 1 and len(seeds) <= LISTED:
+        named = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+    return [f"Protocol: {line}; {named}." for line in parts[0].protocol]

@@ -5,7 +5,7 @@ import numpy as np
 from .results import Comparison, MethodResult, tasks_measured
 
 LISTED = 6
-"""The most tasks that a line names."""
+"""The most tasks, or seeds, that a line names."""
 
 FALL = 0.05
 """The fall below an earlier look that a report mentions: five points, or 5 %."""

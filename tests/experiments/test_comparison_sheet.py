@@ -173,6 +173,15 @@ def test_the_protocol_stands_in_the_legend_with_the_seeds():
     )
 
 
+@pytest.mark.parametrize(
+    ("seeds", "named"), [((4,), "seed 4"), (tuple(range(9)), "9 seeds")]
+)
+def test_one_seed_and_many_are_named_shortly(seeds, named):
+    one = MethodResult("it", np.ones((len(seeds), 2, 1)), {}, seeds=seeds)
+    sheet = comparison_sheet([compared(one, protocol=("so",))])
+    assert sheet.legend[-1] == f"Protocol: so; {named}."
+
+
 def test_runs_are_put_together_by_method_and_by_seed():
     first = compared(row("equal_weighting", 0.8, seconds=1.0), row("mine", 0.7))
     first = dataclasses.replace(first, protocol=("p",))
