@@ -23,7 +23,7 @@ MEASURED = pathlib.Path(__file__).parent / "results" / "measured"
 PACKAGES = ("jax", "optax", "flax")
 # Where a run's files are says nothing to a reader of the page.
 PATHS = re.compile(
-    r"^(picture|folder|numbers|finished in|compiled programs are kept in) .*\n"
+    r"^(picture|page|folder|numbers|finished in|compiled programs are kept in) .*\n"
     r"|^\S+: writing to .*\n",
     re.MULTILINE,
 )

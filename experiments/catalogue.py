@@ -3,6 +3,7 @@
 import ast
 import inspect
 import pathlib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -26,7 +27,7 @@ def catalogue() -> str:
     from mtopt.wrappers import WRAPPERS
 
     sections = {
-        "experiments": {name: _experiment_summary(name) for name in EXPERIMENTS},
+        "experiments": {name: experiment_summary(name) for name in EXPERIMENTS},
         "methods": _calls(METHODS),
         "transformations": _calls(TRANSFORMS),
         "wrappers": _calls(WRAPPERS),
@@ -42,10 +43,11 @@ def catalogue() -> str:
 def summary_of(path: pathlib.Path) -> str:
     """The first line of a file's docstring, read without importing it."""
     doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
-    return (doc or "").split("\n")[0]
+    return re.sub(r":\w+:`([^`]*)`", r"\1", (doc or "").split("\n")[0])
 
 
-def _experiment_summary(name: str) -> str:
+def experiment_summary(name: str) -> str:
+    """What an experiment is, in a line."""
     if name in CONFIGURATIONS:
         return summary_of(ROOT / "configurations" / f"{name}.py")
     return summary_of(ROOT.joinpath(*PROJECTS[name].split("."), "__init__.py"))

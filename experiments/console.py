@@ -15,6 +15,7 @@ PROGRAMS = {
     "predict": "predict",
     "evaluate": "evaluate",
     "tables": "tables",
+    "report": "report",
     "analyze": "analysis.__main__",
     "benchmark step": "benchmarks.step.__main__",
     "benchmark rows": "benchmarks.rows",

@@ -13,7 +13,7 @@ from mtopt.training.writer import write_text
 
 from .common.command import command, start
 from .common.comparison_sheet import TIME_REFERENCE, comparison_sheet
-from .common.paired import find_method, paired_sheet
+from .common.paired import find_method, paired_sheet, usual_references
 from .common.places import OUT, RUN, finished_runs
 from .common.results import Comparison
 from .common.results_file import read_comparisons
@@ -66,20 +66,9 @@ def _text(parts: list[Comparison], form: str, against: list[str] | None) -> str:
         return to_csv(parts)
     ordered = ranked(parts)
     sheets = [comparison_sheet(parts)]
-    for name in _usual(parts[0]) if against is None else against:
+    for name in usual_references(parts[0]) if against is None else against:
         sheets += [paired_sheet(part, name) for part in ordered]
     return "\n\n".join(map(FORMS[form], sheets))
-
-
-def _usual(comparison: Comparison) -> list[str]:
-    """What methods are compared with where no one says."""
-    return [
-        method.name
-        for method in comparison.methods
-        if method.name == TIME_REFERENCE
-        and len(method.seeds) > 1
-        and len(comparison.methods) > 1
-    ]
 
 
 if __name__ == "__main__":

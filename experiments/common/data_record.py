@@ -37,7 +37,7 @@ def record_data(folder: pathlib.Path, described: Mapping[str, Any], words: str) 
     Args:
       folder: of the run.
       described: what the file holds; ``fingerprint`` tells one data set from another.
-      words: what is printed.
+      words: what is printed, which the file holds too.
 
     Raises:
       UserError: where the folder holds a run on other data; nothing is written then.
@@ -45,7 +45,7 @@ def record_data(folder: pathlib.Path, described: Mapping[str, Any], words: str) 
     check_data(folder, described["fingerprint"])
     print(f"\n{words}\n", flush=True)
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / FILE, dict(described))
+    write_json(folder / FILE, {**described, "words": words})
 
 
 def check_data(folder: pathlib.Path, fingerprint: str) -> None:

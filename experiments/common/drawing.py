@@ -100,7 +100,7 @@ def save(figure: Figure, path: str | os.PathLike[str], shows: str) -> None:
     Args:
       figure: with a title of :func:`head`, or none.
       path: the file.
-      shows: what is to be seen, for who does not see it.
+      shows: what is to be seen, in a sentence.
     """
     title = figure.get_suptitle().replace(r"\$", "$")
     says = {"Title": title, "Description": shows}

@@ -41,7 +41,22 @@ def last_looks(comparison: Comparison, result: MethodResult) -> np.ndarray:
 
 
 def late_falls(comparison: Comparison) -> list[str]:
-    """A line for every method that fell far below what it had reached, or for none.
+    """The lines of :func:`falls`, or one that says that no method fell.
+
+    Args:
+      comparison: whose methods may have curves; without any there is no line.
+    """
+    lines = falls(comparison)
+    if lines or not any(result.curves for result in comparison.methods):
+        return lines
+    unit = "points" if comparison.higher_is_better[0] else "%"
+    return [
+        f"No method fell more than 5 {unit} behind an earlier look at validation data."
+    ]
+
+
+def falls(comparison: Comparison) -> list[str]:
+    """A line for every method that fell far below what it had reached.
 
     The table has the model of the best look, and hides what became of it. A score, such
     as an accuracy, has fallen far where it lost five points; an error, which may have
@@ -52,14 +67,7 @@ def late_falls(comparison: Comparison) -> list[str]:
       comparison: whose methods may have curves; without any there is no line.
     """
     looked = [result for result in comparison.methods if result.curves]
-    lines = [line for result in looked if (line := _fall(comparison, result))]
-    if looked and not lines:
-        unit = "points" if comparison.higher_is_better[0] else "%"
-        lines = [
-            f"No method fell more than 5 {unit} behind an earlier look at validation "
-            "data."
-        ]
-    return lines
+    return [line for result in looked if (line := _fall(comparison, result))]
 
 
 def undefined(comparison: Comparison) -> list[str]:

@@ -1,5 +1,6 @@
 """Methods against one of them, seed by seed, as a table under that of a comparison."""
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -10,6 +11,7 @@ from mtopt.metrics import holm
 from mtopt.metrics.paired import Paired, paired_interval
 
 from .by_seed import by_seed, in_common
+from .comparison_sheet import TIME_REFERENCE
 from .looks import best_looks
 from .results import Comparison, MethodResult, tasks_measured
 from .sheet import UNDEFINED, Block, Cell, Column, Sheet
@@ -32,31 +34,23 @@ def paired_sheet(comparison: Comparison, reference: str) -> Sheet:
     Raises:
       UserError: where no method has that name.
     """
-    base = find_method(comparison, reference)
-    others = [method for method in comparison.methods if method is not base]
-    measured = tasks_measured([row.metrics[..., 0] for row in comparison.methods])
-
-    def test(result: MethodResult) -> np.ndarray:
-        return comparison.comparable(result.metrics[..., 0])[:, measured].mean(axis=1)
+    base, others = _apart(comparison, reference)
 
     def validation(result: MethodResult) -> np.ndarray:
         # What diverges may have had good looks before.
-        return np.where(np.isnan(test(result)), np.nan, best_looks(comparison, result))
+        lost = np.isnan(_test_means(comparison, result))
+        return np.where(lost, np.nan, best_looks(comparison, result))
 
-    def differences(
-        numbers: Callable[[MethodResult], np.ndarray],
-    ) -> tuple[list[Cell], list[float]]:
-        own = by_seed(base, numbers(base))
-        pairs = [in_common(by_seed(each, numbers(each)), own) for each in others]
-        found = [paired_interval(*pair) for pair in pairs]
-        cells = [_cell(f, len(x)) for f, (x, _) in zip(found, pairs, strict=True)]
-        return cells, [each.p_value for each in found]
-
-    (looks, _), (tested, p_values) = differences(validation), differences(test)
-    columns = [Column("validation", looks), Column("test", tested)]
-    corrected = holm(p_values)
-    if not np.isnan(corrected).all():
-        columns.append(Column("p", [Cell(_probability(p)) for p in corrected]))
+    looks = [_difference(each, base, validation) for each in others]
+    tests = [*differences(comparison, reference).values()]
+    seeds = [len({*each.seeds} & {*base.seeds}) for each in others]
+    columns = [
+        Column(head, list(map(_cell, found, seeds)))
+        for head, found in (("validation", looks), ("test", tests))
+    ]
+    p_values = [test.p_value for test in tests]
+    if not np.isnan(p_values).all():
+        columns.append(Column("p", list(map(Cell, map(_probability, p_values)))))
     better = "above" if comparison.higher_is_better[0] else "below"
     title = (
         f"{comparison.group + ': ' if comparison.group else ''}minus {base.name}, seed "
@@ -76,6 +70,33 @@ def paired_sheet(comparison: Comparison, reference: str) -> Sheet:
     return Sheet([Block(title, names, pieces)], legend, {})
 
 
+def differences(comparison: Comparison, reference: str) -> dict[str, Paired]:
+    """How far the other methods are from one of them on test data, by their names.
+
+    Arguments and errors are those of :func:`paired_sheet`, as are what is compared and
+    the correction of the p-values.
+    """
+    base, others = _apart(comparison, reference)
+    numbers = functools.partial(_test_means, comparison)
+    found = [_difference(each, base, numbers) for each in others]
+    p_values = holm([each.p_value for each in found]).tolist()
+    return {
+        method.name: each._replace(p_value=p_value)
+        for method, each, p_value in zip(others, found, p_values, strict=True)
+    }
+
+
+def usual_references(comparison: Comparison) -> list[str]:
+    """What methods are compared with where no one says; one seed tells nothing."""
+    return [
+        method.name
+        for method in comparison.methods
+        if method.name == TIME_REFERENCE
+        and len(method.seeds) > 1
+        and len(comparison.methods) > 1
+    ]
+
+
 def find_method(comparison: Comparison, name: str) -> MethodResult:
     """The method of a name.
 
@@ -88,6 +109,30 @@ def find_method(comparison: Comparison, name: str) -> MethodResult:
             f"no method {name!r} was compared: {nearest(name, tuple(methods))}"
         )
     return methods[name]
+
+
+def _apart(
+    comparison: Comparison, reference: str
+) -> tuple[MethodResult, list[MethodResult]]:
+    """The method of that name, and the others."""
+    base = find_method(comparison, reference)
+    return base, [method for method in comparison.methods if method is not base]
+
+
+def _test_means(comparison: Comparison, result: MethodResult) -> np.ndarray:
+    """The primary metric on test data, the mean of tasks of every seed."""
+    measured = tasks_measured([row.metrics[..., 0] for row in comparison.methods])
+    return comparison.comparable(result.metrics[..., 0])[:, measured].mean(axis=1)
+
+
+def _difference(
+    one: MethodResult,
+    base: MethodResult,
+    numbers: Callable[[MethodResult], np.ndarray],
+) -> Paired:
+    """Of their numbers, over the seeds that both have."""
+    own, others = (by_seed(each, numbers(each)) for each in (one, base))
+    return paired_interval(*in_common(own, others))
 
 
 def _cell(found: Paired, seeds: int) -> Cell:

@@ -1,4 +1,4 @@
-"""The report a run ends with: its table, its results, its pictures."""
+"""The report a run ends with: its table, its results, its pictures, its page."""
 
 import pathlib
 import time
@@ -21,7 +21,7 @@ def write_report(
     pictures: Mapping[str, Callable[[pathlib.Path], None]],
     started: float,
 ) -> None:
-    """Writes and prints the table, draws the pictures, and says where they are.
+    """Writes and prints the table, draws pictures and page, and says where they are.
 
     Args:
       folder: of the run.
@@ -30,12 +30,19 @@ def write_report(
       pictures: file name to what draws it there, in the order of the report.
       started: when the run did, in seconds of ``time.time``.
     """
+    # Programs that write no report need not load what draws and writes one.
+    from .page.folder import NAME, write_page
+
     write_text(folder / "table.txt", table + "\n")
     write_json(folder / "results.json", results)
-    for name, draw in pictures.items() if is_first() else ():
-        draw(folder / name)
+    if is_first():
+        for name, draw in pictures.items():
+            draw(folder / name)
     print(f"\n{table}\n")
+    if is_first():
+        write_page(folder)
     print(f"finished in {time.time() - started:.0f} s")
     for name in pictures:
         print(f"picture  {folder / name}")
+    print(f"page     {folder / NAME}")
     print(f"folder   {folder}")

@@ -11,6 +11,9 @@ from .config import from_dict, to_dict
 from .experiment import find_experiment
 from .provenance import provenance
 
+CONFIG = "config.json"
+VERSIONS = "versions.json"
+
 
 class StoredRun(NamedTuple):
     """What was run.
@@ -34,8 +37,8 @@ def write_run(folder: pathlib.Path, run: StoredRun) -> None:
         "data_dir": None if run.data_dir is None else str(run.data_dir),
         "config": to_dict(run.config),
     }
-    write_json(folder / "config.json", stored)
-    write_json(folder / "versions.json", provenance())
+    write_json(folder / CONFIG, stored)
+    write_json(folder / VERSIONS, provenance())
 
 
 def read_run(folder: pathlib.Path) -> StoredRun:
@@ -45,7 +48,7 @@ def read_run(folder: pathlib.Path) -> StoredRun:
       UserError: for a folder that is no run, or one of another version.
     """
     try:
-        stored = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        stored = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         name, values, data_dir = (
             stored[key] for key in ("experiment", "config", "data_dir")
         )

@@ -50,6 +50,7 @@ def test_a_run_ends_with_its_table_and_picture(finished):
         "40-images",
         "data.json",
         "joint_labels.png",
+        "report.html",
         "results.json",
         "table.txt",
     }

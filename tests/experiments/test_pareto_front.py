@@ -24,7 +24,14 @@ from mtopt.errors import UserError
 from mtopt.metrics import hypervolume
 from mtopt.models import MODELS
 
-FILES = ["data.json", "front.png", "fronts.npz", "results.json", "table.txt"]
+FILES = [
+    "data.json",
+    "front.png",
+    "fronts.npz",
+    "report.html",
+    "results.json",
+    "table.txt",
+]
 FOLDERS = ["cosmos", "equal_weighting", folder_name(FIXED)]
 TINY = "multi_digits(num_train=512, num_valid=16, num_test=256)"
 

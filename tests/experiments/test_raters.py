@@ -51,6 +51,7 @@ def test_severities_pay_where_there_are_any_and_the_run_says_so(finished):
         "data.json",
         "raters.npz",
         "raters.png",
+        "report.html",
         "results.json",
         "table.txt",
     }

@@ -19,6 +19,7 @@ from mtopt.errors import UserError
 from mtopt.metrics.ranks import Ranking, critical_difference, ranking
 
 PICTURES = ["ranks.png", "scores.png", "theta.png"]
+REPORT = ("report.html", "results.json", "table.txt")
 QUICK = ("r_mtgb(num_partition=30)", "pooling(num_shared=5)")
 
 
@@ -70,9 +71,7 @@ def synthetic_run(tmp_path_factory):
 @pytest.mark.slow  # CI runs it
 def test_planted_outliers_are_found_and_told(synthetic_run):
     folder, results = synthetic_run
-    assert names(folder) == sorted(
-        ["data.json", *PICTURES, "predictions.npz", "results.json", "table.txt"]
-    )
+    assert names(folder) == sorted(["data.json", *PICTURES, "predictions.npz", *REPORT])
     for name in PICTURES:
         assert (folder / name).read_bytes().startswith(b"\x89PNG")
     robust, pooled = (results["learners"][name] for name in QUICK)
@@ -121,9 +120,7 @@ def test_real_data_in_units_of_the_target_beside_the_published(tmp_path):
     folder = tmp_path / "run"
     methods = ("r_mtgb(num_shared=0, num_partition=5)", "pooling")
     results = run(real, folder, data, methods=methods, seeds=(0, 1))
-    assert names(folder) == sorted(
-        ["data.json", *PICTURES, "results.json", "school.npz", "table.txt"]
-    )
+    assert names(folder) == sorted(["data.json", *PICTURES, *REPORT, "school.npz"])
     school = results["data"]["school"]
     assert [school[key] for key in ("tasks", "train_rows", "test_rows")] == [3, 48, 12]
     robust, pooled = (school["learners"][name] for name in methods)
@@ -167,6 +164,7 @@ def test_a_single_learner_of_classes_has_neither_theta_nor_rank(tmp_path):
     assert names(folder) == [
         "bank.npz",
         "data.json",
+        "report.html",
         "results.json",
         "scores.png",
         "table.txt",

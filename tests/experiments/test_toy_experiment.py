@@ -19,7 +19,7 @@ from mtopt.data.toy import STARTS, pareto_front
 from mtopt.errors import UserError
 
 INITS = STARTS["nash_mtl"]
-FILES = ["results.json", "table.txt", "toy.png", "trajectories.npz"]
+FILES = ["report.html", "results.json", "table.txt", "toy.png", "trajectories.npz"]
 FOLDERS = ["equal_weighting", "mgda"]
 
 
@@ -69,7 +69,11 @@ def test_a_run_leaves_trajectories_results_a_table_and_a_picture(finished):
         np.testing.assert_array_equal(results["methods"][method]["end"], points[:, -1])
         assert results["methods"][method]["on_front"] == [False] * 5
     lines = printed.splitlines()
-    assert lines[-2:] == [f"picture  {folder / 'toy.png'}", f"folder   {folder}"]
+    assert lines[-3:] == [
+        f"picture  {folder / 'toy.png'}",
+        f"page     {folder / 'report.html'}",
+        f"folder   {folder}",
+    ]
     assert (folder / "table.txt").read_text().strip() in "\n".join(lines)
 
 

@@ -1,6 +1,7 @@
 """What an installation has: the console script, outside of the repository."""
 
 import os
+import pathlib
 import shutil
 import subprocess
 import sys
@@ -57,7 +58,11 @@ def test_the_wheel_has_every_module_under_two_names(installed, checkout):
     assert tops == {"mtopt", "mtopt_experiments", "bin"}
     for package, name in (("mtopt", "mtopt"), ("experiments", "mtopt_experiments")):
         here, there = (
-            {path.relative_to(root) for path in root.rglob("*.py")}
+            {
+                path.relative_to(root)
+                for kind in ("py", "html", "css", "js")
+                for path in root.rglob(f"*.{kind}")
+            }
             for root in (checkout / package, installed / name)
         )
         assert here == there
@@ -122,9 +127,15 @@ def test_the_main_job_runs_from_the_wheel(installed, tmp_path):
     printed = run([*script, "run", "--out=here"], tmp_path, PYTHONPATH=str(installed))
     assert printed.rstrip().splitlines()[-1].split() == ["folder", "here"]
     assert (tmp_path / "here" / "test.png").read_bytes().startswith(b"\x89PNG")
+    assert "<table" in (tmp_path / "here" / "report.html").read_text(encoding="utf-8")
     measured = run(
         [*script, "analyze", "--run=here", "--points=3", "--samples=64"],
         tmp_path,
         PYTHONPATH=str(installed),
     )
     assert "sharpness" in measured
+    # With the pictures that the analysis has added.
+    again = run([*script, "report", "--run=here"], tmp_path, PYTHONPATH=str(installed))
+    assert again.split() == ["page", str(pathlib.Path("here", "report.html"))]
+    page = (tmp_path / "here" / "report.html").read_text(encoding="utf-8")
+    assert page.count("<img") == 5
