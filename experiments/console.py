@@ -33,6 +33,7 @@ PROGRAMS = {
 def main() -> None:
     """Runs the program that the arguments name, or says which there are."""
     arguments = sys.argv[1:]
+    sys.path.insert(0, "")  # where the user's own modules are, as for python -m
     if arguments == ["--list"]:
         print(catalogue())
         return

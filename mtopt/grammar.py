@@ -2,7 +2,7 @@
 
 Methods compose: ``normalize_rows(by='l2') + log_losses(cagrad(c=0.4), epsilon=1e-6)``
 is a transformation of the rows, then an aggregator in a wrapper. Values are Python
-literals; no text is ever executed.
+literals; no text is ever executed. A name may be one of your own, ``module:name``.
 """
 
 import ast
@@ -13,8 +13,10 @@ from typing import Any
 
 import optax
 
+from mtopt.aggregation import Aggregator
 from mtopt.chain import chain
 from mtopt.errors import UserError, nearest
+from mtopt.imported import as_python, as_text, imported, is_imported
 from mtopt.methods import METHODS
 from mtopt.transforms import TRANSFORMS
 from mtopt.wrappers import WRAPPERS
@@ -149,7 +151,7 @@ class CallText:
         if more or call.inner:
             raise _unreadable(what, text)
         _check_options(what, call, registry, arguments, given)
-        return cls(call.name, call.options, registry[call.name])
+        return cls(call.name, call.options, _entry(what, call.name, registry))
 
     def build(self, *arguments: Any, **given: Any) -> Any:
         """Calls the function; what is given takes the place of the text's options."""
@@ -181,14 +183,14 @@ def joined_texts(
       >>> joined_texts("data set", "npz(path='a')", "join", join)
     """
     try:
-        node = ast.parse(text.strip(), mode="eval").body
+        node = ast.parse(as_python(text.strip()), mode="eval").body
         if not (isinstance(node, ast.Call) and ast.unparse(node.func) == name):
             return None
         options = {str(k.arg): ast.literal_eval(k.value) for k in node.keywords}
     except (SyntaxError, ValueError):
         raise _unreadable(what, text) from None
     _check_options(what, _Call(name, (), options), {name: function}, 1)
-    return tuple(map(ast.unparse, node.args)), options
+    return tuple(as_text(ast.unparse(each)) for each in node.args), options
 
 
 def every_method(*known: str) -> tuple[str, ...]:
@@ -263,9 +265,15 @@ def _build_aggregator(
     if call.name in WRAPPERS:
         inner = _build_aggregator(call.inner[0], num_tasks, known)
         return WRAPPERS[call.name](inner, **call.options)
-    function = METHODS[call.name]
+    function = _entry("method", call.name, METHODS)
     given = {name: known[name] for name in _required(function)[1:] if name in known}
-    return function(num_tasks, **{**given, **call.options})
+    made = function(num_tasks, **{**given, **call.options})
+    if not isinstance(made, Aggregator):
+        raise UserError(
+            f"method {call.name!r} made a {type(made).__name__}: expected what "
+            "mtopt.weighting or mtopt.Aggregator makes"
+        )
+    return made
 
 
 def _check_options(
@@ -277,15 +285,14 @@ def _check_options(
 ) -> None:
     """Raises unless the name is known, and has these options and needs no others."""
     name = call.name
-    if name not in registry:
-        raise UserError(f"no {what} {name!r}: {nearest(name, list(registry))}")
-    parameters = inspect.signature(registry[name]).parameters
+    function = _entry(what, name, registry)
+    parameters = inspect.signature(function).parameters
     free = list(parameters)[num_arguments:]
     for option in call.options:
         if option not in free:
             hint = nearest(option, free) if free else "it takes no options"
             raise UserError(f"{what} {name!r} has no option {option!r}: {hint}")
-    required = _required(registry[name])[num_arguments:]
+    required = _required(function)[num_arguments:]
     missing = [p for p in required if p not in call.options and p not in given]
     if missing:
         inside = [stage.name for stage in call.inner[-1:]]
@@ -295,10 +302,24 @@ def _check_options(
         )
 
 
+def _entry(what: str, name: str, registry: Registry) -> Callable[..., Any]:
+    """What a registry has under a name, or a module of the user's.
+
+    Raises:
+      UserError: for a name that is in neither.
+    """
+    if is_imported(name):
+        return imported(what, name)
+    if name not in registry:
+        raise UserError(f"no {what} {name!r}: {nearest(name, list(registry))}")
+    return registry[name]
+
+
 def _required(function: Callable[..., Any]) -> list[str]:
     """The names of the parameters without a default."""
     parameters = inspect.signature(function).parameters.values()
-    return [p.name for p in parameters if p.default is inspect.Parameter.empty]
+    rest = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
+    return [p.name for p in parameters if p.default is p.empty and p.kind not in rest]
 
 
 def _parse(what: str, text: str) -> tuple[_Call, ...]:
@@ -308,7 +329,7 @@ def _parse(what: str, text: str) -> tuple[_Call, ...]:
       UserError: unless it is made of names and calls with literal keyword arguments.
     """
     try:
-        return _stages(ast.parse(text.strip(), mode="eval").body)
+        return _stages(ast.parse(as_python(text.strip()), mode="eval").body)
     except (SyntaxError, ValueError):
         raise _unreadable(what, text) from None
 
@@ -321,7 +342,8 @@ def _stages(node: ast.expr) -> tuple[_Call, ...]:
     if not isinstance(call.func, ast.Name) or None in options or len(call.args) > 1:
         raise ValueError
     inner = tuple(stage for argument in call.args for stage in _stages(argument))
-    return (_Call(call.func.id, inner, {str(name): v for name, v in options.items()}),)
+    named = {str(option): value for option, value in options.items()}
+    return (_Call(as_text(call.func.id), inner, named),)
 
 
 def _unreadable(what: str, text: str) -> UserError:

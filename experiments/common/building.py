@@ -54,7 +54,13 @@ def load_dataset(
                 f"no file {places['path']}: expected it in --data_dir (or the variable "
                 f"MTOPT_DATA_DIR), which is {data_dir or 'not set'}"
             )
-    return call.build(**places)
+    data = call.build(**places)
+    if registry is DATASETS and not isinstance(data, Dataset | JointDataset):
+        raise UserError(
+            f"data set {call.name!r} made a {type(data).__name__}: expected a "
+            "mtopt.data.Dataset, or what mtopt.data.join makes"
+        )
+    return data
 
 
 def batch_sizes(dataset: Dataset | JointDataset, batch_size: int) -> list[int]:

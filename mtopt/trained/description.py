@@ -1,6 +1,7 @@
 """What a model is of, beside its parameters: enough to build it, and to read it."""
 
 import dataclasses
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from mtopt.data.dataset import Dataset
 from mtopt.data.encoding import Encoding
 from mtopt.data.encodings import encoding_from_json, encoding_of, encoding_to_json
 from mtopt.data.sources import JointDataset
+from mtopt.errors import UserError
 from mtopt.grammar import CallText
 from mtopt.models import MODELS, JointModel, Model
 from mtopt.models import join as join_models
@@ -96,7 +98,19 @@ class GroupDescription:
             "dtype": DTYPES[dtype],
         }
         call = CallText.parse("model", text, MODELS, arguments=1, given=(*given,))
+        try:
+            inspect.signature(call.function).bind(self.shape, **given, **call.options)
+        except TypeError as error:
+            raise UserError(
+                f"model {call.name!r}: {error}: expected a function like those of "
+                f"mtopt.models.MODELS, (input_shape, *, {', '.join(given)}, ...)"
+            ) from error
         model = call.build(self.shape, **given)
+        if not isinstance(model, Model):
+            raise UserError(
+                f"model {call.name!r} made a {type(model).__name__}: expected a "
+                "mtopt.models.Model, as mtopt.models.functional makes"
+            )
         tasks = dataclasses.replace(model.tasks, remat=remat)
         return dataclasses.replace(model, tasks=tasks)
 
