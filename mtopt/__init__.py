@@ -13,6 +13,7 @@ from mtopt.devices import Devices as Devices
 from mtopt.errors import UserError as UserError
 from mtopt.evaluation import Evaluation as Evaluation
 from mtopt.grammar import method as method
+from mtopt.kind import Kind as Kind
 from mtopt.linalg import combine as combine
 from mtopt.linalg import gramian as gramian
 from mtopt.linear_problem import linear_problem as linear_problem

@@ -7,7 +7,7 @@ import numpy as np
 
 from mtopt.data.dataset import Dataset
 from mtopt.data.sources import JointDataset
-from mtopt.metrics import METRICS
+from mtopt.metrics import metrics_of
 from mtopt.training.evaluate import metric_tasks
 
 from .results import Comparison, MethodResult
@@ -53,8 +53,8 @@ def compared_by_group(
         Comparison(
             experiment=experiment,
             task_names=group.tasks,
-            metric_names=tuple(metric.name for metric in METRICS[group.kind]),
-            higher_is_better=tuple(m.higher_is_better for m in METRICS[group.kind]),
+            metric_names=tuple(metric.name for metric in metrics_of(group.kind)),
+            higher_is_better=tuple(m.higher_is_better for m in metrics_of(group.kind)),
             baseline=baseline,
             methods=[_of_group(result, dataset, group) for result in methods],
             units=None if group.in_one_unit else group.units,
@@ -71,7 +71,7 @@ def _of_group(
     """A result on all tasks, the part of one group."""
     names = list(metric_tasks(dataset))
     rows = np.array([dataset.tasks.index(task) for task in group.tasks])
-    columns = np.array([names.index(metric.name) for metric in METRICS[group.kind]])
+    columns = np.array([names.index(metric.name) for metric in metrics_of(group.kind)])
     curves = dict(result.curves)
     if curves:
         curves["validation"] = curves["validation"][..., rows]

@@ -15,7 +15,7 @@ import numpy as np
 import mtopt
 from mtopt.data.dataset import Dataset
 from mtopt.data.sources import JointDataset
-from mtopt.metrics import METRICS, mean_and_spread
+from mtopt.metrics import mean_and_spread, metrics_of
 from mtopt.trained.description import ModelDescription
 from mtopt.trained.stored import StoredModels, write_models
 from mtopt.training import tensorboard
@@ -320,7 +320,9 @@ def _until(looks: np.ndarray, count: int, tasks: int) -> np.ndarray:
 def _print_pooled(run: Run, result: dict[str, np.ndarray]) -> None:
     """The scores over all samples, of metrics that one group has alone."""
     groups = run.dataset.groups
-    each = [(metric.name, group) for group in groups for metric in METRICS[group.kind]]
+    each = [
+        (metric.name, group) for group in groups for metric in metrics_of(group.kind)
+    ]
     several = Counter(name for name, _ in each)
     own = {name: group for name, group in each if several[name] == 1}
     if not own:

@@ -13,7 +13,7 @@ from mtopt.data.dataset import Dataset
 from mtopt.data.sources import JointDataset
 from mtopt.errors import UserError
 from mtopt.grammar import MethodText
-from mtopt.metrics import METRICS
+from mtopt.metrics import metrics_of
 from mtopt.training.evaluate import metric_tasks
 from mtopt.training.program import Program, shared_program
 
@@ -87,7 +87,7 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
                 scores[count, arm.name] = np.array(found)
                 mean = scores[count, arm.name].mean()
                 print(f"{report.molecules(count)}, {arm.name}: {mean:.4f}", flush=True)
-        (metric, *_) = METRICS[target.kind]
+        (metric, *_) = metrics_of(target.kind)
         result = report.Result(
             experiment, target.name, metric.name, config.labelled, scores
         )
@@ -110,7 +110,7 @@ def _check(target: Dataset, sources: list[Dataset]) -> None:
             f"the sources are called {', '.join(map(repr, names))}: expected another "
             "name each, such as npz(path=..., name='mine')"
         )
-    (metric, *_) = METRICS[target.kind]
+    (metric, *_) = metrics_of(target.kind)
     if not metric.higher_is_better:
         raise UserError(
             f"the target {target.name!r} is of kind {target.kind}, whose {metric.name} "
@@ -185,5 +185,5 @@ def _score(
     )
     # The tasks of a source have no labels there, and no score.
     own = [dataset.tasks.index(task) for task in target.tasks]
-    column = list(metric_tasks(dataset)).index(METRICS[target.kind][0].name)
+    column = list(metric_tasks(dataset)).index(metrics_of(target.kind)[0].name)
     return float(result["test"][0, own, column].mean())

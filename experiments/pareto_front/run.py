@@ -10,7 +10,7 @@ import numpy as np
 from mtopt.data.dataset import Dataset
 from mtopt.errors import UserError
 from mtopt.grammar import CallText, MethodText
-from mtopt.metrics import METRICS
+from mtopt.metrics import metrics_of
 
 from ..common.building import (
     load_dataset,
@@ -94,7 +94,7 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
         fronts = Fronts(
             experiment,
             dataset.tasks,
-            METRICS[dataset.kind][0].name,
+            metrics_of(dataset.kind)[0].name,
             config.reference,
             config.steps,
             config.fixed_every,

@@ -13,7 +13,7 @@ import optax
 
 import mtopt
 from mtopt.data.dataset import Dataset
-from mtopt.metrics import METRICS, Metric
+from mtopt.metrics import Metric, metrics_of
 from mtopt.models import Model
 from mtopt.models.heads import per_sample_loss
 from mtopt.training.loop import train
@@ -168,7 +168,7 @@ def _test(program: Program, state: mtopt.TrainState, dataset: Dataset) -> np.nda
     )
     targets = np.concatenate([np.asarray(batch.y) for batch in batches], axis=1)
     mask = np.concatenate([np.asarray(batch.mask) for batch in batches], axis=1)
-    metrics = (_mean_loss(dataset.kind), METRICS[dataset.kind][0])
+    metrics = (_mean_loss(dataset.kind), metrics_of(dataset.kind)[0])
 
     def scores(out: np.ndarray) -> list[list[float]]:
         return [

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -16,18 +16,6 @@ from mtopt.data.batches import Batches
 from mtopt.data.encoding import Encoding
 from mtopt.errors import UserError
 from mtopt.per_task import check_names
-
-Kind = Literal[
-    "classification",
-    "binary",
-    "multilabel",
-    "regression",
-    "ordinal",
-    "ordinal_adjacent",
-    "soft",
-    "preference",
-    "pretext",
-]
 
 
 @runtime_checkable
@@ -74,7 +62,8 @@ class Dataset:
         ``multilabel`` (a vector of 0 and 1), ``regression`` (a number), ``ordinal`` or
         ``ordinal_adjacent`` (int levels in order), ``soft`` (a distribution over
         classes), ``preference`` (which of two inputs wins), ``pretext`` (none: tasks
-        that make their own; see :func:`mtopt.data.unlabelled`).
+        that make their own; see :func:`mtopt.data.unlabelled`); or ``module:name``, a
+        :class:`mtopt.Kind` of your own.
       outputs: the size of a head's output: classes, levels, label columns, or 1; 0 of a
         pretext.
       x_axis: None for shared inputs, 0 for disjoint ones (see :class:`mtopt.Batch`).
@@ -98,7 +87,7 @@ class Dataset:
 
     name: str
     tasks: tuple[str, ...]
-    kind: Kind
+    kind: str
     outputs: int
     x_axis: int | None
     train: Split

@@ -10,6 +10,7 @@ from mtopt.metrics.front import hypervolume as hypervolume
 from mtopt.metrics.front import nondominated as nondominated
 from mtopt.metrics.holm import holm as holm
 from mtopt.metrics.kinds import METRICS as METRICS
+from mtopt.metrics.kinds import metrics_of as metrics_of
 from mtopt.metrics.ordinal import level_macro_mae as level_macro_mae
 from mtopt.metrics.ordinal import level_mae as level_mae
 from mtopt.metrics.ordinal import median_level as median_level

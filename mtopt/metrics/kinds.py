@@ -1,5 +1,6 @@
 """Which metrics each kind of task has."""
 
+from mtopt.kind import own_kind
 from mtopt.metrics.ordinal import (
     level_macro_mae,
     level_mae,
@@ -37,3 +38,13 @@ METRICS: dict[str, tuple[Metric, ...]] = {
 """The metrics of each kind of task; the first one is its primary metric.
 
 A pretext has no labels, hence none."""
+
+
+def metrics_of(kind: str) -> tuple[Metric, ...]:
+    """The metrics of a kind of labels, :class:`mtopt.Kind` of one's own among them.
+
+    Args:
+      kind: a key of :data:`METRICS`, or ``module:name``.
+    """
+    own = own_kind(kind)
+    return METRICS[kind] if own is None else own.metrics

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from mtopt.metrics.kinds import METRICS
+from mtopt.metrics.kinds import metrics_of
 from mtopt.metrics.ordinal import disagreement, median_level
 from mtopt.metrics.task_metrics import MetricFunction, auc, r2
 
@@ -69,7 +69,7 @@ def pooled_metrics(
         POOLED.get((kind, metric.name), _joined(metric.function))(
             outputs, targets, masks
         )
-        for metric in METRICS[kind]
+        for metric in metrics_of(kind)
     ]
 
 

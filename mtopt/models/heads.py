@@ -10,6 +10,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, Num
 
 from mtopt.errors import UserError, nearest
+from mtopt.kind import own_kind
 from mtopt.models.layers import dense
 from mtopt.models.ordinal import ORDINAL, Thresholds, adjacent_loss, cumulative_loss
 
@@ -114,7 +115,8 @@ def predictions(outputs: Float[Array, "b C"], kind: str) -> Float[Array, "b ..."
     """
     count = outputs.shape[-1]
     outputs = outputs.astype(jnp.float32)
-    if kind in ONE_OUTPUT:
+    own = own_kind(kind)
+    if kind in ONE_OUTPUT or (own is not None and own.columns == 1):
         if count != 1:
             raise UserError(
                 f"the head of a {kind} task has {count} outputs: expected 1; several "
@@ -141,8 +143,19 @@ def per_sample_loss(
       kind: an entry of :data:`LOSSES`.
 
     Raises:
-      UserError: for labels of another shape, or classes that are not integers.
+      UserError: for labels of another shape, classes that are not integers, or losses
+        of a kind of one's own that are not one of each sample.
     """
+    own = own_kind(kind)
+    if own is not None:
+        losses = own.loss(outputs, targets)
+        if jnp.shape(losses) != outputs.shape[:1]:
+            raise UserError(
+                f"the loss of {kind} gave {list(jnp.shape(losses))} for outputs "
+                f"{list(outputs.shape)}: expected one of each sample, "
+                f"{list(outputs.shape[:1])}"
+            )
+        return losses
     classes = kind in INTEGERS
     expected = outputs.shape[:1] if classes else outputs.shape
     if targets.shape != expected or (
@@ -162,7 +175,7 @@ def check_kind(kind: str) -> None:
     Raises:
       UserError: with the nearest known kind.
     """
-    if kind not in LOSSES:
+    if own_kind(kind) is None and kind not in LOSSES:
         raise UserError(f"no kind of task {kind!r}: {nearest(kind, list(LOSSES))}")
 
 
@@ -177,6 +190,9 @@ def columns(kind: str, outputs: int) -> int:
       >>> columns("classification", 5), columns("ordinal", 5)
       (5, 1)
     """
+    own = own_kind(kind)
+    if own is not None:
+        return own.columns or outputs
     return 1 if kind in ORDINAL else outputs
 
 
@@ -195,7 +211,8 @@ def linear_head(
       dtype: what it computes in.
     """
     if kind not in ORDINAL:
-        return lambda rngs: dense(features, outputs, dtype=dtype, rngs=rngs)
+        own = columns(kind, outputs)
+        return lambda rngs: dense(features, own, dtype=dtype, rngs=rngs)
     return lambda rngs: nnx.Sequential(
         dense(features, 1, dtype=dtype, rngs=rngs, use_bias=False),
         Thresholds(outputs, kind=kind),

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Num
 
+from mtopt.kind import own_kind
 from mtopt.metrics.ordinal import median_level
 from mtopt.models.ordinal import log_probabilities
 
@@ -57,3 +58,23 @@ LABELS: Mapping[str, Callable[[np.ndarray], Num[np.ndarray, "n ..."]]] = {
 }
 """Kind of label to ``outputs -> the label predicted``, that which the metrics count:
 the likeliest class, 1 where its logit is above 0, the median level, the number."""
+
+
+def probabilities_of(kind: str) -> Callable[[Array], Float[Array, "n C"]] | None:
+    """What makes probabilities of outputs; None where labels are no classes.
+
+    Args:
+      kind: of the labels, :class:`mtopt.Kind` of one's own among them.
+    """
+    own = own_kind(kind)
+    return PROBABILITIES.get(kind) if own is None else own.probabilities
+
+
+def label_of(kind: str) -> Callable[[np.ndarray], Num[np.ndarray, "n ..."]]:
+    """What makes predicted labels of outputs.
+
+    Args:
+      kind: as for :func:`probabilities_of`.
+    """
+    own = own_kind(kind)
+    return LABELS[kind] if own is None else own.label

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import export
 
 from mtopt.errors import UserError
-from mtopt.models.links import PROBABILITIES
+from mtopt.models.links import probabilities_of
 from mtopt.trained.part import Part
 
 
@@ -79,8 +79,9 @@ def _of(parts: Sequence[Part], shared: bool) -> Callable[[Any], dict[str, Any]]:
 def _read(part: Part, k: int, outputs: Any) -> Any:
     """Probabilities, or numbers in the units of the data."""
     group = part.group
-    if group.kind in PROBABILITIES:
-        return PROBABILITIES[group.kind](outputs)
+    probabilities = probabilities_of(group.kind)
+    if probabilities is not None:
+        return probabilities(outputs)
     if not group.target_std:
         return outputs
     return outputs * group.target_std[k] + group.target_mean[k]

@@ -14,8 +14,8 @@ from mtopt.data.dataset import Dataset, Split
 from mtopt.data.encoding import Encoding, EncodingOfTasks
 from mtopt.data.sources import JointDataset
 from mtopt.errors import UserError, nearest
-from mtopt.metrics import METRICS
-from mtopt.models.links import LABELS, PROBABILITIES
+from mtopt.metrics import metrics_of
+from mtopt.models.links import label_of, probabilities_of
 from mtopt.trained.description import ModelDescription
 from mtopt.trained.export import write_program
 from mtopt.trained.labels import read_labels
@@ -113,7 +113,7 @@ class TrainedModel:
         """
         found = {}
         for part, task, outputs in self._outputs(raw):
-            labels = LABELS[part.group.kind](outputs)
+            labels = label_of(part.group.kind)(outputs)
             names = part.group.classes.get(task, ())
             found[task] = np.array(names)[labels] if names else labels
         return dict(sorted(found.items()))
@@ -135,7 +135,7 @@ class TrainedModel:
         found = {
             task: np.asarray(_probabilities(part.group.kind)(outputs))
             for part, task, outputs in self._outputs(raw)
-            if part.group.kind in PROBABILITIES
+            if probabilities_of(part.group.kind) is not None
         }
         return dict(sorted(found.items()))
 
@@ -148,7 +148,7 @@ class TrainedModel:
         if task not in self.tasks:
             raise UserError(f"no task {task!r}: {nearest(task, self.tasks)}")
         group = next(p.group for p in self._parts if task in p.group.tasks)
-        if group.kind not in PROBABILITIES:
+        if probabilities_of(group.kind) is None:
             return ()
         count = 2 if group.kind in ("binary", "preference") else group.outputs
         return group.classes.get(task, tuple(map(str, range(count))))
@@ -192,7 +192,7 @@ class TrainedModel:
             target, mask = read_labels(part.group, task, labels[task])
             found[task] = {
                 metric.name: metric.function(outputs, target, mask)
-                for metric in METRICS[part.group.kind]
+                for metric in metrics_of(part.group.kind)
             }
         return dict(sorted(found.items()))
 
@@ -308,7 +308,9 @@ class TrainedModel:
 
 @functools.cache
 def _probabilities(kind: str) -> Callable[[Any], Array]:
-    return jax.jit(PROBABILITIES[kind])
+    function = probabilities_of(kind)
+    assert function is not None  # asked before
+    return jax.jit(function)
 
 
 def _in_batches(

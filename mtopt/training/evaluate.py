@@ -8,7 +8,7 @@ import numpy as np
 
 from mtopt.data.dataset import Dataset, Split
 from mtopt.data.sources import JointDataset
-from mtopt.metrics import METRICS, Metric, pooled_metrics
+from mtopt.metrics import Metric, metrics_of, pooled_metrics
 from mtopt.models.heads import per_sample_loss
 
 
@@ -44,7 +44,7 @@ def metric_tasks(dataset: Dataset | JointDataset) -> dict[str, tuple[str, ...]]:
     """
     found: dict[str, tuple[str, ...]] = {}
     for group in dataset.groups:
-        for metric in METRICS[group.kind]:
+        for metric in metrics_of(group.kind):
             found[metric.name] = (*found.get(metric.name, ()), *group.tasks)
     return found
 
@@ -56,9 +56,9 @@ def primary_metrics(dataset: Dataset | JointDataset) -> dict[str, Metric]:
       dataset: of one kind or several.
     """
     own = {
-        task: METRICS[group.kind][0]
+        task: metrics_of(group.kind)[0]
         for group in dataset.groups
-        if METRICS[group.kind]
+        if metrics_of(group.kind)
         for task in group.tasks
     }
     return dict(sorted(own.items()))
@@ -112,7 +112,7 @@ def _scores(
         shift = np.asarray(data.target_mean, np.float64)[:, None]
         scale = unit[:, None]
         outputs, targets = outputs * scale[None] + shift[None], targets * scale + shift
-    metrics = METRICS[data.kind]
+    metrics = metrics_of(data.kind)
     scores = np.array(
         [
             [
@@ -162,7 +162,7 @@ def _together(dataset: Dataset | JointDataset, each: Sequence[Scores]) -> Scores
     selection = np.full((seeds, len(dataset.tasks)), np.nan)
     pooled = np.full((seeds, len(names)), np.nan)
     columns = [
-        [names.index(metric.name) for metric in METRICS[group.kind]]
+        [names.index(metric.name) for metric in metrics_of(group.kind)]
         for group in dataset.groups
     ]
     for group, scores, own in zip(dataset.groups, each, columns, strict=True):

@@ -1,12 +1,14 @@
 """What a user may have in a module: a model, a data set, a method, and misfits."""
 
 SOURCE = '''
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 import mtopt
 from mtopt.data import ArraySplit, Dataset
+from mtopt.metrics import Metric
 from mtopt.models import functional
 from mtopt.models.heads import linear_head
 
@@ -42,6 +44,43 @@ def last(num_tasks):
     weights = jnp.eye(num_tasks)[-1]
     weigh = lambda memory, evaluation: (weights, memory)
     return mtopt.weighting(num_tasks, weigh, heads="weighted")
+
+
+def deviance(outputs, targets, mask):
+    rate, y = np.exp(outputs[mask]), targets[mask]
+    return float(2 * np.mean(y * np.log((y + (y == 0)) / rate) - (y - rate)))
+
+
+poisson = mtopt.Kind(
+    loss=lambda outputs, targets: jnp.exp(outputs) - targets * outputs,
+    metrics=(Metric("deviance", False, deviance),),
+    label=np.exp,
+    columns=1,
+)
+
+
+def right(outputs, targets, mask):
+    return float((outputs.argmax(-1) == targets)[mask].mean())
+
+
+focal = mtopt.Kind(
+    loss=lambda outputs, targets: -jnp.take_along_axis(
+        (1 - jax.nn.softmax(outputs)) ** 2 * jax.nn.log_softmax(outputs),
+        targets[:, None],
+        axis=1,
+    )[:, 0],
+    metrics=(Metric("right", True, right),),
+    label=lambda outputs: outputs.argmax(-1),
+    probabilities=jax.nn.softmax,
+    integers=True,
+)
+
+one_loss = mtopt.Kind(
+    loss=lambda outputs, targets: jnp.mean((outputs - targets) ** 2),
+    metrics=(Metric("deviance", False, deviance),),
+    label=np.exp,
+    columns=1,
+)
 
 
 def without_names(input_shape, *, kind):

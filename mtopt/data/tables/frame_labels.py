@@ -17,6 +17,7 @@ from mtopt.data.tables.npz_kinds import (
 )
 from mtopt.data.tables.npz_labels import Labels
 from mtopt.errors import UserError, nearest
+from mtopt.kind import own_kind
 
 ORDERED = ("ordinal", "ordinal_adjacent")
 
@@ -205,10 +206,11 @@ def _of_kind(name: str, target: Target, kind: NpzKind, source: str) -> Target:
       UserError: where they can't be.
     """
     column = f"{source}: column {name!r}"
-    if kind == "regression":
+    own = own_kind(kind)
+    if kind == "regression" or (own is not None and not own.integers):
         if not target.of_numbers:
             raise UserError(
-                f"{column} has names, such as {target.names[0]!r}: regression takes "
+                f"{column} has names, such as {target.names[0]!r}: {kind} takes "
                 "numbers; expected a kind of classes"
             )
         return target

@@ -2,19 +2,19 @@
 
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 
 from mtopt.errors import UserError, nearest
+from mtopt.kind import own_kind
 
-NpzKind = Literal[
-    "classification", "binary", "regression", "ordinal", "ordinal_adjacent"
-]
-KINDS = get_args(NpzKind)
+NpzKind = str
+"""One of :data:`KINDS`, or ``module:name``, a :class:`mtopt.Kind` of one's own."""
+KINDS = ("classification", "binary", "regression", "ordinal", "ordinal_adjacent")
 EACH = "each"
 """In place of a kind: every task is of the one that its own labels look like."""
-GivenKind = NpzKind | Literal["each"] | Mapping[str, str]
+GivenKind = NpzKind | Mapping[str, str]
 """What a user may say of the kinds of a file's tasks."""
 
 CLASSES_OF = ("classification", "ordinal", "ordinal_adjacent")
@@ -157,11 +157,10 @@ def known_kind(kind: Any) -> NpzKind:
     """A kind by its name.
 
     Raises:
-      UserError: for a name of none.
+      UserError: for a name of none, or of none in its module.
     """
-    for known in KINDS:
-        if kind == known:
-            return known
+    if kind in KINDS or (isinstance(kind, str) and own_kind(kind) is not None):
+        return kind
     raise UserError(
         f"kind is {kind!r}: expected one of {KINDS}, {EACH!r} for that of every "
         "task by itself, kinds by task name, or None to infer one for all"
@@ -184,7 +183,8 @@ def check_range(values: np.ndarray, kind: NpzKind, path: pathlib.Path) -> None:
       kind: what they are to be.
       path: the file, for messages.
     """
-    if kind == "regression":
+    own = own_kind(kind)
+    if kind == "regression" or (own is not None and not own.integers):
         return
     if kind == "binary":
         fits, expected = np.isin(values, (0, 1)), "0 or 1"

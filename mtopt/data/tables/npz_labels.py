@@ -19,6 +19,7 @@ from mtopt.data.tables.npz_known import read_known
 from mtopt.data.tables.scaling import target_moments
 from mtopt.data.tasks_kept import kept_names
 from mtopt.errors import UserError
+from mtopt.kind import own_kind
 
 SHARED_NAMES = ("target_names", "task_names")
 OWN_NAMES = ("task_names", "task_ids")
@@ -77,7 +78,8 @@ class Labels:
     @property
     def outputs(self) -> int:
         """The size of a head's output, of tasks of one kind."""
-        if self.kinds[0] not in CLASSES_OF:
+        own = own_kind(self.kinds[0])
+        if self.kinds[0] not in CLASSES_OF if own is None else not own.integers:
             return 1
         return int(self.y[self.known].max()) + 1
 
@@ -97,6 +99,10 @@ class Labels:
           The labels, mean ``[K]`` and standard deviation ``[K]``; None for both where
           labels are classes.
         """
+        own = own_kind(self.kinds[0])
+        if own is not None and not own.integers:
+            y = np.where(self.known, self.y, 0).astype(np.float32)
+            return dataclasses.replace(self, y=y), None, None
         if self.kinds[0] != "regression":
             # Numbers of other tasks may stand behind a mask.
             y = np.where(self.known, self.y, 0).astype(np.int32)
@@ -179,8 +185,8 @@ def read_labels(
         own = {n: y[known & (task == k)] for k, n in enumerate(names)}
     asked = {name: own[name] for name in kept_names(names, tasks)}
     found = dict(zip(asked, kinds_of(asked, kind, path), strict=True))
-    for name, own_kind in found.items():
-        check_range(asked[name], own_kind, path)
+    for name, of_name in found.items():
+        check_range(asked[name], of_name, path)
     others: dict[str, NpzKind] = dict.fromkeys(names, "regression")
     kinds = tuple((others | found).values())
     y = np.where(known, y, 0)
