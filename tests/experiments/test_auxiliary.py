@@ -148,7 +148,7 @@ def test_one_seed_has_no_spread_and_no_interval():
 def test_any_number_of_labels_has_its_panel(tmp_path, monkeypatch):
     """As many as there are, and more than there are colours."""
     drawn = []
-    monkeypatch.setattr(report, "save", lambda figure, path: drawn.extend(figure.axes))
+    monkeypatch.setattr(report, "save", lambda figure, *_: drawn.extend(figure.axes))
     report.picture(result(range(2, 10), 3), tmp_path / "it.png")
     assert len(drawn) == 8
     assert [axes.get_title(loc="left") for axes in drawn][-1] == "9 labels"
