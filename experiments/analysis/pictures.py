@@ -12,6 +12,7 @@ from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 from mtopt.metrics import mean_and_spread
 
 from ..common.drawing import INK, head, save, style_of, tidy
+from ..common.literal import literal_name
 from .report import Analysis
 
 COLUMNS = 3  # landscapes side by side
@@ -103,7 +104,10 @@ def slices(found: Analysis, path: str | os.PathLike[str]) -> None:
       found: what was measured; of more than 4 tasks the mean alone is drawn.
       path: the PNG file to write.
     """
-    names, lines = [*found.task_names], [method.lines for method in found.methods]
+    names, lines = (
+        [*map(literal_name, found.task_names)],
+        [method.lines for method in found.methods],
+    )
     if len(names) > 4:
         names = [f"mean of {len(names)} tasks"]
         lines = [line.mean(axis=-1, keepdims=True) for line in lines]

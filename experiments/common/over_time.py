@@ -15,6 +15,7 @@ from mtopt.metrics import mean_and_spread
 from mtopt.training.loop import read_per_task
 
 from .drawing import COLOURS, INK, OTHERS, head, save, tidy
+from .literal import literal_name
 from .results import Comparison
 from .run_folder import folder_name
 from .standing import ranked
@@ -108,7 +109,7 @@ def over_time(
     of_all = f", the best {len(shown)} of {len(every)} methods"
     more = of_all if len(every) > len(shown) else ""
     title = f"{parts[0].experiment}: {WORDS[number]} in training{more}"
-    head(figure, title.replace("$", r"\$"))
+    head(figure, literal_name(title))
     handles = [
         Line2D([], [], color=colour, lw=1.6, label=textwrap.shorten(_plain(task), 40))
         for task, colour in coloured.items()
@@ -171,8 +172,8 @@ def _until(values: np.ndarray, count: int) -> np.ndarray:
 
 
 def _plain(name: str) -> str:
-    """In which no dollar begins a formula."""
-    return " ".join(name.split()).replace("$", r"\$")
+    """On one line, letter by letter."""
+    return literal_name(" ".join(name.split()))
 
 
 def _wrapped(method: str) -> str:

@@ -16,6 +16,7 @@ from matplotlib.lines import Line2D
 from mtopt.metrics import hypervolume, mean_and_spread, ranks
 
 from ..common.drawing import COLOURS, INK, head, save
+from ..common.literal import literal_name
 
 COLOUR_MAP = "cividis"
 GREY = "#555555"
@@ -173,6 +174,7 @@ def picture(fronts: Fronts, path: str | os.PathLike[str]) -> None:
       path: the PNG file to write.
     """
     traced, others = _divided(fronts)
+    first, second = map(literal_name, fronts.tasks)
     figure = Figure(figsize=(1.4 + 3.5 * len(traced), 4.8))
     figure.set_layout_engine("constrained")
     panels = figure.subplots(1, len(traced), sharex=True, sharey=True, squeeze=False)[0]
@@ -183,14 +185,14 @@ def picture(fronts: Fronts, path: str | os.PathLike[str]) -> None:
         points = _front(panel, family)
         _others(panel, others)
         panel.set_title(name, loc="left", fontsize=10, color=INK)
-        panel.set(xlim=(0, top), ylim=(0, top), xlabel=f"{fronts.tasks[0]}: test loss")
+        panel.set(xlim=(0, top), ylim=(0, top), xlabel=f"{first}: test loss")
         panel.set_aspect("equal")
         panel.spines[["top", "right"]].set_visible(False)
         panel.spines[["left", "bottom"]].set_color("#999999")
         panel.tick_params(colors=GREY, labelcolor=INK, labelsize=9)
-    panels[0].set_ylabel(f"{fronts.tasks[1]}: test loss")
+    panels[0].set_ylabel(f"{second}: test loss")
     bar = figure.colorbar(points, ax=list(panels), shrink=0.7, pad=0.02, aspect=30)
-    bar.set_label(f"preference for {fronts.tasks[0]}", color=INK, fontsize=9)
+    bar.set_label(f"preference for {first}", color=INK, fontsize=9)
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=8, color=GREY, labelcolor=INK)
     head(figure, _title(fronts))

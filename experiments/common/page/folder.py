@@ -124,9 +124,8 @@ def _seeds(parts: Sequence[Comparison]) -> Section:
     count = sum(each.metrics.size for part in parts for each in part.results)
     lines, tables = (), ()
     if count > MOST_NUMBERS:
-        many = f"{count:,} numbers are too many for a page: mtopt tables has them."
-        lines = (many,)
-    else:
+        lines = (f"{count:,} numbers are too many for a page: mtopt tables has them.",)
+    elif parts:
         tables = seed_tables(parts)
     return Section("seeds", "Values of every seed", lines, tables)
 

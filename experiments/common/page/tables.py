@@ -60,11 +60,11 @@ def seed_tables(parts: Sequence[Comparison]) -> tuple[Table, ...]:
     """Every metric of every task and seed, a table a group and metric, folded.
 
     Args:
-      parts: a comparison for each group; without any there is no table.
+      parts: a comparison for each group; one at least.
     """
     return tuple(
         _seed_table(part, number, metric)
-        for part in parts
+        for part in ranked(parts)
         for number, metric in enumerate(part.metric_names)
     )
 
