@@ -9,11 +9,13 @@ from mtopt.data.dataset import Dataset
 from mtopt.data.encoding import AsTheyAre, Encoding, Unknown
 from mtopt.data.tables.frame_encoding import FrameEncoding
 from mtopt.data.tables.npz_encoding import NpzEncoding
+from mtopt.data.tables.npz_images import ImageEncoding
 
 ENCODINGS = {
     "as they are": AsTheyAre,
     "columns": FrameEncoding,
     "arrays": NpzEncoding,
+    "images": ImageEncoding,
     "unknown": Unknown,
 }
 """Name to encoding; a loader's own is one line here."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from absl import logging
-from jaxtyping import Float, Int, Integer
+from jaxtyping import Int, Integer, Num
 
 from mtopt.data.dataset import Dataset
 from mtopt.data.division import SPLITS, TRAIN, divide
@@ -62,7 +62,7 @@ def divided(
 
 def assembled(
     labels: Labels,
-    x: Float[np.ndarray, "N D"],
+    x: Num[np.ndarray, "N ..."],
     split: Int[np.ndarray, " N"],
     *,
     min_labels: int,

@@ -15,6 +15,7 @@ from mtopt.data.stream import ON_DEVICE_BYTES
 from mtopt.data.tables.assembly import assembled, divided
 from mtopt.data.tables.npz_encoding import NpzEncoding
 from mtopt.data.tables.npz_file import Archive
+from mtopt.data.tables.npz_images import ImageEncoding, read_images
 from mtopt.data.tables.npz_inputs import MAX_FEATURES, read_inputs
 from mtopt.data.tables.npz_kinds import GivenKind, how_known
 from mtopt.data.tables.npz_labels import names_by_number, read_labels
@@ -52,6 +53,10 @@ def npz(
                                      says how many each (else the largest code + 1)
     ``fp``    uint8 ``[N, F]``       8 F columns of 0 and 1 (``numpy.unpackbits``)
     ========= ====================== =============================================
+
+    Or images alone, for the convolutional models: ``x`` ``[N, H, W]`` or ``[N, H, W,
+    C]``, bytes as they are, which models divide by 255, or numbers, of which each
+    channel is standardised.
 
     And word counts, as sparse rows: ``indptr`` int ``[N + 1]``, ``indices`` int ``[E]``
     and ``counts`` ``[E]``, where entries ``indptr[n]`` to ``indptr[n + 1]`` are the
@@ -158,7 +163,8 @@ def npz(
     split = arrays.split()
     labels = read_labels(arrays, path, kind, missing, tasks)
     kept = np.isin(labels.names, kept_names(labels.names, tasks))
-    inputs = read_inputs(arrays, path, len(arrays["y"]))
+    images = read_images(arrays, path)
+    inputs = images or read_inputs(arrays, path, len(arrays["y"]))
     split = np.where(labels.usable, split, -1)
     group = np.zeros(len(split), int) if labels.task is None else labels.task
     rows = inputs.rows(labels.task)
@@ -166,7 +172,7 @@ def npz(
     split = divided(split, group, rows, shares, seed, path)
     train = split == TRAIN
     encoding = dataclasses.replace(
-        NpzEncoding.of(inputs, train, max_features),
+        (ImageEncoding if images else NpzEncoding).of(inputs, train, max_features),
         tasks=names_by_number(arrays, path),
         own_rows=labels.task is not None,
     )

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool
 
 from mtopt.data.tables.npz_counts import LENGTHS, SPARSE, entries_per_sample
-from mtopt.data.tables.npz_file import Archive
 from mtopt.data.tables.npz_inputs import (
     INPUTS,
     MAX_FEATURES,
@@ -17,16 +16,13 @@ from mtopt.data.tables.npz_inputs import (
     Inputs,
     read_inputs,
 )
-from mtopt.data.tables.npz_known import read_known
+from mtopt.data.tables.npz_tasks import NEW, TasksOfFile, arrays_of
 from mtopt.data.tables.scaling import Scaling, moments
 from mtopt.errors import UserError
 
-NEW = pathlib.Path("the new samples")
-"""What they are called in messages, in place of a file."""
-
 
 @dataclasses.dataclass(frozen=True)
-class NpzEncoding:
+class NpzEncoding(TasksOfFile):
     """Arrays side by side, as :func:`mtopt.data.npz` makes them of those of a file.
 
     Args:
@@ -36,8 +32,8 @@ class NpzEncoding:
       packed: the columns of ``fp``.
       words: the words that are kept of the counts.
       vocabulary: how many there are in all; 0 without counts.
-      tasks: the names of all tasks of the file, by their numbers there.
-      own_rows: whether every sample is of one task.
+      tasks: as of :class:`~mtopt.data.tables.npz_tasks.TasksOfFile`.
+      own_rows: likewise.
 
     Example:
       >>> encode = NpzEncoding({"x": (1.0, 0.0)}, {"x": (2.0, 0.0)})
@@ -51,8 +47,6 @@ class NpzEncoding:
     packed: int = 0
     words: tuple[int, ...] = ()
     vocabulary: int = 0
-    tasks: tuple[str, ...] = ()
-    own_rows: bool = False
 
     @classmethod
     def of(
@@ -100,7 +94,7 @@ class NpzEncoding:
                     f"{', '.join(keys)}"
                 )
             raw = {first: raw}
-        raw = _arrays(raw)
+        raw = arrays_of(raw)
         if missing := [key for key in keys if key not in raw]:
             raise UserError(
                 f"{NEW} have {', '.join(map(str, raw)) or 'no array'}: expected "
@@ -119,54 +113,6 @@ class NpzEncoding:
         if self.packed:
             self._expect_columns("fp", inputs.columns["fp"] // 8, self.packed)
         return self.encoded(inputs)
-
-    def tasks_of(self, raw: Any) -> dict[str, Int[np.ndarray, " n"]]:
-        """Task to the numbers of its samples, by the array ``task``.
-
-        Args:
-          raw: as for the call, with that array.
-
-        Raises:
-          UserError: where there is none, or it has other numbers than training had.
-        """
-        arrays = _arrays(raw)
-        if "task" not in arrays:
-            raise UserError(
-                f"{NEW} have no array task: expected the number of each one's task, "
-                f"0 to {len(self.tasks) - 1}, or a dict of inputs by task"
-            )
-        task = np.asarray(arrays["task"])
-        whole = task.dtype.kind in "iu" and task.ndim == 1
-        if not whole or not ((task >= 0) & (task < len(self.tasks))).all():
-            raise UserError(
-                f"{NEW}: task is {task.dtype}{list(task.shape)}: expected whole "
-                f"numbers from 0 to {len(self.tasks) - 1}, one a sample"
-            )
-        rows = {t: np.flatnonzero(task == i) for i, t in enumerate(self.tasks)}
-        return {name: own for name, own in rows.items() if len(own)}
-
-    def targets_of(self, raw: Any) -> dict[str, np.ndarray]:
-        """The labels of each task in arrays that have ``y``, NaN where one is missing.
-
-        Args:
-          raw: as for the call, or of :meth:`tasks_of`.
-
-        Raises:
-          UserError: where there are no labels, or they have another shape.
-        """
-        arrays = _arrays(raw)
-        count = 0 if self.own_rows else len(self.tasks)
-        y = np.asarray(arrays["y"]) if "y" in arrays else np.zeros(0)
-        if y.shape[1:] != ((count,) if count else ()) or not len(y):
-            raise UserError(
-                f"{NEW} have labels y {list(y.shape)}: expected [N"
-                f"{f', {count}' * bool(count)}], as in training"
-            )
-        known, _ = read_known({**arrays, "y": y}, NEW, None)
-        y = np.where(known, y, np.nan)
-        if self.own_rows:
-            return {task: y[rows] for task, rows in self.tasks_of(raw).items()}
-        return dict(zip(self.tasks, y.T, strict=True))
 
     def encoded(self, inputs: Inputs) -> np.ndarray:
         """The inputs of columns that have been read.
@@ -194,10 +140,3 @@ class NpzEncoding:
             raise UserError(
                 f"{NEW}: {key} has {found} columns: expected {wanted}, as in training"
             )
-
-
-def _arrays(raw: Any) -> Mapping[str, Any]:
-    """Arrays by key, those of a file among them."""
-    if isinstance(raw, str | pathlib.Path):
-        return Archive(pathlib.Path(raw).expanduser())
-    return raw if isinstance(raw, Mapping) else {}

@@ -16,6 +16,7 @@ from mtopt.errors import UserError
 NUMBERS = ("x", "x_num", "desc")
 INPUTS = (*NUMBERS, "x_cat", "fp")
 MAX_FEATURES = 2000
+IMAGES = ", or images (N, H, W) or (N, H, W, C)"
 TYPES = {"fp": ("u", "uint8"), "x_cat": ("iu", "integer codes")}
 
 
@@ -97,7 +98,7 @@ def read_inputs(arrays: Arrays, path: pathlib.Path, size: int) -> Inputs:
         if array.ndim != 2 or len(array) != size or array.shape[1] == 0:
             raise UserError(
                 f"{path}: {key} has shape {array.shape}: expected ({size}, columns), a "
-                "row for each sample"
+                f"row for each sample{IMAGES * (key == 'x')}"
             )
     numbers = {key: found[key] for key in NUMBERS if key in found}
     bits, cardinality = {}, ()
