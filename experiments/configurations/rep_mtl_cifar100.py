@@ -2,8 +2,8 @@ r"""Rep-MTL on CIFAR-100 as 20 tasks, each with images and five classes of its o
 
 ``python -m experiments.main --experiment=rep_mtl_cifar100 --data_dir=DIR``, where DIR
 holds ``cifar100/cifar100_sub.npz`` as :func:`mtopt.data.cifar100` reads it: a narrow
-ResNet-18, five epochs of 20 x 16 images a step, ten seeds, some twenty minutes on two
-cores. On a GPU, 200 epochs of 9,000 images::
+ResNet-18, five epochs of 20 x 16 images a step, ten seeds, half an hour on one
+core. On a GPU, 200 epochs of 9,000 images::
 
   --config.model=resnet18 --config.steps=5600 --config.eval_every=140
   --config.optimizer.name="adamw(weight_decay=1e-5)"
@@ -21,10 +21,8 @@ published           -0.92    +0.17    +0.41       Office-Home
 =================== ======== ======== =========== =================
 
 These are the paper's sets of disjoint images (pretrained networks, Wang et al., 2025,
-arXiv 2507.21049). Ours is accuracy on CIFAR-100, of which it has no number. With the
-published form of TSR (``smoothing=0``, three seeds): single-task models .371 ± .023,
-equal weighting .314 ± .008, of log-losses .313 ± .023; TSR .301 ± .007, CSA
-.318 ± .014, both .301 ± .010, detached .327 ± .012: no gain.
+arXiv 2507.21049). Ours is accuracy on CIFAR-100, of which it has no number; what it
+measures is in ``docs/results/rep_mtl.md``.
 """
 
 import dataclasses
