@@ -15,6 +15,7 @@ from mtopt.data.images.multi_mnist import multi_fashion as multi_fashion
 from mtopt.data.images.multi_mnist import multi_fashion_mnist as multi_fashion_mnist
 from mtopt.data.images.multi_mnist import multi_mnist as multi_mnist
 from mtopt.data.images.planted_outliers import planted_outliers as planted_outliers
+from mtopt.data.loader import LoaderSplit as LoaderSplit
 from mtopt.data.sources import JointDataset as JointDataset
 from mtopt.data.sources import join as join
 from mtopt.data.stream import StreamSplit as StreamSplit

@@ -46,6 +46,7 @@ def write_models(
       description: of the model that all methods train.
       stored: where the models of each are.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     models = [each._asdict() for each in stored]
     write_json(folder / FILE, {"description": description.to_json(), "models": models})
 
