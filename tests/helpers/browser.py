@@ -26,6 +26,8 @@ FLAGS = (
     "--enable-logging=stderr",
     # The frame below is a file of its own, and is measured from the one around it.
     "--allow-file-access-from-files",
+    # In a process of its own a frame may not be drawn yet when the picture is taken.
+    "--disable-features=IsolateSandboxedIframes",
 )
 DARK = "--blink-settings=preferredColorScheme=0"
 # A window is 500 pixels wide at least; a frame within it as narrow as a telephone.
