@@ -1,7 +1,7 @@
 """Runs an experiment: checks, trains, tests, and ends with a table and pictures.
 
 ``python -m experiments.main --experiment=NAME --method=NAME``, or ``mtopt run``.
-Without a flag it runs the main job, ``multi_digits``. Every field of an experiment's
+Without a flag it runs the main job, ``digit_questions``. Every field of an experiment's
 configuration can be set: ``--config.optimizer.learning_rate=3e-4``. ``--list`` prints
 what there is to name, ``--estimate`` what a step will take.
 """
@@ -26,7 +26,7 @@ from .common.run_lock import HOLDER, LOCK, held, new_folder
 from .common.stored_run import StoredRun, read_run, write_run
 
 flags.DEFINE_string(
-    "experiment", "multi_digits", f"What to run: {', '.join(EXPERIMENTS)}."
+    "experiment", "digit_questions", f"What to run: {', '.join(EXPERIMENTS)}."
 )
 flags.DEFINE_multi_string(
     "method",
@@ -176,7 +176,7 @@ def _check_alone(folder: pathlib.Path) -> None:
 def parse_flags(argv: list[str]) -> list[str]:
     """Parses the flags; which fields ``--config`` has depends on ``--experiment``."""
     early = flags.FlagValues()
-    flags.DEFINE_string("experiment", "multi_digits", "", flag_values=early)
+    flags.DEFINE_string("experiment", "digit_questions", "", flag_values=early)
     early(argv, known_only=True)
     config = find_experiment(str(early["experiment"].value)).get_config()
     _check_fields(config, argv)
