@@ -1,7 +1,7 @@
 """Runs an experiment: checks, trains, tests, and ends with a table and pictures.
 
 ``python -m experiments.main --experiment=NAME --method=NAME``, or ``mtopt run``.
-Without a flag it runs the main job, ``multi_digits``. Every field of an experiment's
+Without a flag it runs the main job, ``digit_questions``. Every field of an experiment's
 configuration can be set: ``--config.optimizer.learning_rate=3e-4``. ``--list`` prints
 what there is to name, ``--estimate`` what a step will take.
 """
@@ -31,7 +31,7 @@ OF_FILES = "table"
 """The experiment of a file that --data names."""
 flags.DEFINE_string(
     "experiment",
-    "multi_digits",
+    "digit_questions",
     f"What to run: {', '.join(EXPERIMENTS)}; {OF_FILES} with --data, unless given.",
 )
 flags.DEFINE_string(

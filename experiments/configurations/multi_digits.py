@@ -1,8 +1,8 @@
-"""The main job: seven ways to train two tasks on overlapping digits.
+"""Two overlapping digits, both to be named, in a network that has room for one.
 
-``python -m experiments.main`` (also ``--experiment=multi_digits``). The data is
-scikit-learn's digits, two on each 10x10 canvas; the tasks are to name the left one and
-the right one. It needs no file and no network.
+``python -m experiments.main --experiment=multi_digits``. The data is scikit-learn's
+digits, two on each 10x10 canvas; the tasks are to name the left one and the right one.
+It needs no file and no network.
 """
 
 from ..common.config import Config, Optimizer

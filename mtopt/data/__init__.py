@@ -10,6 +10,7 @@ from mtopt.data.description import describe as describe
 from mtopt.data.description import summary as summary
 from mtopt.data.fingerprint import fingerprint as fingerprint
 from mtopt.data.images.cifar100 import cifar100 as cifar100
+from mtopt.data.images.digit_questions import digit_questions as digit_questions
 from mtopt.data.images.multi_digits import multi_digits as multi_digits
 from mtopt.data.images.multi_mnist import multi_fashion as multi_fashion
 from mtopt.data.images.multi_mnist import multi_fashion_mnist as multi_fashion_mnist
@@ -25,6 +26,7 @@ from mtopt.data.tables.table import table as table
 from mtopt.data.unlabelled import unlabelled as unlabelled
 
 DATASETS = {
+    "digit_questions": digit_questions,
     "multi_digits": multi_digits,
     "multi_mnist": multi_mnist,
     "multi_fashion": multi_fashion,

@@ -68,7 +68,7 @@ def test_commands_exist(page):
         importlib.import_module(f"{module}.__main__" if is_package else module)
         options = (word[2:].partition("=") for word in words if word.startswith("--"))
         given = {flag: value for flag, _, value in options}
-        name = given.get("experiment", "multi_digits")
+        name = given.get("experiment", "digit_questions")
         assert name in EXPERIMENTS
         for flag in given:
             if flag.startswith("config."):

@@ -10,10 +10,12 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_its_results_are_those_of_the_results_page():
-    measured = (DOCS / "results" / "measured" / "multi_digits.txt").read_text("utf-8")
+    measured = (DOCS / "results" / "measured" / "digit_questions.txt").read_text(
+        "utf-8"
+    )
     table = README.partition("## What it measures")[2].partition("##")[0]
     values = re.findall(r"\| (0\.\d+ ± 0\.\d+) \|", table)
-    assert len(values) == 7
+    assert len(values) == 8
     means = measured.partition("mean of tasks")[2]
     assert values == re.findall(r"0\.\d+ ± 0\.\d+", means)
 

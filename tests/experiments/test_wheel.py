@@ -74,7 +74,7 @@ def test_the_console_script_lists_all_that_has_a_name(installed, tmp_path):
     script = [sys.executable, str(installed / "bin" / "mtopt")]
     listed = run([*script, "--list"], tmp_path, PYTHONPATH=str(installed))
     for line in (
-        "  multi_digits  The main job",
+        "  digit_questions  The main job",
         "  toy  The toy problem",
         "  mgda(normalize='none', ",
         "  fixed_weighting(weights, ",
@@ -118,7 +118,7 @@ def test_an_editable_installation_runs_the_files_of_the_repository(checkout, tmp
     printed = run(command, tmp_path / "elsewhere", PYTHONPATH=str(checkout))
     first, *listed = printed.splitlines()
     assert first == str(checkout / "experiments" / "console.py")
-    assert "  multi_digits  The main job" in "\n".join(listed)
+    assert "  digit_questions  The main job" in "\n".join(listed)
 
 
 @pytest.mark.slow
