@@ -17,8 +17,10 @@ from safetensors.numpy import save_file
 from mtopt.errors import UserError
 from mtopt.training.processes import is_first
 
+MODELS = "model.json"
+"""In the folder of a run: what models there are, and what they are of."""
 CHOSEN_MODELS = "models.safetensors"
-"""In the folder of a run: the chosen models of its seeds, on a leading axis."""
+"""In the folder of a method: the chosen models of its seeds, on a leading axis."""
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 

@@ -10,13 +10,10 @@ import jax
 from mtopt.errors import UserError, nearest
 from mtopt.trained.description import ModelDescription
 from mtopt.trained.model import TrainedModel
-from mtopt.trained.parameters import CHOSEN_MODELS, read_parameters
+from mtopt.trained.parameters import CHOSEN_MODELS, MODELS, read_parameters
 from mtopt.trained.part import Part
 from mtopt.training.program import predict_one_by_one
 from mtopt.training.writer import write_json
-
-FILE = "model.json"
-"""In the folder of a run: what models there are, and what they are of."""
 
 
 class StoredModels(NamedTuple):
@@ -48,7 +45,9 @@ def write_models(
     """
     folder.mkdir(parents=True, exist_ok=True)
     models = [each._asdict() for each in stored]
-    write_json(folder / FILE, {"description": description.to_json(), "models": models})
+    write_json(
+        folder / MODELS, {"description": description.to_json(), "models": models}
+    )
 
 
 def load_model(
@@ -81,7 +80,7 @@ def load_model(
 
 def _read(folder: pathlib.Path) -> tuple[ModelDescription, list[StoredModels]]:
     try:
-        found = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        found = json.loads((folder / MODELS).read_text(encoding="utf-8"))
         described = ModelDescription.from_json(found["description"])
         stored = [
             StoredModels(**{**each, "seeds": tuple(each["seeds"])})
@@ -89,7 +88,7 @@ def _read(folder: pathlib.Path) -> tuple[ModelDescription, list[StoredModels]]:
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"no trained models in {folder}: {type(error).__name__} on {FILE}; "
+            f"no trained models in {folder}: {type(error).__name__} on {MODELS}; "
             "expected the folder of a run that compares methods on a data set"
         ) from error
     return described, stored

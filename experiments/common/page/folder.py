@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mtopt.errors import UserError
+from mtopt.trained.parameters import MODELS
 from mtopt.training.writer import write_text
 
 from ...catalogue import experiment_summary
@@ -14,6 +15,7 @@ from .. import data_record
 from ..paired import usual_references
 from ..results import Comparison
 from ..results_file import read_comparisons
+from ..standing import ranked
 from ..stored_run import CONFIG, VERSIONS, StoredRun, read_run
 from .drawn import pictures_of
 from .parts import Command, Page, Pair, Section
@@ -142,6 +144,13 @@ def _commands(
         Command("Go on with it, or read it again", f"mtopt run --resume={place}"),
         Command("This page anew", f"mtopt report --run={place}"),
     ]
+    if parts and (folder / MODELS).exists():
+        first = quoted(f"--method={ranked(parts)[0].methods[0].name}")
+        new = "--data=FILE --out=predictions.csv"
+        predict = f"mtopt predict --run={place} {first} {new}"
+        found.append(Command("Predictions for new rows, by the first method", predict))
+        other = f"mtopt evaluate --run={place} --split=valid"
+        found.append(Command("The same models measured on other data", other))
     if parts:
         tables = f"mtopt tables --run={place} --format=csv"
         found.append(Command("Every number in full", tables))
