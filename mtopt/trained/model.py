@@ -45,6 +45,23 @@ class TrainedModel:
       params: as above.
       model_state: as above.
       tasks: the names of all tasks, sorted.
+
+    Example:
+      A model of digits as it starts, before any training:
+
+      >>> from mtopt.data import multi_digits
+      >>> data = multi_digits(num_train=8, num_valid=4, num_test=4)
+      >>> described = ModelDescription.of("mlp(hidden=(8,))", data)
+      >>> plain = described.model()
+      >>> params, state = jax.jit(plain.init)(jax.random.key(0))
+      >>> predict = jax.jit(plain.predict)
+      >>> part = Part(described.groups[0], predict, params, state)
+      >>> model = TrainedModel(described, params, state, predict, [part])
+      >>> images = np.zeros((3, 10, 10, 1), np.float32)
+      >>> model.predict(images)["left"].shape
+      (3,)
+      >>> model.predict_proba(images)["right"].shape
+      (3, 10)
     """
 
     def __init__(
