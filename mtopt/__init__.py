@@ -17,6 +17,7 @@ from mtopt.kind import Kind as Kind
 from mtopt.linalg import combine as combine
 from mtopt.linalg import gramian as gramian
 from mtopt.linear_problem import linear_problem as linear_problem
+from mtopt.loading import load as load
 from mtopt.methods import *  # noqa: F403
 from mtopt.nonfinite import NonFinite as NonFinite
 from mtopt.nonfinite import check_finite as check_finite
@@ -31,7 +32,6 @@ from mtopt.step import TrainState as TrainState
 from mtopt.step import make_train_step as make_train_step
 from mtopt.tasks import TaskGroups as TaskGroups
 from mtopt.tasks import Tasks as Tasks
-from mtopt.trained import load as load
 from mtopt.transforms import TRANSFORMS as TRANSFORMS
 from mtopt.transforms import normalize_rows as normalize_rows
 from mtopt.transforms import per_task_sam as per_task_sam

@@ -19,9 +19,9 @@ from mtopt.models.links import label_of, probabilities_of
 from mtopt.trained.description import ModelDescription
 from mtopt.trained.export import write_program
 from mtopt.trained.labels import read_labels
-from mtopt.trained.parameters import write_parameters
 from mtopt.trained.part import Part
 from mtopt.training.evaluate import Scores, evaluate
+from mtopt.training.parameters import write_parameters
 
 BATCH = 1024
 """The most samples (of each task, where tasks have inputs of their own) in one pass."""

@@ -10,8 +10,8 @@ import jax
 from mtopt.errors import UserError, nearest
 from mtopt.trained.description import ModelDescription
 from mtopt.trained.model import TrainedModel
-from mtopt.trained.parameters import CHOSEN_MODELS, MODELS, read_parameters
 from mtopt.trained.part import Part
+from mtopt.training.parameters import CHOSEN_MODELS, MODELS, read_parameters
 from mtopt.training.program import predict_one_by_one
 from mtopt.training.writer import write_json
 

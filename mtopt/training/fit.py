@@ -16,7 +16,6 @@ from mtopt.data.dataset import Dataset
 from mtopt.data.sources import JointDataset
 from mtopt.metrics import mean_and_spread
 from mtopt.step import TrainState
-from mtopt.trained.parameters import CHOSEN_MODELS, write_parameters
 from mtopt.training.checkpoint import Checkpoints
 from mtopt.training.divergence import Diverged, diverged, without_diverged
 from mtopt.training.evaluate import (
@@ -35,6 +34,7 @@ from mtopt.training.loop import (
     train,
 )
 from mtopt.training.model_fits import check_fits
+from mtopt.training.parameters import CHOSEN_MODELS, write_parameters
 from mtopt.training.processes import wait_for_all
 from mtopt.training.program import Program
 from mtopt.training.writer import read_records, write_json

@@ -10,6 +10,8 @@ from tests.helpers.imports import MODULES, imported_by
 ORDER = (
     "options",
     "errors",
+    "imported",
+    "kind",
     "cache_folder",
     "arrays",
     "among_tasks",
@@ -57,6 +59,7 @@ ORDER = (
     "transforms",
     "wrappers",
     "grammar",
+    "loading",
     "__init__",
     "analysis",
     "data",
@@ -65,6 +68,7 @@ ORDER = (
     "models",
     "pretext",
     "training",
+    "trained",
 )
 OWN = [module for module in MODULES if module.startswith("mtopt.")]
 

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 import mtopt
 from mtopt.data import Dataset, from_frame, npz
 from mtopt.models import MODELS
-from mtopt.trained.parameters import read_parameters, write_parameters
+from mtopt.training.parameters import read_parameters, write_parameters
 from tests.helpers.frames import planted
 from tests.helpers.npz import disjoint, save
 from tests.helpers.trained import trained
@@ -109,7 +109,7 @@ def test_arrays_of_any_order_are_written_as_they_are(tmp_path):
     again = tmp_path / "again.safetensors"
     code = (
         "import sys, numpy as np; from pathlib import Path;"
-        "from mtopt.trained.parameters import write_parameters as write;"
+        "from mtopt.training.parameters import write_parameters as write;"
         "t = np.arange(6.0, dtype=np.float32).reshape(2, 3);"
         "write(Path(sys.argv[1]), {'f': t, 't': t.T, 'zero': np.float32(3)},"
         "      {'a': '1', 'b': '2'})"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mtopt.errors import UserError
-from mtopt.trained.parameters import MODELS
+from mtopt.training.parameters import MODELS
 from mtopt.training.writer import write_text
 
 from ...catalogue import experiment_summary
