@@ -1,4 +1,4 @@
-"""Writes the page of a run, ``report.html``, again from its folder alone.
+"""Writes the page of a run or a sweep, ``report.html``, again from its folder alone.
 
 ``python -m experiments.report --run=FOLDER``, or ``mtopt report``. Every run ends with
 it; what was added to the folder since, as pictures of an analysis, goes into the new
@@ -11,6 +11,7 @@ from .common.command import command, start
 from .common.page.folder import write_page
 from .common.places import RUN, finished_run
 from .common.stored_run import read_run
+from .common.stored_sweep import is_sweep
 
 flags.declare_key_flag(RUN.name)
 
@@ -20,7 +21,8 @@ def main(argv: list[str]) -> None:
     """Writes the page, and says where it is."""
     del argv
     folder = finished_run()
-    read_run(folder)
+    if not is_sweep(folder):
+        read_run(folder)
     print(f"page     {write_page(folder)}")
 
 
