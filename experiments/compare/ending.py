@@ -43,7 +43,7 @@ def end(plan: Plan, folder: pathlib.Path, started: float) -> None:
       Diverged: where all is done, and some trials failed or diverged.
     """
     trials, chosen = _chosen(plan, folder)
-    parts = _compared(plan, folder, chosen)
+    parts = _compared(plan, folder, chosen, trials)
     results = to_plain(parts)
     text = report_text(parts, plan.config.paired)
     text += "\n\n" + to_text(chosen_sheet(trials, plan.criterion.words))
@@ -98,7 +98,10 @@ def _trial(plan: Plan, unit: Unit, outcome: Outcome, chosen: bool) -> Trial:
 
 
 def _compared(
-    plan: Plan, folder: pathlib.Path, chosen: Sequence[Unit]
+    plan: Plan,
+    folder: pathlib.Path,
+    chosen: Sequence[Unit],
+    trials: Sequence[Trial],
 ) -> list[Comparison]:
     """The test metrics of the chosen trials, side by side."""
     line = (_protocol(plan),)
@@ -111,9 +114,10 @@ def _compared(
         found.append([_renamed(part, unit.method, line) for part in parts])
     together = put_together(found)
     if all(np.isnan(row.metrics).all() for part in together for row in part.methods):
+        said = next((trial.notes for trial in trials if trial.notes), "")
         raise UserError(
-            f"no trial of {folder} has a number: {found[0][0].results[0].notes or ''} "
-            f"expected some that do; the logs are in {folder / 'units'}"
+            f"no trial of {folder} has a number: expected one at least ({said}); the "
+            f"logs are in {folder / 'units'}"
         )
     return together
 

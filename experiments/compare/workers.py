@@ -106,7 +106,7 @@ def _backend(cluster: str | None) -> Iterator[None]:
             '--cluster needs Dask: expected pip install "mtopt[cluster]"'
         ) from error
     try:
-        client = Client(cluster, timeout="30s")
+        client = Client(cluster, timeout="10s")
     except (OSError, ValueError) as error:
         raise UserError(
             f"no Dask scheduler at {cluster} ({error}): expected its address, as in "
