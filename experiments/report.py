@@ -10,8 +10,7 @@ from absl import flags
 from .common.command import command, start
 from .common.page.folder import write_page
 from .common.places import RUN, finished_run
-from .common.stored_run import read_run
-from .common.stored_sweep import is_sweep
+from .common.stored_sweep import read_run_or_sweep
 
 flags.declare_key_flag(RUN.name)
 
@@ -21,8 +20,7 @@ def main(argv: list[str]) -> None:
     """Writes the page, and says where it is."""
     del argv
     folder = finished_run()
-    if not is_sweep(folder):
-        read_run(folder)
+    read_run_or_sweep(folder)
     print(f"page     {write_page(folder)}")
 
 

@@ -8,7 +8,7 @@ from mtopt.errors import UserError
 from mtopt.training.writer import write_json
 
 from .provenance import provenance
-from .stored_run import VERSIONS, StoredRun, from_plain, to_plain
+from .stored_run import VERSIONS, StoredRun, from_plain, read_run, to_plain
 
 FILE = "sweep.json"
 
@@ -39,6 +39,11 @@ def write_sweep(folder: pathlib.Path, sweep: StoredSweep) -> None:
 def is_sweep(folder: pathlib.Path) -> bool:
     """Whether a folder is one of a sweep."""
     return (folder / FILE).exists()
+
+
+def read_run_or_sweep(folder: pathlib.Path) -> StoredRun:
+    """What the folder is a run or a sweep of; errors as of both."""
+    return read_sweep(folder).run if is_sweep(folder) else read_run(folder)
 
 
 def read_sweep(folder: pathlib.Path) -> StoredSweep:

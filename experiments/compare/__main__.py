@@ -31,7 +31,7 @@ from .workers import run_units
 
 flags.DEFINE_integer(
     "jobs",
-    max(1, os.cpu_count() or 1),
+    2,
     "Units that run at a time, each in a process and a thread of its own.",
     lower_bound=1,
 )

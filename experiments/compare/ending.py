@@ -10,6 +10,7 @@ import numpy as np
 from mtopt.data.dataset import Dataset
 from mtopt.errors import UserError
 from mtopt.metrics import METRICS
+from mtopt.trained.stored import read_models, write_models
 from mtopt.training.evaluate import metric_tasks
 
 from ..common.gallery import gallery
@@ -53,6 +54,7 @@ def end(plan: Plan, folder: pathlib.Path, started: float) -> None:
     else:
         page.unlink(missing_ok=True)  # the last file to be written says that all are
         write_trials(folder, trials)
+        _write_models(folder, chosen)
         write_report(folder, text, results, gallery(folder, parts), started)
     if bad := [trial for trial in trials if trial.notes]:
         names = ", ".join(dict.fromkeys(trial.method for trial in bad))
@@ -60,6 +62,21 @@ def end(plan: Plan, folder: pathlib.Path, started: float) -> None:
             f"{len(bad)} of {len(trials)} trials failed or diverged ({names}): "
             f"{bad[0].notes}; the table has the best of the others, and trials.csv all"
         )
+
+
+def _write_models(folder: pathlib.Path, chosen: Sequence[Unit]) -> None:
+    """Those of the chosen trials, as if they had been trained in one run."""
+    found, described = [], None
+    for unit in chosen:
+        place = pathlib.Path("units") / unit.name
+        if read_test(folder / place) is not None:
+            described, own = read_models(folder / place)
+            found += [
+                each._replace(method=unit.method, folder=str(place / each.folder))
+                for each in own
+            ]
+    if described is not None:
+        write_models(folder, described, found)
 
 
 def _stored(folder: pathlib.Path) -> object:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from absl.testing import flagsaver
 
-from experiments import report, tables
+import mtopt
+from experiments import evaluate, report, tables
 from experiments.common.command import parse_flags
 from experiments.common.results_file import read_comparisons
 from experiments.common.runner import SINGLE_TASK
@@ -95,6 +96,17 @@ def test_the_score_is_that_of_the_chosen_look(whole):
         (own,) = units.read_test(whole / "units" / trial.unit)
         looks = own.methods[0].curves["validation"].mean(axis=2)
         assert trial.validation == pytest.approx(looks.max(axis=1).mean())
+
+
+def test_the_chosen_models_are_loaded_from_its_folder(whole):
+    """Measured again on test data, they have the numbers of the table."""
+    (found,) = parts = read_comparisons(whole)
+    with flagsaver.flagsaver(data_dir=None):
+        score = evaluate._on_split(whole, "test")
+        (again,) = evaluate.measured_again(whole, parts, score, "test")
+    for one, other in zip(found.results, again.results, strict=True):
+        np.testing.assert_allclose(one.metrics, other.metrics)
+    assert mtopt.load(whole, method="cagrad", seed=1).tasks == found.task_names
 
 
 def test_a_second_time_it_prints_the_table_and_writes_nothing(
@@ -191,6 +203,20 @@ def test_what_fails_is_written_down_and_the_others_go_on(copied, monkeypatch, ca
     shutil.rmtree(next((copied / "units").glob("cagrad*")))
     assert compared_here(copied.parent, monkeypatch, "--resume=here") == 3
     assert len(tried) == 3
+
+
+def test_without_single_task_models_nothing_is_compared_with_them(
+    copied, monkeypatch, capsys
+):
+    for place in (copied / "units").glob("single*"):
+        shutil.rmtree(place)
+    failing(monkeypatch)
+    assert compared_here(copied.parent, monkeypatch, "--resume=here") == 3
+    said = capsys.readouterr()
+    assert "single-task models: trial 1 failed" in said.out
+    (found,) = read_comparisons(copied)
+    assert np.isnan(found.baseline.metrics).all()
+    assert all(np.isfinite(method.metrics).all() for method in found.methods)
 
 
 def test_two_sets_have_a_folder_each(tmp_path, monkeypatch, capsys):

@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -41,11 +42,12 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole(place):
-    """What a sweep comes to that nothing has stopped."""
+    """What a sweep comes to that nothing has stopped, and the seconds it took."""
+    begun = time.monotonic()
     process = started(place, *TWO_SETS, "--jobs=2", "--out=whole")
     said, _ = process.communicate()
     assert process.returncode == 0, said
-    return ended(place / "whole")
+    return ended(place / "whole"), time.monotonic() - begun
 
 
 def finished(folder):
@@ -55,12 +57,13 @@ def finished(folder):
 
 
 def test_killed_at_ten_random_moments_it_gives_the_same_table(place, whole):
-    rng, cut = random.Random(0), place / "cut"
+    (expected, seconds), cut = whole, place / "cut"
+    rng = random.Random(0)
     for _ in range(10):
         before = finished(cut)
         process = started(place, *TWO_SETS, "--jobs=2", "--out=cut")
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(rng.uniform(2, 20))
+            process.wait(rng.uniform(0, seconds / 2))
         kill(process)
         after = finished(cut)
         assert {path: after[path] for path in before} == before
@@ -68,7 +71,7 @@ def test_killed_at_ten_random_moments_it_gives_the_same_table(place, whole):
     said, _ = process.communicate()
     assert process.returncode == 0, said
     assert len(finished(cut)) == UNITS
-    assert ended(cut) == whole
+    assert ended(cut) == expected
 
 
 def test_on_a_cluster_that_loses_a_worker_it_gives_the_same_table(place, whole):
@@ -105,7 +108,7 @@ def test_on_a_cluster_that_loses_a_worker_it_gives_the_same_table(place, whole):
         said, _ = process.communicate()
         assert process.returncode == 0, said
     assert len(finished(place / "cluster")) == UNITS
-    assert ended(place / "cluster") == whole
+    assert ended(place / "cluster") == whole[0]
 
 
 def test_a_scheduler_that_is_not_there_is_said(place):
