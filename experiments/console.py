@@ -12,6 +12,7 @@ from .common.experiment import PACKAGE, ROOT
 
 PROGRAMS = {
     "run": "main",
+    "compare": "compare.__main__",
     "predict": "predict",
     "evaluate": "evaluate",
     "tables": "tables",

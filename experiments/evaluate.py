@@ -27,7 +27,7 @@ from .common.places import DATA, RUN, finished_run
 from .common.raw_file import read_raw
 from .common.results import Comparison, MethodResult
 from .common.results_file import read_comparisons
-from .common.stored_run import read_run
+from .common.stored_sweep import read_run_or_sweep
 from .common.table import to_text
 
 Score = Callable[[TrainedModel], Mapping[str, Mapping[str, float]]]
@@ -102,7 +102,7 @@ def measured_again(
 
 def _on_split(run: pathlib.Path, what: str) -> Score:
     """On a part of the data that the run was trained on."""
-    stored = read_run(run)
+    stored = read_run_or_sweep(run)
     own = data_dir() if FLAGS["data_dir"].present else stored.data_dir
     dataset = load_dataset(stored.config.data, own)
     check_data(run, fingerprint(dataset))

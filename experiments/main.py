@@ -10,19 +10,20 @@ import dataclasses
 import datetime
 import pathlib
 import sys
-from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
 
-from mtopt.errors import UserError, nearest
+from mtopt.errors import UserError
 from mtopt.training.processes import wait_for_all
 
 from .common import short_flags
 from .common.command import command, data_dir, one_line_errors, start
 from .common.compilation_cache import keep_compiled_programs
+from .common.config_arguments import check_arguments
 from .common.experiment import EXPERIMENTS, estimate, find_experiment
-from .common.places import METHOD, OUT
+from .common.method_names import named_methods
+from .common.places import METHOD, OUT, RESUME
 from .common.processes import joined_processes
 from .common.run_lock import HOLDER, LOCK, held, new_folder
 from .common.stored_run import StoredRun, read_run, write_run
@@ -34,9 +35,6 @@ flags.DEFINE_string(
     "digit_questions",
     f"What to run: {', '.join(EXPERIMENTS)}; {OF_FILES} with --data, unless given.",
 )
-flags.DEFINE_string(
-    "resume", None, "Continue the run in this folder, bit for bit where it stopped."
-)
 flags.DEFINE_bool(
     "list", False, "Print experiments, methods, data sets and models, and stop."
 )
@@ -46,7 +44,7 @@ flags.DEFINE_bool(
     "Print what a step of each method will take, what does not fit in the device, and "
     "stop: nothing is trained or written.",
 )
-for _flag in (OUT, METHOD, *short_flags.SHORT):
+for _flag in (OUT, METHOD, RESUME, *short_flags.SHORT):
     flags.declare_key_flag(_flag.name)
 flags.declare_key_flag("data_dir")
 for _name in ("compilation_cache", "coordinator", "num_processes", "process_id"):
@@ -102,7 +100,7 @@ def _requested() -> tuple[pathlib.Path, StoredRun]:
     config = FLAGS.config
     short_flags.set_fields(config, FLAGS.experiment)
     if FLAGS.method:
-        config.methods = _methods(FLAGS.method)
+        config.methods = named_methods(FLAGS.method)
     if FLAGS.coordinator and not FLAGS.out:
         raise UserError("a run in several processes needs --out, the same for all")
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
@@ -162,15 +160,6 @@ def _is_of_steps(argument: str) -> bool:
     return argument.split("=")[0] == "--config.steps"
 
 
-def _methods(texts: list[str]) -> tuple[str, ...]:
-    """The methods asked for, ``all`` spelled out."""
-    from mtopt.grammar import every_method
-
-    everything = every_method("steps_per_epoch") if "all" in texts else ()
-    named = [text for text in texts if text != "all" and text not in everything]
-    return (*everything, *named)
-
-
 def _check_alone(folder: pathlib.Path) -> None:
     """Raises where ``--resume`` stands beside flags that the folder answers."""
     set_flags = [
@@ -200,25 +189,9 @@ def parse_flags(argv: list[str]) -> list[str]:
     usual = FLAGS["experiment"].default if early["data"].value is None else OF_FILES
     FLAGS.set_default("experiment", usual)
     config = find_experiment(early["experiment"].value or str(usual)).get_config()
-    _check_fields(config, argv)
+    check_arguments(config, argv)
     config_flags.DEFINE_config_dataclass("config", config, "The configuration.")
     return FLAGS(argv)
-
-
-def _check_fields(config: Any, argv: list[str]) -> None:
-    """Raises where a ``--config.`` flag names a field that does not exist."""
-    for argument in argv:
-        if not argument.startswith("--config."):
-            continue
-        here = config
-        for name in argument.split("=")[0].split(".")[1:]:
-            fields = list(getattr(here, "__dataclass_fields__", {}))
-            if name not in fields:
-                raise UserError(
-                    f"no field {name!r} in {argument.split('=')[0]}: "
-                    f"{nearest(name, fields)}"
-                )
-            here = getattr(here, name)
 
 
 if __name__ == "__main__":

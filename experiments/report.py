@@ -1,4 +1,4 @@
-"""Writes the page of a run, ``report.html``, again from its folder alone.
+"""Writes the page of a run or a sweep, ``report.html``, again from its folder alone.
 
 ``python -m experiments.report --run=FOLDER``, or ``mtopt report``. Every run ends with
 it; what was added to the folder since, as pictures of an analysis, goes into the new
@@ -10,7 +10,7 @@ from absl import flags
 from .common.command import command, start
 from .common.page.folder import write_page
 from .common.places import RUN, finished_run
-from .common.stored_run import read_run
+from .common.stored_sweep import read_run_or_sweep
 
 flags.declare_key_flag(RUN.name)
 
@@ -20,7 +20,7 @@ def main(argv: list[str]) -> None:
     """Writes the page, and says where it is."""
     del argv
     folder = finished_run()
-    read_run(folder)
+    read_run_or_sweep(folder)
     print(f"page     {write_page(folder)}")
 
 

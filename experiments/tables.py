@@ -13,7 +13,7 @@ from mtopt.training.writer import write_text
 
 from .common.command import command, start
 from .common.comparison_sheet import TIME_REFERENCE, comparison_sheet
-from .common.paired import find_method, paired_sheet, usual_references
+from .common.paired import TUNED_WEIGHTS, find_method, paired_sheet, usual_references
 from .common.places import OUT, RUN, finished_runs
 from .common.results import Comparison
 from .common.results_file import read_comparisons
@@ -35,7 +35,8 @@ flags.DEFINE_multi_string(
     "against",
     None,
     "A method that all others are compared with, seed by seed; repeat it for several. "
-    f"Unless given: {TIME_REFERENCE}, where it was run with more than one seed.",
+    f"Unless given: {TIME_REFERENCE}, and the {TUNED_WEIGHTS} of a sweep, where they "
+    "were run with more than one seed.",
 )
 flags.declare_key_flag(RUN.name)
 flags.declare_key_flag(OUT.name)

@@ -22,17 +22,20 @@ MOST_BYTES = 2**30
 """Of the folder that nobody named; the oldest programs make room."""
 
 
-def keep_compiled_programs() -> None:
+def keep_compiled_programs(named: str | None = None) -> None:
     """Has JAX keep its programs in the folder of ``--compilation_cache``; says where.
 
     Where none is named and JAX was told one, that one stays, with its own settings. A
     program is found by its text, the compiler's version and options, and the processor:
     a folder may be of several machines and in use by several runs at once.
 
+    Args:
+      named: what the flag is where it is not read, as in a worker.
+
     Raises:
       UserError: where a folder was named that can't be written to.
     """
-    named = flags.FLAGS[FLAG].value
+    named = flags.FLAGS[FLAG].value if named is None else named
     if named == "off":
         jax.config.update("jax_compilation_cache_dir", None)
         return

@@ -16,6 +16,9 @@ from .looks import best_looks
 from .results import Comparison, MethodResult, tasks_measured
 from .sheet import UNDEFINED, Block, Cell, Column, Sheet
 
+TUNED_WEIGHTS = "fixed_weighting"
+"""With no weights in its name, as in a sweep, that draws them: what any has to beat."""
+
 
 def paired_sheet(comparison: Comparison, reference: str) -> Sheet:
     """The differences of all other methods to one of them, with 95 % intervals.
@@ -91,7 +94,7 @@ def usual_references(comparison: Comparison) -> list[str]:
     return [
         method.name
         for method in comparison.methods
-        if method.name == TIME_REFERENCE
+        if method.name in (TIME_REFERENCE, TUNED_WEIGHTS)
         and len(method.seeds) > 1
         and len(comparison.methods) > 1
     ]

@@ -25,7 +25,11 @@ METHOD = flags.DEFINE_multi_string(
     None,
     'A method, as in mgda, "mgda(normalize=\'l2\')", "log_losses(cagrad)" or '
     '"normalize_rows + mgda": of a new run, in place of the experiment\'s own list; '
-    "repeat it to compare several. all: every method that needs no options.",
+    "repeat it to compare several. all: every method that needs no options; losses, "
+    "gramian, gradients, batches or preference: those that decide by these.",
+)
+RESUME = flags.DEFINE_string(
+    "resume", None, "Continue the run in this folder, bit for bit where it stopped."
 )
 SEED = flags.DEFINE_integer(
     "seed",

@@ -7,28 +7,32 @@ from .building import batch_sizes
 from .config import Config, Optimizer
 
 
-def protocol(config: Config, dataset: Dataset | JointDataset) -> str:
+def protocol(
+    config: Config, dataset: Dataset | JointDataset, rate: str | None = None
+) -> str:
     """What two tables must share to be compared, seeds and methods apart.
 
     Args:
       config: of the comparison.
       dataset: what it trains on.
+      rate: the learning rate in words, where methods have others.
     """
+    rate = rate or f"{config.optimizer.learning_rate:g}"
     sizes = dict.fromkeys(batch_sizes(dataset, config.batch_size))
     own_inputs = any(group.x_axis == 0 for group in dataset.groups)
     samples = " and ".join(map(str, sizes)) + " samples"
     samples += " of each task" * own_inputs
     return (
         f"{config.model} on {config.data}; {config.steps} steps of {samples}; "
-        f"{_optimizer(config.optimizer)}; the model of the best look at validation "
-        f"data, one every {config.eval_every} steps; test data read once"
+        f"{_optimizer(config.optimizer, rate)}; the model of the best look at "
+        f"validation data, one every {config.eval_every} steps; test data read once"
     )
 
 
-def _optimizer(optimizer: Optimizer) -> str:
+def _optimizer(optimizer: Optimizer, rate: str) -> str:
     """It and what is not as usual about it."""
     usual = Optimizer()
-    parts = [f"{optimizer.name} at {optimizer.learning_rate:g}"]
+    parts = [f"{optimizer.name} at {rate}"]
     for field in ("schedule", "clip_norm", "head_rate", "average"):
         value = getattr(optimizer, field)
         if value != getattr(usual, field):

@@ -19,7 +19,7 @@ HOLDER = "running.json"
 
 
 @contextlib.contextmanager
-def held(folder: pathlib.Path) -> Iterator[None]:
+def held(folder: pathlib.Path, *, wait: bool = False) -> Iterator[None]:
     """Holds the folder of a run, which is made, while the run writes to it.
 
     The system lets go of it when the process ends, however that happens. Of a run in
@@ -27,6 +27,7 @@ def held(folder: pathlib.Path) -> Iterator[None]:
 
     Args:
       folder: of the run.
+      wait: until another process lets go of it.
 
     Raises:
       UserError: where another process holds it, naming that, or it can't be made.
@@ -37,7 +38,7 @@ def held(folder: pathlib.Path) -> Iterator[None]:
         return
     lock = FileLock(folder / LOCK)
     try:
-        lock.acquire(blocking=False)
+        lock.acquire(blocking=wait)
     except Timeout:
         raise UserError(
             f"{folder} is written by another run{_holder(folder)}: wait until that "

@@ -76,7 +76,7 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
         parts = train(folder)
         write_report(
             folder,
-            _text(parts, config),
+            report_text(parts, config.paired),
             to_plain(parts),
             gallery(folder, parts),
             started,
@@ -93,8 +93,13 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
     return job
 
 
-def _text(parts: Sequence[Comparison], config: Config) -> str:
-    """The table, then what it does not show."""
+def report_text(parts: Sequence[Comparison], paired: int) -> str:
+    """The table, then what it does not show.
+
+    Args:
+      parts: one a group of tasks.
+      paired: the first so many methods are each what all later ones are compared with.
+    """
     first, *_ = parts
     falls = [
         textwrap.fill(f"{part.group}: {line}" if part.group else line, WIDTH)
@@ -105,7 +110,7 @@ def _text(parts: Sequence[Comparison], config: Config) -> str:
     every = [note for part in parts for each in part.results for note in each.notes]
     notes = [textwrap.fill(note, WIDTH) for note in dict.fromkeys(every)]
     texts = [table(*parts), "\n".join(notes), "\n".join(falls)]
-    for index in range(min(config.paired, len(first.methods) - 1)):
+    for index in range(min(paired, len(first.methods) - 1)):
         for part in parts:
             later = dataclasses.replace(part, methods=part.methods[index:])
             texts.append(to_text(paired_sheet(later, later.methods[0].name)))
@@ -204,20 +209,34 @@ def prepare_training(
     config: Config, experiment: str, data_dir: pathlib.Path | None
 ) -> Callable[[pathlib.Path], list[Comparison]]:
     """As :func:`prepare`; what it returns trains, and gives a comparison a group."""
-    dataset, baselines, methods, stacks = Training.of(config, data_dir)
+    training = Training.of(config, data_dir)
+    return lambda folder: train_all(training, config, experiment, folder)
 
-    def train(folder: pathlib.Path) -> list[Comparison]:
-        record_dataset(folder, dataset)
-        described = ModelDescription.of(config.model, dataset, config.dtype)
-        write_models(folder, described, _stored(baselines, methods, stacks))
-        single, several = (
-            [_train(run, stacks, folder, config) for run in runs]
-            for runs in (baselines, methods)
-        )
-        lines = (protocol(config, dataset),)
-        return compared_by_group(experiment, dataset, single, several, lines)
 
-    return train
+def train_all(
+    training: Training, config: Config, experiment: str, folder: pathlib.Path
+) -> list[Comparison]:
+    """Trains what is not finished in a folder yet, and reads what is.
+
+    Args:
+      training: what there is to train.
+      config: what it was made of.
+      experiment: its name, for titles.
+      folder: where it goes.
+
+    Returns:
+      A comparison a group of tasks.
+    """
+    dataset, baselines, methods, stacks = training
+    record_dataset(folder, dataset)
+    described = ModelDescription.of(config.model, dataset, config.dtype)
+    write_models(folder, described, _stored(baselines, methods, stacks))
+    single, several = (
+        [_train(run, stacks, folder, config) for run in runs]
+        for runs in (baselines, methods)
+    )
+    lines = (protocol(config, dataset),)
+    return compared_by_group(experiment, dataset, single, several, lines)
 
 
 def _stored(

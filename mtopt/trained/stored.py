@@ -54,7 +54,7 @@ def load_model(
     folder: pathlib.Path, method: str | None, seed: int | None
 ) -> TrainedModel:
     """As :func:`mtopt.load`."""
-    description, stored = _read(folder)
+    description, stored = read_models(folder)
     methods = list(dict.fromkeys(each.method for each in stored))
     if method is None and len(methods) > 1:
         raise UserError(
@@ -78,7 +78,17 @@ def load_model(
     return _separate(folder, description, own, seed)
 
 
-def _read(folder: pathlib.Path) -> tuple[ModelDescription, list[StoredModels]]:
+def read_models(
+    folder: pathlib.Path,
+) -> tuple[ModelDescription, list[StoredModels]]:
+    """What :func:`write_models` wrote.
+
+    Args:
+      folder: of the run.
+
+    Raises:
+      UserError: where it holds none.
+    """
     try:
         found = json.loads((folder / MODELS).read_text(encoding="utf-8"))
         described = ModelDescription.from_json(found["description"])

@@ -6,7 +6,7 @@ import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -204,6 +204,7 @@ def fit(
             "test": scores.metrics,
             "pooled_test": scores.pooled,
             "chosen_step": np.asarray(best.step),
+            "validation_score": np.asarray(best.score),
             "diverged": [
                 one._asdict() for one in diverged(program, state, dataset.tasks, seeds)
             ],
@@ -244,6 +245,47 @@ def read_result(folder: pathlib.Path) -> dict[str, np.ndarray] | None:
         "validation": np.array(list(curves.values()), np.float64),
         "chosen_step": np.array(result["chosen_step"]),
     }
+
+
+class Validation(NamedTuple):
+    """What the chosen models of S seeds reached on validation data.
+
+    Attributes:
+      scores: what they were chosen by, higher is better, ``[S, K]`` where each task has
+        its own model, else ``[S, 1]``; NaN for all models of a seed of which one
+        diverged.
+      metrics: task to metric to one value a seed.
+    """
+
+    scores: np.ndarray
+    metrics: dict[str, dict[str, list[float]]]
+
+
+def read_validation(folder: pathlib.Path) -> Validation:
+    """That of a finished run, without a look at what its test gave.
+
+    Args:
+      folder: of the run.
+    """
+    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    seeds, tasks = result["seeds"], result["tasks"]
+    scores = np.array(result["validation_score"], np.float64).reshape(len(seeds), -1)
+    scores[[seeds.index(one.seed) for one in read_diverged(folder)]] = np.nan
+    steps = np.array(result["chosen_step"]).reshape(len(seeds), -1)
+    steps = np.broadcast_to(steps, (len(seeds), len(tasks)))
+    looks = {
+        (record["seed"], record["step"]): record
+        for record in read_records(folder / "metrics.jsonl")
+        if record["split"] == "valid"
+    }
+    metrics = {task: {name: [] for name in result["metrics"]} for task in tasks}
+    for s, seed in enumerate(seeds):
+        for k, task in enumerate(tasks):
+            look = looks.get((seed, int(steps[s, k])), {})
+            for name, values in metrics[task].items():
+                value = look.get(name, {}).get(task)
+                values.append(np.nan if value is None else value)
+    return Validation(scores, metrics)
 
 
 def finished_steps(folder: pathlib.Path) -> int:

@@ -11,7 +11,13 @@ import pytest
 import mtopt
 from mtopt.data import ArraySplit, Dataset
 from mtopt.models import MODELS
-from mtopt.training.fit import FitOptions, fit, read_diverged, read_result
+from mtopt.training.fit import (
+    FitOptions,
+    fit,
+    read_diverged,
+    read_result,
+    read_validation,
+)
 from mtopt.training.program import separate_program, shared_program
 from mtopt.training.writer import read_records
 
@@ -132,6 +138,40 @@ def test_a_single_task_model_that_diverges_is_that_of_its_task(tmp_path):
     assert np.isfinite(found["test"][:, 0]).all()
     assert np.isnan(found["test"][:, 1]).all()
     assert ["'b'" in one.what for one in read_diverged(tmp_path)] == [True, True]
+
+
+def test_validation_says_what_models_were_chosen_by(tmp_path):
+    """By hand, from the looks: minus the mean error in units of the targets."""
+    fitted(tmp_path, (3, 5))
+    found = read_validation(tmp_path)
+    records = [r for r in read_records(tmp_path / "metrics.jsonl") if "rmse" in r]
+    for s, seed in enumerate((3, 5)):
+        looks = [r for r in records if r["split"] == "valid" and r["seed"] == seed]
+        best = min(looks, key=lambda look: look["rmse"]["a"] + look["rmse"]["b"])
+        for task in TASKS:
+            assert found.metrics[task]["rmse"][s] == best["rmse"][task]
+        mean = np.mean([best["rmse"][task] for task in TASKS])
+        np.testing.assert_allclose(found.scores[s], [-mean], rtol=1e-6)
+
+
+def test_validation_of_single_task_models_is_that_of_each_ones_look(tmp_path):
+    tx = mtopt.chain(mtopt.equal_weighting(1), optax.adam(1e-2))
+    made = separate_program(model(("task",)), tx, TASKS, 2, on_nonfinite="stop")
+    fitted(tmp_path, (0, 1), made=made)
+    found = read_validation(tmp_path)
+    for k, task in enumerate(TASKS):
+        own = found.metrics[task]["rmse"]
+        np.testing.assert_allclose(found.scores[:, k], -np.array(own), rtol=1e-6)
+
+
+def test_validation_of_a_seed_that_diverged_has_no_score(tmp_path):
+    """Whatever it had reached before."""
+    fitted(tmp_path, (0, 1), bad=5)
+    assert np.isnan(read_validation(tmp_path).scores).all()
+    tx = mtopt.chain(mtopt.equal_weighting(1), optax.adam(1e-2))
+    made = separate_program(model(("task",)), tx, TASKS, 1, on_nonfinite="stop")
+    fitted(tmp_path / "single", (0,), bad=5, made=made)
+    assert np.isnan(read_validation(tmp_path / "single").scores).all()
 
 
 def test_a_single_task_model_is_named_where_its_update_alone_is_not_finite(tmp_path):

@@ -17,11 +17,19 @@ from ..results import Comparison
 from ..results_file import read_comparisons
 from ..standing import ranked
 from ..stored_run import CONFIG, VERSIONS, StoredRun, read_run
+from ..stored_sweep import StoredSweep, is_sweep, read_sweep
+from ..trials import read_trials
 from .drawn import pictures_of
 from .parts import Command, Page, Pair, Section
 from .render import render
-from .settings import command, quoted, settings
-from .tables import MOST_NUMBERS, paired_tables, result_tables, seed_tables
+from .settings import command, quoted, settings, sweep_command
+from .tables import (
+    MOST_NUMBERS,
+    paired_tables,
+    result_tables,
+    seed_tables,
+    trial_tables,
+)
 from .words import alerts, summary
 
 NAME = "report.html"
@@ -55,7 +63,10 @@ def page_of(folder: pathlib.Path) -> Page:
             f"no report in {folder}: {type(error).__name__} on table.txt; expected a "
             f"run that has ended (mtopt run --resume={folder} goes on with it)"
         ) from error
-    run = read_run(folder) if (folder / CONFIG).exists() else None
+    sweep = read_sweep(folder) if is_sweep(folder) else None
+    run = sweep.run if sweep else None
+    if (folder / CONFIG).exists():
+        run = read_run(folder)
     versions = _read(folder / VERSIONS)
     parts = _comparisons(folder)
     sections = (
@@ -70,10 +81,11 @@ def page_of(folder: pathlib.Path) -> Page:
             "Seed by seed",
             tables=paired_tables(parts, _references(run, parts)),
         ),
+        _trials(folder) if sweep else Section("trials", "Trials"),
         Section("pictures", "Pictures", pictures=pictures_of(folder)),
         _seeds(parts),
         Section("data", "Data", text=_read(folder / data_record.FILE).get("words", "")),
-        Section("again", "Run it again", commands=_commands(folder, run, parts)),
+        Section("again", "Run it again", commands=_commands(folder, run, sweep, parts)),
         _configuration(run),
         Section("versions", "Versions", pairs=_versions(versions)),
     )
@@ -132,16 +144,33 @@ def _seeds(parts: Sequence[Comparison]) -> Section:
     return Section("seeds", "Values of every seed", lines, tables)
 
 
+def _trials(folder: pathlib.Path) -> Section:
+    """The settings of a sweep."""
+    found = read_trials(folder)
+    lines = (
+        "Every method was tuned by the same number of trials, on validation data; test "
+        "metrics are those of the chosen trial.",
+    )
+    return Section("trials", "Trials", lines, trial_tables(found))
+
+
 def _commands(
-    folder: pathlib.Path, run: StoredRun | None, parts: Sequence[Comparison]
+    folder: pathlib.Path,
+    run: StoredRun | None,
+    sweep: StoredSweep | None,
+    parts: Sequence[Comparison],
 ) -> tuple[Command, ...]:
     """What can be done with the run."""
     if run is None:
         return ()
     place = quoted(str(folder))
+    words = ("sweep", "compare") if sweep else ("run", "run")
+    anew = sweep_command(sweep) if sweep else command(run)
     found = [
-        Command("The same run anew", command(run)),
-        Command("Go on with it, or read it again", f"mtopt run --resume={place}"),
+        Command(f"The same {words[0]} anew", anew),
+        Command(
+            "Go on with it, or read it again", f"mtopt {words[1]} --resume={place}"
+        ),
         Command("This page anew", f"mtopt report --run={place}"),
     ]
     if parts and (folder / MODELS).exists():
@@ -154,7 +183,7 @@ def _commands(
     if parts:
         tables = f"mtopt tables --run={place} --format=csv"
         found.append(Command("Every number in full", tables))
-    if len(parts) == 1:
+    if len(parts) == 1 and sweep is None:
         found.append(Command("Sharpness and conflicts", f"mtopt analyze --run={place}"))
     return tuple(found)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..experiment import find_experiment
 from ..stored_run import StoredRun
+from ..stored_sweep import StoredSweep
 from .parts import Pair
 
 
@@ -32,18 +33,32 @@ def command(run: StoredRun) -> str:
         '--method=cagrad(c=.2)' \
         --config.optimizer.learning_rate=0.1
     """
+    return _command("mtopt run", [f"--experiment={run.experiment}", *_flags(run)])
+
+
+def sweep_command(sweep: StoredSweep) -> str:
+    """The command that starts the same sweep anew."""
+    flags = [f"--experiments={sweep.run.experiment}", *_flags(sweep.run)]
+    flags += [f"--trials={sweep.trials}"] + [f"--by={sweep.by}"] * bool(sweep.by)
+    return _command("mtopt compare", flags)
+
+
+def _command(program: str, flags: list[str]) -> str:
+    return " \\\n  ".join([program, *map(quoted, flags)])
+
+
+def _flags(run: StoredRun) -> Iterator[str]:
+    """Of all that differs from the defaults of the experiment."""
     default = dict(_fields(find_experiment(run.experiment).get_config()))
-    flags = [f"--experiment={run.experiment}"]
     for name, value in _fields(run.config):
         if value == default[name]:
             continue
         if name == "methods":
-            flags += [f"--method={text}" for text in value]
+            yield from (f"--method={text}" for text in value)
         else:
-            flags.append(f"--config.{name}={value}")
+            yield f"--config.{name}={value}"
     if run.data_dir is not None:
-        flags.append(f"--data_dir={run.data_dir}")
-    return " \\\n  ".join(["mtopt run", *map(quoted, flags)])
+        yield f"--data_dir={run.data_dir}"
 
 
 def quoted(word: str) -> str:

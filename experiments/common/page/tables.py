@@ -11,6 +11,7 @@ from ..paired import paired_sheet
 from ..results import Comparison, name
 from ..sheet import BEST, TIED, Block, Sheet, seeds_column
 from ..standing import ranked
+from ..trials import Trial, trial_sheet
 from .parts import Cell, Mark, Row, Table
 
 MOST_NUMBERS = 20_000
@@ -54,6 +55,15 @@ def paired_tables(
     ]
     marks = _marks(parts)
     return tuple(each for sheet in sheets for each in _tables(sheet, marks))
+
+
+def trial_tables(trials: Sequence[Trial]) -> tuple[Table, ...]:
+    """All trials of a sweep, sorted by a click, and what went wrong with some.
+
+    Args:
+      trials: of all methods.
+    """
+    return _tables(trial_sheet(trials), {})
 
 
 def seed_tables(parts: Sequence[Comparison]) -> tuple[Table, ...]:

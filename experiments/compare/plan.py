@@ -1,0 +1,103 @@
+"""A sweep before anything of it has run: its units, checked."""
+
+import dataclasses
+import pathlib
+from typing import NamedTuple
+
+from mtopt.data.dataset import Dataset
+from mtopt.data.sources import JointDataset
+from mtopt.errors import UserError
+
+from ..common.building import make_aggregators, parse_compared_methods
+from ..common.config import Config
+from ..common.runner import SINGLE_TASK, Training
+from ..common.stored_sweep import StoredSweep
+from .criterion import Criterion, criterion
+from .space import Draw, draws
+from .unit import Unit
+
+PLAIN = "equal_weighting"
+"""A method without options, beside single-task models that have no method."""
+
+
+class Plan(NamedTuple):
+    """What a sweep trains.
+
+    Attributes:
+      sweep: what was asked for.
+      dataset: on this.
+      criterion: what trials are chosen by.
+      units: of the single-task models, then of every method, trial by trial.
+    """
+
+    sweep: StoredSweep
+    dataset: Dataset | JointDataset
+    criterion: Criterion
+    units: dict[str, list[Unit]]
+
+    @property
+    def config(self) -> Config:
+        """That of the experiment."""
+        return self.sweep.run.config
+
+    def folders(self, folder: pathlib.Path) -> dict[pathlib.Path, Unit]:
+        """Every unit by its folder in that of the sweep."""
+        every = [unit for units in self.units.values() for unit in units]
+        return {folder / "units" / unit.name: unit for unit in every}
+
+
+def plan(sweep: StoredSweep) -> Plan:
+    """Checks and draws all that a sweep trains, without touching a file.
+
+    Args:
+      sweep: what was asked for.
+
+    Raises:
+      UserError: for anything that can't be run.
+    """
+    experiment, config, data_dir = sweep.run
+    if type(config) is not Config:
+        raise UserError(
+            f"{experiment} has a way of its own to train: expected an experiment that "
+            "compares methods on one data set, such as multi_digits"
+        )
+    config.check()
+    bare = dataclasses.replace(config, methods=(PLAIN,), single_task=True)
+    dataset = Training.of(bare, data_dir).dataset
+
+    def drawn(method: str, text: str) -> list[Draw]:
+        return draws(
+            experiment,
+            method,
+            text,
+            learning_rate=config.optimizer.learning_rate,
+            num_tasks=len(dataset.tasks),
+            trials=sweep.trials,
+        )
+
+    def unit(method: str, trial: int, draw: Draw, alone: bool) -> Unit:
+        own = dataclasses.replace(
+            config,
+            methods=(draw.text,),
+            single_task=alone,
+            paired=0,
+            optimizer=dataclasses.replace(
+                config.optimizer, learning_rate=draw.learning_rate
+            ),
+        )
+        return Unit(method, trial, sweep.run._replace(config=own))
+
+    asked = {SINGLE_TASK: PLAIN, **{text: text for text in config.methods}}
+    units = {
+        method: [
+            unit(method, trial, draw, alone=method not in config.methods)
+            for trial, draw in enumerate(drawn(method, text), 1)
+        ]
+        for method, text in asked.items()
+    }
+    every = [
+        text for own in units.values() for u in own for text in u.run.config.methods
+    ]
+    whole = dataclasses.replace(config, methods=tuple(dict.fromkeys(every)))
+    make_aggregators(parse_compared_methods(whole), dataset, config.batch_size)
+    return Plan(sweep, dataset, criterion(sweep.by, dataset), units)

@@ -1,0 +1,125 @@
+"""What sweeps draw: by names alone, from spaces of options that methods have."""
+
+import hashlib
+import inspect
+
+import numpy as np
+import pytest
+
+import mtopt
+from experiments.common.method_names import KNOWN, named_methods
+from experiments.compare import space
+from experiments.compare.texts import set_options, with_options
+from mtopt.grammar import MethodText, every_method
+from mtopt.methods import METHODS
+from mtopt.transforms import TRANSFORMS
+from mtopt.wrappers import WRAPPERS
+
+EVERYTHING = {**METHODS, **WRAPPERS, **TRANSFORMS}
+
+
+def drawn(text, trials=5, method=None, tasks=3, rate=1e-3):
+    return space.draws(
+        "it",
+        method or text,
+        text,
+        learning_rate=rate,
+        num_tasks=tasks,
+        trials=trials,
+    )
+
+
+def test_draws_are_those_of_the_names():
+    """By numpy alone: a sweep that goes on must find the units that it has."""
+    digest = hashlib.sha256(b"it\ncagrad").hexdigest()
+    rng = np.random.RandomState(int(digest[:8], 16))
+    expected = []
+    for _ in range(3):
+        share = rng.uniform()
+        rate = np.exp(rng.uniform(np.log(1e-4), np.log(1e-2)))
+        expected.append((f"cagrad(c={share:.4g})", float(f"{rate:.4g}")))
+    assert drawn("cagrad", 3) == expected
+
+
+def test_more_trials_keep_the_first_ones():
+    assert drawn("rep_mtl(mgda)", 3) == drawn("rep_mtl(mgda)", 8)[:3]
+    assert len({*drawn("rep_mtl(mgda)", 8)}) == 8
+
+
+def test_methods_with_other_names_have_other_draws():
+    rates = [drawn(text)[0].learning_rate for text in ("mgda", "upgrad", "pcgrad")]
+    assert len({*rates}) == 3
+
+
+def test_the_rate_is_within_a_decade_of_that_of_the_experiment():
+    rates = np.array([draw.learning_rate for draw in drawn("mgda", 400, rate=0.05)])
+    assert rates.min() >= 0.005
+    assert rates.max() <= 0.5
+    # As many below as above, on a logarithmic scale.
+    assert abs(np.log10(rates / 0.05).mean()) < 0.1
+
+
+def test_weights_are_drawn_on_the_simplex():
+    weights = np.array(
+        [
+            MethodText.parse(draw.text).stages[0].options["weights"]
+            for draw in drawn("fixed_weighting", 400, tasks=4)
+        ]
+    )
+    assert weights.shape == (400, 4)
+    np.testing.assert_allclose(weights.sum(1), 1, atol=1e-3)
+    np.testing.assert_allclose(weights.mean(0), 0.25, atol=0.05)
+
+
+def test_what_the_user_sets_stays():
+    (draw,) = drawn("log_losses(rep_mtl(cagrad(c=0.25), tsr=0.5)) @ 40", 1)
+    assert draw.text.endswith(" @ 40")
+    found = set_options(draw.text)
+    assert found == {"log_losses": set(), "rep_mtl": {"tsr", "csa"}, "cagrad": {"c"}}
+    assert "cagrad(c=0.25)" in draw.text
+    assert "tsr=0.5," in draw.text
+
+
+def test_a_method_without_an_entry_has_its_rate_alone():
+    assert {draw.text for draw in drawn("mgda")} == {"mgda"}
+    assert len({draw.learning_rate for draw in drawn("mgda")}) == 5
+
+
+def test_every_space_is_of_options_that_there_are():
+    for name, options in space.options(3).items():
+        assert options.keys() <= inspect.signature(EVERYTHING[name]).parameters.keys()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *every_method(*KNOWN),
+        "fixed_weighting",
+        "flat_regions(mgda)",
+        "log_losses(rep_mtl(equal_weighting))",
+        "sam + mgda",
+        "per_task_sam + mgda",
+    ],
+)
+def test_every_draw_builds(text):
+    for draw in drawn(text, 20):
+        MethodText.parse(draw.text, KNOWN).build(3, steps_per_epoch=10)
+
+
+def test_options_are_put_in_where_their_name_stands():
+    text = with_options("sam + log_losses(cagrad)", {"cagrad": {"c": 0.5}})
+    assert text == "sam + log_losses(cagrad(c=0.5))"
+    with pytest.raises(mtopt.UserError, match=r"cannot read the method 'mgda\('"):
+        with_options("mgda(", {})
+
+
+def test_families_and_all_are_names_of_methods():
+    everything = named_methods(["all"])
+    assert {"equal_weighting", "mgda", "famo"} <= {*everything}
+    gramian = named_methods(["gramian"])
+    assert {"mgda", "cagrad"} <= {*gramian} < {*everything}
+    assert "famo" not in gramian
+    assert named_methods(["mgda", "gramian"]) == gramian
+    assert named_methods(["sam + mgda", "mgda"]) == ("sam + mgda", "mgda")
+    families = [named_methods([family]) for family in mtopt.registry.FAMILIES]
+    assert sorted(name for own in families for name in own) == sorted(everything)
