@@ -106,34 +106,28 @@ def test_they_are_those_of_the_numbers_in_float64(x_axis):
     found, updates, state = step(params, mtopt.Batch(narrow["x"], narrow["y"], mask))
     way = -np.asarray(updates["shared"], np.float64).ravel()
     wanted = expected(linear_rows(arrays, mask), way)
-    assert_equal(found, wanted)
+    assert_equal(found, wanted, rtol=2e-3)
     assert wanted["rank"] == 3
     assert wanted["norm"][2] == 0
     assert wanted["norm"][1] > 9 * wanted["norm"][0]
     np.testing.assert_array_equal(found.weights, optax.tree.get(state, "weights"))
 
 
-def separately(problem, params, names):
+def separately(problem, params):
     """The rows, each from the losses alone."""
 
-    def loss(shared, k):
-        return problem.losses(params | {"shared": shared})[k]
+    def losses(shared):
+        return problem.losses(params | {"shared": shared})
 
-    gradients = [jax.grad(loss)(params["shared"], k) for k in range(len(names))]
-    return np.array(
-        [
-            np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(own)])
-            for own in gradients
-        ],
-        np.float64,
-    )
+    jacobian = jax.jit(jax.jacrev(losses))(params["shared"])
+    return np.asarray(jacobian, np.float64).reshape(len(jacobian), -1)
 
 
 def test_groups_of_tasks_are_seen_together():
-    names, params = unequal_groups.NAMES, unequal_groups.params()
+    params = unequal_groups.params()
     problem = unequal_groups.tasks().problem(unequal_groups.batch(), jax.random.key(0))
     found = jax.jit(lambda: analysis.diagnostics(problem.evaluate(params)))()
-    assert_equal(found, expected(separately(problem, params, names)))
+    assert_equal(found, expected(separately(problem, params)))
     assert found.weights is None
     assert found.descent is None
 
