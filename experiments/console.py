@@ -14,6 +14,7 @@ PROGRAMS = {
     "run": "main",
     "predict": "predict",
     "evaluate": "evaluate",
+    "diagnose": "diagnose.__main__",
     "tables": "tables",
     "report": "report",
     "analyze": "analysis.__main__",

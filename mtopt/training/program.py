@@ -136,11 +136,9 @@ def shared_program(
       devices: that every replica runs on, all of them; the first one unless given.
     """
     on = devices or Devices(model.tasks)
-    one_step = make_train_step(
-        model.tasks, tx, on_nonfinite=on_nonfinite, micro_batches=micro_batches
-    )
-    train_step = on.run(one_step)
-    beside = on.run(measured_step(model.tasks, one_step, micro_batches=micro_batches))
+    of_step: Any = {"on_nonfinite": on_nonfinite, "micro_batches": micro_batches}
+    train_step = on.run(make_train_step(model.tasks, tx, **of_step))
+    beside = on.run(measured_step(model.tasks, tx, **of_step))
 
     # One program: operation by operation, each of them would be compiled.
     @_jit_once
