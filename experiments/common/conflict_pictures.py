@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -63,19 +65,19 @@ def conflicts(
     size = (3 * side + 2.4, len(shown) * (side + 0.35) + 1.2)
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(len(shown), 3, squeeze=False, sharex=True, sharey=True)
-    image = None
+    scale = ScalarMappable(Normalize(-1, 1), "RdBu")
     for row, history in zip(panels, shown, strict=True):
         name = textwrap.fill(history.method, 40).replace("$", r"\$")
         for column, (axes, t) in enumerate(zip(row, _moments(history), strict=True)):
             # Of models that stopped there is nothing.
             mean = mean_and_spread(history.values[:, t], axis=0)[0]
-            image = axes.imshow(mean, vmin=-1, vmax=1, cmap="RdBu")
+            axes.imshow(mean, norm=scale.norm, cmap=scale.cmap)
             _written(axes, mean)
             _named(axes, history.tasks)
             above = f"step {history.step[t]}"
             above = above if column else f"{name}\n{above}"
             axes.set_title(above, fontsize=9, color=INK, loc="left")
-    figure.colorbar(image, ax=panels, shrink=0.6, label="cosine of the gradients")
+    figure.colorbar(scale, ax=panels, shrink=0.6, label="cosine of the gradients")
     more = f", the best {MAX_ROWS} of {len(every)} methods"
     told = more if len(every) > MAX_ROWS else ""
     title = f"{parts[0].experiment}: agreement of the tasks in training{told}"

@@ -29,8 +29,8 @@ class Findings:
       rank: the number of independent gradients, the median.
       raised: of each task the share of measured steps that raise its loss, to first
         order, ``[K]``.
-      first: the training loss of each task in the first records, a quarter, ``[K]``.
-      last: that in the last quarter, ``[K]``.
+      first: the training loss of each task in the first record, ``[K]``.
+      last: that in the last quarter of the records, ``[K]``.
       alone_first: of a model of each task alone, likewise; nan without one.
       alone_last: likewise.
       score: the best look at validation data, ``[K]``, in the first metric of the task.
@@ -118,9 +118,9 @@ def read_findings(
 
 
 def _ends(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The means ``[K]`` of the first and the last quarter of ``[S, T, K]``."""
+    """The first of ``[S, T, K]``, and the mean of the last quarter, each ``[K]``."""
     tasks, quarter = values.shape[2], -(-values.shape[1] // 4)
-    ends = values[:, :quarter], values[:, -quarter:]
+    ends = values[:, :1], values[:, -quarter:]
     first, last = (mean_and_spread(own.reshape(-1, tasks), axis=0)[0] for own in ends)
     return first, last
 

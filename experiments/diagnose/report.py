@@ -130,7 +130,7 @@ def _of_tasks(found: Findings) -> list[tuple[str, ...]]:
     return rows
 
 
-def _number(value: float) -> str:
+def _number(value: Any) -> str:
     return f"{value:.3g}" if np.isfinite(value) else "–"
 
 

@@ -5,7 +5,6 @@ import functools
 import itertools
 import json
 import sys
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,27 +23,23 @@ from experiments.diagnose.findings import Findings, read_findings
 from experiments.diagnose.report import to_plain, to_text
 from experiments.diagnose.run import short
 from experiments.diagnose.verdict import judge
-from mtopt.training.loop import LoopOptions, Measurement, train
+from mtopt.models import Model
+from mtopt.training.loop import LoopOptions, Measurement, read_per_task, train
 from mtopt.training.program import separate_program, shared_program
 
 NAMES, SAMPLES, BLOCK = ("a", "b", "c"), 16, 4
 EQUAL, ALONE = "equal_weighting", "single-task models"
 
 
-class Model(NamedTuple):
+def model_of(names):
     """One vector that all tasks share; a task has no parameter of its own."""
 
-    tasks: mtopt.Tasks
-    init: object
-    predict: object
+    def init(key):
+        shared = jnp.zeros(BLOCK * len(NAMES))
+        return {"shared": shared, "tasks": mtopt.PerTask({}, names)}, {}
 
-    @classmethod
-    def of(cls, names):
-        def init(key):
-            shared = jnp.zeros(BLOCK * len(NAMES))
-            return {"shared": shared, "tasks": mtopt.PerTask({}, names)}, {}
-
-        return cls(mtopt.Tasks(names, encode, scaled_loss, 0), init, lambda *_: None)
+    tasks = mtopt.Tasks(names, encode, scaled_loss, 0)
+    return Model(tasks, init, lambda *_: None)
 
 
 def encode(shared, x, key):
@@ -61,8 +56,8 @@ def programs():
     shared = mtopt.chain(mtopt.equal_weighting(3), adam)
     alone = mtopt.chain(mtopt.equal_weighting(1), adam)
     return (
-        shared_program(Model.of(NAMES), shared, 1),
-        separate_program(Model.of(("task",)), alone, NAMES, 1),
+        shared_program(model_of(NAMES), shared, 1),
+        separate_program(model_of(("task",)), alone, NAMES, 1),
     )
 
 
@@ -82,7 +77,7 @@ def planted(signs=(1, 1, 1), scales=(1, 1, 1), apart=False):
 
 def measured(folder, batch, cost=4.0):
     """The findings of 100 steps."""
-    options = LoopOptions(steps=100, log_every=5, checkpoint_every=100)
+    options = LoopOptions(steps=100, log_every=1, checkpoint_every=100)
     for text, program in zip((EQUAL, ALONE), programs(), strict=True):
         diagnosed = text == EQUAL
         train(
@@ -145,7 +140,8 @@ def test_what_was_planted_is_said(tmp_path, plant, case, begins, held):
         np.testing.assert_allclose(found.cosine[1], [-1, 1, -1], atol=1e-5)
         # Two outvote the third: its loss rises while it moves, and theirs falls.
         assert found.last[1] > found.first[1]
-        assert found.raised[1] > found.raised[0]
+        way = read_per_task(run_folder(tmp_path, EQUAL, (0,)), "descent")["values"]
+        assert np.sign(way[0, 0]).tolist() == [1, -1, 1]
         assert verdict.pairs == (("a", "b"), ("b", "c"))
     if case == "unrelated":
         np.testing.assert_allclose(found.cosine, np.eye(3), atol=1e-5)
@@ -253,7 +249,7 @@ def test_a_short_run_keeps_what_it_was_told():
     usual = short(config)
     assert usual.methods == (EQUAL,)
     assert (usual.steps, usual.seeds, usual.diagnose_every) == (200, (0,), 10)
-    assert (usual.checkpoint_every, usual.paired) == (200, 0)
+    assert (usual.log_every, usual.checkpoint_every, usual.paired) == (1, 200, 0)
     told = short(dataclasses.replace(config, seeds=(3, 4)), {"steps", "seeds"})
     assert (told.steps, told.seeds, told.diagnose_every) == (3000, (3, 4), 150)
 
