@@ -156,5 +156,7 @@ def _named(axes: Axes, tasks: Sequence[str]) -> None:
         axes.set_yticks([])
         return
     names = [textwrap.shorten(task.replace("$", r"\$"), 18) for task in tasks]
-    axes.set_xticks(range(len(names)), names, rotation=35, ha="right")
+    axes.set_xticks(
+        range(len(names)), names, rotation=35, ha="right", rotation_mode="anchor"
+    )
     axes.set_yticks(range(len(names)), names)

@@ -23,6 +23,8 @@ class Findings:
       steps: that were trained.
       seeds: how many models.
       cosine: of the angle between every two gradients, ``[K, K]``.
+      against: that between the gradient of each task and the sum of all others,
+        ``[K]``.
       norm: the lengths of the gradients, medians, ``[K]``.
       conflict_share: of all pairs and records, those with a cosine below 0.
       condition: of the Gramian, the median; inf where rounding hides it.
@@ -44,6 +46,7 @@ class Findings:
     steps: int
     seeds: int
     cosine: np.ndarray
+    against: np.ndarray
     norm: np.ndarray
     conflict_share: float
     condition: float
@@ -93,14 +96,16 @@ def read_findings(
     }
     by_alone = np.array([found.get(t, (np.nan, np.nan)) for t in losses.tasks])
     condition = of_models("condition")
+    cosine, norm = of_tasks("cosine").values, of_tasks("norm").values
     scores = _scores(parts)
     by_score = np.array([scores.get(t, (np.nan, np.nan, 1)) for t in losses.tasks])
     return Findings(
         tasks=losses.tasks,
         steps=int(losses.step[-1]),
         seeds=len(losses.values),
-        cosine=np.nanmean(of_tasks("cosine").values, axis=(0, 1)),
-        norm=np.nanmedian(of_tasks("norm").values, axis=(0, 1)),
+        cosine=np.nanmean(cosine, axis=(0, 1)),
+        against=np.nanmean(against_others(norm, cosine), axis=(0, 1)),
+        norm=np.nanmedian(norm, axis=(0, 1)),
         conflict_share=float(np.nanmean(of_models("conflict_share"))),
         # Infinity has no number in the records.
         condition=float(np.median(np.where(np.isnan(condition), np.inf, condition))),
@@ -115,6 +120,31 @@ def read_findings(
         higher=by_score[:, 2] > 0,
         cost=cost,
     )
+
+
+def against_others(norm: np.ndarray, cosine: np.ndarray) -> np.ndarray:
+    """The cosine of every task's gradient with the sum of all others.
+
+    Args:
+      norm: the lengths of the gradients, ``[..., K]``.
+      cosine: between them, ``[..., K, K]``.
+
+    Returns:
+      ``[..., K]``; 0 where either is 0.
+
+    Example:
+      >>> opposed = np.array([[1.0, -1.0], [-1.0, 1.0]])
+      >>> against_others(np.array([1.0, 5.0]), opposed).tolist()
+      [-1.0, -1.0]
+    """
+    gramian = norm[..., :, None] * cosine * norm[..., None, :]
+    own = np.diagonal(gramian, axis1=-2, axis2=-1)
+    with_all = gramian.sum(axis=-1)
+    # |s - g_k|^2 with s the sum of all; rounding may leave it below 0.
+    of_others = with_all.sum(axis=-1, keepdims=True) - 2 * with_all + own
+    lengths = np.sqrt(np.maximum(own, 0) * np.maximum(of_others, 0))
+    there = lengths > 1e-6 * own
+    return np.where(there, (with_all - own) / np.where(there, lengths, 1), 0)
 
 
 def _ends(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

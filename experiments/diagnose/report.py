@@ -31,10 +31,11 @@ def to_text(title: str, found: Findings, verdict: Verdict) -> str:
       verdict: what that says.
     """
     told = (
-        "gradient: its length. raised in: the measured steps that raise the loss, to "
+        "gradient: its length. with others: its cosine with the sum of all others. "
+        "raised in: the measured steps that raise the loss, to "
         "first order. kept: the fall of the training loss over that of a model of the "
-        f"task alone; below {KEEPS:g} the task is held back. score, alone: the best "
-        "look at validation data, shared and alone."
+        f"task alone; below {KEEPS:g}, and no better shared, the task is held back. "
+        "score, alone: the best look at validation data, shared and alone."
     )
     if len(found.tasks) > MAX_NAMED:
         told += f" Of {len(found.tasks)} tasks, the {MAX_NAMED} that keep least."
@@ -104,6 +105,7 @@ def _of_tasks(found: Findings) -> list[tuple[str, ...]]:
         (
             "task",
             "gradient",
+            "with others",
             "loss from",
             "to",
             "raised in",
@@ -119,6 +121,7 @@ def _of_tasks(found: Findings) -> list[tuple[str, ...]]:
             (
                 textwrap.shorten(found.tasks[k], 30),
                 length,
+                f"{found.against[k]:+.2f}",
                 first,
                 last,
                 f"{found.raised[k]:.0%}",

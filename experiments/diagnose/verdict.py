@@ -7,16 +7,16 @@ import numpy as np
 from .findings import Findings
 
 CONFLICT = 0.1
-"""A pair conflicts for good where its mean cosine is below minus this. To make one
-gradient orthogonal to the other, as PCGrad does (Yu et al., 2020, arXiv 2001.06782),
-then shortens it by more than 1 - sqrt(1 - 0.1^2), half a percent. Single cosines below
-0 say little: of unrelated tasks half of them are. Between 0.1 and minus 0.1 two
-gradients are called unrelated."""
+"""Two gradients conflict for good where their mean cosine is below minus this, a task
+and the rest where its gradient and the sum of all others do. To make one orthogonal to
+the other, as PCGrad does (Yu et al., 2020, arXiv 2001.06782), then shortens it by more
+than 1 - sqrt(1 - 0.1^2), half a percent. Single cosines below 0 say little: of
+unrelated tasks half of them are. Between 0.1 and minus 0.1 two gradients are called
+unrelated."""
 
 PAIRS = 0.1
-"""The tasks conflict where a tenth of all pairs does: of fewer pairs, leaving out a
-task or splitting the model is the smaller change; or where a task that is held back
-has such a pair."""
+"""The tasks conflict as a whole where a tenth of all pairs does: fewer are found among
+many tasks by chance, and leaving one out is the smaller change."""
 
 SCALE = 10.0
 """The scales differ where the longest gradient is ten times the shortest: that one can
@@ -26,9 +26,13 @@ LEARNS = 0.05
 """A task can learn where its loss, alone, falls by a twentieth of where it began."""
 
 KEEPS = 0.5
-"""A task is held back where its loss falls by less than half of what it falls alone in
-as many steps; or, where no model was trained alone, where it does not fall by
-:data:`LEARNS` while that of another task does."""
+"""A task is held back where its training loss falls by less than half of what it falls
+alone in as many steps, and it is no better shared on validation data: a model of few
+rows alone learns them by heart. Where no model was trained alone, it is where its loss
+does not fall by :data:`LEARNS` while that of another task does."""
+
+NAMED = 5
+"""So many tasks are named in a sentence."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +43,8 @@ class Verdict:
       case: ``"conflict"``, ``"harmless conflict"``, ``"scales"``, ``"held back"``,
         ``"unrelated"`` or ``"agreement"``.
       worth: whether balancing gradients is worth a try.
-      held_back: tasks that learn less beside the others than they should.
+      held_back: tasks that learn less beside the others than they should; in a
+        conflict, those of them that the others pull against.
       pairs: those that conflict for good.
       sentences: the verdict in words, the first one the decision.
     """
@@ -58,16 +63,15 @@ def judge(found: Findings) -> Verdict:
       found: what was measured.
     """
     held = held_back(found)
+    suffers = held & (found.against < -CONFLICT)
     pairs = conflicting(found)
     number = len(found.tasks) * (len(found.tasks) - 1) / 2
-    of_held = any(
-        found.tasks[k] in pair for k in np.flatnonzero(held) for pair in pairs
-    )
-    conflict = len(pairs) >= PAIRS * number or of_held
     ratio = scale_ratio(found)
     upper = found.cosine[np.triu_indices(len(found.tasks), 1)]
-    if conflict:
-        case = "conflict" if held.any() else "harmless conflict"
+    if suffers.any():
+        case, held = "conflict", suffers
+    elif len(pairs) >= PAIRS * number:
+        case = "harmless conflict"
     elif ratio >= SCALE:
         case = "scales"
     elif held.any():
@@ -109,23 +113,29 @@ def kept(found: Findings) -> np.ndarray:
 def held_back(found: Findings) -> np.ndarray:
     """Which tasks learn less than they should, ``[K]``; see :data:`KEEPS`."""
     if np.isfinite(found.alone_first).any():
-        return kept(found) < KEEPS
+        return (kept(found) < KEEPS) & ~(gain(found) > 0)
     falls = found.first - found.last >= LEARNS * abs(found.first)
     return ~falls & falls.any()
+
+
+def gain(found: Findings) -> np.ndarray:
+    """How much better each task is shared on validation data, ``[K]``; nan: unknown."""
+    return np.where(found.higher, 1, -1) * (found.score - found.alone_score)
 
 
 def _decision(
     case: str, found: Findings, held: tuple[str, ...], pairs: int, ratio: float
 ) -> str:
     cost = f"{found.cost:.1f} times the FLOPs of equal weighting"
-    who = ", ".join(held)
+    more = len(held) - NAMED
+    who = ", ".join([*held[:NAMED], *([f"{more} more"] if more > 0 else [])])
+    learn = f"learn{'s' * (len(held) == 1)} less beside the rest than {_alone(found)}"
     if case == "conflict":
         return (
-            f"Balancing is worth a try: {_count(pairs, 'pair')} of tasks pull against "
-            f"each other, and {who} learn{'s' * (len(held) == 1)} less beside the "
-            f"others than {_alone(found)}. Methods whose direction raises no loss, "
-            f"upgrad, mgda and conflict_free, take {cost} a step; compare them with "
-            "tuned fixed weights, which take no more than equal ones."
+            f"Balancing is worth a try: the other tasks pull against {who}, which {learn}."
+            " Methods whose direction raises no loss, upgrad, mgda and conflict_free, "
+            f"take {cost} a step; compare them with tuned fixed weights, which take no "
+            "more than equal ones."
         )
     if case == "harmless conflict":
         return (
@@ -143,10 +153,9 @@ def _decision(
         )
     if case == "held back":
         return (
-            f"Balancing is not the answer: {who} learn{'s' * (len(held) == 1)} less "
-            f"beside the others than {_alone(found)}, and neither directions nor "
-            "scales say why. A larger model, more steps, or a task's own layers are "
-            "tried first."
+            f"Balancing is not the answer: {who} {learn}, and neither directions nor "
+            "scales say why. A larger model, more steps, or layers of a task's own are "
+            "to be tried first."
         )
     if case == "unrelated":
         return (
@@ -188,11 +197,11 @@ def _rank(found: Findings) -> list[str]:
 
 def _sharing(found: Findings) -> list[str]:
     """Whether sharing helps, which no method decides."""
-    known = np.isfinite(found.score) & np.isfinite(found.alone_score)
+    gains = gain(found)
+    known = np.isfinite(gains)
     if not known.any():
         return ["Whether sharing helps was not measured: no model was trained alone."]
-    gain = np.where(found.higher, 1, -1) * (found.score - found.alone_score)
-    better, worse = int((gain[known] > 0).sum()), int((gain[known] < 0).sum())
+    better, worse = int((gains > 0).sum()), int((gains < 0).sum())
     said = (
         f"After {found.steps} steps {better} of {known.sum()} tasks are better shared "
         f"than alone on validation data, and {worse} worse."

@@ -19,7 +19,7 @@ from experiments.common.results import Comparison, MethodResult
 from experiments.common.run_folder import run_folder
 from experiments.diagnose import __main__ as diagnose
 from experiments.diagnose import verdict as verdicts
-from experiments.diagnose.findings import Findings, read_findings
+from experiments.diagnose.findings import Findings, against_others, read_findings
 from experiments.diagnose.report import to_plain, to_text
 from experiments.diagnose.run import short
 from experiments.diagnose.verdict import judge
@@ -110,7 +110,7 @@ def measured(folder, batch, cost=4.0):
         (
             {"signs": (1, -1, 1)},
             "conflict",
-            "Balancing is worth a try: 2 pairs of tasks pull against each other, and b",
+            "Balancing is worth a try: the other tasks pull against b, which learns",
             ("b",),
         ),
         (
@@ -138,6 +138,7 @@ def test_what_was_planted_is_said(tmp_path, plant, case, begins, held):
     assert max(map(len, text.splitlines())) <= 100
     if case == "conflict":
         np.testing.assert_allclose(found.cosine[1], [-1, 1, -1], atol=1e-5)
+        np.testing.assert_allclose(found.against[1], -1, atol=1e-5)
         # Two outvote the third: its loss rises while it moves, and theirs falls.
         assert found.last[1] > found.first[1]
         way = read_per_task(run_folder(tmp_path, EQUAL, (0,)), "descent")["values"]
@@ -155,6 +156,7 @@ def agreeing(**changes):
         steps=200,
         seeds=2,
         cosine=np.full((3, 3), 0.5) + 0.5 * np.eye(3),
+        against=0.5 * ones,
         norm=ones,
         conflict_share=0.1,
         condition=3.0,
@@ -179,41 +181,50 @@ def with_cosine(value):
 
 
 def test_each_threshold_is_where_it_is_said_to_be():
-    keeps = np.array([0.1, 0.56, 0.1])  # of what b falls alone, 0.49
     for value, case in ((-0.09, "unrelated"), (-0.11, "harmless conflict")):
         assert judge(agreeing(cosine=with_cosine(value))).case == case
-    held = agreeing(cosine=with_cosine(-0.11), last=keeps)
-    assert judge(held).case == "conflict"
-    assert judge(dataclasses.replace(held, cosine=np.eye(3))).case == "held back"
     for length, case in ((9.9, "agreement"), (10.1, "scales")):
         norm = np.array([1, length, 1])
         assert judge(agreeing(norm=norm)).case == case
-    # What cannot be learned alone is not held back.
-    hopeless = agreeing(alone_last=np.array([0.1, 0.96, 0.1]), last=keeps)
-    assert judge(hopeless).held_back == ()
-    # One pair of 45 is no conflict of all, unless a task of it is held back.
-    names = tuple("abcdefghij")
-    many = {f: np.resize(getattr(held, f), 10) for f in ("norm", "raised", "first")}
-    many |= {f: np.resize(getattr(held, f), 10) for f in ("score", "alone_score")}
-    many["last"] = many["alone_last"] = np.full(10, 0.1)
-    many |= {"alone_first": np.ones(10), "higher": np.ones(10) > 0, "tasks": names}
+    # Of what b falls alone, 0.49 and 0.51.
+    no_better = {"score": np.full(3, 0.7)}
+    for last, case in ((0.559, "held back"), (0.541, "agreement")):
+        behind = agreeing(last=np.array([0.1, last, 0.1]), **no_better)
+        assert judge(behind).case == case
+    behind = agreeing(last=np.array([0.1, 0.559, 0.1]), **no_better)
+    for value, case in ((-0.09, "held back"), (-0.11, "conflict")):
+        against = np.array([-1, value, 0.5])
+        verdict = judge(dataclasses.replace(behind, against=against))
+        assert (verdict.case, verdict.held_back) == (case, ("b",))
+    # What is better shared is not held back, nor what cannot be learned alone.
+    shared = dataclasses.replace(behind, score=np.array([0.7, 0.71, 0.7]))
+    hopeless = dataclasses.replace(behind, alone_last=np.array([0.1, 0.96, 0.1]))
+    assert judge(shared).held_back == judge(hopeless).held_back == ()
+
+
+def test_a_pair_of_many_tasks_is_no_conflict_of_all():
+    tasks = tuple("abcdefghij")
+    wide = {
+        field.name: np.resize(value, 10)
+        for field in dataclasses.fields(Findings)
+        if np.ndim(value := getattr(agreeing(), field.name)) == 1
+    }
     cosine = np.eye(10)
     cosine[:2, :2] = with_cosine(-0.5)[:2, :2]
-    few = agreeing(**many, cosine=cosine, rank=10)
-    assert judge(few).case == "agreement"
-    last = many["last"].copy()
-    last[0] = 0.9
-    assert judge(dataclasses.replace(few, last=last)).case == "conflict"
-    assert verdicts.PAIRS * 45 > 1
+    found = agreeing(**wide | {"tasks": tasks, "cosine": cosine, "rank": 10})
+    assert judge(found).case == "agreement"
+    cosine[:4, :4] = -0.2
+    assert judge(found).case == "harmless conflict"
 
 
 def test_without_models_of_each_task_a_task_that_stalls_is_held_back():
     nothing = np.full(3, np.nan)
     unknown = {"alone_first": nothing, "alone_last": nothing, "alone_score": nothing}
     last = np.array([0.1, 0.97, 0.1])
-    verdict = judge(agreeing(**unknown, last=last, cosine=with_cosine(-0.5)))
+    against = np.array([0.5, -0.5, 0.5])
+    verdict = judge(agreeing(**unknown, last=last, against=against))
     assert (verdict.case, verdict.held_back) == ("conflict", ("b",))
-    assert "less beside the others than the others do" in verdict.sentences[0]
+    assert "less beside the rest than the others do" in verdict.sentences[0]
     assert any("no model was trained alone" in s for s in verdict.sentences)
 
 
@@ -252,6 +263,18 @@ def test_a_short_run_keeps_what_it_was_told():
     assert (usual.log_every, usual.checkpoint_every, usual.paired) == (1, 200, 0)
     told = short(dataclasses.replace(config, seeds=(3, 4)), {"steps", "seeds"})
     assert (told.steps, told.seeds, told.diagnose_every) == (3000, (3, 4), 150)
+
+
+def test_the_rest_is_the_sum_of_all_others():
+    rows = np.random.default_rng(0).normal(size=(2, 5, 4, 7))
+    norm = np.linalg.norm(rows, axis=-1)
+    units = rows / norm[..., None]
+    found = against_others(norm, units @ units.swapaxes(-1, -2))
+    rest = rows.sum(axis=-2, keepdims=True) - rows
+    wanted = (units * rest).sum(axis=-1) / np.linalg.norm(rest, axis=-1)
+    np.testing.assert_allclose(found, wanted, atol=1e-10)
+    alone = against_others(np.array([1.0, 0.0]), np.diag([1.0, 0.0]))
+    assert alone.tolist() == [0, 0]
 
 
 def run(folder, patch, *flags):
