@@ -127,15 +127,16 @@ def _decision(
     case: str, found: Findings, held: tuple[str, ...], pairs: int, ratio: float
 ) -> str:
     cost = f"{found.cost:.1f} times the FLOPs of equal weighting"
-    more = len(held) - NAMED
-    who = ", ".join([*held[:NAMED], *([f"{more} more"] if more > 0 else [])])
+    who = ", ".join(held[:NAMED])
+    if len(held) > NAMED:
+        who = f"{len(held)} of {len(found.tasks)} tasks ({who} and others)"
     learn = f"learn{'s' * (len(held) == 1)} less beside the rest than {_alone(found)}"
     if case == "conflict":
         return (
-            f"Balancing is worth a try: the other tasks pull against {who}, which {learn}."
-            " Methods whose direction raises no loss, upgrad, mgda and conflict_free, "
-            f"take {cost} a step; compare them with tuned fixed weights, which take no "
-            "more than equal ones."
+            f"Balancing is worth a try: the other tasks pull against {who}, which "
+            f"{learn}. Methods whose direction raises no loss, upgrad, mgda and "
+            f"conflict_free, take {cost} a step; compare them with tuned fixed "
+            "weights, which take no more than equal ones."
         )
     if case == "harmless conflict":
         return (
