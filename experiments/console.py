@@ -15,6 +15,7 @@ PROGRAMS = {
     "compare": "compare.__main__",
     "predict": "predict",
     "evaluate": "evaluate",
+    "diagnose": "diagnose.__main__",
     "tables": "tables",
     "report": "report",
     "analyze": "analysis.__main__",

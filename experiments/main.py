@@ -12,29 +12,21 @@ import pathlib
 import sys
 
 from absl import flags
-from ml_collections import config_flags
 
 from mtopt.errors import UserError
 from mtopt.training.processes import wait_for_all
 
 from .common import short_flags
-from .common.command import command, data_dir, one_line_errors, start
+from .common.command import command, data_dir, start
 from .common.compilation_cache import keep_compiled_programs
-from .common.config_arguments import check_arguments
-from .common.experiment import EXPERIMENTS, estimate, find_experiment
+from .common.experiment import estimate, find_experiment
+from .common.experiment_flags import EXPERIMENT, parse_flags
 from .common.method_names import named_methods
 from .common.places import METHOD, OUT, RESUME
 from .common.processes import joined_processes
-from .common.run_lock import HOLDER, LOCK, held, new_folder
+from .common.run_lock import check_new, held, new_folder
 from .common.stored_run import StoredRun, read_run, write_run
 
-OF_FILES = "table"
-"""The experiment of a file that --data names."""
-flags.DEFINE_string(
-    "experiment",
-    "digit_questions",
-    f"What to run: {', '.join(EXPERIMENTS)}; {OF_FILES} with --data, unless given.",
-)
 flags.DEFINE_bool(
     "list", False, "Print experiments, methods, data sets and models, and stop."
 )
@@ -44,7 +36,7 @@ flags.DEFINE_bool(
     "Print what a step of each method will take, what does not fit in the device, and "
     "stop: nothing is trained or written.",
 )
-for _flag in (OUT, METHOD, RESUME, *short_flags.SHORT):
+for _flag in (EXPERIMENT, OUT, METHOD, RESUME, *short_flags.SHORT):
     flags.declare_key_flag(_flag.name)
 flags.declare_key_flag("data_dir")
 for _name in ("compilation_cache", "coordinator", "num_processes", "process_id"):
@@ -80,7 +72,7 @@ def _run(folder: pathlib.Path, run: StoredRun) -> None:
         folder = new_folder(folder)
     with held(folder):
         if not FLAGS.resume:
-            _check_new(folder)  # another run may have begun and ended there
+            check_new(folder)  # another run may have begun and ended there
         write_run(folder, run)
         print(f"{run.experiment}: writing to {folder}", flush=True)
         keep_compiled_programs()
@@ -105,19 +97,8 @@ def _requested() -> tuple[pathlib.Path, StoredRun]:
         raise UserError("a run in several processes needs --out, the same for all")
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = pathlib.Path(FLAGS.out or f"runs/{FLAGS.experiment}-{now}")
-    _check_new(folder)
+    check_new(folder)
     return folder, StoredRun(FLAGS.experiment, config, data_dir())
-
-
-def _check_new(folder: pathlib.Path) -> None:
-    """Raises where the folder of a new run holds anything but its lock."""
-    if not folder.exists():
-        return
-    if not folder.is_dir() or {p.name for p in folder.iterdir()} - {LOCK, HOLDER}:
-        raise UserError(
-            f"{folder} exists already: name another --out, or continue that run with "
-            f"--resume={folder}"
-        )
 
 
 def _changed(run: StoredRun) -> StoredRun:
@@ -177,21 +158,6 @@ def _check_alone(folder: pathlib.Path) -> None:
             f"--resume takes everything from {folder / 'config.json'}: drop "
             f"{', '.join(set_flags)}"
         )
-
-
-@one_line_errors
-def parse_flags(argv: list[str]) -> list[str]:
-    """Parses the flags; which fields ``--config`` has depends on ``--experiment``."""
-    early = flags.FlagValues()
-    flags.DEFINE_string("experiment", None, "", flag_values=early)
-    flags.DEFINE_string("data", None, "", flag_values=early)
-    early(argv, known_only=True)
-    usual = FLAGS["experiment"].default if early["data"].value is None else OF_FILES
-    FLAGS.set_default("experiment", usual)
-    config = find_experiment(early["experiment"].value or str(usual)).get_config()
-    check_arguments(config, argv)
-    config_flags.DEFINE_config_dataclass("config", config, "The configuration.")
-    return FLAGS(argv)
 
 
 if __name__ == "__main__":

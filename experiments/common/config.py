@@ -172,6 +172,10 @@ class Config(FittedConfig):
         all later ones with, seed by seed.
       stack_seeds: run the seeds of a method as one vmapped program: faster for small
         dense models, slower for convolutions on a CPU.
+      diagnose_every: steps between records of how the tasks' gradients stand to one
+        another: lengths, cosines, condition and rank, and whose loss the step raises;
+        0: none, which costs nothing. One takes a step of a method that uses all
+        gradients; it changes no bit of what is trained.
       tensorboard: also write TensorBoard events (needs the extra ``tensorboard``).
       dtype: of the model's arithmetic, ``float32`` or ``bfloat16``; parameters,
         losses and Gramians are float32 in either case.
@@ -193,6 +197,7 @@ class Config(FittedConfig):
     single_task: bool = True
     paired: int = option(0, at_least=0)
     stack_seeds: bool = True
+    diagnose_every: int = option(0, at_least=0)
     tensorboard: bool = False
     dtype: str = option("float32", one_of=("float32", "bfloat16"))
     remat: bool = False

@@ -23,6 +23,7 @@ def fitted(
     seeds: tuple[int, ...],
     label: str,
     belongs_to: Mapping[str, str],
+    diagnose_every: int = 0,
     tensorboard: bool = False,
 ) -> dict[str, np.ndarray]:
     """What :func:`mtopt.training.fit.read_result` finds, after training if need be.
@@ -35,6 +36,7 @@ def fitted(
       seeds: one a model.
       label: beside the progress bar.
       belongs_to: what the run is of, as of :func:`mtopt.training.fit.fit`.
+      diagnose_every: likewise.
       tensorboard: likewise.
     """
     if finished_steps(place) < options.steps:
@@ -46,6 +48,7 @@ def fitted(
                 options,
                 place,
                 seeds=seeds,
+                diagnose_every=diagnose_every,
                 tensorboard=tensorboard,
                 belongs_to=belongs_to,
                 progress=bar.update,

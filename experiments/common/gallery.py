@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Callable, Sequence
 
 from . import pictures
+from .conflict_pictures import agreement, conflicts, diagnosed
 from .critical_differences import critical_differences, enough
 from .over_time import WORDS, histories, over_time
 from .results import Comparison
@@ -32,4 +33,7 @@ def gallery(folder: pathlib.Path, parts: Sequence[Comparison]) -> dict[str, Draw
         if histories(folder, parts, number):
             draw = functools.partial(over_time, folder, parts, number)
             found[f"{number}.png"] = draw
+    if diagnosed(folder, parts):
+        found["conflicts.png"] = functools.partial(conflicts, folder, parts)
+        found["agreement.png"] = functools.partial(agreement, folder, parts)
     return found

@@ -3,7 +3,7 @@
 import os
 import pathlib
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,8 +24,11 @@ WORDS = {
     "weights": "weights of the tasks",
     "task_weights": "outlier weights of the tasks",
     "outlier_logit": "outlier logits of the tasks",
+    "norm": "lengths of the tasks' gradients",
+    "descent": "cosines of the tasks' gradients with the way of the step",
 }
 """Of the numbers in the records, those that have a picture."""
+LOGARITHMIC = ("norm",)
 MAX_PANELS = 12
 
 
@@ -34,9 +37,9 @@ class History(NamedTuple):
 
     Attributes:
       method: its name.
-      tasks: the K names.
+      tasks: the K names; none of a number of the whole model.
       step: ``[T]``.
-      values: ``[S, T, K]``; nan after a model has stopped.
+      values: ``[S, T, K, ...]``, or ``[S, T]``; nan after a model has stopped.
     """
 
     method: str
@@ -55,20 +58,54 @@ def histories(
       parts: its comparisons; their order of methods is kept.
       number: one of :data:`WORDS`.
     """
-    found = []
-    for method in parts[0].methods:
-        places = sorted((folder / folder_name(method.name)).glob("seed-*"))
-        stacks = [read_per_task(place, number) for place in places]
-        stacks = [stack for stack in stacks if stack["values"].size]
-        if not stacks:
-            continue
-        longest = max(stacks, key=lambda stack: len(stack["step"]))
-        values = [_until(stack["values"], len(longest["step"])) for stack in stacks]
-        tasks = tuple(map(str, longest["tasks"]))
-        every = np.concatenate(values)
-        if _changes(every):
-            found.append(History(method.name, tasks, longest["step"], every))
-    return found
+    return [
+        history
+        for history in recorded(folder, parts, number, read_per_task)
+        if _changes(history.values)
+    ]
+
+
+def recorded(
+    folder: pathlib.Path,
+    parts: Sequence[Comparison],
+    number: str,
+    read: Callable[[pathlib.Path, str], dict[str, np.ndarray]],
+) -> list[History]:
+    """A number in the records of every method that has it, all seeds.
+
+    Args:
+      folder: of the run.
+      parts: its comparisons; their order of methods is kept.
+      number: its name.
+      read: :func:`mtopt.training.loop.read_per_task` or ``read_per_model``.
+    """
+    found = [of_run(folder, method.name, number, read) for method in parts[0].methods]
+    return [history for history in found if history is not None]
+
+
+def of_run(
+    folder: pathlib.Path,
+    text: str,
+    number: str,
+    read: Callable[[pathlib.Path, str], dict[str, np.ndarray]],
+) -> History | None:
+    """A number in the records of one method, all seeds; None where it has none.
+
+    Args:
+      folder: of the run.
+      text: of the method, which decides its folder.
+      number: its name.
+      read: as for :func:`recorded`.
+    """
+    places = sorted((folder / folder_name(text)).glob("seed-*"))
+    stacks = [read(place, number) for place in places]
+    stacks = [stack for stack in stacks if stack["values"].size]
+    if not stacks:
+        return None
+    longest = max(stacks, key=lambda stack: len(stack["step"]))
+    values = [_until(stack["values"], len(longest["step"])) for stack in stacks]
+    tasks = tuple(map(str, longest.get("tasks", ())))
+    return History(text, tasks, longest["step"], np.concatenate(values))
 
 
 def over_time(
@@ -102,6 +139,8 @@ def over_time(
             axes.axis("off")
             continue
         _panel(axes, shown[i], coloured)
+        if number in LOGARITHMIC:
+            axes.set_yscale("log")
         axes.set_title(_wrapped(shown[i].method), loc="left", fontsize=8, color=INK)
         if i + columns >= len(shown):
             axes.tick_params(labelbottom=True)
@@ -166,8 +205,9 @@ def _last(values: np.ndarray) -> np.ndarray:
 
 
 def _until(values: np.ndarray, count: int) -> np.ndarray:
-    """Records ``[S, T, K]`` up to ``count``, nan where training had stopped before."""
-    missing = np.full((len(values), count - values.shape[1], values.shape[2]), np.nan)
+    """Records ``[S, T, ...]`` up to ``count``, nan after a model has stopped."""
+    seeds, steps, *rest = values.shape
+    missing = np.full((seeds, count - steps, *rest), np.nan)
     return np.concatenate([values, missing], axis=1)
 
 

@@ -96,3 +96,21 @@ def _holder(folder: pathlib.Path) -> str:
         return f" (process {found['process']} on {found['host']}, {found['since']})"
     except (OSError, ValueError, KeyError, TypeError):
         return ""
+
+
+def check_new(folder: pathlib.Path) -> None:
+    """Raises where the folder of a new run holds anything but its lock.
+
+    Args:
+      folder: of the run.
+
+    Raises:
+      UserError: where it does.
+    """
+    if not folder.exists():
+        return
+    if not folder.is_dir() or {p.name for p in folder.iterdir()} - {LOCK, HOLDER}:
+        raise UserError(
+            f"{folder} exists already: name another --out, or continue that run with "
+            f"--resume={folder}"
+        )

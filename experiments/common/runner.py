@@ -36,7 +36,7 @@ from .building import (
 from .config import Config
 from .data_record import record_dataset
 from .devices import check_devices
-from .estimate import step_cost, text_of
+from .estimate import StepCost, step_cost, text_of
 from .experiment import Job
 from .fitted import fitted
 from .gallery import gallery
@@ -257,14 +257,8 @@ def _stored(
 
 def estimate(config: Config, experiment: str, data_dir: pathlib.Path | None) -> str:
     """What a step of every run takes; arguments and errors as for :func:`prepare`."""
-    dataset, baselines, methods, stacks = Training.of(config, data_dir)
-    seeds = stacks[0]
-    costs = {}
-    for run in (*baselines, *methods):
-        batch = jax.eval_shape(
-            lambda run=run: next(run.dataset.train.batches(run.batch_size, seeds=seeds))
-        )
-        costs[run.text] = step_cost(run.program(len(seeds)), batch)
+    training = Training.of(config, data_dir)
+    dataset, seeds = training.dataset, training.stacks[0]
     sizes = dict.fromkeys(batch_sizes(dataset, config.batch_size))
     title = (
         f"{experiment}: one step of {config.model} on {config.data}, "
@@ -272,7 +266,23 @@ def estimate(config: Config, experiment: str, data_dir: pathlib.Path | None) -> 
         f"{len(seeds)} "
         f"seed{'s' * (len(seeds) > 1)} at once"
     )
-    return text_of(title, costs)
+    return text_of(title, step_costs(training))
+
+
+def step_costs(training: Training) -> dict[str, StepCost]:
+    """What a step of every run takes, compiled and not run, by the text of the run.
+
+    Args:
+      training: what would be trained.
+    """
+    seeds = training.stacks[0]
+    costs = {}
+    for run in (*training.baselines, *training.methods):
+        batch = jax.eval_shape(
+            lambda run=run: next(run.dataset.train.batches(run.batch_size, seeds=seeds))
+        )
+        costs[run.text] = step_cost(run.program(len(seeds)), batch)
+    return costs
 
 
 def _train(
@@ -298,6 +308,7 @@ def _train(
             seeds=seeds,
             label=seeds_label(run.text, seeds),
             belongs_to={"the method": run.text, "the model": config.model},
+            diagnose_every=config.diagnose_every,
             tensorboard=config.tensorboard,
         )
         for seeds, place in zip(stacks, places, strict=True)

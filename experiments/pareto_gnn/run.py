@@ -28,7 +28,7 @@ from mtopt.metrics.probes import (
 from mtopt.models.gcn import gcn
 from mtopt.pretext import PRETEXTS, Encoder, Pretext, PretextModel, pretext_model
 from mtopt.training.conflicts import gradient_conflicts
-from mtopt.training.loop import read_per_task, train
+from mtopt.training.loop import Measurement, read_per_task, train
 from mtopt.training.program import Program, shared_program
 
 from ..common.building import load_dataset, parse_methods, seed_stacks
@@ -233,7 +233,7 @@ def _trained(
 ) -> dict[str, np.ndarray]:
     """Embeddings ``[S, N, D]`` of every graph, by encoders that learned from it."""
     tasks = run.model.tasks.names
-    measure = gradient_conflicts(run.model.tasks) if len(tasks) > 1 else None
+    measure = Measurement(config.log_every, gradient_conflicts(run.model.tasks))
     found = {kind: [] for kind in benchmark.graphs}
     for kind, seeds in itertools.product(benchmark.graphs, _stacks(config)):
         graph = benchmark.graphs[kind]
@@ -247,7 +247,7 @@ def _trained(
                 run_folder(folder, text, seeds) / kind,
                 tasks=tasks,
                 seeds=seeds,
-                measure=measure,
+                measure=measure if len(tasks) > 1 else None,
                 progress=bar.update,
             )
         found[kind].append(_embeddings(run.program(len(seeds)), state, graph))

@@ -4,10 +4,9 @@ import functools
 from collections.abc import Callable, Mapping
 
 import jax
-import jax.numpy as jnp
 
+from mtopt.analysis.diagnostics import diagnostics
 from mtopt.batch import Batch
-from mtopt.linalg import cosines, gramian, some_rows
 from mtopt.step import TrainState
 from mtopt.tasks import TaskGroups, Tasks
 from mtopt.training.program import map_models
@@ -33,11 +32,7 @@ def gradient_conflicts(
     def measure(state: TrainState, batch: Batch) -> dict[str, jax.Array]:
         key = jax.random.fold_in(state.key, state.step)
         problem = tasks.problem(batch, key, state.model_state)
-        rows = problem.losses_and_grads(state.params)[1]["shared"]
-        rows = some_rows(rows, len(tasks.names))
-        return {
-            "norm": jnp.sqrt(jnp.diagonal(gramian(rows))),
-            "cosine": cosines(rows),
-        }
+        found = diagnostics(problem.evaluate(state.params))
+        return {"norm": found.norm, "cosine": found.cosine}
 
     return jax.jit(map_models(measure))

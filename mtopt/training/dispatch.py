@@ -33,6 +33,7 @@ times as long (jax issue 12868).
 """
 
 Step = Callable[[TrainState, Batch], tuple[TrainState, Any]]
+Look = Callable[[TrainState, Batch], None]
 
 
 class Dispatch:
@@ -65,21 +66,29 @@ class Dispatch:
         self._calls = 0
         self._now = 1
 
-    def advance(self, state: TrainState, wanted: int) -> tuple[TrainState, Any, int]:
+    def advance(
+        self, state: TrainState, wanted: int, look: Look | None = None
+    ) -> tuple[TrainState, Any, int]:
         """Takes some of the next steps; the first call, which compiles, one.
 
         Args:
           state: before them; donated.
           wanted: the most that may be taken.
+          look: is shown the state and the batch of the first of them before it.
 
         Returns:
           The state, what the last step returned beside it, and the number of steps.
         """
         if self._inside is None:
-            return *self._step(state, next(self._coming)), 1
+            batch = next(self._coming)
+            if look is not None:
+                look(state, batch)
+            return *self._step(state, batch), 1
         make, common = self._inside.make, self._inside.common
         count = min(wanted, self._now)
         parts = [next(self._inside.parts) for _ in range(count)]
+        if look is not None:
+            look(state, make(common, parts[0]))
         loop = _looped(self._step, make)
         # Of one size, whatever the run's intervals are: one program for all of them.
         stacked = _stacked(parts, max(self._most, MOST_STEPS))

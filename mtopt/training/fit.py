@@ -27,6 +27,7 @@ from mtopt.training.evaluate import (
 from mtopt.training.loop import (
     Callback,
     LoopOptions,
+    Measurement,
     Progress,
     Write,
     resume,
@@ -118,6 +119,7 @@ def fit(
     folder: pathlib.Path,
     *,
     seeds: Sequence[int],
+    diagnose_every: int = 0,
     tensorboard: bool = False,
     belongs_to: Mapping[str, str] = MappingProxyType({}),
     progress: Progress = lambda step, losses: None,
@@ -135,6 +137,8 @@ def fit(
       folder: where the files go.
       seeds: one seed per model; it decides the initial parameters, the order of the
         samples and the noise in the step.
+      diagnose_every: steps between diagnostics in the records, where the program
+        measures them; 0: none.
       tensorboard: also write the records as TensorBoard events.
       belongs_to: what the run is of, as :func:`mtopt.training.loop.train`.
       progress: called with the step and the mean losses ``[K]`` at every training
@@ -186,6 +190,9 @@ def fit(
         init_carry=BestModel.first,
         callback=Callback(options.eval_every, validate),
         finish=test,
+        measure=Measurement(diagnose_every, program.measure)
+        if diagnose_every and program.measure is not None
+        else None,
         tensorboard=tensorboard,
         belongs_to=belongs_to,
         progress=progress,

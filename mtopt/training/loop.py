@@ -85,6 +85,20 @@ class Callback(NamedTuple):
     function: Callable[[int, TrainState, Any, Write], Any]
 
 
+class Measurement(NamedTuple):
+    """What is measured of every so many steps, beside them, for their records.
+
+    Attributes:
+      every: steps from one to the next; the last step always is one. A training record
+        is due there, too.
+      function: ``(state, batch) -> {name: [S] or [S, K, ...]}`` before the step, such
+        as :attr:`mtopt.training.program.Program.measure`.
+    """
+
+    every: int
+    function: Callable[[TrainState, Batch], Mapping[str, jax.Array]]
+
+
 def train(
     program: Program,
     batches: Callable[[int], Iterator[Batch]],
@@ -97,7 +111,7 @@ def train(
     init_carry: Callable[[TrainState], Any] = lambda state: (),
     callback: Callback | None = None,
     finish: Callable[[TrainState, Any, Write], None] | None = None,
-    measure: Callable[[TrainState, Batch], Mapping[str, jax.Array]] | None = None,
+    measure: Measurement | None = None,
     tensorboard: bool = False,
     belongs_to: Mapping[str, str] = MappingProxyType({}),
     progress: Progress = lambda step, losses: None,
@@ -123,8 +137,7 @@ def train(
         unless given.
       callback: what happens beside training.
       finish: ``(state, carry, write)``: what happens after it, the records still open.
-      measure: ``(state, batch) -> {name: [S, K, ...]}`` before a step whose record is
-        due: more numbers of the tasks to write into it.
+      measure: more numbers to write into records.
       tensorboard: also write the records as TensorBoard events.
       belongs_to: what the run is of, name to text, such as the fingerprint of its data;
         checkpoints of another are refused.
@@ -153,34 +166,37 @@ def train(
             clock = _Clock(start)
             step, measured = start, {}
 
-            def measured_step(
-                state: TrainState, batch: Batch
-            ) -> tuple[TrainState, StepLosses]:
-                if measure is not None and options.due(step + 1, options.log_every):
-                    with clock.paused(state):
-                        measured.update(jax.device_get(measure(state, batch)))
-                return program.step(state, batch)
+            def look(state: TrainState, batch: Batch) -> None:
+                assert measure is not None
+                with clock.paused(state):
+                    measured.update(jax.device_get(measure.function(state, batch)))
 
             every = [options.log_every, options.checkpoint_every]
             every += [] if callback is None else [callback.every]
             dispatch = Dispatch(
-                program.step if measure is None else measured_step,
+                program.step,
                 _everywhere(program, batches(start)),
-                1 if measure else min(options.steps_per_call or MOST_STEPS, *every),
+                min(options.steps_per_call or MOST_STEPS, *every),
                 in_any_case=options.steps_per_call is not None,
             )
             while step < options.steps:
-                wanted = options.until_due(step, every)
-                state, losses, taken = dispatch.advance(state, wanted)
+                wanted, shown = options.until_due(step, every), None
+                if measure is not None:
+                    # The steps up to the measured one, then that one alone.
+                    ahead = options.until_due(step, [measure.every])
+                    wanted = min(wanted, max(1, ahead - 1))
+                    shown = look if ahead == 1 else None
+                state, losses, taken = dispatch.advance(state, wanted, shown)
                 step += taken
                 if step == start + 1:
                     jax.block_until_ready(losses)
                     clock = _Clock(step)  # compiling is not training
-                if options.due(step, options.log_every):
+                if measured or options.due(step, options.log_every):
                     losses = _checked(program, state, losses, step, tasks, names)
                     numbers = measured | _numbers_per_task(state, losses.shape)
                     rate = clock.rate(step)
                     _record(writer.write, step, seeds, tasks, losses, rate, numbers)
+                    measured.clear()
                     progress(step, _mean_of_present(losses))
                     if stopped(program, state).all():
                         with clock.paused(state):
@@ -208,17 +224,28 @@ def read_per_task(folder: pathlib.Path, name: str) -> dict[str, np.ndarray]:
       ``step [T]``, ``values [S, T, K, ...]`` and the names of the ``tasks [K]``; of a
       number that the run has not, none.
     """
-    values, steps, tasks = {}, [], ()
-    for record in read_records(folder / "metrics.jsonl"):
-        if name in record and record["split"] == "train":
-            values.setdefault(record["seed"], []).append(list(record[name].values()))
-            steps.append(record["step"])
-            tasks = record[name]
+    found = _curve(folder, name)
+    tasks = [list(record) for seed in found["values"] for record in seed]
+    values = [[list(each.values()) for each in own] for own in found["values"]]
     return {
-        "tasks": np.array(list(tasks), str),
-        "step": np.unique(steps),
-        "values": np.array(list(values.values()), np.float64),
+        "tasks": np.array(tasks[-1] if tasks else [], str),
+        "step": found["step"],
+        "values": np.array(values, np.float64),
     }
+
+
+def read_per_model(folder: pathlib.Path, name: str) -> dict[str, np.ndarray]:
+    """The curve of one number of each model from the training records of a run.
+
+    Args:
+      folder: of the run.
+      name: what the run measured, such as ``condition``.
+
+    Returns:
+      ``step [T]`` and ``values [S, T]``; nan where it was infinite.
+    """
+    found = _curve(folder, name)
+    return found | {"values": np.array(found["values"], np.float64)}
 
 
 def read_seconds_per_step(folder: pathlib.Path) -> float:
@@ -328,6 +355,16 @@ def _check_finite(
         )
 
 
+def _curve(folder: pathlib.Path, name: str) -> dict[str, Any]:
+    """The steps ``[T]`` of one entry of the training records, and it, by seed."""
+    values, steps = {}, []
+    for record in read_records(folder / "metrics.jsonl"):
+        if name in record and record["split"] == "train":
+            values.setdefault(record["seed"], []).append(record[name])
+            steps.append(record["step"])
+    return {"step": np.unique(steps), "values": list(values.values())}
+
+
 def _numbers_per_task(
     state: TrainState, shape: tuple[int, ...]
 ) -> dict[str, np.ndarray]:
@@ -362,7 +399,9 @@ def _record(
     for s, seed in enumerate(seeds):
         record = {"step": step, "seed": seed, "split": "train"}
         for name, values in {"loss": losses, **numbers}.items():
-            record[name] = dict(zip(tasks, values[s].tolist(), strict=True))
+            own = values[s].tolist()
+            of_tasks = values.ndim > 1
+            record[name] = dict(zip(tasks, own, strict=True)) if of_tasks else own
         write(record | {"steps_per_second": rate})
 
 

@@ -16,6 +16,7 @@ from mtopt.models.functional import Model
 from mtopt.per_task import task_keys
 from mtopt.step import TrainState, make_train_step
 from mtopt.tasks import TaskGroups, Tasks
+from mtopt.training.measured_step import RECORDED, measured_step
 
 
 @runtime_checkable
@@ -100,6 +101,9 @@ class Program(NamedTuple):
         next record, where it is ``"stop"``, with the last model that has not stopped.
       everywhere: puts arrays where the step reads them, as a copy on every device.
       tasks: of the model, to be compared with those of a data set; None for any.
+      measure: ``(state, batch) -> {name: [S, ...]}``, the diagnostics of the step that
+        comes, as :data:`mtopt.training.measured_step.RECORDED`; None where every task
+        has a model of its own. It is compiled when it is called.
     """
 
     init: Callable[[jax.Array], TrainState]
@@ -109,6 +113,7 @@ class Program(NamedTuple):
     on_nonfinite: str | None = None
     everywhere: Callable[[Any], Any] = lambda tree: tree
     tasks: Tasks | TaskGroups | None = None
+    measure: Callable[[TrainState, Batch], Mapping[str, jax.Array]] | None = None
 
 
 def shared_program(
@@ -131,11 +136,9 @@ def shared_program(
       devices: that every replica runs on, all of them; the first one unless given.
     """
     on = devices or Devices(model.tasks)
-    train_step = on.run(
-        make_train_step(
-            model.tasks, tx, on_nonfinite=on_nonfinite, micro_batches=micro_batches
-        )
-    )
+    of_step: Any = {"on_nonfinite": on_nonfinite, "micro_batches": micro_batches}
+    train_step = on.run(make_train_step(model.tasks, tx, **of_step))
+    beside = on.run(measured_step(model.tasks, tx, **of_step))
 
     # One program: operation by operation, each of them would be compiled.
     @_jit_once
@@ -152,6 +155,10 @@ def shared_program(
         state, metrics = train_step(state, batch)
         return state, StepLosses.of(metrics)
 
+    def measure(state: TrainState, batch: Batch) -> Mapping[str, jax.Array]:
+        _, found = beside(state, batch)
+        return {name: getattr(found, name) for name in RECORDED}
+
     return Program(
         init,
         jax.jit(map_models(step), donate_argnums=0),
@@ -160,6 +167,7 @@ def shared_program(
         on_nonfinite=on_nonfinite,
         everywhere=on.everywhere,
         tasks=model.tasks,
+        measure=jax.jit(map_models(measure)),
     )
 
 

@@ -20,7 +20,7 @@ from mtopt.training.checkpoint import Checkpoints
 from mtopt.training.conflicts import gradient_conflicts
 from mtopt.training.evaluate import evaluate
 from mtopt.training.fit import FitOptions, fit, read_result
-from mtopt.training.loop import LoopOptions, read_per_task, train
+from mtopt.training.loop import LoopOptions, Measurement, read_per_task, train
 from mtopt.training.program import separate_program, shared_program
 from mtopt.training.writer import MetricWriter, read_records
 
@@ -396,7 +396,10 @@ def test_what_is_measured_stands_in_the_records_and_changes_nothing(tmp_path):
             measure=measure,
         )[0]
 
-    states = run("plain", None), run("measured", gradient_conflicts(model.tasks))
+    states = (
+        run("plain", None),
+        run("measured", Measurement(2, gradient_conflicts(model.tasks))),
+    )
     for one, other in zip(*(jax.tree.leaves(s.params) for s in states), strict=True):
         np.testing.assert_array_equal(one, other)
     assert not read_per_task(tmp_path / "plain", "cosine")["values"].size

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -164,15 +165,16 @@ def npz(
     labels = read_labels(arrays, path, kind, missing, tasks)
     kept = np.isin(labels.names, kept_names(labels.names, tasks))
     images = read_images(arrays, path)
-    inputs = images or read_inputs(arrays, path, len(arrays["y"]))
+    inputs: Any = images or read_inputs(arrays, path, len(arrays["y"]))
     split = np.where(labels.usable, split, -1)
     group = np.zeros(len(split), int) if labels.task is None else labels.task
     rows = inputs.rows(labels.task)
     shares = {VALID: valid_fraction, TEST: test_fraction}
     split = divided(split, group, rows, shares, seed, path)
     train = split == TRAIN
+    form: Any = ImageEncoding if images else NpzEncoding
     encoding = dataclasses.replace(
-        (ImageEncoding if images else NpzEncoding).of(inputs, train, max_features),
+        form.of(inputs, train, max_features),
         tasks=names_by_number(arrays, path),
         own_rows=labels.task is not None,
     )
