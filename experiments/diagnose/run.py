@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from mtopt.errors import UserError
 
 from ..common.config import Config
-from ..common.runner import Training, step_costs
+from ..common.runner import Training, step_costs, train_all
 from .findings import Findings, read_findings
 
 METHOD = "equal_weighting"
