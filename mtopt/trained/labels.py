@@ -70,4 +70,4 @@ def _empty(cell: Any) -> bool:
 def _word(cell: Any) -> str:
     """The name of a class; of a number the one that a table gives it."""
     is_number = isinstance(cell, int | float | np.number) and not isinstance(cell, bool)
-    return f"{cell:g}" if is_number else str(cell)
+    return str(int(cell)) if is_number and cell == np.floor(cell) else str(cell)

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 from jaxtyping import Array, Int
 
 from mtopt.data.dataset import Dataset, Split
@@ -88,9 +89,21 @@ class TrainedModel:
                 f"inputs are a {type(raw).__name__}: expected a dict by task, whose "
                 "inputs are their own"
             )
-        found = self.encoding.tasks_of(raw)
-        if unknown := sorted({*found} - {*self.tasks}):
-            raise UserError(f"no task {unknown[0]!r}: expected those of the model")
+        every = self.encoding.tasks_of(raw)
+        found = {task: rows for task, rows in every.items() if task in self.tasks}
+        dropped = sorted({*every} - {*found})
+        if dropped and not found:
+            raise UserError(
+                f"no task {dropped[0]!r} in the model, which was trained without it: "
+                "expected rows of those that it has"
+            )
+        if dropped:
+            logging.warning(
+                "the model was trained without %d tasks of the new rows, such as %r: "
+                "nothing is predicted for them",
+                len(dropped),
+                dropped[0],
+            )
         return found
 
     def predict(self, raw: Any) -> dict[str, np.ndarray]:
@@ -114,8 +127,10 @@ class TrainedModel:
         found = {}
         for part, task, outputs in self._outputs(raw):
             labels = label_of(part.group.kind)(outputs)
-            names = part.group.classes.get(task, ())
-            found[task] = np.array(names)[labels] if names else labels
+            if task in part.group.classes:
+                names = part.group.class_names(part.group.tasks.index(task))
+                labels = np.array(names)[labels]
+            found[task] = labels
         return dict(sorted(found.items()))
 
     def predict_proba(self, raw: Any) -> dict[str, np.ndarray]:
@@ -150,8 +165,7 @@ class TrainedModel:
         group = next(p.group for p in self._parts if task in p.group.tasks)
         if probabilities_of(group.kind) is None:
             return ()
-        count = 2 if group.kind in ("binary", "preference") else group.outputs
-        return group.classes.get(task, tuple(map(str, range(count))))
+        return group.class_names(group.tasks.index(task))
 
     def outputs(self, raw: Any) -> dict[str, np.ndarray]:
         """What the heads compute: logits, and numbers in the units of the data.
