@@ -148,9 +148,9 @@ class TrainedModel:
           UserError: as :meth:`predict`.
         """
         found = {
-            task: np.asarray(_probabilities(part.group.kind)(outputs))
+            task: np.asarray(_compiled(probabilities)(outputs))
             for part, task, outputs in self._outputs(raw)
-            if probabilities_of(part.group.kind) is not None
+            if (probabilities := probabilities_of(part.group.kind)) is not None
         }
         return dict(sorted(found.items()))
 
@@ -321,9 +321,8 @@ class TrainedModel:
 
 
 @functools.cache
-def _probabilities(kind: str) -> Callable[[Any], Array]:
-    function = probabilities_of(kind)
-    assert function is not None  # asked before
+def _compiled(function: Callable[[Any], Array]) -> Callable[[Any], Array]:
+    # By the function: of a kind of the user's own it is another when that is reloaded.
     return jax.jit(function)
 
 
