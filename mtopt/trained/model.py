@@ -89,6 +89,11 @@ class TrainedModel:
                 f"inputs are a {type(raw).__name__}: expected a dict by task, whose "
                 "inputs are their own"
             )
+        if any(part.group.encoding != self.encoding for part in self._parts):
+            raise UserError(
+                "tasks are from sources whose inputs differ: expected a dict of inputs "
+                "by task"
+            )
         every = self.encoding.tasks_of(raw)
         found = {task: rows for task, rows in every.items() if task in self.tasks}
         dropped = sorted({*every} - {*found})
@@ -198,7 +203,16 @@ class TrainedModel:
           UserError: as :meth:`predict`; for a class that training had not, or labels
             that are neither given nor in the frame.
         """
-        labels = self._labels_in(raw) if labels is None else labels
+        if labels is None:
+            labels = self._labels_in(raw)
+        elif not isinstance(labels, Mapping):
+            raise UserError(
+                f"labels are a {type(labels).__name__}: expected a dict of them by task"
+            )
+        elif unknown := [task for task in labels if task not in self.tasks]:
+            raise UserError(
+                f"labels of {unknown[0]!r}: {nearest(str(unknown[0]), self.tasks)}"
+            )
         found = {}
         for part, task, outputs in self._outputs(raw):
             if task not in labels:

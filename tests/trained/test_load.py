@@ -209,7 +209,7 @@ def test_sources_with_inputs_of_their_own(tmp_path):
         "d": 40,
         "e": 3,
     }
-    with pytest.raises(UserError, match="no array task"):
+    with pytest.raises(UserError, match="sources whose inputs differ"):
         model.predict(x)
 
 
