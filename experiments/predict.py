@@ -10,6 +10,8 @@ row belongs to one task, its number, the task, and what is predicted for it.
 
 import csv
 import pathlib
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -62,12 +64,13 @@ def shared_table(model: TrainedModel, raw: Any) -> list[list[str]]:
       raw: the rows.
     """
     probabilities = model.predict_proba(raw)
-    columns: dict[str, list[str]] = {}
+    columns: list[tuple[str, list[str]]] = []
     for task, found in model.predict(raw).items():
-        columns[task] = _cells(found)
+        columns.append((task, _cells(found)))
         for c, name in enumerate(model.class_names(task)):
-            columns[f"{task}: {name}"] = _cells(probabilities[task][..., c])
-    return [[*columns], *map(list, zip(*columns.values(), strict=True))]
+            columns.append((f"{task}: {name}", _cells(probabilities[task][..., c])))
+    head, cells = zip(*columns, strict=True)
+    return [_head(head), *map(list, zip(*cells, strict=True))]
 
 
 def task_table(model: TrainedModel, raw: Any) -> list[list[str]]:
@@ -89,8 +92,22 @@ def task_table(model: TrainedModel, raw: Any) -> list[list[str]]:
             cells = [task, labels[i], *(beside.get(name, "") for name in classes)]
             lines.append((row, cells))
     lines.sort(key=lambda line: line[0])
-    head = ["row", "task", "prediction", *classes]
+    head = _head(["row", "task", "prediction", *classes])
     return [head, *([str(row), *cells] for row, cells in lines)]
+
+
+def _head(names: Sequence[str]) -> list[str]:
+    """The names of all columns.
+
+    Raises:
+      UserError: where two are the same.
+    """
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise UserError(
+            f"two columns of predictions would be called {twice[0]!r}: expected names "
+            "of tasks and classes that differ; mtopt.load(...).predict takes any"
+        )
+    return list(names)
 
 
 def _cells(values: np.ndarray) -> list[str]:

@@ -32,6 +32,10 @@ def imported(what: str, name: str) -> Any:
       3.0
     """
     module, _, attribute = name.partition(":")
+    if not all(part.isidentifier() for part in (*module.split("."), attribute)):
+        raise UserError(
+            f"{what} {name!r}: expected MODULE:NAME, as in my_package.my_module:mine"
+        )
     try:
         found = importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -45,7 +49,8 @@ def imported(what: str, name: str) -> Any:
     if not hasattr(found, attribute):
         names = [each for each in vars(found) if not each.startswith("_")]
         raise UserError(
-            f"{what} {name!r}: {found.__file__} has no {attribute!r}: "
+            f"{what} {name!r}: {getattr(found, '__file__', module)} has no "
+            f"{attribute!r}: "
             f"{nearest(attribute, names)}"
         )
     return getattr(found, attribute)

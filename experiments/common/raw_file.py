@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from mtopt.data.tables.frame_encoding import FrameEncoding
+from mtopt.data.tables.frame_columns import number_in
+from mtopt.data.tables.frame_encoding import BOOLEANS, FrameEncoding
 from mtopt.data.tables.npz_file import Archive
 from mtopt.data.tables.table import read_table
 from mtopt.errors import UserError
@@ -27,7 +28,7 @@ def read_raw(path: pathlib.Path, model: TrainedModel) -> Any:
     if not path.is_file():
         raise UserError(f"no file {path}: expected one of new rows")
     if isinstance(model.encoding, FrameEncoding):
-        return read_table(path, model.encoding.names)
+        return read_table(path, (*model.encoding.names, *_label_names(model)))
     if path.suffix == ".npz":
         return Archive(path)
     if path.suffix != ".npy":
@@ -41,3 +42,18 @@ def read_raw(path: pathlib.Path, model: TrainedModel) -> Any:
         raise UserError(
             f"cannot read {path} ({error}): expected what numpy.save writes"
         ) from error
+
+
+def _label_names(model: TrainedModel) -> list[str]:
+    """The columns of labels that are names, though a file may have digits alone."""
+    groups = model.description.groups
+    classes = {t: own for group in groups for t, own in group.classes.items()}
+    encoding = model.encoding
+    assert isinstance(encoding, FrameEncoding)  # asked before
+    return [
+        column
+        for task, column in encoding.label_columns.items()
+        if not all(
+            n in BOOLEANS or number_in(n) is not None for n in classes.get(task, ())
+        )
+    ]

@@ -93,10 +93,20 @@ class LoaderSplit(Split):
             step = 0
 
 
-def _batch(samples: Samples) -> Batch:
-    """One batch, of NumPy arrays whatever the loader has."""
+def _batch(samples: Any) -> Batch:
+    """One batch, of NumPy arrays whatever the loader has.
+
+    Raises:
+      UserError: for what is none of :data:`Samples`.
+    """
     if isinstance(samples, Batch):
         return samples
+    pair = isinstance(samples, tuple | list) and len(samples) == 2
+    if not pair or not isinstance(samples[1], Mapping):
+        raise UserError(
+            f"the loader gave a {type(samples).__name__}: expected a Batch, or a pair "
+            "of inputs and a dict of labels by task"
+        )
     x, labels = jax.tree.map(np.asarray, samples)
     return Batch.shared(x, labels)
 

@@ -16,6 +16,7 @@ from mtopt.errors import UserError
 from mtopt.grammar import CallText
 from mtopt.models import MODELS, JointModel, Model
 from mtopt.models import join as join_models
+from mtopt.models.ordinal import ORDINAL
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
@@ -70,6 +71,41 @@ class GroupDescription:
             std,
             {task: tuple(names) for task, names in classes.items()},
         )
+
+    def of_task(self, k: int, outputs: Any) -> Any:
+        """What a head gives of its own task's classes.
+
+        The heads of a group are all as wide as that of the task with the most classes.
+
+        Args:
+          k: the number of the task.
+          outputs: of it, ``[B, ...]``.
+
+        Example:
+          >>> from mtopt.data.encoding import AsTheyAre
+          >>> group = GroupDescription(
+          ...     ("few",), "classification", 4, None, (1,), "int8",
+          ...     AsTheyAre("int8", (1,)), classes={"few": ("a", "b")})
+          >>> group.of_task(0, np.ones((5, 4))).shape
+          (5, 2)
+        """
+        names = self.classes.get(self.tasks[k], ())
+        if not names or self.kind not in ("classification", *ORDINAL):
+            return outputs
+        # Levels have a logit for each step from one to the next.
+        return outputs[..., : max(len(names) - (self.kind in ORDINAL), 1)]
+
+    def class_names(self, k: int) -> tuple[str, ...]:
+        """The names of a task's classes; numbers for those that no label has shown.
+
+        Args:
+          k: the number of the task.
+        """
+        names = self.classes.get(self.tasks[k], ())
+        if names and self.kind in ("classification", *ORDINAL):
+            return names
+        count = 2 if self.kind in ("binary", "preference") else self.outputs
+        return (*names, *map(str, range(len(names), count)))
 
     def model(
         self,

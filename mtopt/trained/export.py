@@ -81,7 +81,7 @@ def _read(part: Part, k: int, outputs: Any) -> Any:
     group = part.group
     probabilities = probabilities_of(group.kind)
     if probabilities is not None:
-        return probabilities(outputs)
+        return probabilities(group.of_task(k, outputs))
     if not group.target_std:
         return outputs
     return outputs * group.target_std[k] + group.target_mean[k]

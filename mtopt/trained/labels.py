@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Num
 
 from mtopt.errors import UserError
+from mtopt.models.ordinal import ORDINAL
 from mtopt.trained.description import GroupDescription
 
 
@@ -57,8 +58,24 @@ def read_labels(
                 f"labels of task {task!r} are no numbers ({error}): expected numbers, "
                 "as in training"
             ) from error
+        _expect_classes(group, task, target)
     mask = ~empty.reshape(len(cells), -1).any(axis=1)
     return target.astype(np.float64), mask
+
+
+def _expect_classes(group: GroupDescription, task: str, target: np.ndarray) -> None:
+    """Raises for numbers that are no classes of a task whose labels are some."""
+    counts = {"binary": 2, "multilabel": 2}
+    counts |= dict.fromkeys(("classification", *ORDINAL), group.outputs)
+    count = counts.get(group.kind)
+    if count is None:
+        return
+    wrong = target[~np.isin(target, np.arange(count))]
+    if len(wrong):
+        raise UserError(
+            f"labels of task {task!r} have {wrong[0]:g}: expected whole numbers from 0 "
+            f"to {count - 1}, as in training"
+        )
 
 
 def _empty(cell: Any) -> bool:
@@ -70,4 +87,4 @@ def _empty(cell: Any) -> bool:
 def _word(cell: Any) -> str:
     """The name of a class; of a number the one that a table gives it."""
     is_number = isinstance(cell, int | float | np.number) and not isinstance(cell, bool)
-    return f"{cell:g}" if is_number else str(cell)
+    return str(int(cell)) if is_number and cell == np.floor(cell) else str(cell)

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 from jaxtyping import Array, Int
 
 from mtopt.data.dataset import Dataset, Split
@@ -105,9 +106,26 @@ class TrainedModel:
                 f"inputs are a {type(raw).__name__}: expected a dict by task, whose "
                 "inputs are their own"
             )
-        found = self.encoding.tasks_of(raw)
-        if unknown := sorted({*found} - {*self.tasks}):
-            raise UserError(f"no task {unknown[0]!r}: expected those of the model")
+        if any(part.group.encoding != self.encoding for part in self._parts):
+            raise UserError(
+                "tasks are from sources whose inputs differ: expected a dict of inputs "
+                "by task"
+            )
+        every = self.encoding.tasks_of(raw)
+        found = {task: rows for task, rows in every.items() if task in self.tasks}
+        dropped = sorted({*every} - {*found})
+        if dropped and not found:
+            raise UserError(
+                f"no task {dropped[0]!r} in the model, which was trained without it: "
+                "expected rows of those that it has"
+            )
+        if dropped:
+            logging.warning(
+                "the model was trained without %d tasks of the new rows, such as %r: "
+                "nothing is predicted for them",
+                len(dropped),
+                dropped[0],
+            )
         return found
 
     def predict(self, raw: Any) -> dict[str, np.ndarray]:
@@ -131,8 +149,10 @@ class TrainedModel:
         found = {}
         for part, task, outputs in self._outputs(raw):
             labels = label_of(part.group.kind)(outputs)
-            names = part.group.classes.get(task, ())
-            found[task] = np.array(names)[labels] if names else labels
+            if task in part.group.classes:
+                names = part.group.class_names(part.group.tasks.index(task))
+                labels = np.array(names)[labels]
+            found[task] = labels
         return dict(sorted(found.items()))
 
     def predict_proba(self, raw: Any) -> dict[str, np.ndarray]:
@@ -150,9 +170,9 @@ class TrainedModel:
           UserError: as :meth:`predict`.
         """
         found = {
-            task: np.asarray(_probabilities(part.group.kind)(outputs))
+            task: np.asarray(_compiled(probabilities)(outputs))
             for part, task, outputs in self._outputs(raw)
-            if probabilities_of(part.group.kind) is not None
+            if (probabilities := probabilities_of(part.group.kind)) is not None
         }
         return dict(sorted(found.items()))
 
@@ -167,8 +187,7 @@ class TrainedModel:
         group = next(p.group for p in self._parts if task in p.group.tasks)
         if probabilities_of(group.kind) is None:
             return ()
-        count = 2 if group.kind in ("binary", "preference") else group.outputs
-        return group.classes.get(task, tuple(map(str, range(count))))
+        return group.class_names(group.tasks.index(task))
 
     def outputs(self, raw: Any) -> dict[str, np.ndarray]:
         """What the heads compute: logits, and numbers in the units of the data.
@@ -201,7 +220,16 @@ class TrainedModel:
           UserError: as :meth:`predict`; for a class that training had not, or labels
             that are neither given nor in the frame.
         """
-        labels = self._labels_in(raw) if labels is None else labels
+        if labels is None:
+            labels = self._labels_in(raw)
+        elif not isinstance(labels, Mapping):
+            raise UserError(
+                f"labels are a {type(labels).__name__}: expected a dict of them by task"
+            )
+        elif unknown := [task for task in labels if task not in self.tasks]:
+            raise UserError(
+                f"labels of {unknown[0]!r}: {nearest(str(unknown[0]), self.tasks)}"
+            )
         found = {}
         for part, task, outputs in self._outputs(raw):
             if task not in labels:
@@ -324,9 +352,8 @@ class TrainedModel:
 
 
 @functools.cache
-def _probabilities(kind: str) -> Callable[[Any], Array]:
-    function = probabilities_of(kind)
-    assert function is not None  # asked before
+def _compiled(function: Callable[[Any], Array]) -> Callable[[Any], Array]:
+    # By the function: of a kind of the user's own it is another when that is reloaded.
     return jax.jit(function)
 
 

@@ -31,13 +31,13 @@ class Part:
         return self.predict(self.params, self.model_state, x)
 
     def in_units(self, k: int, outputs: Any) -> Any:
-        """Outputs of one task; numbers as those of the data are, in float64.
+        """Outputs of one task's own classes; numbers as the data have them, in float64.
 
         Args:
           k: the number of the task.
           outputs: of it, ``[B, ...]``.
         """
         if not self.group.target_std:
-            return outputs
+            return self.group.of_task(k, outputs)
         wide = np.asarray(outputs, np.float64)
         return wide * self.group.target_std[k] + self.group.target_mean[k]

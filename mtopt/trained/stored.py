@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
+from absl import logging
 
 from mtopt.errors import UserError, nearest
 from mtopt.trained.description import ModelDescription
 from mtopt.trained.model import TrainedModel
 from mtopt.trained.part import Part
+from mtopt.training.fit import finished_steps, read_diverged
 from mtopt.training.parameters import CHOSEN_MODELS, MODELS, read_parameters
 from mtopt.training.program import predict_one_by_one
 from mtopt.training.writer import write_json
@@ -154,6 +156,22 @@ def _separate(
     return TrainedModel(description, params, state, jax.jit(together), parts)
 
 
+def _warn_of_diverged(place: pathlib.Path, method: str, seed: int) -> None:
+    """Warns where training did not come to a good end."""
+    if not finished_steps(place):
+        return
+    for each in read_diverged(place):
+        if each.seed == seed:
+            logging.warning(
+                "%s: seed %d diverged in step %d (%s): the model is that of the best "
+                "look before, or an untrained one",
+                method,
+                seed,
+                each.step,
+                each.what,
+            )
+
+
 def _parameters(
     folder: pathlib.Path, model: Any, stored: StoredModels, seed: int, tasks: int = 0
 ) -> tuple[Any, Any]:
@@ -165,6 +183,7 @@ def _parameters(
             lambda leaf: jax.ShapeDtypeStruct((tasks, *leaf.shape), leaf.dtype), like
         )
     place = folder / stored.folder / CHOSEN_MODELS
+    _warn_of_diverged(place.parent, stored.method, seed)
     if not place.is_file():
         raise UserError(
             f"no file {place}: {stored.method} has not been trained to the end; "

@@ -89,6 +89,13 @@ def test_a_run_learns_from_a_loader_what_it_learns_from_arrays(tmp_path):
     assert model.predict(X)["sum"].shape == (N,)
 
 
+@pytest.mark.parametrize("given", [X[:8], (X[:8],), (X[:8], LABELS["sum"][:8]), "xy"])
+def test_what_is_no_batch_is_said(given):
+    split = LoaderSplit(lambda seed, number: iter([given]), steps=1, size=8)
+    with pytest.raises(UserError, match="expected a Batch, or a pair of inputs and"):
+        next(split.in_order(8))
+
+
 @pytest.mark.parametrize(
     ("options", "asked", "message"),
     [

@@ -1,5 +1,6 @@
 """Kinds of labels of the user's own: planted answers, from the file to a prediction."""
 
+import dataclasses
 import importlib
 import sys
 
@@ -107,3 +108,19 @@ def test_names_are_no_numbers_and_a_loss_is_of_each_sample(folder):
         trained(folder, data)
     with pytest.raises(mtopt.UserError, match="has no metrics"):
         mtopt.Kind(loss=np.subtract, metrics=(), label=np.exp)
+
+
+def test_a_kind_that_is_reloaded_is_the_new_one(folder):
+    data = from_frame(
+        rows(60), ["colour"], features=["a", "b"], kind={"colour": "mine:focal"}
+    )
+    trained(folder / "run", data)
+    model = mtopt.load(folder / "run")
+    before = model.predict_proba(rows(60))["colour"]
+    mine = sys.modules["mine"]
+
+    def halved(outputs):
+        return mine.jax.nn.softmax(outputs) / 2
+
+    mine.focal = dataclasses.replace(mine.focal, probabilities=halved)
+    np.testing.assert_allclose(model.predict_proba(rows(60))["colour"], before / 2)

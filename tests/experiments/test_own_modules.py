@@ -9,7 +9,7 @@ import pytest
 import mtopt
 from experiments.common.building import load_dataset
 from mtopt.grammar import MethodText, joined_texts
-from mtopt.imported import as_python, as_text
+from mtopt.imported import as_python, as_text, imported
 from tests.helpers.commands import run_here
 from tests.helpers.own_module import SOURCE
 
@@ -66,6 +66,7 @@ def test_a_run_on_all_three_is_stored_and_found_again(folder, monkeypatch, capsy
         ("--model=nowhere:tiny", "no module 'nowhere' for the model 'nowhere:tiny'"),
         ("--model=mine:tiny(wide=3)", "has no option 'wide': known are dtype"),
         ("--model=mine:without_names", "unexpected keyword argument 'names'"),
+        ("--model=sys:tiny", "sys has no 'tiny'"),
         ("--model=mine:nothing", "made a NoneType: expected a mtopt.models.Model"),
         ("--dataset=mine:nothing", "made a NoneType: expected a mtopt.data.Dataset"),
         ("--method=mine:waves", "made a Dataset: expected what mtopt.weighting"),
@@ -119,3 +120,9 @@ def test_names_of_modules_become_names_and_back(text):
     changed = [old for old, new in zip(text, found, strict=True) if old != new]
     expected = [".", ".", ":", ":"] if text.startswith("a.b_c") else []
     assert changed == expected
+
+
+@pytest.mark.parametrize("name", [":mine", "mine:", "..mine:it", "a b:it", "mine:a.b"])
+def test_what_is_no_name_in_a_module_is_said(name):
+    with pytest.raises(mtopt.UserError, match="expected MODULE:NAME"):
+        imported("model", name)

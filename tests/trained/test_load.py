@@ -209,7 +209,7 @@ def test_sources_with_inputs_of_their_own(tmp_path):
         "d": 40,
         "e": 3,
     }
-    with pytest.raises(UserError, match="no array task"):
+    with pytest.raises(UserError, match="sources whose inputs differ"):
         model.predict(x)
 
 
@@ -281,3 +281,17 @@ def test_labels_that_training_had_not(tmp_path):
     gone = frame(shape=None, size=np.nan)
     assert np.isnan([*model.score(gone)["size"].values()]).all()
     assert np.isnan(model.score(gone)["shape"]["accuracy"])
+
+
+def test_of_a_model_that_diverged_a_warning_says_so(tmp_path, caplog):
+    data = from_frame(frame(), MIXED, split="part")
+    trained(tmp_path, data, seeds=(3, 5))
+    place = tmp_path / "ours" / "result.json"
+    stored = json.loads(place.read_text())
+    stored["diverged"] = [{"seed": 5, "step": 2, "what": "the loss is not finite"}]
+    place.write_text(json.dumps(stored))
+    mtopt.load(tmp_path, seed=3)
+    assert not caplog.records
+    mtopt.load(tmp_path, seed=5)
+    (record,) = caplog.records
+    assert "ours: seed 5 diverged in step 2" in record.getMessage()

@@ -28,6 +28,16 @@ ANSWERS = {
 }
 """Question to the right answer for each digit."""
 WRONG = "wrong: digit"
+DIGITS = tuple(map(str, range(CLASSES)))
+NAMES = {
+    "digit": DIGITS,
+    "even": ("odd", "even"),
+    "large": ("0 to 4", "5 to 9"),
+    "loops": ("none", "one", "two"),
+    "rest of 3": ("0", "1", "2"),
+    WRONG: DIGITS,
+}
+"""Question to what its classes are called."""
 
 
 def digit_questions(
@@ -119,7 +129,7 @@ def digit_questions(
         kind="classification",
         outputs=CLASSES,
         x_axis=None,
-        reading={"equal inputs": shown_in_training(pairs)},
+        reading={"equal inputs": shown_in_training(pairs), "classes": NAMES},
         **parts,
     )
     return keep_tasks(dataset, tasks)

@@ -153,6 +153,22 @@ def dates_or_text(column: Any) -> Any:
         return column
 
 
+def number_in(text: str) -> float | None:
+    """The number that a text is; None where it is none.
+
+    Args:
+      text: such as the name of a category.
+
+    Example:
+      >>> number_in("01"), number_in("one")
+      (1.0, None)
+    """
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
 def numbers(column: Any, look: Look) -> Float[np.ndarray, " N"]:
     """Numbers as they are, dates as days since 1970-01-01; NaN for an empty cell.
 

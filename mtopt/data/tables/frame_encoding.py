@@ -17,13 +17,17 @@ from mtopt.data.tables.frame_columns import (
     expect_column,
     expect_full,
     look_of,
+    number_in,
     numbers,
+    pandas,
 )
 from mtopt.data.tables.scaling import Scaling
 from mtopt.errors import UserError
 
 ROWS = "the new rows"
 """What new rows are called in messages."""
+BOOLEANS = frozenset({"True", "False"})
+"""The names that booleans have as categories."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +78,7 @@ class FrameEncoding:
             expect_column(frame, name, "the model", ROWS)
         values, found = {}, {}
         for name, look in self.looks.items():
-            column = _as(frame[name], look)
+            column = _as(frame[name], look, self.categories.get(name, ()))
             if look == "categories":
                 found[name] = categories(column)
             else:
@@ -122,7 +126,7 @@ class FrameEncoding:
         column = str(self.task)
         expect_column(frame, column, "the model", ROWS)
         names = owners_of(frame[column], ROWS, self.owners)
-        if unknown := sorted({*names} - {*self.owners}):
+        if unknown := sorted({*names.tolist()} - {*self.owners}):
             raise UserError(
                 f"{ROWS}: the task column {column!r} has {unknown[0]!r}: expected one "
                 f"of the {len(self.owners)} tasks that the model was trained on"
@@ -141,19 +145,28 @@ class FrameEncoding:
           raw: as for the call, or of :meth:`tasks_of` where there is a column of tasks.
         """
         frame = checked_frame(raw, ROWS)
+        columns = self.label_columns
         if self.task is None:
-            return {task: frame[task] for task in self.targets if task in frame}
+            return {task: frame[c] for task, c in columns.items() if c in frame}
         return {
-            task: frame[self._pairs[task][1]].iloc[rows]
+            task: frame[columns[task]].iloc[rows]
             for task, rows in self.tasks_of(raw).items()
-            if self._pairs[task][1] in frame
+            if columns[task] in frame
         }
+
+    @property
+    def label_columns(self) -> dict[str, str]:
+        """Task to the column of its labels."""
+        if self.task is None:
+            return {target: target for target in self.targets}
+        return {task: target for task, (_, target) in self._pairs.items()}
 
     @property
     def names(self) -> tuple[str, ...]:
         """The columns of names, which a text file may have as digits."""
-        booleans = {"True", "False"}
-        return tuple(c for c, own in self.categories.items() if {*own} - booleans)
+        found = tuple(c for c, own in self.categories.items() if {*own} - BOOLEANS)
+        numbered = all(o.startswith(f"{self.task}_") for o in self.owners)
+        return found if numbered else (*found, str(self.task))
 
     @property
     def _pairs(self) -> dict[str, tuple[str, str]]:
@@ -225,22 +238,43 @@ def owners_of(column: Any, source: str, known: tuple[str, ...] = ()) -> np.ndarr
     return np.array([f"{column.name}_{int(n):0{width}}" for n in found])
 
 
-def _as(column: Any, look: Look) -> Any:
+def _as(column: Any, look: Look, known: tuple[str, ...]) -> Any:
     """The column, whose cells are such, or empty.
+
+    Args:
+      column: of the new rows.
+      look: what it was in training.
+      known: the categories that it had there.
 
     Raises:
       UserError: where they are something else.
     """
     if column.isna().all():
-        return column.astype("float64" if look == "numbers" else "object")
+        dtype = "float64" if look == "numbers" else "object"
+        return pandas().Series(np.nan, column.index, dtype, column.name)
     found = look_of(column, ROWS)
-    # Names of digits alone, which a reader of text files takes for numbers.
-    if found == look or (look == "categories" and found == "numbers"):
+    if found == look:
         return column
+    booleans = bool(known) and BOOLEANS.issuperset(known)
+    # Names of digits alone, which a reader of text files takes for numbers.
+    if look == "categories" and found == "numbers" and not booleans:
+        return _named(column, known)
     if look == "dates" and found == "categories":
         column = dates_or_text(column)
         if look_of(column, ROWS) == look:
             return column
+    expected = "True and False" if booleans else look
     raise UserError(
-        f"{ROWS}: column {column.name!r} has {found}: expected {look}, as in training"
+        f"{ROWS}: column {column.name!r} has {found}: expected {expected}, as in "
+        "training"
     )
+
+
+def _named(column: Any, known: tuple[str, ...]) -> Any:
+    """Numbers by the names that they have in training: 2.0 may be ``2``, or ``02``."""
+    by_value = {value: name for name in known if (value := number_in(name)) is not None}
+
+    def name(cell: Any) -> str:
+        return str(cell) if str(cell) in known else by_value.get(float(cell), str(cell))
+
+    return column.astype(object).map(name, na_action="ignore")

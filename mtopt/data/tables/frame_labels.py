@@ -66,7 +66,7 @@ class Target(NamedTuple):
             return self
         values = np.zeros_like(self.values)
         values[self.known] = codes
-        return self._replace(values=values, names=tuple(f"{v:g}" for v in found))
+        return self._replace(values=values, names=tuple(str(int(v)) for v in found))
 
 
 def read_targets(

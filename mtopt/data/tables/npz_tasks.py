@@ -10,7 +10,8 @@ from jaxtyping import Int
 
 from mtopt.data.tables.npz_file import Archive
 from mtopt.data.tables.npz_known import read_known
-from mtopt.errors import UserError
+from mtopt.data.tables.npz_labels import OWN_NAMES, SHARED_NAMES, names_by_number
+from mtopt.errors import UserError, nearest
 
 NEW = pathlib.Path("the new samples")
 """What they are called in messages, in place of a file."""
@@ -49,14 +50,15 @@ class TasksOfFile:
                 f"{NEW} have no array task: expected the number of each one's task, "
                 f"0 to {len(self.tasks) - 1}, or a dict of inputs by task"
             )
+        names = self._names(arrays)
         task = np.asarray(arrays["task"])
         whole = task.dtype.kind in "iu" and task.ndim == 1
-        if not whole or not ((task >= 0) & (task < len(self.tasks))).all():
+        if not whole or not ((task >= 0) & (task < len(names))).all():
             raise UserError(
                 f"{NEW}: task is {task.dtype}{list(task.shape)}: expected whole "
-                f"numbers from 0 to {len(self.tasks) - 1}, one a sample"
+                f"numbers from 0 to {len(names) - 1}, one a sample"
             )
-        rows = {t: np.flatnonzero(task == i) for i, t in enumerate(self.tasks)}
+        rows = {t: np.flatnonzero(task == i) for i, t in enumerate(names)}
         return {name: own for name, own in rows.items() if len(own)}
 
     def targets_of(self, raw: Any) -> dict[str, np.ndarray]:
@@ -69,7 +71,8 @@ class TasksOfFile:
           UserError: where there are no labels, or they have another shape.
         """
         arrays = arrays_of(raw)
-        count = 0 if self.own_rows else len(self.tasks)
+        names = self._names(arrays) if "y" in arrays else self.tasks
+        count = 0 if self.own_rows else len(names)
         y = np.asarray(arrays["y"]) if "y" in arrays else np.zeros(0)
         if y.shape[1:] != ((count,) if count else ()) or not len(y):
             raise UserError(
@@ -80,7 +83,24 @@ class TasksOfFile:
         y = np.where(known, y, np.nan)
         if self.own_rows:
             return {task: y[rows] for task, rows in self.tasks_of(raw).items()}
-        return dict(zip(self.tasks, y.T, strict=True))
+        return dict(zip(names, y.T, strict=True))
+
+    def _names(self, arrays: Mapping[str, Any]) -> tuple[str, ...]:
+        """The tasks by their numbers in new arrays: as these name them, or as training.
+
+        Raises:
+          UserError: for a name that training had not.
+        """
+        if not any(
+            key in arrays for key in (OWN_NAMES if self.own_rows else SHARED_NAMES)
+        ):
+            return self.tasks
+        names = names_by_number(arrays, NEW)
+        if unknown := [name for name in names if name not in self.tasks]:
+            raise UserError(
+                f"{NEW} name the task {unknown[0]!r}: {nearest(unknown[0], self.tasks)}"
+            )
+        return names
 
 
 def arrays_of(raw: Any) -> Mapping[str, Any]:

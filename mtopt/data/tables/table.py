@@ -140,7 +140,7 @@ def _text(pd: Any, path: pathlib.Path, separator: str, names: Sequence[str]) -> 
     types = dict.fromkeys(names, str)
     # By parts, a column could have cells of several types.
     frame = pd.read_csv(path, sep=separator, low_memory=False, dtype=types)
-    for column in frame:
+    for column in frame.columns.difference(names, sort=False):
         if pd.api.types.infer_dtype(frame[column], skipna=True) == "string":
             frame[column] = dates_or_text(frame[column])
     return frame
