@@ -181,10 +181,11 @@ def _without_numbers(
 def _protocol(plan: Plan) -> str:
     """How a run trains, and the budget of the trials."""
     rate = plan.config.optimizer.learning_rate
+    trials = f"{plan.sweep.trials} trial" + "s" * (plan.sweep.trials > 1)
     line = protocol(plan.config, plan.dataset, "a tuned learning rate")
     return (
-        f"{line}, of the chosen trial alone; {plan.sweep.trials} trials of every "
-        f"method and of the single-task models, with learning rates from "
+        f"{line}, of the chosen trial alone; {trials} of every method and of the "
+        "single-task models, with learning rates from "
         f"{rate / DECADE:g} to {rate * DECADE:g} and the options of each method's "
         f"search space, drawn at random; chosen by {plan.criterion.words}"
     )
