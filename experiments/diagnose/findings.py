@@ -18,6 +18,8 @@ from ..common.results import Comparison
 class Findings:
     """Numbers of K tasks, means over seeds and records unless told; nan: unknown.
 
+    Records in which a task has no gradient are left out of its means.
+
     Attributes:
       tasks: their names.
       steps: that were trained.
@@ -25,7 +27,8 @@ class Findings:
       cosine: of the angle between every two gradients, ``[K, K]``.
       against: that between the gradient of each task and the sum of all others,
         ``[K]``.
-      norm: the lengths of the gradients, medians, ``[K]``.
+      norm: the lengths of the gradients, geometric means, ``[K]``; 0 of a task that
+        never has one.
       conflict_share: of all pairs and records, those with a cosine below 0.
       condition: of the Gramian, the median; inf where rounding hides it.
       rank: the number of independent gradients, the median.
@@ -96,21 +99,25 @@ def read_findings(
     }
     by_alone = np.array([found.get(t, (np.nan, np.nan)) for t in losses.tasks])
     condition = of_models("condition")
-    cosine, norm = of_tasks("cosine").values, of_tasks("norm").values
+    norm, cosine = of_tasks("norm").values, of_tasks("cosine").values
+    there = norm > 0
+    both = there[..., :, None] & there[..., None, :]
+    against = against_others(norm, cosine)
+    raised = (of_tasks("descent").values < 0).astype(float)
     scores = _scores(parts)
     by_score = np.array([scores.get(t, (np.nan, np.nan, 1)) for t in losses.tasks])
     return Findings(
         tasks=losses.tasks,
         steps=int(losses.step[-1]),
         seeds=len(losses.values),
-        cosine=np.nanmean(cosine, axis=(0, 1)),
-        against=np.nanmean(against_others(norm, cosine), axis=(0, 1)),
-        norm=np.nanmedian(norm, axis=(0, 1)),
+        cosine=_mean_where(both, cosine),
+        against=_mean_where(there, against),
+        norm=np.exp(_mean_where(there, np.log(np.where(there, norm, 1)), -np.inf)),
         conflict_share=float(np.nanmean(of_models("conflict_share"))),
         # Infinity has no number in the records.
         condition=float(np.median(np.where(np.isnan(condition), np.inf, condition))),
         rank=float(np.nanmedian(of_models("rank"))),
-        raised=np.nanmean(of_tasks("descent").values < 0, axis=(0, 1)),
+        raised=_mean_where(there, raised),
         first=first,
         last=last,
         alone_first=by_alone[:, 0],
@@ -145,6 +152,13 @@ def against_others(norm: np.ndarray, cosine: np.ndarray) -> np.ndarray:
     lengths = np.sqrt(np.maximum(own, 0) * np.maximum(of_others, 0))
     there = lengths > 1e-6 * own
     return np.where(there, (with_all - own) / np.where(there, lengths, 1), 0)
+
+
+def _mean_where(there: np.ndarray, values: np.ndarray, nothing: float = 0) -> Any:
+    """The mean over seeds and records of those that are there, else ``nothing``."""
+    known = np.where(there, values, np.nan).reshape(-1, *values.shape[2:])
+    mean = mean_and_spread(known, axis=0)[0]
+    return np.where(np.isnan(mean), nothing, mean)
 
 
 def _ends(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

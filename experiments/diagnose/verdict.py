@@ -42,7 +42,6 @@ class Verdict:
     Attributes:
       case: ``"conflict"``, ``"harmless conflict"``, ``"scales"``, ``"held back"``,
         ``"unrelated"`` or ``"agreement"``.
-      worth: whether balancing gradients is worth a try.
       held_back: tasks that learn less beside the others than they should; in a
         conflict, those of them that the others pull against.
       pairs: those that conflict for good.
@@ -50,7 +49,6 @@ class Verdict:
     """
 
     case: str
-    worth: bool
     held_back: tuple[str, ...]
     pairs: tuple[tuple[str, str], ...]
     sentences: tuple[str, ...]
@@ -83,14 +81,13 @@ def judge(found: Findings) -> Verdict:
     names = tuple(found.tasks[k] for k in np.flatnonzero(held))
     decision = _decision(case, found, names, len(pairs), ratio)
     more = [*_scales_too(case, ratio), *_rank(found), *_sharing(found), _limits(found)]
-    worth = case == "conflict"
-    return Verdict(case, worth, names, pairs, (decision, *more))
+    return Verdict(case, names, pairs, (decision, *more))
 
 
 def scale_ratio(found: Findings) -> float:
-    """The longest gradient over the shortest; inf where one is 0."""
-    least = found.norm.min()
-    return float(found.norm.max() / least) if least > 0 else float("inf")
+    """The longest gradient over the shortest, of tasks that have one."""
+    known = found.norm[found.norm > 0]
+    return float(known.max() / known.min()) if len(known) else 1.0
 
 
 def conflicting(found: Findings) -> tuple[tuple[str, str], ...]:
@@ -187,10 +184,11 @@ def _scales_too(case: str, ratio: float) -> list[str]:
 
 
 def _rank(found: Findings) -> list[str]:
-    if found.rank >= len(found.tasks):
+    number = int((found.norm > 0).sum())
+    if found.rank >= number:
         return []
     return [
-        f"Only {found.rank:.0f} of {len(found.tasks)} gradients are independent: some "
+        f"Only {found.rank:.0f} of {number} gradients are independent: some "
         "tasks ask for the same, and weights that a solve gives them are not the only "
         "ones."
     ]

@@ -79,12 +79,12 @@ def diagnostics(
       >>> rows = jnp.array([[1.0, 0.0], [-2.0, 2.0]])
       >>> updates, state = tx.update(rows, tx.init(jnp.zeros(2)), jnp.zeros(2))
       >>> found = diagnostics(mtopt.Evaluation(rows=rows), updates, state)
-      >>> print(found.cosine[0, 1].round(3), found.magnitude_similarity[0, 1].round(3))
+      >>> print(f"{found.cosine[0, 1]:.3f} {found.magnitude_similarity[0, 1]:.3f}")
       -0.707 0.629
-      >>> print(found.conflict_share, found.rank, found.condition.round(1))
-      1.0 2 18.2
-      >>> print(found.weights.round(2), found.descent.round(3))
-      [0.77 0.23] [0.555 0.196]
+      >>> print(f"{found.conflict_share:.0%} {found.rank} {found.condition:.1f}")
+      100% 2 18.2
+      >>> [f"{weight:.2f} {way:.3f}" for weight, way in zip(*found[-2:], strict=True)]
+      ['0.77 0.555', '0.23 0.196']
     """
     tasks = _count(evaluation)
     seen = prepare_evaluation(tasks, evaluation.gradients, None, evaluation, {})
@@ -117,8 +117,8 @@ def magnitude_similarity(norm: Float[Array, "*batches K"]) -> Float[Array, "..."
       where one is 0.
 
     Example:
-      >>> print(magnitude_similarity(jnp.array([1., 10.]))[0].round(3))
-      [1.    0.198]
+      >>> print(f"{magnitude_similarity(jnp.array([1., 10.]))[0, 1]:.3f}")
+      0.198
 
     References:
       Yu et al., Gradient Surgery for Multi-Task Learning, 2020, arXiv 2001.06782.

@@ -75,14 +75,14 @@ def planted(signs=(1, 1, 1), scales=(1, 1, 1), apart=False):
     return mtopt.Batch(x[None], y[None], np.ones((1, 3, SAMPLES), bool))
 
 
-def measured(folder, batch, cost=4.0):
-    """The findings of 100 steps."""
+def measured(folder, *batches, cost=4.0):
+    """The findings of 100 steps on some batches in turn."""
     options = LoopOptions(steps=100, log_every=1, checkpoint_every=100)
     for text, program in zip((EQUAL, ALONE), programs(), strict=True):
         diagnosed = text == EQUAL
         train(
             program,
-            lambda start: itertools.repeat(batch),
+            lambda start: itertools.cycle(batches),
             options,
             run_folder(folder, text, (0,)),
             tasks=NAMES,
@@ -125,7 +125,6 @@ def test_what_was_planted_is_said(tmp_path, plant, case, begins, held):
     found = measured(tmp_path, planted(**plant))
     verdict = judge(found)
     assert (verdict.case, verdict.held_back) == (case, held)
-    assert verdict.worth == (case == "conflict")
     assert verdict.sentences[0].startswith(begins)
     assert "4.0 times the FLOPs" in verdict.sentences[0] or case == "conflict"
     wanted = {"agreement": 1, "scales": 1, "conflict": 1, "unrelated": 3}[case]
@@ -226,6 +225,24 @@ def test_without_models_of_each_task_a_task_that_stalls_is_held_back():
     assert (verdict.case, verdict.held_back) == ("conflict", ("b",))
     assert "less beside the rest than the others do" in verdict.sentences[0]
     assert any("no model was trained alone" in s for s in verdict.sentences)
+
+
+def test_a_task_without_a_gradient_has_no_scale():
+    verdict = judge(agreeing(norm=np.array([1.0, 0.0, 2.0]), rank=2))
+    assert verdict.case == "agreement"
+    assert not any("independent" in sentence for sentence in verdict.sentences)
+
+
+def test_a_task_is_judged_where_it_has_labels(tmp_path):
+    """One that is absent from every other batch is as opposed as where it is there."""
+    batch = planted(signs=(1, -1, 1))
+    mask = np.array(batch.mask)
+    mask[0, 1] = False
+    absent = dataclasses.replace(batch, mask=mask)
+    found = measured(tmp_path, batch, absent)
+    np.testing.assert_allclose(found.cosine[0, 1], -1, atol=1e-5)
+    np.testing.assert_allclose(found.against[1], -1, atol=1e-5)
+    assert found.norm[1] > 0
 
 
 def test_scales_are_named_beside_a_conflict():
