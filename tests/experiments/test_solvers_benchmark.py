@@ -17,7 +17,7 @@ def test_solvers_are_timed_without_torchjd(monkeypatch, capsys):
     monkeypatch.setattr(solvers, "ROUND_SECONDS", 1e-4)
     few = {name: solvers.METHODS[name] for name in ("mgda", "imtl_g")}
     monkeypatch.setattr(solvers, "METHODS", few)
-    with flagsaver.flagsaver(tasks=["2"], solve_rounds=1):
+    with flagsaver.flagsaver(solve_tasks=["2"], solve_rounds=1):
         solvers.main(["solvers"])
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     timed = [line for line in lines if line and line[0] in few]
@@ -42,7 +42,7 @@ def test_every_rule_weighs(name):
     ],
 )
 def test_what_it_cannot_run_is_told(argv, tasks, message, capsys):
-    with flagsaver.flagsaver(tasks=tasks), pytest.raises(SystemExit) as stop:
+    with flagsaver.flagsaver(solve_tasks=tasks), pytest.raises(SystemExit) as stop:
         solvers.main(argv)
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
