@@ -92,7 +92,7 @@ class Measurement(NamedTuple):
       every: steps from one to the next; the last step always is one. A training record
         is due there, too.
       function: ``(state, batch) -> {name: [S] or [S, K, ...]}`` before the step, such
-        as :attr:`mtopt.training.program.Program.measure`.
+        as ``Program.measure``.
     """
 
     every: int

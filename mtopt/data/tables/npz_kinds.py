@@ -10,7 +10,7 @@ from mtopt.errors import UserError, nearest
 from mtopt.kind import own_kind
 
 NpzKind = str
-"""One of :data:`KINDS`, or ``module:name``, a :class:`mtopt.Kind` of one's own."""
+"""One of ``KINDS``, or ``module:name``, a :class:`mtopt.Kind` of one's own."""
 KINDS = ("classification", "binary", "regression", "ordinal", "ordinal_adjacent")
 EACH = "each"
 """In place of a kind: every task is of the one that its own labels look like."""
