@@ -14,7 +14,7 @@ import sys
 from absl import flags
 
 from mtopt.errors import UserError
-from mtopt.training.processes import wait_for_all
+from mtopt.training.processes import is_first, wait_for_all
 
 from .common import short_flags
 from .common.command import command, data_dir, start
@@ -71,8 +71,10 @@ def _run(folder: pathlib.Path, run: StoredRun) -> None:
     if not FLAGS.out and not FLAGS.resume:
         folder = new_folder(folder)
     with held(folder):
-        if not FLAGS.resume:
-            check_new(folder)  # another run may have begun and ended there
+        # Another run may have begun and ended there. Later processes would see what the
+        # first one writes.
+        if not FLAGS.resume and is_first():
+            check_new(folder)
         write_run(folder, run)
         print(f"{run.experiment}: writing to {folder}", flush=True)
         keep_compiled_programs()
