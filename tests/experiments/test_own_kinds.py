@@ -1,7 +1,6 @@
 """Kinds of labels of the user's own: planted answers, from the file to a prediction."""
 
 import dataclasses
-import importlib
 import sys
 
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 import mtopt
 from mtopt.data import from_frame
 from tests.helpers.commands import run_here
-from tests.helpers.own_module import SOURCE
+from tests.helpers.own_module import own_module
 from tests.helpers.trained import trained
 
 FLAGS = [
@@ -29,13 +28,9 @@ FLAGS = [
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A table of counts and classes that its inputs decide, and ``mine.py``."""
-    (tmp_path / "mine.py").write_text(SOURCE)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delitem(sys.modules, "mine", raising=False)
-    importlib.invalidate_caches()
     rows().to_csv(tmp_path / "rows.csv", index=False)
-    yield tmp_path
-    sys.modules.pop("mine", None)
+    with own_module(tmp_path, monkeypatch):
+        yield tmp_path
 
 
 def rows(size=600):

@@ -11,7 +11,7 @@ from experiments.common.building import load_dataset
 from mtopt.grammar import MethodText, joined_texts
 from mtopt.imported import as_python, as_text, imported
 from tests.helpers.commands import run_here
-from tests.helpers.own_module import SOURCE
+from tests.helpers.own_module import own_module
 
 FLAGS = [
     "--experiment=npz",
@@ -28,12 +28,8 @@ FLAGS = [
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A folder with ``mine.py``, from which Python imports."""
-    (tmp_path / "mine.py").write_text(SOURCE)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delitem(sys.modules, "mine", raising=False)
-    importlib.invalidate_caches()
-    yield tmp_path
-    sys.modules.pop("mine", None)
+    with own_module(tmp_path, monkeypatch):
+        yield tmp_path
 
 
 def test_a_run_on_all_three_is_stored_and_found_again(folder, monkeypatch, capsys):

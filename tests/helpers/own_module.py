@@ -1,5 +1,9 @@
 """What a user may have in a module: a model, a data set, a method, and misfits."""
 
+import contextlib
+import importlib
+import sys
+
 SOURCE = '''
 import jax
 import jax.numpy as jnp
@@ -90,3 +94,14 @@ def without_names(input_shape, *, kind):
 def nothing(input_shape=None, **rest):
     return None
 '''
+
+
+@contextlib.contextmanager
+def own_module(folder, monkeypatch):
+    """``mine.py`` in a folder from which Python imports, as long as this lasts."""
+    (folder / "mine.py").write_text(SOURCE)
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    importlib.invalidate_caches()
+    yield
+    sys.modules.pop("mine", None)
