@@ -84,6 +84,21 @@ class MethodText:
         _check_stages(stages, known)
         return cls(text, stages)
 
+    def with_options(self, options: Mapping[str, Mapping[str, Any]]) -> "MethodText":
+        """The same with more options, whose values need not be plain numbers.
+
+        Args:
+          options: name in the text to option to value, which may be traced; they take
+            the place of those that the text gives.
+
+        Example:
+          >>> import numpy as np
+          >>> text = MethodText.parse("log_losses(cagrad)")
+          >>> tx = text.with_options({"cagrad": {"c": np.float32(0.2)}}).build(3)
+        """
+        stages = tuple(stage.with_options(options) for stage in self.stages)
+        return dataclasses.replace(self, stages=stages)
+
     def build(
         self, num_tasks: int, **known: Any
     ) -> optax.GradientTransformationExtraArgs:
@@ -214,6 +229,11 @@ class _Call:
     name: str
     inner: "tuple[_Call, ...]"
     options: dict[str, Any]
+
+    def with_options(self, options: Mapping[str, Mapping[str, Any]]) -> "_Call":
+        """With those of its name, and of the names inside."""
+        inner = tuple(call.with_options(options) for call in self.inner)
+        return _Call(self.name, inner, {**self.options, **options.get(self.name, {})})
 
 
 def _check_stages(stages: tuple[_Call, ...], known: tuple[str, ...]) -> None:

@@ -2,6 +2,8 @@
 
 import inspect
 import pathlib
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import optax
@@ -169,17 +171,34 @@ def with_steps(text: str, steps: int) -> tuple[str, int]:
     return method.strip(), int(count)
 
 
-def make_aggregators(
-    methods: dict[str, MethodText], dataset: Dataset | JointDataset, batch_size: int
-) -> dict[str, optax.GradientTransformationExtraArgs]:
-    """The methods of :func:`parse_compared_methods` for the tasks of a data set.
+def make_aggregator(
+    method: MethodText,
+    dataset: Dataset | JointDataset,
+    batch_size: int,
+    options: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> optax.GradientTransformationExtraArgs:
+    """One method of :func:`parse_compared_methods` for the tasks of a data set.
+
+    Args:
+      method: the text that was read.
+      dataset: with its tasks, and as many steps an epoch as it has.
+      batch_size: samples per step.
+      options: more of them, as of :meth:`mtopt.grammar.MethodText.with_options`.
 
     Raises:
       UserError: for a value that an option can't have.
     """
     epoch = dataset.train.steps_per_epoch(batch_size)
+    count = len(dataset.tasks)
+    return method.with_options(options).build(count, steps_per_epoch=epoch)
+
+
+def make_aggregators(
+    methods: dict[str, MethodText], dataset: Dataset | JointDataset, batch_size: int
+) -> dict[str, optax.GradientTransformationExtraArgs]:
+    """All of them, by their texts; arguments and errors as :func:`make_aggregator`."""
     return {
-        text: method.build(len(dataset.tasks), steps_per_epoch=epoch)
+        text: make_aggregator(method, dataset, batch_size)
         for text, method in methods.items()
     }
 

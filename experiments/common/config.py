@@ -56,13 +56,18 @@ class Optimizer:
     head_rate: float = option(1.0, at_least=0)
     average: float = option(0.0, at_least=0, below=1)
 
-    def build(self, steps: int) -> optax.GradientTransformation:
+    def build(self, steps: int, rate: Any = None) -> optax.GradientTransformation:
         """What follows the aggregator in the chain, for a run of so many steps.
+
+        Args:
+          steps: so many.
+          rate: in place of :attr:`learning_rate`, a number that may be traced.
 
         Raises:
           UserError: for a name or an option that optax does not have.
         """
-        rate = make_schedule(self.schedule, self.learning_rate, steps)
+        highest = self.learning_rate if rate is None else rate
+        rate = make_schedule(self.schedule, highest, steps)
         members = [make_optimizer(self.name, rate)]
         if self.clip_norm:
             members.insert(0, optax.clip_by_global_norm(self.clip_norm))

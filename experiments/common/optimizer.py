@@ -45,14 +45,12 @@ SCHEDULES: Registry = {
 """Schedules of optax by name, without ``_schedule``."""
 
 
-def make_optimizer(
-    text: str, rate: float | optax.Schedule
-) -> optax.GradientTransformation:
+def make_optimizer(text: str, rate: Any) -> optax.GradientTransformation:
     """The optimizer that ``text`` names.
 
     Args:
       text: as ``adamw(weight_decay=1e-2)``.
-      rate: its learning rate.
+      rate: its learning rate, a number that may be traced, or a schedule.
 
     Raises:
       UserError: for a name or an option that optax does not have.
@@ -61,12 +59,12 @@ def make_optimizer(
     return _made("optimizer", call, rate)
 
 
-def make_schedule(text: str, rate: float, steps: int) -> float | optax.Schedule:
+def make_schedule(text: str, rate: Any, steps: int) -> Any:
     """The schedule that ``text`` names; a number for a constant one.
 
     Args:
       text: as ``warmup_cosine_decay(warmup_steps=100)``.
-      rate: its highest value.
+      rate: its highest value, a number that may be traced.
       steps: how long it lasts, unless the text says so.
 
     Raises:

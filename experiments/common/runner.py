@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import optax
 
 import mtopt
 from mtopt.data.dataset import Dataset
@@ -27,7 +28,7 @@ from mtopt.training.program import Program, separate_program, shared_program
 from .building import (
     batch_sizes,
     load_dataset,
-    make_aggregators,
+    make_aggregator,
     make_model,
     parse_compared_methods,
     seed_stacks,
@@ -50,6 +51,7 @@ from .results import Comparison, MethodResult
 from .results_file import to_plain
 from .run_folder import run_folder
 from .table import WIDTH, table, to_text
+from .tuned import Make, Numbers, at, tuned
 
 SINGLE_TASK = "single-task models"
 
@@ -127,6 +129,7 @@ class Run(NamedTuple):
       batch_size: samples per step, as :class:`mtopt.training.fit.FitOptions`.
       steps: so many.
       program: ``number of seeds -> program``.
+      make: its chain, of what is tuned in it.
     """
 
     name: str
@@ -135,6 +138,19 @@ class Run(NamedTuple):
     batch_size: int
     steps: int
     program: Callable[[int], Program]
+    make: Make
+
+    def at(self, numbers: Numbers, text: str) -> "Run":
+        """With other numbers, by the program of those that it was made with.
+
+        Args:
+          numbers: the learning rate, and options of the method.
+          text: of the method with these.
+        """
+        return self._replace(
+            text=text,
+            program=lambda num_seeds: at(self.program(num_seeds), self.make, numbers),
+        )
 
 
 class Training(NamedTuple):
@@ -154,48 +170,80 @@ class Training(NamedTuple):
     stacks: list[tuple[int, ...]]
 
     @classmethod
-    def of(cls, config: Config, data_dir: pathlib.Path | None) -> "Training":
-        """That of a configuration; arguments and errors as for :func:`prepare`."""
+    def of(
+        cls,
+        config: Config,
+        data_dir: pathlib.Path | None,
+        numbers: Numbers | None = None,
+    ) -> "Training":
+        """That of a configuration; arguments and errors as for :func:`prepare`.
+
+        Args:
+          config: what to run.
+          data_dir: the user's folder of data sets.
+          numbers: those of :meth:`Run.at`, which other trials have others of; None
+            for programs that are made for the numbers of the configuration.
+        """
         config.check()
         if config.tensorboard:
             tensorboard.require()
         steps = {text: with_steps(text, config.steps)[1] for text in config.methods}
-        rates = {*steps.values(), config.steps}
-        optimizers = {own: config.optimizer.build(own) for own in rates}
+        for own in {*steps.values(), config.steps}:
+            config.optimizer.build(own)  # what it refuses, before data are read
         methods = parse_compared_methods(config)
         dataset = load_dataset(config.data, data_dir)
-        aggregators = make_aggregators(methods, dataset, config.batch_size)
         of_model: Any = {"dtype": config.dtype, "remat": config.remat}
         of_step: Any = {
             "on_nonfinite": config.on_nonfinite,
             "micro_batches": config.micro_batches,
         }
+        rate = config.optimizer.learning_rate
+
+        def chain(make: Make) -> optax.GradientTransformation:
+            return make(Numbers(rate, {})) if numbers is None else tuned(make, numbers)
+
         shared = make_model(config.model, dataset, **of_model)
         together = config.devices.of(shared.tasks)
         check_devices(together, config.batch_size)
 
         def run(text: str) -> Run:
-            tx = mtopt.chain(aggregators[text], optimizers[steps[text]])
+            method, own = methods[text], steps[text]
 
+            def make(numbers: Numbers) -> optax.GradientTransformation:
+                of_method = method, dataset, config.batch_size, numbers.options
+                behind = config.optimizer.build(own, numbers.learning_rate)
+                return mtopt.chain(make_aggregator(*of_method), behind)
+
+            tx = chain(make)
+
+            @functools.cache
             def program(num_seeds: int) -> Program:
                 all_at_once = shared, tx, num_seeds
                 return shared_program(*all_at_once, devices=together, **of_step)
 
-            return Run(text, text, dataset, config.batch_size, steps[text], program)
+            return Run(text, text, dataset, config.batch_size, own, program, make)
 
         def single(group: Dataset, batch_size: int) -> Run:
             separate = make_model(config.model, group, names=("task",), **of_model)
             alone = config.devices.of_one(separate.tasks)
             check_devices(alone, batch_size)
-            tx = mtopt.chain(mtopt.equal_weighting(1), optimizers[config.steps])
 
+            def make(numbers: Numbers) -> optax.GradientTransformation:
+                behind = config.optimizer.build(config.steps, numbers.learning_rate)
+                return mtopt.chain(mtopt.equal_weighting(1), behind)
+
+            tx = chain(make)
+
+            @functools.cache
             def program(num_seeds: int) -> Program:
                 one_by_one = separate, tx, group.tasks, num_seeds
                 return separate_program(*one_by_one, devices=alone, **of_step)
 
             several = len(dataset.groups) > 1
             text = f"{SINGLE_TASK}, {group.tasks[0]}" if several else SINGLE_TASK
-            return Run(SINGLE_TASK, text, group, batch_size, config.steps, program)
+            return Run(
+                SINGLE_TASK, text, group, batch_size, config.steps, program, make
+            )
 
         sizes = batch_sizes(dataset, config.batch_size)
         baselines = []

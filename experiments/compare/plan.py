@@ -75,26 +75,32 @@ def plan(sweep: StoredSweep) -> Plan:
             trials=sweep.trials,
         )
 
-    def unit(method: str, trial: int, draw: Draw, alone: bool) -> Unit:
-        own = dataclasses.replace(
+    def config_of(draw: Draw, alone: bool) -> Config:
+        rate = draw.numbers.learning_rate
+        return dataclasses.replace(
             config,
             methods=(draw.text,),
             single_task=alone,
             paired=0,
-            optimizer=dataclasses.replace(
-                config.optimizer, learning_rate=draw.learning_rate
-            ),
+            optimizer=dataclasses.replace(config.optimizer, learning_rate=rate),
         )
-        return Unit(method, trial, sweep.run._replace(config=own))
+
+    def trials(method: str, text: str) -> list[Unit]:
+        alone, every = method not in config.methods, drawn(method, text)
+        first = config_of(every[0], alone)
+        return [
+            Unit(
+                method,
+                trial,
+                sweep.run._replace(config=config_of(draw, alone)),
+                first,
+                draw.numbers,
+            )
+            for trial, draw in enumerate(every, 1)
+        ]
 
     asked = {SINGLE_TASK: PLAIN, **{text: text for text in config.methods}}
-    units = {
-        method: [
-            unit(method, trial, draw, alone=method not in config.methods)
-            for trial, draw in enumerate(drawn(method, text), 1)
-        ]
-        for method, text in asked.items()
-    }
+    units = {method: trials(method, text) for method, text in asked.items()}
     every = [
         text for own in units.values() for u in own for text in u.run.config.methods
     ]

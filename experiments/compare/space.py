@@ -7,6 +7,7 @@ import numpy as np
 from scipy.stats import loguniform, uniform
 from sklearn.model_selection import ParameterSampler
 
+from ..common.tuned import Numbers
 from .texts import set_options, with_options
 
 RATE = "learning_rate"
@@ -76,11 +77,12 @@ class Draw(NamedTuple):
 
     Attributes:
       text: the method with its options.
-      learning_rate: of the optimizer behind it.
+      numbers: what was drawn: these options, and the learning rate of the optimizer
+        behind it.
     """
 
     text: str
-    learning_rate: float
+    numbers: Numbers
 
 
 def draws(
@@ -134,7 +136,8 @@ def draws(
         for name, option in space:
             value = _rounded(values[f"{name}.{option}"])
             own.setdefault(name, {})[option] = value
-        found.append(Draw(with_options(text, own), _rounded(values[RATE])))
+        rate = _rounded(values[RATE])
+        found.append(Draw(with_options(text, own), Numbers(rate, own)))
     return found
 
 

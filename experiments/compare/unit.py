@@ -25,11 +25,13 @@ from mtopt.training.writer import write_json
 from ..common import results_file
 from ..common.allocator import keep_freed_memory
 from ..common.compilation_cache import keep_compiled_programs
+from ..common.config import Config
 from ..common.results import Comparison
 from ..common.run_folder import folder_name, run_folder
 from ..common.run_lock import held
 from ..common.runner import Training, train_all
 from ..common.stored_run import StoredRun, to_plain
+from ..common.tuned import Numbers
 
 THREADS = "NPROC"
 """The variable that tells XLA how many threads a CPU has for it."""
@@ -45,11 +47,15 @@ class Unit(NamedTuple):
       trial: its number, from 1.
       run: of one method, with the values of the trial; of the single-task models alone
         where its configuration asks for them.
+      first: the configuration of the method's first trial, whose programs serve all.
+      numbers: what was drawn for this one.
     """
 
     method: str
     trial: int
     run: StoredRun
+    first: Config
+    numbers: Numbers
 
     @property
     def name(self) -> str:
@@ -87,14 +93,19 @@ def is_finished(folder: pathlib.Path) -> bool:
     return (folder / FINISHED).exists()
 
 
-def run_unit(unit: Unit, folder: pathlib.Path, cache: str | None = None) -> None:
+def run_unit(
+    unit: Unit, folder: pathlib.Path, command: str, cache: str | None = None
+) -> None:
     """Trains what the unit has not finished yet, and writes what came of it.
 
-    One thread computes, so that the numbers are those of any number of workers.
+    One thread computes, so that the numbers are those of any number of workers. The
+    trials of a method that a process is given one after another are traced and
+    compiled once, and their data are read once.
 
     Args:
       unit: what to train.
       folder: of the unit. Of several processes that are given it the later ones wait.
+      command: another for every call of the command, between which data may change.
       cache: the folder of compiled programs, as the flag names it.
 
     Raises:
@@ -114,7 +125,7 @@ def run_unit(unit: Unit, folder: pathlib.Path, cache: str | None = None) -> None
             try:
                 keep_freed_memory()
                 keep_compiled_programs(cache)
-                found = _trained(unit, folder)
+                found = _trained(unit, folder, command)
             except Exception as error:
                 traceback.print_exc()
                 what = error if isinstance(error, UserError) else repr(error)
@@ -158,12 +169,10 @@ def read_test(folder: pathlib.Path) -> list[Comparison] | None:
     return results_file.read_comparisons(path) if path.exists() else None
 
 
-def _trained(unit: Unit, folder: pathlib.Path) -> dict[str, Any]:
+def _trained(unit: Unit, folder: pathlib.Path, command: str) -> dict[str, Any]:
     """Trains, and writes all but :data:`FINISHED`, which it returns."""
     config = unit.run.config
-    training = Training.of(config, unit.run.data_dir)
-    if config.single_task:
-        training = training._replace(methods=[])
+    training = _training(unit, command)
     parts = train_all(training, config, unit.run.experiment, folder)
     write_json(folder / TEST, results_file.to_plain(parts))
     found = _validation(training, folder)
@@ -173,6 +182,26 @@ def _trained(unit: Unit, folder: pathlib.Path) -> dict[str, Any]:
         "metrics": found.metrics,
         "notes": list(dict.fromkeys(notes)),
     }
+
+
+def _training(unit: Unit, command: str) -> Training:
+    """What the unit trains, by the programs of earlier trials where there are some."""
+    first = json.dumps(dataclasses.asdict(unit.first), sort_keys=True)
+    if (first, command) not in _LATEST:
+        _LATEST.clear()
+        numbers, data_dir = unit.numbers, unit.run.data_dir
+        _LATEST[first, command] = Training.of(unit.first, data_dir, numbers)
+    made = _LATEST[first, command]
+    (text,) = unit.run.config.methods
+    alone = unit.run.config.single_task
+    return made._replace(
+        baselines=[run.at(unit.numbers, run.text) for run in made.baselines],
+        methods=[run.at(unit.numbers, text) for run in made.methods if not alone],
+    )
+
+
+_LATEST: dict[tuple[str, str], Training] = {}
+"""The method that this process has trained last, and the command that it was for."""
 
 
 def _validation(training: Training, folder: pathlib.Path) -> Validation:

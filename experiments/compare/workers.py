@@ -1,8 +1,11 @@
 """Units run by joblib: in processes of this machine, or on a Dask cluster."""
 
 import contextlib
+import functools
+import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import joblib
@@ -14,6 +17,9 @@ from .unit import Unit, is_finished, run_unit, write_failed
 
 Units = Mapping[pathlib.Path, Unit]
 """Folder to what is trained there."""
+
+Run = Callable[[Unit, pathlib.Path], Unit]
+"""Runs one."""
 
 
 def run_units(units: Units, jobs: int, cluster: str | None, cache: str | None) -> None:
@@ -32,22 +38,24 @@ def run_units(units: Units, jobs: int, cluster: str | None, cache: str | None) -
     Raises:
       UserError: where the cluster can't be reached, or has no part of Dask here.
     """
+    this = f"{os.getpid()} {time.time_ns()}"
+    run = functools.partial(_one, command=this, cache=cache)
     with _backend(cluster):
         at_once = None if cluster else jobs
         while waiting := _unfinished(units):
             try:
-                _run(waiting, at_once, len(units), cache)
+                _run(run, waiting, at_once, len(units))
             except (UserError, KeyboardInterrupt):
                 raise
             except Exception as error:
                 suspects = [folder for folder in waiting if _was_cut_off(folder)]
                 if not suspects:
                     raise
-                _one_by_one(units, suspects, cache, error)
+                _one_by_one(run, units, suspects, error)
 
 
 def _one_by_one(
-    units: Units, suspects: Sequence[pathlib.Path], cache: str | None, cause: Exception
+    run: Run, units: Units, suspects: Sequence[pathlib.Path], cause: Exception
 ) -> None:
     print(
         f"a worker has ended ({type(cause).__name__}): its units again, one at a time",
@@ -55,7 +63,7 @@ def _one_by_one(
     )
     for folder in suspects:
         try:
-            _run({folder: units[folder]}, 1, len(units), cache)
+            _run(run, {folder: units[folder]}, 1, len(units))
         except (UserError, KeyboardInterrupt):
             raise
         except Exception as error:
@@ -63,7 +71,7 @@ def _one_by_one(
             write_failed(units[folder], folder, why)
 
 
-def _run(units: Units, at_once: int | None, number: int, cache: str | None) -> None:
+def _run(run: Run, units: Units, at_once: int | None, number: int) -> None:
     """Runs units, so many at once; None: as many as the cluster has workers."""
     # One job would run in this process: it is never one, whatever is given out at once.
     options: Any = {"n_jobs": -1}
@@ -71,15 +79,15 @@ def _run(units: Units, at_once: int | None, number: int, cache: str | None) -> N
         options = {"n_jobs": max(2, at_once), "pre_dispatch": at_once}
     options |= {"batch_size": 1, "return_as": "generator_unordered"}
     done: Any = joblib.Parallel(**options)(
-        joblib.delayed(_one)(unit, folder, cache) for folder, unit in units.items()
+        joblib.delayed(run)(unit, folder) for folder, unit in units.items()
     )
     before = number - len(units) + 1
     for count, unit in enumerate(done, before):
         print(f"{count} of {number}: {unit.method}, trial {unit.trial}", flush=True)
 
 
-def _one(unit: Unit, folder: pathlib.Path, cache: str | None) -> Unit:
-    run_unit(unit, folder, cache)
+def _one(unit: Unit, folder: pathlib.Path, command: str, cache: str | None) -> Unit:
+    run_unit(unit, folder, command, cache)
     return unit
 
 

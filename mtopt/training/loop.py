@@ -36,6 +36,12 @@ PER_TASK = {
 }
 """Numbers of every task that training records hold, and where the state has them."""
 
+_FOUND = {
+    # Fields of states, and no option of a like name that optax injects.
+    "opt_state": lambda path, _: not isinstance(path[-1], jax.tree_util.DictKey),
+    "params": None,
+}
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LoopOptions:
@@ -370,7 +376,7 @@ def _numbers_per_task(
 ) -> dict[str, np.ndarray]:
     """The numbers of :data:`PER_TASK` that there are, and counts that are not 0."""
     found = {
-        name: optax.tree.get(getattr(state, place), name, default=None)
+        name: optax.tree.get(getattr(state, place), name, None, filtering=_FOUND[place])
         for name, place in PER_TASK.items()
     }
     counted = {

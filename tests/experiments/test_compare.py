@@ -163,7 +163,7 @@ def failing(patch):
     """Units that are trained from now on fail; those that were, as they come."""
     tried = []
 
-    def fail(unit, folder):
+    def fail(unit, folder, command):
         tried.append((unit.method, unit.trial))
         raise MemoryError("of 1 TB")
 

@@ -37,22 +37,27 @@ def test_draws_are_those_of_the_names():
     for _ in range(3):
         share = rng.uniform()
         rate = np.exp(rng.uniform(np.log(1e-4), np.log(1e-2)))
-        expected.append((f"cagrad(c={share:.4g})", float(f"{rate:.4g}")))
+        share, rate = float(f"{share:.4g}"), float(f"{rate:.4g}")
+        expected.append((f"cagrad(c={share})", (rate, {"cagrad": {"c": share}})))
     assert drawn("cagrad", 3) == expected
 
 
 def test_more_trials_keep_the_first_ones():
     assert drawn("rep_mtl(mgda)", 3) == drawn("rep_mtl(mgda)", 8)[:3]
-    assert len({*drawn("rep_mtl(mgda)", 8)}) == 8
+    assert len({draw.text for draw in drawn("rep_mtl(mgda)", 8)}) == 8
 
 
 def test_methods_with_other_names_have_other_draws():
-    rates = [drawn(text)[0].learning_rate for text in ("mgda", "upgrad", "pcgrad")]
+    rates = [
+        drawn(text)[0].numbers.learning_rate for text in ("mgda", "upgrad", "pcgrad")
+    ]
     assert len({*rates}) == 3
 
 
 def test_the_rate_is_within_a_decade_of_that_of_the_experiment():
-    rates = np.array([draw.learning_rate for draw in drawn("mgda", 400, rate=0.05)])
+    rates = np.array(
+        [draw.numbers.learning_rate for draw in drawn("mgda", 400, rate=0.05)]
+    )
     assert rates.min() >= 0.005
     assert rates.max() <= 0.5
     # As many below as above, on a logarithmic scale.
@@ -82,7 +87,7 @@ def test_what_the_user_sets_stays():
 
 def test_a_method_without_an_entry_has_its_rate_alone():
     assert {draw.text for draw in drawn("mgda")} == {"mgda"}
-    assert len({draw.learning_rate for draw in drawn("mgda")}) == 5
+    assert len({draw.numbers.learning_rate for draw in drawn("mgda")}) == 5
 
 
 def test_every_space_is_of_options_that_there_are():

@@ -45,7 +45,7 @@ def test_a_unit_whose_process_ends_has_failed_and_the_others_go_on(
 ):
     holder, finished = HOLDER, FINISHED
 
-    def one(unit, folder, cache):
+    def one(unit, folder, command, cache):
         """In a worker: mgda takes all memory, whenever it is run."""
         import os
         import signal
@@ -69,7 +69,7 @@ def test_a_unit_whose_process_ends_has_failed_and_the_others_go_on(
 
 
 def test_an_error_that_is_no_units_is_raised(units, monkeypatch):
-    def one(unit, folder, cache):
+    def one(unit, folder, command, cache):
         raise OSError("the disk is full")
 
     monkeypatch.setattr(workers, "_one", one)

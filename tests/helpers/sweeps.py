@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 
 from absl.testing import flagsaver
 
@@ -40,9 +41,10 @@ def started(folder, *flags):
 
 def one_after_another(units, jobs, cluster, cache):
     """As :func:`experiments.compare.workers.run_units`, in this process."""
+    command = uuid.uuid4().hex
     for folder, unit in units.items():
         if not is_finished(folder):
-            run_unit(unit, folder, cache)
+            run_unit(unit, folder, command, cache)
 
 
 def compared_here(folder, patch, *flags):

@@ -59,6 +59,14 @@ def test_it_stands_in_the_records_and_in_one_line(tmp_path, capsys, name):
         assert not said
 
 
+def test_an_injected_option_of_the_same_name_is_no_record(tmp_path):
+    """The state has two ``weights`` then: the option, and what it came to."""
+    make = optax.inject_hyperparams(mtopt.fixed_weighting, static_args="num_tasks")
+    folder = run(make(3, weights=np.array([1.0, 2.0, 1.0], np.float32)), tmp_path)
+    found = read_per_task(folder, "weights")["values"]
+    assert found[0, -1].tolist() == [1.0, 2.0, 1.0]
+
+
 def without_the_last(batch):
     """Every other batch has no label of the last task."""
     for step in itertools.count():
