@@ -33,7 +33,7 @@ from .common.table import to_text
 from .common.trials import read_trials
 from .compare import suite_sets
 from .compare.ending import end
-from .compare.plan import Plan, plan
+from .compare.plan import PLAIN, Plan, plan
 from .compare.suite_sets import named_sets, sweep_of
 from .compare.together import CLUSTER, JOBS, added, train
 from .compare.unit import read_cpu_seconds
@@ -108,14 +108,15 @@ def _report(root: pathlib.Path, absent: Mapping[str, str], started: float) -> No
         reasons = "; ".join(f"{name}: {why}" for name, why in absent.items())
         raise UserError(f"{root} has no set that is finished ({reasons})")
     sets = {name: _set_result(root / name) for name in names}
-    found = over_sets({n: each.parts for n, each in sets.items()}, TUNED_WEIGHTS)
+    parts = {name: each.parts for name, each in sets.items()}
+    found, beside = (over_sets(parts, each) for each in (TUNED_WEIGHTS, PLAIN))
     lines = [_protocol(sets)]
     lines += [
         f"Left out, {name}: {absent.get(name, 'not run in this folder yet')}."
         for name in suite_sets.SUITE
         if name not in names
     ]
-    text = to_text(over_sets_sheet(found, sets, lines))
+    text = to_text(over_sets_sheet(found, sets, beside=beside, lines=lines))
     table = root / "table.txt"
     if (root / PAGE).exists() and table.read_text(encoding="utf-8") == text + "\n":
         print(f"\n{text}\n\nnothing was left to do: {root} had it all")

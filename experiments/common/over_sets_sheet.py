@@ -31,7 +31,11 @@ class SetResult(NamedTuple):
 
 
 def over_sets_sheet(
-    found: OverSets, sets: Mapping[str, SetResult], lines: Sequence[str] = ()
+    found: OverSets,
+    sets: Mapping[str, SetResult],
+    *,
+    beside: OverSets | None = None,
+    lines: Sequence[str] = (),
 ) -> Sheet:
     """The gains of all methods on all sets, then over the sets, then the sets.
 
@@ -40,6 +44,7 @@ def over_sets_sheet(
     Args:
       found: the gains.
       sets: what is told of each.
+      beside: the gains over another method, of which only that over the sets is told.
       lines: what else is to be said, behind the legend.
     """
     scores = np.array([_means(row) for row in found.gains.methods])
@@ -52,19 +57,26 @@ def over_sets_sheet(
         names,
         [[Column(n, [_gain(found, m, n) for m in names])] for n in found.sets],
     )
-    summary = Block(
-        f"over {len(found.sets)} set{'s' * (len(found.sets) > 1)}",
-        names,
-        [_summary(found, names, scores[order], ranks[order])],
-    )
+    rank = Column("rank ↓", [Cell(number(ranks[i], 2)) for i in order])
+    count = len(found.sets)
+    over = [
+        Block(
+            f"gain over {each.reference}, %, over {count} set{'s' * (count > 1)}",
+            names,
+            [[*([rank] if each is found else []), *_over_sets(each, names)]],
+        )
+        for each in (found, beside)
+        if each is not None
+    ]
     legend = [
-        f"gain: of the primary test metric relative to {found.reference}, task by task "
-        "and seed by seed, signed so that better is above 0.",
-        f"{WON}, {LOST}: told from 0 at the {LEVEL:.0%} level, better or worse: paired "
-        "t-test over the seeds, with Holm's correction for the methods of the set.",
-        "mean gain: over sets, with the 95 % interval over sets; one counts as much as "
-        "another.",
+        "gain: of the primary test metric, relative, task by task and seed by seed, "
+        "signed so that better is above 0.",
+        f"{WON}, {LOST}: told from 0 at the {100 * LEVEL:g} % level, better or worse: "
+        "paired t-test over the seeds, with Holm's correction for the methods of the "
+        "set.",
         "rank: mean rank over sets by the gain; 1 is best.",
+        "mean: over sets, with the 95 % interval over sets; one counts as much as "
+        "another.",
         "better, worse: sets on which the mean gain is above or below 0, and, in "
         f"brackets, those with {WON} or {LOST}.",
         "metric: the primary one, mean over tasks and seeds, in units of the deviation "
@@ -72,15 +84,10 @@ def over_sets_sheet(
         "one behind the other.",
         "CPU min: of one core, all trials, compilation included.",
     ]
-    if any(each.pairs < len(row.seeds) for each, row in _pairs(found)):
+    if any("*" in cell.note for column in methods.columns for cell in column.cells):
         legend.append("*: without the seeds that are undefined.")
-    blocks = [methods, summary, _sets_block(found, sets)]
+    blocks = [methods, *over, _sets_block(found, sets)]
     return Sheet(blocks, [*legend, *lines], {})
-
-
-def _pairs(found: OverSets) -> list[tuple]:
-    rows = {row.name: row for row in found.gains.methods}
-    return [(each, rows[method]) for (method, _), each in found.found.items()]
 
 
 def _means(row: MethodResult) -> np.ndarray:
@@ -89,49 +96,35 @@ def _means(row: MethodResult) -> np.ndarray:
 
 
 def _gain(found: OverSets, method: str, name: str) -> Cell:
+    """That of one method on one set."""
     if method == found.reference:
         return Cell("0")
     each = found.found[method, name]
     half = (each.high - each.low) / 2
-    decimals = 1
-    spread = "" if math.isnan(half) else number(half, decimals)
     seeds = len(found.gains.methods[0].seeds)
     note = "*" * (0 < each.pairs < seeds) + found.sign(method, name)
-    return Cell(number(each.mean, decimals, "+"), spread, note)
+    spread = "" if math.isnan(half) else number(half, 1)
+    return Cell(number(each.mean, 1, "+"), spread, note)
 
 
-def _summary(
-    found: OverSets, names: Sequence[str], scores: np.ndarray, ranks: np.ndarray
-) -> list[Column]:
-    """Of every method over all sets."""
-    gains = [
-        "0"
-        if method == found.reference
-        else with_interval(paired_interval(row, np.zeros(len(row))), 1)
-        for method, row in zip(names, scores, strict=True)
-    ]
-    signs = [
-        [found.sign(m, n) if m != found.reference else "" for n in found.sets]
-        for m in names
-    ]
-    return [
-        Column("mean gain", list(map(Cell, gains))),
-        Column("rank ↓", [Cell(number(rank, 2)) for rank in ranks]),
-        Column(
-            "better",
-            [
-                Cell(f"{(row > 0).sum()} ({own.count(WON)})")
-                for row, own in zip(scores, signs, strict=True)
-            ],
-        ),
-        Column(
-            "worse",
-            [
-                Cell(f"{(row < 0).sum()} ({own.count(LOST)})")
-                for row, own in zip(scores, signs, strict=True)
-            ],
-        ),
-    ]
+def _over_sets(found: OverSets, names: Sequence[str]) -> list[Column]:
+    """What every method gains over all sets, and on how many."""
+    rows = {row.name: _means(row) for row in found.gains.methods}
+    cells = {"mean": [], "better": [], "worse": []}
+    for name in names:
+        if name == found.reference:
+            texts = ("0", UNDEFINED, UNDEFINED)
+        else:
+            means = rows[name]
+            signs = [found.sign(name, each) for each in found.sets]
+            texts = (
+                with_interval(paired_interval(means, np.zeros(len(means))), 1),
+                f"{(means > 0).sum()} ({signs.count(WON)})",
+                f"{(means < 0).sum()} ({signs.count(LOST)})",
+            )
+        for own, text in zip(cells.values(), texts, strict=True):
+            own.append(Cell(text))
+    return [Column(head, own) for head, own in cells.items()]
 
 
 def _sets_block(found: OverSets, sets: Mapping[str, SetResult]) -> Block:

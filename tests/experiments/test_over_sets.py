@@ -131,8 +131,15 @@ def results(sets):
 
 def test_the_sheet_says_what_was_found(sets):
     found = over_sets(sets, REFERENCE)
-    text = to_text(over_sets_sheet(found, results(sets), ["Left out, more: no file."]))
-    first, over, about = (text.split("\n\n")[i] for i in (1, 3, 5))
+    text = to_text(
+        over_sets_sheet(
+            found,
+            results(sets),
+            beside=over_sets(sets, "same"),
+            lines=["Left out, more: no file."],
+        )
+    )
+    first, over, beside, about = (text.split("\n\n")[i] for i in (1, 3, 5, 7))
     lines = {line.split("  ")[0]: line for line in first.splitlines()[2:]}
     assert [*lines] == ["better", REFERENCE, "same", "worse", "single"] or [*lines] == [
         "better",
@@ -144,8 +151,12 @@ def test_the_sheet_says_what_was_found(sets):
     assert lines["better"].count(WON) == 2
     assert lines["worse"].count(LOST) == 2
     assert WON not in lines["same"] + lines[REFERENCE]
-    (line,) = (line for line in over.splitlines() if line.startswith("better"))
-    assert line.endswith("2 (2)  0 (0)")
+    for block in (over, beside):
+        (line,) = (line for line in block.splitlines() if line.startswith("better"))
+        assert line.endswith("2 (2)  0 (0)")
+    assert "rank" in over
+    assert "rank" not in beside
+    assert "gain over same, %, over 2 sets" in text
     assert "accuracy, rmse" in about
     assert "1 of 20" in about
     assert "1.5" in about
