@@ -10,33 +10,28 @@ import io
 import pathlib
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 
 from absl import flags
 
 from mtopt.errors import UserError
-from mtopt.training.writer import write_text
+from mtopt.training.writer import write_json
 
 from .common.command import command, data_dir, parse_flags, start
 from .common.compilation_cache import FLAG as CACHE
-from .common.critical_differences import critical_differences, enough
-from .common.gains_picture import gains
-from .common.over_sets import over_sets, to_csv
-from .common.over_sets_sheet import SetResult, over_sets_sheet
+from .common.compilation_cache import keep_compiled_programs
+from .common.experiment import Job, find_experiment
 from .common.page.folder import NAME as PAGE
-from .common.paired import TUNED_WEIGHTS
 from .common.places import METHOD, OUT, RESUME
-from .common.report import Diverged, write_report
-from .common.results_file import read_comparisons, to_plain
+from .common.report import Diverged
 from .common.run_lock import held
-from .common.table import to_text
-from .common.trials import read_trials
+from .common.stored_run import CONFIG, StoredRun, read_run, write_run
 from .compare import suite_sets
 from .compare.ending import end
-from .compare.plan import PLAIN, Plan, plan
-from .compare.suite_sets import named_sets, sweep_of
+from .compare.plan import plan
+from .compare.suite_report import TOOK, report
+from .compare.suite_sets import named_sets, run_of, sweep_of
 from .compare.together import CLUSTER, JOBS, added, train
-from .compare.unit import read_cpu_seconds
 
 SETS = flags.DEFINE_list(
     "sets",
@@ -63,22 +58,21 @@ def main(argv: list[str]) -> None:
     with held(root):
         for name in named_sets(SETS.value):
             place = root / name
-            sweep = added(sweep_of(name, folder), place)
+            _check_settings(name, place, folder)
             try:
-                each = plan(sweep)
+                job = _prepared(name, place, folder)
             except UserError as error:
                 absent[name] = str(error)
                 print(f"{name}: left out: {error}", flush=True)
                 continue
             try:
-                train({place: each})
-                _end(each, place)
+                job()
             except KeyboardInterrupt:
                 print("\nstopped; the same command goes on", file=sys.stderr)
                 sys.exit(130)
             except UserError as error:
                 wrong.append(error)
-        _report(root, absent, started)
+        report(root, absent, started)
     if wrong:
         lines = "; ".join(map(str, wrong))
         done = all(isinstance(error, Diverged) for error in wrong)
@@ -95,61 +89,56 @@ def _check_flags() -> None:
         )
 
 
-def _end(each: Plan, place: pathlib.Path) -> None:
-    """Writes the report of a set, whose table stays in its folder."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        end(each, place, time.time())
+def _check_settings(
+    name: str, place: pathlib.Path, folder: pathlib.Path | None
+) -> None:
+    """Raises where a folder has the set with other settings."""
+    if not suite_sets.SUITE[name].is_project:
+        added(sweep_of(name, folder), place)
+    elif (place / CONFIG).exists():
+        old, new = read_run(place), run_of(name, folder)
+        if (old.experiment, old.config) != (new.experiment, new.config):
+            raise UserError(
+                f"{place} has a run of {old.experiment} with other settings: expected "
+                "those, or another --out"
+            )
 
 
-def _report(root: pathlib.Path, absent: Mapping[str, str], started: float) -> None:
-    """The table over all sets that the folder has, by this command or earlier ones."""
-    names = [name for name in suite_sets.SUITE if (root / name / PAGE).exists()]
-    if not names:
-        reasons = "; ".join(f"{name}: {why}" for name, why in absent.items())
-        raise UserError(f"{root} has no set that is finished ({reasons})")
-    sets = {name: _set_result(root / name) for name in names}
-    parts = {name: each.parts for name, each in sets.items()}
-    found, beside = (over_sets(parts, each) for each in (TUNED_WEIGHTS, PLAIN))
-    lines = [_protocol(sets)]
-    lines += [
-        f"Left out, {name}: {absent.get(name, 'not run in this folder yet')}."
-        for name in suite_sets.SUITE
-        if name not in names
-    ]
-    text = to_text(over_sets_sheet(found, sets, beside=beside, lines=lines))
-    table = root / "table.txt"
-    if (root / PAGE).exists() and table.read_text(encoding="utf-8") == text + "\n":
-        print(f"\n{text}\n\nnothing was left to do: {root} had it all")
-        return
-    (root / PAGE).unlink(missing_ok=True)  # the last file to be written
-    write_text(root / "suite.csv", to_csv(found) + "\n")
-    pictures = {"gains.png": functools.partial(gains, found)}
-    if enough([found.gains]):
-        pictures["ranks.png"] = functools.partial(
-            critical_differences, [found.gains], of="data sets"
+def _prepared(
+    name: str, place: pathlib.Path, folder: pathlib.Path | None
+) -> Callable[[], None]:
+    """What trains a set, checked, and leaves its report in its folder.
+
+    Raises:
+      UserError: where it can't be run, as without its files.
+    """
+    if suite_sets.SUITE[name].is_project:
+        run = run_of(name, folder)
+        job = find_experiment(run.experiment).prepare(
+            run.config, run.experiment, folder
         )
-    of_sets = to_plain([found.gains])["groups"][0]
-    write_report(root, text, {"over_sets": of_sets}, pictures, started)
+        return functools.partial(_run_project, job, run, place)
+    each = plan(added(sweep_of(name, folder), place))
+
+    def sweep() -> None:
+        train({place: each})
+        with contextlib.redirect_stdout(io.StringIO()):  # the table stays in its folder
+            end(each, place, time.time())
+
+    return sweep
 
 
-def _set_result(place: pathlib.Path) -> SetResult:
-    """What the folder of a set says of it."""
-    trials = read_trials(place)
-    seconds = [read_cpu_seconds(place / "units" / trial.unit) for trial in trials]
-    failed = sum(bool(trial.notes) for trial in trials)
-    return SetResult(read_comparisons(place), sum(seconds), len(trials), failed)
-
-
-def _protocol(sets: Mapping[str, SetResult]) -> str:
-    """The budget, and what it took."""
-    total = sum(each.cpu_seconds for each in sets.values()) / 3600
-    seeds = ", ".join(map(str, suite_sets.SEEDS))
-    return (
-        f"Protocol: {suite_sets.TRIALS} trials of every method and of the single-task "
-        "models, drawn at random from its search space; the best on validation data is "
-        f"tested, once; seeds {seeds}; {total:.1f} hours of one core. "
-        "Each set has a table, its trials and its protocol in a folder of its own."
-    )
+def _run_project(job: Job, run: StoredRun, place: pathlib.Path) -> None:
+    """As ``mtopt run`` does, once."""
+    if (place / PAGE).exists():
+        return
+    before = time.process_time()
+    write_run(place, run)
+    keep_compiled_programs()
+    print(f"{run.experiment}: writing to {place}", flush=True)
+    with (place / "log.txt").open("a") as log, contextlib.redirect_stdout(log):
+        job(place)
+    write_json(place / TOOK, {"cpu_seconds": time.process_time() - before})
 
 
 if __name__ == "__main__":

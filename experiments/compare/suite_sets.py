@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from mtopt.errors import UserError, nearest
 
 from ..common.config import Optimizer
-from ..common.experiment import find_experiment
+from ..common.experiment import PROJECTS, find_experiment
 from ..common.paired import TUNED_WEIGHTS
 from ..common.stored_run import StoredRun
 from ..common.stored_sweep import StoredSweep
@@ -35,6 +35,9 @@ comes with one."""
 class Member(NamedTuple):
     """A data set of the suite.
 
+    Where its experiment is a project, such as graph pretexts, whose encoder no
+    validation data judges, there are no trials: it is run as it is.
+
     Attributes:
       group: what kind of data it is, by which several are asked for at once.
       experiment: what it is a budget of.
@@ -44,6 +47,11 @@ class Member(NamedTuple):
     group: str
     experiment: str
     fields: dict[str, Any]
+
+    @property
+    def is_project(self) -> bool:
+        """Whether it has a way of its own to train, and a table of its own."""
+        return self.experiment in PROJECTS
 
 
 SUITE = {
@@ -74,7 +82,7 @@ SUITE = {
     "census_income": Member(
         "table", "census_income", {"steps": 400, "eval_every": 100}
     ),
-    "sarcos": Member("table", "sarcos", {"steps": 1000, "eval_every": 200}),
+    "sarcos": Member("table", "sarcos", {"steps": 600, "eval_every": 100}),
     "energy": Member(
         "table",
         "npz",
@@ -104,22 +112,42 @@ SUITE = {
     "tox21": Member(
         "molecules",
         "tox21",
-        {"model": "mlp(hidden=(128,), dropout=0.3)", "steps": 200},
+        {
+            "model": "mlp(hidden=(128,), dropout=0.3)",
+            "steps": 200,
+            "batch_size": 128,
+        },
     ),
     "toxcast": Member(
         "molecules",
         "toxcast",
-        {"model": "mlp(hidden=(64,), dropout=0.3)", "steps": 200, "eval_every": 50},
+        {
+            "data": "npz(path='toxcast/data.npz', min_labels=1400)",
+            "model": "mlp(hidden=(32,), dropout=0.3)",
+            "steps": 200,
+            "batch_size": 64,
+            "eval_every": 50,
+        },
     ),
     "qm8": Member(
         "molecules",
         "qm8",
-        {"model": "mlp(hidden=(128, 64))", "steps": 600, "eval_every": 100},
+        {
+            "model": "mlp(hidden=(64, 64))",
+            "steps": 600,
+            "batch_size": 64,
+            "eval_every": 100,
+        },
     ),
     "reviews": Member(
         "text",
         "rep_mtl_reviews",
-        {"steps": 100, "eval_every": 25, "batch_size": 16},
+        {"steps": 200, "eval_every": 40, "batch_size": 16},
+    ),
+    "cora": Member(
+        "graph",
+        "pareto_gnn",
+        {"data": "graph_npz(path='graph_cora/data.npz', scale='rows')"},
     ),
 }
 """Every set by its name."""
@@ -149,8 +177,8 @@ def named_sets(names: list[str]) -> list[str]:
     ]
 
 
-def sweep_of(name: str, data_dir: pathlib.Path | None) -> StoredSweep:
-    """The sweep of a set.
+def run_of(name: str, data_dir: pathlib.Path | None) -> StoredRun:
+    """What a set is, before the suite's methods.
 
     Args:
       name: of the set.
@@ -158,13 +186,18 @@ def sweep_of(name: str, data_dir: pathlib.Path | None) -> StoredSweep:
     """
     _, experiment, fields = SUITE[name]
     config = find_experiment(experiment).get_config()
+    return StoredRun(experiment, dataclasses.replace(config, **fields), data_dir)
+
+
+def sweep_of(name: str, data_dir: pathlib.Path | None) -> StoredSweep:
+    """The sweep of a set that is no project; arguments as of :func:`run_of`."""
+    run = run_of(name, data_dir)
     config = dataclasses.replace(
-        config,
-        **fields,
+        run.config,
         methods=METHODS,
         seeds=SEEDS,
         single_task=True,
         paired=1,
-        checkpoint_every=fields.get("steps", config.steps),
+        checkpoint_every=run.config.steps,
     )
-    return StoredSweep(StoredRun(experiment, config, data_dir), TRIALS)
+    return StoredSweep(run._replace(config=config), TRIALS)

@@ -29,6 +29,7 @@ PLANTED = {
         "image", "multi_digits", {**FIELDS, "data": DIGITS.format(", seed=1")}
     ),
     "absent": Member("table", "npz", {**FIELDS, "data": "npz(path='absent.npz')"}),
+    "project": Member("toy", "toy", {"methods": ("equal_weighting",), "steps": 10}),
 }
 
 
@@ -36,7 +37,7 @@ PLANTED = {
 def planted(monkeypatch):
     """Three tiny sets, of which one has no file, and two methods."""
     monkeypatch.setattr(suite_sets, "SUITE", PLANTED)
-    monkeypatch.setattr(suite_sets, "GROUPS", ("image", "table"))
+    monkeypatch.setattr(suite_sets, "GROUPS", ("image", "table", "toy"))
     monkeypatch.setattr(suite_sets, "METHODS", (TUNED_WEIGHTS, "equal_weighting"))
     monkeypatch.setattr(suite_sets, "SEEDS", (0, 1))
     monkeypatch.setattr(suite_sets, "TRIALS", 1)
@@ -74,6 +75,8 @@ def test_parts_end_in_one_table_and_a_second_run_does_nothing(
     first = files(here / "digits")
     assert run(tmp_path, monkeypatch) == 0
     said = capsys.readouterr().out
+    assert (here / "project" / "table.txt").read_text(encoding="utf-8").strip() in said
+    assert "project: not tuned; 0." in said
     assert f"absent: left out: no file {tmp_path}/absent.npz" in said
     assert "Left out, absent: no file" in " ".join(said.split())
     assert files(here / "digits") == first
@@ -89,6 +92,17 @@ def test_parts_end_in_one_table_and_a_second_run_does_nothing(
     assert "nothing was left to do" in said
     assert (here / "table.txt").read_text(encoding="utf-8").strip() in said
     assert files(here) == before
+
+
+def test_a_project_alone_has_its_own_table(tmp_path, monkeypatch, capsys):
+    assert run(tmp_path, monkeypatch, "--sets=toy") == 0
+    said = capsys.readouterr().out
+    assert "project: not tuned" in said
+    assert "Left out, digits: not run" in said
+    assert not (tmp_path / "here" / "suite.csv").exists()
+    monkeypatch.setitem(PLANTED["project"].fields, "steps", 20)
+    assert run(tmp_path, monkeypatch, "--sets=toy") == 2
+    assert "with other settings" in capsys.readouterr().err
 
 
 def test_other_settings_in_the_folder_are_refused(tmp_path, monkeypatch, capsys):
@@ -119,11 +133,14 @@ def test_misuse_ends_with_one_line(flags, message, tmp_path, monkeypatch, capsys
 
 def test_names_and_groups_stand_for_sets_in_order():
     assert named_sets([]) == [*PLANTED]
-    assert named_sets(["absent", "image"]) == [*PLANTED]
+    assert named_sets(["absent", "image"]) == ["digits", "others", "absent"]
     assert named_sets(["others"]) == ["others"]
 
 
-@pytest.mark.parametrize("name", SUITE)
+SWEEPS = [name for name, member in SUITE.items() if not member.is_project]
+
+
+@pytest.mark.parametrize("name", SWEEPS)
 def test_every_set_of_the_suite_is_an_experiment_that_compares(name, monkeypatch):
     monkeypatch.undo()
     sweep = sweep_of(name, None)
@@ -135,7 +152,7 @@ def test_every_set_of_the_suite_is_an_experiment_that_compares(name, monkeypatch
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SUITE)
+@pytest.mark.parametrize("name", SWEEPS)
 def test_every_set_of_the_suite_can_be_planned(name, data_dir, monkeypatch):
     monkeypatch.undo()
     found = plan(sweep_of(name, data_dir))
