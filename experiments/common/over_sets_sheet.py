@@ -19,7 +19,7 @@ class SetResult(NamedTuple):
 
     Attributes:
       parts: its comparisons, one a group of tasks.
-      cpu_seconds: that its training took; nan where a part of it is not known.
+      cpu_seconds: that its training took.
       trials: how many.
       failed: how many of these failed or diverged.
     """
@@ -57,7 +57,7 @@ def over_sets_sheet(
         names,
         [[Column(n, [_gain(found, m, n) for m in names])] for n in found.sets],
     )
-    rank = Column("rank ↓", [Cell(number(ranks[i], 2)) for i in order])
+    rank = Column("rank ↓", [Cell(number(float(ranks[i]), 2)) for i in order])
     count = len(found.sets)
     over = [
         Block(

@@ -62,7 +62,7 @@ SUITE = {
             "data": "multi_mnist(variant='sener_koltun', num_train=20000, "
             "num_valid=2000, num_test=4000)",
             "model": "mlp(hidden=(256, 128))",
-            "steps": 600,
+            "steps": 500,
             "batch_size": 128,
             "eval_every": 100,
             "stack_seeds": True,
@@ -123,7 +123,7 @@ SUITE = {
         "toxcast",
         {
             "data": "npz(path='toxcast/data.npz', min_labels=1400)",
-            "model": "mlp(hidden=(32,), dropout=0.3)",
+            "model": "mlp(hidden=(16,), dropout=0.3)",
             "steps": 200,
             "batch_size": 64,
             "eval_every": 50,

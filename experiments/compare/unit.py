@@ -158,10 +158,10 @@ def read_outcome(folder: pathlib.Path) -> Outcome:
 def read_cpu_seconds(folder: pathlib.Path) -> float:
     """What a finished unit took of one core, compilation included.
 
-    Of one that was stopped, since it went on; nan where its process ended at once.
+    Of one that was stopped, since it went on; 0 where its process ended without a word.
     """
     stored = json.loads((folder / FINISHED).read_text(encoding="utf-8"))
-    return float(stored.get("cpu_seconds", math.nan))
+    return float(stored.get("cpu_seconds", 0.0))
 
 
 def read_test(folder: pathlib.Path) -> list[Comparison] | None:

@@ -12,6 +12,7 @@ from experiments.common.stored_sweep import write_sweep
 from experiments.compare import suite_sets, together
 from experiments.compare.plan import plan
 from experiments.compare.suite_sets import SUITE, Member, named_sets, sweep_of
+from experiments.compare.unit import read_cpu_seconds
 from tests.helpers.sweeps import files, one_after_another
 
 FIELDS = {
@@ -80,6 +81,9 @@ def test_parts_end_in_one_table_and_a_second_run_does_nothing(
     assert f"absent: left out: no file {tmp_path}/absent.npz" in said
     assert "Left out, absent: no file" in " ".join(said.split())
     assert files(here / "digits") == first
+    units = [path.parent for path in here.glob("*/units/*/finished.json")]
+    assert len(units) == 2 * 3
+    assert min(map(read_cpu_seconds, units)) > 0
     found = rows(here)
     assert len(found) == 2 * 2  # single-task models and equal weighting, each twice
     assert {row["set"] for row in found} == {"digits", "others"}
