@@ -124,7 +124,7 @@ SUITE = {
         {
             "data": "npz(path='toxcast/data.npz', min_labels=1400)",
             "model": "mlp(hidden=(16,), dropout=0.3)",
-            "steps": 200,
+            "steps": 150,
             "batch_size": 64,
             "eval_every": 50,
         },
