@@ -13,6 +13,7 @@ from .common.experiment import PACKAGE, ROOT
 PROGRAMS = {
     "run": "main",
     "compare": "compare.__main__",
+    "suite": "suite",
     "predict": "predict",
     "evaluate": "evaluate",
     "diagnose": "diagnose.__main__",

@@ -82,7 +82,7 @@ def not_apart(mean_ranks: np.ndarray, limit: float) -> list[tuple[int, int]]:
 
 
 def critical_differences(
-    parts: Sequence[Comparison], path: str | os.PathLike[str]
+    parts: Sequence[Comparison], path: str | os.PathLike[str], *, of: str = "tasks"
 ) -> None:
     """Draws the mean ranks on a line; a bar joins those that do not differ.
 
@@ -93,6 +93,7 @@ def critical_differences(
       parts: groups of tasks of one experiment, or several experiments; see
         :func:`enough`.
       path: the PNG file to write.
+      of: what the cases are, where tasks stand for something else.
 
     Source:
       Demšar, "Statistical Comparisons of Classifiers over Multiple Data Sets", JMLR 7,
@@ -128,22 +129,22 @@ def critical_differences(
         bar = [means[start] - 0.03, means[stop] + 0.03]
         style = {"color": BAR, "lw": 3.5, "solid_capstyle": "butt"}
         axes.plot(bar, [level] * 2, clip_on=False, **style)
-    head(figure, _title(parts, found))
+    head(figure, _title(parts, found, of))
     save(
         figure,
         path,
-        f"Mean ranks of {len(names)} methods over {found.cases} tasks on a line; a bar "
+        f"Mean ranks of {len(names)} methods over {found.cases} {of} on a line; a bar "
         "joins those that do not differ.",
     )
 
 
-def _title(parts: Sequence[Comparison], found: Ranking) -> str:
+def _title(parts: Sequence[Comparison], found: Ranking, of: str) -> str:
     """What was ranked, and what the tests say."""
     experiments = dict.fromkeys(literal(part).experiment for part in parts)
     what = name(literal(parts[0])) if len(parts) == 1 else ", ".join(experiments)
     p_value = "< 0.001" if found.p_value < 0.001 else f"= {found.p_value:.3f}"
     return (
-        f"{what}: mean ranks over {found.cases} tasks, 1 is best\n"
+        f"{what}: mean ranks over {found.cases} {of}, 1 is best\n"
         f"Friedman's test: p {p_value}; a bar joins methods that Nemenyi's test does "
         "not tell apart"
     )

@@ -19,6 +19,7 @@ from ..common.places import DATA, METHOD, OUT, RESUME
 from ..common.run_lock import HOLDER, LOCK
 from ..common.stored_run import StoredRun
 from ..common.stored_sweep import FILE, StoredSweep, is_sweep, read_sweep
+from .together import added
 
 EXPERIMENTS = flags.DEFINE_list(
     "experiments",
@@ -88,25 +89,7 @@ def _wanted(name: str, place: pathlib.Path) -> StoredSweep:
     if hasattr(config, "paired"):
         config.paired = 1
     asked = StoredSweep(StoredRun(name, config, data_dir()), TRIALS.value, BY.value)
-    return _added(read_sweep(place), asked, place) if is_sweep(place) else asked
-
-
-def _added(old: StoredSweep, new: StoredSweep, place: pathlib.Path) -> StoredSweep:
-    """What a folder has, and what is asked for beside it."""
-    both = dict.fromkeys([*old.run.config.methods, *new.run.config.methods])
-    methods = tuple(both)
-    before, after = (
-        (each.run.experiment, dataclasses.replace(each.run.config, methods=methods))
-        for each in (old, new)
-    )
-    if before != after:
-        raise UserError(
-            f"{place} has a sweep of {before[0]} with other settings: expected those, "
-            "beside more methods or trials, or another --out"
-        )
-    return StoredSweep(
-        new.run._replace(config=after[1]), max(old.trials, new.trials), new.by
-    )
+    return added(asked, place)
 
 
 def _resumed(root: pathlib.Path) -> Sweeps:

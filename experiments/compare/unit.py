@@ -13,6 +13,7 @@ import json
 import math
 import os
 import pathlib
+import time
 import traceback
 from typing import Any, NamedTuple
 
@@ -115,6 +116,7 @@ def run_unit(
     with held(folder, wait=True):
         if is_finished(folder):
             return
+        before = time.process_time()
         stored = {"method": unit.method, "trial": unit.trial, **to_plain(unit.run)}
         write_json(folder / "unit.json", stored)
         with (
@@ -130,6 +132,7 @@ def run_unit(
                 traceback.print_exc()
                 what = error if isinstance(error, UserError) else repr(error)
                 found = _failed(unit, " ".join(str(what).split()))
+        found["cpu_seconds"] = time.process_time() - before
         write_json(folder / FINISHED, found)
 
 
@@ -161,6 +164,15 @@ def read_outcome(folder: pathlib.Path) -> Outcome:
             f"cannot read {path} ({type(error).__name__}): expected what a unit of a "
             f"sweep wrote; delete the folder {folder} to train it again"
         ) from error
+
+
+def read_cpu_seconds(folder: pathlib.Path) -> float:
+    """What a finished unit took of one core, compilation included.
+
+    Of one that was stopped, since it went on; 0 where its process ended without a word.
+    """
+    stored = json.loads((folder / FINISHED).read_text(encoding="utf-8"))
+    return float(stored.get("cpu_seconds", 0.0))
 
 
 def read_test(folder: pathlib.Path) -> list[Comparison] | None:

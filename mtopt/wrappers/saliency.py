@@ -1,5 +1,6 @@
 """Task saliency in the shared representation, and Rep-MTL's two penalties on it."""
 
+import functools
 from typing import Any
 
 import jax
@@ -217,11 +218,8 @@ def cross_task_saliency_alignment(
     def cosine(squares: Array, left: Array, right: Array) -> Array:
         return divide_or_zero(squares, left * right)
 
-    aligned = _squares(jnp.einsum("kbpc,bac->kbpa", own, columns, precision="highest"))
+    aligned, crossed = _products(own, columns)
     positive = cosine(aligned, own_size, anchor_size[None])
-    crossed = _squares(
-        jnp.einsum("bac,jdc->bjad", columns, columns, precision="highest")
-    )
     negative = cosine(crossed, anchor_size[:, None], anchor_size[None])
     known = anchor_size > 0
     others = known[None] & ~jnp.eye(batch, dtype=bool)
@@ -236,6 +234,23 @@ def _entropy(share: Float[Array, "K ..."]) -> Float[Array, "..."]:
     """The entropy over the tasks; a share of 0 adds nothing to it."""
     logs = jnp.log(jnp.where(share > 0, share, 1))
     return -(share * logs).sum(axis=0)
+
+
+def _products(
+    own: Float[Array, "K B P C"], columns: Float[Array, "B A C"]
+) -> tuple[Float[Array, "K B"], Float[Array, "B B"]]:
+    """The inner products of ``S S^T`` with ``A A^T``, and of the latter in pairs.
+
+    From the smaller of ``A A^T``, of channels, and what is of columns: of many tasks on
+    few channels, those of all pairs of columns would be gigabytes.
+    """
+    product = functools.partial(jnp.einsum, precision="highest")
+    if columns.shape[2] < columns.shape[1]:
+        gram = product("bac,bad->bcd", columns, columns)
+        aligned = product("kbpc,bcd,kbpd->kb", own, gram, own)
+        return aligned, product("bcd,jcd->bj", gram, gram)
+    aligned = _squares(product("kbpc,bac->kbpa", own, columns))
+    return aligned, _squares(product("bac,jdc->bjad", columns, columns))
 
 
 def _product_norm(matrices: Float[Array, "... p c"]) -> Float[Array, " ..."]:

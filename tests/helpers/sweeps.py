@@ -10,6 +10,7 @@ import uuid
 from absl.testing import flagsaver
 
 from experiments.compare import __main__ as compare
+from experiments.compare import together
 from experiments.compare.unit import is_finished, run_unit
 from tests.helpers.commands import environment
 
@@ -55,7 +56,7 @@ def compared_here(folder, patch, *flags):
     patch.setenv("MTOPT_CACHE", str(folder / "cache"))
     for name in ("NPROC", "XLA_PYTHON_CLIENT_PREALLOCATE"):  # the command sets them
         patch.setenv(name, "1")
-    patch.setattr(compare, "run_units", one_after_another)
+    patch.setattr(together, "run_units", one_after_another)
     with flagsaver.flagsaver(data_dir=None):
         try:
             compare.main(compare.parse_flags(argv))

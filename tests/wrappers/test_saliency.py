@@ -26,6 +26,7 @@ ANCHORS = pytest.mark.parametrize("anchor", ["tasks", "mean"])
 # More channels than places, and fewer; [B, C] and [B, H, W, C].
 SHAPES = [(3, 4, 9), (2, 4, 3, 5, 4)]
 AS_MANY = (1, 3, 2, 2)
+MORE_TASKS = (5, 3, 2, 2)  # than channels
 LARGER = [
     pytest.param((2, 4, 2, 3, 8), marks=pytest.mark.slow),
     pytest.param((3, 4, 6, 6), marks=pytest.mark.slow),
@@ -174,7 +175,7 @@ def test_orthogonal_and_identical_samples(temperature, anchor):
 @pytest.mark.parametrize(
     ("shape", "anchor"),
     [
-        *((shape, "tasks") for shape in [*SHAPES, AS_MANY]),
+        *((shape, "tasks") for shape in [*SHAPES, AS_MANY, MORE_TASKS]),
         (SHAPES[1], "mean"),
         *(
             pytest.param(shape, "mean", marks=pytest.mark.slow)
@@ -233,14 +234,18 @@ def test_similarities_are_between_0_and_1():
     assert np.all(positive <= 1)
 
 
-@pytest.mark.parametrize(("places", "channels"), [(5, 97), (97, 5)])
-def test_no_product_of_the_longer_axis_with_itself_is_built(places, channels):
-    """Of 97 channels by 97 where there are fewer places, nor the other way round."""
+@pytest.mark.parametrize(
+    ("num_tasks", "places", "channels"), [(2, 5, 97), (2, 97, 5), (97, 2, 5)]
+)
+def test_no_product_of_the_longest_axis_with_itself_is_built(
+    num_tasks, places, channels
+):
+    """Of 97 channels by 97 where places are fewer, nor of places, nor of tasks."""
 
     def penalty(saliency):
         return csa(saliency)
 
-    saliency = jnp.ones((2, 3, places, channels))
+    saliency = jnp.ones((num_tasks, 3, places, channels))
     function = jax.value_and_grad(penalty)
     program = jax.jit(function).lower(saliency).compile().as_text()
     for text in (program, str(jax.make_jaxpr(function)(saliency))):
