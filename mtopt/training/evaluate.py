@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from mtopt.batch import is_real
 from mtopt.data.dataset import Dataset, Split
 from mtopt.data.sources import JointDataset
 from mtopt.metrics import Metric, metrics_of, pooled_metrics
@@ -73,6 +74,9 @@ def evaluate(
 ) -> Scores:
     """Runs models over a split, in evaluation mode, and scores every task.
 
+    Every label counts alike, whatever its weight in training: weights of samples enter
+    losses, not scores, as in scikit-learn, whose scorers are told of none.
+
     Args:
       predict: ``x -> outputs [S, K, B, ...]`` of S models, a tuple of them where there
         are several groups of tasks.
@@ -104,7 +108,7 @@ def _scores(
     """Those of the tasks of one kind, from what each batch has of them."""
     outputs = np.concatenate([np.asarray(each) for each in predicted], axis=2)
     targets = np.concatenate([np.asarray(each) for each in labels], axis=1)
-    mask = np.concatenate([np.asarray(each) for each in masks], axis=1)
+    mask = is_real(np.concatenate([np.asarray(each) for each in masks], axis=1))
     raw = outputs, targets
     unit = np.ones(len(data.tasks))
     if data.target_std is not None:
