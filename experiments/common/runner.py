@@ -19,6 +19,7 @@ from mtopt.metrics import mean_and_spread, metrics_of
 from mtopt.trained.description import ModelDescription
 from mtopt.trained.stored import StoredModels, write_models
 from mtopt.training import tensorboard
+from mtopt.training.criterion import criterion
 from mtopt.training.evaluate import metric_tasks
 from mtopt.training.fit import read_diverged
 from mtopt.training.loop import read_per_task, read_seconds_per_step
@@ -126,6 +127,7 @@ class Run(NamedTuple):
       dataset: on this.
       batch_size: samples per step, as :class:`mtopt.training.fit.FitOptions`.
       steps: so many.
+      choose_by: what its models are chosen by.
       program: ``number of seeds -> program``.
     """
 
@@ -134,6 +136,7 @@ class Run(NamedTuple):
     dataset: Dataset | JointDataset
     batch_size: int
     steps: int
+    choose_by: str
     program: Callable[[int], Program]
 
 
@@ -164,6 +167,7 @@ class Training(NamedTuple):
         optimizers = {own: config.optimizer.build(own) for own in rates}
         methods = parse_compared_methods(config)
         dataset = load_dataset(config.data, data_dir)
+        chosen_by = criterion(config.choose_by, dataset)
         aggregators = make_aggregators(methods, dataset, config.batch_size)
         of_model: Any = {"dtype": config.dtype, "remat": config.remat}
         of_step: Any = {
@@ -181,7 +185,8 @@ class Training(NamedTuple):
                 all_at_once = shared, tx, num_seeds
                 return shared_program(*all_at_once, devices=together, **of_step)
 
-            return Run(text, text, dataset, config.batch_size, steps[text], program)
+            own = steps[text], config.choose_by
+            return Run(text, text, dataset, config.batch_size, *own, program)
 
         def single(group: Dataset, batch_size: int) -> Run:
             separate = make_model(config.model, group, names=("task",), **of_model)
@@ -195,7 +200,10 @@ class Training(NamedTuple):
 
             several = len(dataset.groups) > 1
             text = f"{SINGLE_TASK}, {group.tasks[0]}" if several else SINGLE_TASK
-            return Run(SINGLE_TASK, text, group, batch_size, config.steps, program)
+            # A group without a part in the criterion has not heard of it.
+            named = any(map(chosen_by.has, group.tasks))
+            own = config.steps, config.choose_by * named
+            return Run(SINGLE_TASK, text, group, batch_size, *own, program)
 
         sizes = batch_sizes(dataset, config.batch_size)
         baselines = []
@@ -293,7 +301,10 @@ def _train(
 ) -> MethodResult:
     """One run, all seeds: what is finished is read, what is not is trained."""
     options = dataclasses.replace(
-        config.fit_options, steps=run.steps, batch_size=run.batch_size
+        config.fit_options,
+        steps=run.steps,
+        batch_size=run.batch_size,
+        choose_by=run.choose_by,
     )
     # Of stacks of one size, one program.
     program = functools.cache(run.program)
@@ -314,21 +325,27 @@ def _train(
         for seeds, place in zip(stacks, places, strict=True)
     ]
     step = max((part["step"] for part in parts), key=len)
+    gone = [one for place in places for one in read_diverged(place)]
+    lost = {one.seed for one in gone}
     result = {
         "test": np.concatenate([part["test"] for part in parts]),
         "pooled": np.concatenate([part["pooled"] for part in parts]),
         "validation": np.concatenate(
-            [_until(part["validation"], len(step), len(tasks)) for part in parts]
+            [
+                _until(
+                    part["validation"],
+                    len(step),
+                    len(tasks),
+                    [seed in lost for seed in seeds],
+                )
+                for part, seeds in zip(parts, stacks, strict=True)
+            ]
         ),
     }
     _print_pooled(run, result)
     _print_stationary(run.text, places, tasks)
     looks = {"step": step, "validation": result["validation"]}
-    notes = [
-        f"{run.name}: seed {one.seed} diverged: {one.what}"
-        for place in places
-        for one in read_diverged(place)
-    ]
+    notes = [f"{run.name}: seed {one.seed} diverged: {one.what}" for one in gone]
     return MethodResult(
         run.name,
         result["test"],
@@ -340,11 +357,17 @@ def _train(
     )
 
 
-def _until(looks: np.ndarray, count: int, tasks: int) -> np.ndarray:
-    """Looks ``[S, T, K]`` up to ``count``, nan where all models had stopped before."""
+def _until(
+    looks: np.ndarray, count: int, tasks: int, lost: Sequence[bool]
+) -> np.ndarray:
+    """Looks ``[S, T, K]`` up to ``count`` where all models had stopped before.
+
+    One that ran out of patience stays as it was, one that is lost has no numbers.
+    """
     looks = looks.reshape(len(looks), -1, tasks)
-    missing = np.full((len(looks), count - looks.shape[1], tasks), np.nan)
-    return np.concatenate([looks, missing], axis=1)
+    last = looks[:, -1:] if looks.size else np.full((len(looks), 1, tasks), np.nan)
+    last = np.where(np.array(lost)[:, None, None], np.nan, last)
+    return np.concatenate([looks, np.repeat(last, count - looks.shape[1], 1)], axis=1)
 
 
 def _print_pooled(run: Run, result: dict[str, np.ndarray]) -> None:

@@ -20,6 +20,7 @@ from mtopt.nonfinite import check_finite, each_model
 from mtopt.step import TrainState
 from mtopt.training.checkpoint import Checkpoints
 from mtopt.training.dispatch import MOST_STEPS, Dispatch
+from mtopt.training.held import Held
 from mtopt.training.processes import is_first
 from mtopt.training.program import Program, StepLosses
 from mtopt.training.tensorboard import TensorBoard
@@ -60,7 +61,7 @@ class LoopOptions:
 
     def __post_init__(self) -> None:
         for field, value in dataclasses.asdict(self).items():
-            if value is not None and value < 1:
+            if isinstance(value, int | float) and value < 1:
                 raise UserError(f"{field} is {value}: expected at least 1")
 
     def due(self, step: int, every: int) -> bool:
@@ -79,10 +80,14 @@ class Callback(NamedTuple):
       every: steps between two calls; the last step always has one.
       function: ``(step, state, carry, write) -> carry``: what it makes of the state,
         stored with it in the checkpoints; ``write`` appends a metric record.
+      ended: ``(state, carry) -> bool`` of every model, ``[S]`` or ``[S, K]``, asked
+        after each call: those that have ended stay as they are, and training ends with
+        the last of them. None: they train to the end.
     """
 
     every: int
     function: Callable[[int, TrainState, Any, Write], Any]
+    ended: Callable[[TrainState, Any], Any] | None = None
 
 
 class Measurement(NamedTuple):
@@ -158,6 +163,8 @@ def train(
     with Checkpoints(folder / "checkpoints", belongs_to=belongs_to) as checkpoints:
         state, carry = resume(program, seeds, checkpoints, init_carry)
         start = _position(state)
+        held = Held(_never if callback is None else callback.ended or _never)
+        held.look(state, carry)
         progress(start, np.full(len(tasks), np.nan))
         mirror = TensorBoard(folder) if tensorboard and is_first() else None
         with MetricWriter(
@@ -179,7 +186,7 @@ def train(
                 min(options.steps_per_call or MOST_STEPS, *every),
                 in_any_case=options.steps_per_call is not None,
             )
-            while step < options.steps:
+            while step < options.steps and not held.models.all():
                 wanted, shown = options.until_due(step, every), None
                 if measure is not None:
                     # The steps up to the measured one, then that one alone.
@@ -187,6 +194,7 @@ def train(
                     wanted = min(wanted, max(1, ahead - 1))
                     shown = look if ahead == 1 else None
                 state, losses, taken = dispatch.advance(state, wanted, shown)
+                state, losses = held.put_back(state, losses)
                 step += taken
                 if step == start + 1:
                     jax.block_until_ready(losses)
@@ -198,14 +206,16 @@ def train(
                     _record(writer.write, step, seeds, tasks, losses, rate, numbers)
                     measured.clear()
                     progress(step, _mean_of_present(losses))
-                    if stopped(program, state).all():
+                    if (stopped(program, state) | held.models).all():
                         with clock.paused(state):
                             checkpoints.save(step, (state, carry))
                         break
                 if callback is not None and options.due(step, callback.every):
                     with clock.paused(state):
                         carry = callback.function(step, state, carry, writer.write)
-                if options.due(step, options.checkpoint_every):
+                        held.look(state, carry)
+                last = held.models.all()
+                if last or options.due(step, options.checkpoint_every):
                     with clock.paused(state):
                         checkpoints.save(step, (state, carry))
             if finish is not None:
@@ -306,9 +316,17 @@ def _everywhere(program: Program, batches: Iterator[Batch]) -> Iterator[Batch]:
     return Batches(batches.make, common, batches.parts)
 
 
+def _never(state: TrainState, carry: Any) -> np.ndarray:
+    """No model ends before the others."""
+    return np.zeros(np.shape(state.step), bool)
+
+
 def _position(state: TrainState) -> int:
-    """How many batches the run has drawn, those without a step among them."""
-    return int(np.ravel(state.step + state.nonfinite.skipped)[0])
+    """How many batches the run has drawn, those without a step among them.
+
+    Models that have ended before the others stand still.
+    """
+    return int(np.max(state.step + state.nonfinite.skipped))
 
 
 def _checked(
