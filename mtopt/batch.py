@@ -163,7 +163,7 @@ def as_mask(name: str, values: Any) -> Any:
         known = np.asarray(mask)
         if np.isin(known, (0, 1)).all():
             return mask.astype(bool)
-        good = np.isfinite(known) & np.isreal(known) & (known.real >= 0)
+        good = np.isfinite(known) & np.isreal(known) & (np.real(known) >= 0)
         if not good.all():
             raise UserError(
                 f"{name} holds {known[~good].ravel()[0].item()}: expected True where a "

@@ -24,6 +24,7 @@ from mtopt.training.evaluate import metric_tasks
 from mtopt.training.fit import read_diverged
 from mtopt.training.loop import read_per_task, read_seconds_per_step
 from mtopt.training.program import Program, separate_program, shared_program
+from mtopt.training.program_memory import read_step_bytes
 
 from .building import (
     batch_sizes,
@@ -42,7 +43,7 @@ from .experiment import Job
 from .fitted import fitted
 from .gallery import gallery
 from .groups import compared_by_group
-from .looks import late_falls, undefined
+from .looks import extended, late_falls, undefined
 from .paired import paired_sheet
 from .progress import seeds_label
 from .protocol import protocol
@@ -325,18 +326,15 @@ def _train(
         for seeds, place in zip(stacks, places, strict=True)
     ]
     step = max((part["step"] for part in parts), key=len)
-    gone = [one for place in places for one in read_diverged(place)]
-    lost = {one.seed for one in gone}
     result = {
         "test": np.concatenate([part["test"] for part in parts]),
         "pooled": np.concatenate([part["pooled"] for part in parts]),
         "validation": np.concatenate(
             [
-                _until(
-                    part["validation"],
+                extended(
+                    part["validation"].reshape(len(seeds), -1, len(tasks)),
                     len(step),
-                    len(tasks),
-                    [seed in lost for seed in seeds],
+                    np.asarray(np.isnan(part["test"]).all(axis=(1, 2))),
                 )
                 for part, seeds in zip(parts, stacks, strict=True)
             ]
@@ -345,7 +343,11 @@ def _train(
     _print_pooled(run, result)
     _print_stationary(run.text, places, tasks)
     looks = {"step": step, "validation": result["validation"]}
-    notes = [f"{run.name}: seed {one.seed} diverged: {one.what}" for one in gone]
+    notes = [
+        f"{run.name}: seed {one.seed} diverged: {one.what}"
+        for place in places
+        for one in read_diverged(place)
+    ]
     return MethodResult(
         run.name,
         result["test"],
@@ -354,20 +356,8 @@ def _train(
         tuple(seed for stack in stacks for seed in stack),
         np.concatenate([part["chosen_step"] for part in parts]),
         float(np.median([read_seconds_per_step(place) for place in places])),
+        float(np.fmax.reduce([read_step_bytes(place) for place in places])),
     )
-
-
-def _until(
-    looks: np.ndarray, count: int, tasks: int, lost: Sequence[bool]
-) -> np.ndarray:
-    """Looks ``[S, T, K]`` up to ``count`` where all models had stopped before.
-
-    One that ran out of patience stays as it was, one that is lost has no numbers.
-    """
-    looks = looks.reshape(len(looks), -1, tasks)
-    last = looks[:, -1:] if looks.size else np.full((len(looks), 1, tasks), np.nan)
-    last = np.where(np.array(lost)[:, None, None], np.nan, last)
-    return np.concatenate([looks, np.repeat(last, count - looks.shape[1], 1)], axis=1)
 
 
 def _print_pooled(run: Run, result: dict[str, np.ndarray]) -> None:

@@ -23,6 +23,7 @@ from mtopt.training.dispatch import MOST_STEPS, Dispatch
 from mtopt.training.held import Held
 from mtopt.training.processes import is_first
 from mtopt.training.program import Program, StepLosses
+from mtopt.training.program_memory import BYTES
 from mtopt.training.tensorboard import TensorBoard
 from mtopt.training.writer import MetricWriter, read_records
 
@@ -202,8 +203,8 @@ def train(
                 if measured or options.due(step, options.log_every):
                     losses = _checked(program, state, losses, step, tasks, names)
                     numbers = measured | _numbers_per_task(state, losses.shape)
-                    rate = clock.rate(step)
-                    _record(writer.write, step, seeds, tasks, losses, rate, numbers)
+                    pace = clock.rate(step), dispatch.step_bytes
+                    _record(writer.write, step, seeds, tasks, losses, pace, numbers)
                     measured.clear()
                     progress(step, _mean_of_present(losses))
                     if (stopped(program, state) | held.models).all():
@@ -411,7 +412,7 @@ def _record(
     seeds: Sequence[int],
     tasks: Sequence[str],
     losses: np.ndarray,
-    rate: float | None,
+    pace: tuple[float | None, int | None],
     numbers: Mapping[str, np.ndarray],
 ) -> None:
     for s, seed in enumerate(seeds):
@@ -420,7 +421,7 @@ def _record(
             own = values[s].tolist()
             of_tasks = values.ndim > 1
             record[name] = dict(zip(tasks, own, strict=True)) if of_tasks else own
-        write(record | {"steps_per_second": rate})
+        write(record | dict(zip(("steps_per_second", BYTES), pace, strict=True)))
 
 
 class _Clock:

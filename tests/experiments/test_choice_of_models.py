@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from experiments.common.config import Config
+from experiments.common.looks import extended
 from experiments.common.protocol import protocol
-from experiments.common.runner import Training, _until, prepare
+from experiments.common.runner import Training, prepare
 from experiments.common.stored_run import StoredRun
 from experiments.common.stored_sweep import StoredSweep
 from experiments.compare.plan import plan
@@ -94,7 +95,7 @@ def test_an_unknown_name_is_one_line_before_anything_runs(folder):
 
 def test_looks_that_were_not_taken_are_the_last_ones_unless_a_seed_is_lost():
     looks = np.arange(4.0).reshape(2, 2, 1)
-    found = _until(looks, 4, 1, [False, True])
+    found = extended(looks, 4, np.array([False, True]))
     np.testing.assert_array_equal(found[..., 0], [[0, 1, 1, 1], [2, 3, np.nan, np.nan]])
-    nothing = _until(np.zeros((2, 0, 1)), 2, 1, [True, True])
+    nothing = extended(np.zeros((2, 0, 1)), 2, np.array([True, True]))
     assert np.isnan(nothing).all()

@@ -65,7 +65,7 @@ def with_class_weights(
         rows = labels.rows(k, train)
         column = slice(None) if labels.task is not None else (slice(None), k)
         y, own = labels.y[column], weight[column]
-        present = np.unique(y[rows]).astype(int).tolist()
+        present = [int(code) for code in np.unique(y[rows])]
         titles = names.get(task, ())
         title = {c: titles[c] if titles else str(c) for c in present}
         if asked == BALANCED:
