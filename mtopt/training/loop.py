@@ -1,9 +1,7 @@
 """The training loop: resumable, with metric records and checkpoints."""
 
-import contextlib
 import dataclasses
 import pathlib
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -19,6 +17,7 @@ from mtopt.errors import UserError
 from mtopt.nonfinite import check_finite, each_model
 from mtopt.step import TrainState
 from mtopt.training.checkpoint import Checkpoints
+from mtopt.training.clock import Clock
 from mtopt.training.dispatch import MOST_STEPS, Dispatch
 from mtopt.training.held import Held
 from mtopt.training.processes import is_first
@@ -171,8 +170,16 @@ def train(
         with MetricWriter(
             folder / "metrics.jsonl", resume_from=start, mirror=mirror
         ) as writer:
-            clock = _Clock(start)
+            clock = Clock(start)
             step, measured = start, {}
+
+            def record(step: int, state: TrainState, found: StepLosses) -> None:
+                losses = _checked(program, state, found, step, tasks, names)
+                numbers = measured | _numbers_per_task(state, losses.shape)
+                pace = clock.rate(step), dispatch.step_bytes
+                _record(writer.write, step, seeds, tasks, losses, pace, numbers)
+                measured.clear()
+                progress(step, _mean_of_present(losses))
 
             def look(state: TrainState, batch: Batch) -> None:
                 assert measure is not None
@@ -199,14 +206,10 @@ def train(
                 step += taken
                 if step == start + 1:
                     jax.block_until_ready(losses)
-                    clock = _Clock(step)  # compiling is not training
-                if measured or options.due(step, options.log_every):
-                    losses = _checked(program, state, losses, step, tasks, names)
-                    numbers = measured | _numbers_per_task(state, losses.shape)
-                    pace = clock.rate(step), dispatch.step_bytes
-                    _record(writer.write, step, seeds, tasks, losses, pace, numbers)
-                    measured.clear()
-                    progress(step, _mean_of_present(losses))
+                    clock = Clock(step)  # compiling is not training
+                recorded = bool(measured) or options.due(step, options.log_every)
+                if recorded:
+                    record(step, state, losses)
                     if (stopped(program, state) | held.models).all():
                         with clock.paused(state):
                             checkpoints.save(step, (state, carry))
@@ -216,6 +219,8 @@ def train(
                         carry = callback.function(step, state, carry, writer.write)
                         held.look(state, carry)
                 last = held.models.all()
+                if last and not recorded:
+                    record(step, state, losses)
                 if last or options.due(step, options.checkpoint_every):
                     with clock.paused(state):
                         checkpoints.save(step, (state, carry))
@@ -422,26 +427,3 @@ def _record(
             of_tasks = values.ndim > 1
             record[name] = dict(zip(tasks, own, strict=True)) if of_tasks else own
         write(record | dict(zip(("steps_per_second", BYTES), pace, strict=True)))
-
-
-class _Clock:
-    """Steps per second of training alone: evaluation and checkpoints do not count."""
-
-    def __init__(self, step: int) -> None:
-        self._step = step
-        self._since = time.perf_counter()
-
-    def rate(self, step: int) -> float | None:
-        """Steps per second since the last call; None where there was no step."""
-        now = time.perf_counter()
-        steps, seconds = step - self._step, now - self._since
-        self._step, self._since = step, now
-        return float(f"{steps / seconds:.4g}") if steps else None
-
-    @contextlib.contextmanager
-    def paused(self, state: TrainState) -> Iterator[None]:
-        """Leaves out what is done inside, once the steps before it are done."""
-        jax.block_until_ready(state)
-        begin = time.perf_counter()
-        yield
-        self._since += time.perf_counter() - begin

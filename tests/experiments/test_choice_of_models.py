@@ -8,6 +8,7 @@ import pytest
 from experiments.common.config import Config
 from experiments.common.looks import extended
 from experiments.common.protocol import protocol
+from experiments.common.run_folder import run_folder
 from experiments.common.runner import Training, prepare
 from experiments.common.stored_run import StoredRun
 from experiments.common.stored_sweep import StoredSweep
@@ -65,8 +66,7 @@ def test_a_run_says_how_it_was_chosen_and_stops(folder, tmp_path):
         "better one;" in said
     )
     assert "without a number" not in said  # a model that has stopped fell nowhere
-    (place, *_) = (tmp_path / "run").glob("equal_weighting*")
-    found = read_validation(place)
+    found = read_validation(run_folder(tmp_path / "run", "equal_weighting", (0,)))
     np.testing.assert_allclose(found.scores[:, 0], found.metrics["sick"]["auc"])
 
 

@@ -125,6 +125,7 @@ def test_a_model_stops_where_its_curve_says(tmp_path):
         held = np.minimum(np.arange(1, len(curve) + 1), last)
         np.testing.assert_allclose(curve, np.asarray(own)[:, held].T, rtol=1e-6)
     losses = read_per_task(tmp_path, "loss")
+    assert losses["step"][-1] == EVERY * looks[:, 1].max()  # whatever log_every is
     after = losses["step"][None] > EVERY * looks[:, 1:]
     np.testing.assert_array_equal(np.isnan(losses["values"]).all(axis=2), after)
 
