@@ -87,7 +87,7 @@ def read_weights(
       UserError: for another shape, or other values than finite numbers of at least 0.
 
     Example:
-      >>> read_weights({"w": np.array([2, 0])}, (2, 2), pathlib.Path()).tolist()
+      >>> read_weights({"w": np.array([[2], [0]])}, (2, 2), pathlib.Path()).tolist()
       [[2, 2], [0, 0]]
     """
     if "w" not in arrays:
