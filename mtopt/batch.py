@@ -32,10 +32,14 @@ class Batch:
     whose sub-batch is shorter than the longest one, is ``mask == False``: what
     stands behind it, NaN included, never reaches a loss or a gradient.
 
+    In place of True and False the mask may hold the weight of every label, floats of
+    at least 0: a label of weight 2 counts as two, one of weight 0 is missing. A loss
+    is then their weighted mean; see :func:`masked_mean`.
+
     Args:
       x: the inputs, any pytree.
       y: the labels, any pytree (an array in nearly every case).
-      mask: True where a label is real.
+      mask: True where a label is real, or its weight.
       names: the sorted task names, which a step compares with those of its tasks when
         it is traced; None for arrays that were put in that order by hand. One tuple per
         group for :class:`mtopt.TaskGroups`.
@@ -56,13 +60,15 @@ class Batch:
           x: inputs, leaves ``[B, ...]``.
           y: task name to labels, an array ``[B, ...]`` or a pytree of such; NaN in a
             float label is a missing one. Tracers may stand among them.
-          mask: task name to bool ``[B]``, where labels are missing otherwise. Tasks
-            it does not name are labelled wherever their label is not NaN.
+          mask: task name to bool ``[B]``, where labels are missing otherwise, or to
+            their weights, finite numbers of at least 0 ``[B]``, of which a label that
+            is NaN has none. Tasks it does not name are labelled wherever their label
+            is not NaN.
 
         Raises:
           UserError: where the tasks' labels differ in shape, are no numbers, or NaN in
             a part of a sample's label; where a mask is of a task without labels, or
-            holds other numbers than 0 and 1.
+            holds a number below 0 or one that is not finite.
 
         Example:
           >>> batch = Batch.shared(np.zeros((2, 3)), {"b": np.array([1., np.nan]),
@@ -81,29 +87,24 @@ class Batch:
                     f"{names[0]!r} {first}: shared inputs need one label per sample "
                     "and task (mask the missing ones)"
                 )
-        for name in mask or {}:
-            if name not in labels:
-                raise UserError(f"a mask of task {name!r}: {nearest(name, names)}")
-        masks = [
-            as_mask(f"the mask of task {name!r}", mask[name])
-            if mask and name in mask
-            else _labelled(own, name)
-            for name, own in labels.items()
-        ]
-        return Batch(x, _stack(labels.values()), _stack(masks), names)
+        masks = _masks(labels, mask or {})
+        return Batch(x, _stack(labels.values()), _stack(masks.values()), names)
 
     @staticmethod
-    def disjoint(samples: Mapping[str, tuple[Any, Any]]) -> "Batch":
+    def disjoint(
+        samples: Mapping[str, tuple[Any, Any]], mask: Mapping[str, Any] | None = None
+    ) -> "Batch":
         """Every task its own samples, in sub-batches of any size.
 
         Args:
           samples: task name to ``(x, y)``: inputs ``[b_k, ...]`` and labels
             ``[b_k, ...]``, arrays or pytrees of them. Shorter sub-batches are padded
             to the longest. Tracers may stand among them.
+          mask: as of :meth:`shared`, ``[b_k]`` of a task.
 
         Raises:
           UserError: where inputs and labels of a task differ in length, are no
-            numbers, or NaN in a part of a sample's label.
+            numbers, or NaN in a part of a sample's label; for a mask as :meth:`shared`.
 
         Example:
           >>> batch = Batch.disjoint({"a": (np.ones((3, 2)), np.ones(3)),
@@ -120,6 +121,7 @@ class Batch:
             )
             for name in names
         }
+        masks = _masks({name: y for name, (_, y) in pairs.items()}, mask or {})
         for name, pair in pairs.items():
             lengths = {len(leaf) for leaf in jax.tree.leaves(pair)}
             if len(lengths) > 1:
@@ -130,64 +132,94 @@ class Batch:
                 )
         size = max(len(jax.tree.leaves(y)[0]) for _, y in pairs.values())
         padded = [
-            jax.tree.map(lambda leaf: _pad(leaf, size), (x, y, _labelled(y, name)))
+            jax.tree.map(lambda leaf: _pad(leaf, size), (x, y, masks[name]))
             for name, (x, y) in pairs.items()
         ]
-        x, y, mask = _stack(padded)
-        return Batch(x, y, mask, names)
+        x, y, masked = _stack(padded)
+        return Batch(x, y, masked, names)
 
 
 def as_mask(name: str, values: Any) -> Any:
-    """A mask as booleans: what tells which labels are real, and weighs none of them.
+    """Which labels are real, as booleans, or as floats what each of them weighs.
 
     Args:
       name: what to call it in an error.
-      values: booleans, or 0 and 1.
+      values: booleans, or weights. Where these are 0 and 1 alone they are booleans; of
+        a traced array nobody knows that yet.
 
     Raises:
-      UserError: for other numbers, which would all become True; in a traced array, for
-        numbers that are no booleans.
+      UserError: for a number below 0, or one that is not finite.
 
     Example:
       >>> as_mask("the mask", [0, 1]).tolist()
       [False, True]
+      >>> as_mask("the mask", [0, 2]).tolist()
+      [0.0, 2.0]
     """
     mask = as_numbers(name, values)
     if mask.dtype == bool:
         return mask
-    known = None if is_traced(mask) else np.asarray(mask)
-    if known is None or not np.isin(known, (0, 1)).all():
-        found = f"{mask.dtype} tracers" if known is None else repr(_odd(known))
-        raise UserError(
-            f"{name} holds {found}: expected booleans, True where a label is real; "
-            "weights of samples belong to the labels, as y={'value': ..., 'weight': "
-            "...}, where the loss reads them"
-        )
-    return mask.astype(bool)
+    if not is_traced(mask):
+        known = np.asarray(mask)
+        if np.isin(known, (0, 1)).all():
+            return mask.astype(bool)
+        good = np.isfinite(known) & np.isreal(known) & (np.real(known) >= 0)
+        if not good.all():
+            raise UserError(
+                f"{name} holds {known[~good].ravel()[0].item()}: expected True where a "
+                "label is real, or what each label weighs, finite numbers of at least 0"
+            )
+    return mask if jnp.issubdtype(mask.dtype, jnp.floating) else mask.astype("float32")
 
 
-def _odd(values: np.ndarray) -> Any:
-    """The first number that is neither 0 nor 1."""
-    return values[~np.isin(values, (0, 1))].ravel()[0].item()
+def is_real(mask: Any) -> Any:
+    """Which labels are real: a mask as booleans, those of a weight above 0.
+
+    Args:
+      mask: booleans or weights, of NumPy or JAX.
+    """
+    return mask if mask.dtype == bool else mask > 0
+
+
+def narrowed(mask: Any, among: Any) -> Any:
+    """A mask whose labels are real among some places alone; weights stay weights.
+
+    Args:
+      mask: booleans or weights, of NumPy or JAX.
+      among: True for these places, of a shape that broadcasts with the mask.
+    """
+    return mask & among if mask.dtype == bool else mask * among
+
+
+def divisor(total: Array) -> Array:
+    """A number of labels, or the sum of their weights, to divide by: 1 in place of 0.
+
+    Args:
+      total: at least 0.
+    """
+    if jnp.issubdtype(total.dtype, jnp.integer):
+        return jnp.maximum(total, 1)
+    return jnp.where(total > 0, total, 1)
 
 
 def masked_mean(
-    values: Float[Array, "..."], mask: Bool[Array, "..."]
+    values: Float[Array, "..."], mask: Bool[Array, "..."] | Float[Array, "..."]
 ) -> Float[Array, ""]:
     r"""The mean over what is labelled, 0 where a task has no label.
 
-    .. math:: \frac{\sum_b m_b v_b}{\max(\sum_b m_b, 1)}
+    .. math:: \frac{\sum_b m_b v_b}{\sum_b m_b}
 
-    This is the reduction every ``head_loss`` should end with: dividing by the batch
-    size instead would shrink the loss of a task with few labels. Of tokens or pixels
+    with :math:`m_b` 0 or 1, or the weight of a label. This is the reduction every
+    ``head_loss`` should end with: dividing by the batch size instead would shrink the
+    loss of a task with few labels. Of tokens or pixels
     with a mask of their own, ``[b, t]``, each counts alike, whatever sample it is of;
     the parts of :class:`mtopt.micro_batches.MicroBatches` are averaged by samples.
 
     Args:
       values: losses, ``[b, ...]``, where the first axes are those of the mask; further
         ones are averaged first.
-      mask: True where a label is real, ``[b]``, or of more axes. Values elsewhere are
-        never read.
+      mask: True where a label is real, or its weight, ``[b]``, or of more axes. Values
+        elsewhere, and those of weight 0, are never read.
 
     Raises:
       UserError: for a mask of other axes.
@@ -200,6 +232,8 @@ def masked_mean(
       >>> float(masked_mean(jnp.array([1., 3., jnp.nan]),
       ...                   jnp.array([True, True, False])))
       2.0
+      >>> float(masked_mean(jnp.array([1., 3., jnp.nan]), jnp.array([3., 1., 0.])))
+      1.5
       >>> tokens = jnp.array([[1., 2., 9.], [6., 9., 9.]])
       >>> float(masked_mean(tokens, tokens < 9))
       3.0
@@ -211,31 +245,39 @@ def masked_mean(
         )
     values = values.astype(jnp.promote_types(values.dtype, jnp.float32))
     trailing = tuple(range(mask.ndim, values.ndim))
-    total = jnp.where(mask, values.mean(axis=trailing), 0).sum()
-    return total / jnp.maximum(mask.sum(), 1).astype(total.dtype)
+    labelled = jnp.where(is_real(mask), values.mean(axis=trailing), 0)
+    if mask.dtype != bool:
+        mask = mask.astype(labelled.dtype)
+        labelled *= mask
+    total = labelled.sum()
+    return total / divisor(mask.sum()).astype(total.dtype)
 
 
-def zero_masked(tree: Any, mask: Bool[Array, "K b"]) -> Any:
-    """Zeros in every leaf ``[K, b, ...]`` where ``mask`` is False.
+def zero_masked(tree: Any, mask: Bool[Array, "K b"] | Float[Array, "K b"]) -> Any:
+    """Zeros in every leaf ``[K, b, ...]`` where ``mask`` is False, or 0.
 
     A loss that masks its output alone still multiplies the gradient of a NaN by
     zero, which is NaN: the value has to go before the loss sees it.
     """
 
     def zero(leaf: Array) -> Array:
-        seen = mask.reshape(mask.shape + (1,) * (leaf.ndim - mask.ndim))
+        seen = is_real(mask).reshape(mask.shape + (1,) * (leaf.ndim - mask.ndim))
         return jnp.where(seen, leaf, jnp.zeros((), leaf.dtype))
 
     return jax.tree.map(zero, tree)
 
 
-def loss_mask(mask: Bool[Array, "K b"]) -> Bool[Array, "K b"]:
+def loss_mask(
+    mask: Bool[Array, "K b"] | Float[Array, "K b"],
+) -> Bool[Array, "K b"] | Float[Array, "K b"]:
     """The mask for the losses, in which an absent task has one label, of value 0.
 
     A loss that divides by the count of its labels would be NaN for a task without any,
     and so would be its gradient behind any later mask; on a label of 0 it is finite.
     """
-    first = mask[:, :1] | ~mask.any(axis=1, keepdims=True)
+    first = mask[:, :1]
+    absent = ~mask.any(axis=1, keepdims=True)
+    first = first | absent if mask.dtype == bool else jnp.where(absent, 1, first)
     return jnp.concatenate([first, mask[:, 1:]], axis=1)
 
 
@@ -273,6 +315,22 @@ def _shapes(tree: Any) -> Any:
     if len(leaves) == 1:
         return jnp.shape(leaves[0])
     return tuple(map(jnp.shape, leaves))
+
+
+def _masks(labels: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The mask of every task: the one that was given, or else from its labels."""
+    for name in given:
+        if name not in labels:
+            raise UserError(f"a mask of task {name!r}: {nearest(name, list(labels))}")
+    masks = {}
+    for name, own in labels.items():
+        if name not in given:
+            masks[name] = _labelled(own, name)
+            continue
+        mask = as_mask(f"the mask of task {name!r}", given[name])
+        weights = mask.dtype != bool
+        masks[name] = narrowed(mask, _labelled(own, name)) if weights else mask
+    return masks
 
 
 def _stack(trees: Iterable[Any]) -> Any:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from mtopt.batch import Batch, zero_masked
+from mtopt.batch import Batch, narrowed, zero_masked
 from mtopt.errors import UserError
 
 
@@ -105,4 +105,7 @@ def dealt_batch(
 
     labels = jax.tree.map(lambda leaf: take(leaf, 0), batch.y)
     inputs = jax.tree.map(lambda leaf: take(leaf, x_axis), batch.x)
-    return Batch(inputs, zero_masked(labels, real), real, batch.names)
+    mask = real
+    if batch.mask.dtype != bool:
+        mask = narrowed(take(batch.mask, 0), real)
+    return Batch(inputs, zero_masked(labels, mask), mask, batch.names)

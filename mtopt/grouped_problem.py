@@ -12,6 +12,7 @@ import optax
 from jaxtyping import Array, Bool, Float
 from typing_extensions import override
 
+from mtopt.batch import is_real
 from mtopt.deal import check_parts, deal
 from mtopt.errors import UserError
 from mtopt.floats import merge, only_floats, without_floats
@@ -49,7 +50,8 @@ class GroupedProblem(BatchProblem):
             parts = [_without_unread(part) for part in parts]
         one = shared_inputs and all(part.tasks.x_axis is None for part in parts)
         if one and any(part.tasks.stateful for part in parts):
-            seen = jnp.concatenate([part.batch.mask for part in parts]).any(axis=0)
+            masks = [is_real(part.batch.mask) for part in parts]
+            seen = jnp.concatenate(masks).any(axis=0)
             parts = [dataclasses.replace(part, seen=seen) for part in parts]
         return cls(tuple(parts), shared_inputs)
 
@@ -230,7 +232,7 @@ class GroupedProblem(BatchProblem):
     def split(self, parts: int) -> tuple["GroupedProblem", ...]:
         if self.shared_inputs and all(own.tasks.x_axis is None for own in self.parts):
             # One sample is in one part for all of its tasks.
-            mask = self._concatenate([own.batch.mask for own in self.parts])
+            mask = self._concatenate([is_real(own.batch.mask) for own in self.parts])
             check_parts(mask.shape[1], parts)
             samples, real = deal(mask, jax.random.fold_in(self.key, 3), parts)
             groups = [

@@ -98,7 +98,7 @@ class MappedProblem(Problem):
 
     @property
     def labels(self) -> Array:
-        """How many labels each task has in the batch, ``[K]``."""
+        """How many labels each task has in the batch, or their weight, ``[K]``."""
         return self.problem.labels
 
     @override

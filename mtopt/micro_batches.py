@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 from typing_extensions import override
 
+from mtopt.batch import divisor
 from mtopt.errors import UserError
 from mtopt.linalg import scale_rows
 from mtopt.per_task import scale_heads
@@ -33,8 +34,9 @@ class MicroBatches(Problem):
 
     .. math:: L_k = \sum_m \frac{n_k^m}{n_k} L_k^m
 
-    with :math:`n_k^m` the labels of task k in part m. It equals the problem on the
-    whole batch for losses that are means over labels, as :func:`mtopt.masked_mean`.
+    with :math:`n_k^m` the labels of task k in part m, or their weight. It equals the
+    problem on the whole batch for losses that are means over labels, as
+    :func:`mtopt.masked_mean`.
 
     Attributes:
       whole: the problem on the whole batch.
@@ -76,7 +78,7 @@ class MicroBatches(Problem):
 
     @property
     def labels(self) -> Array:
-        """How many labels each task has in the whole batch, ``[K]``."""
+        """How many labels each task has in the batch, or their weight, ``[K]``."""
         return self.whole.labels
 
     @override
@@ -206,7 +208,7 @@ class MicroBatches(Problem):
 
         def one(inputs: Any) -> Any:
             part, *own = inputs
-            share = part.labels / jnp.maximum(self.labels, 1)
+            share = part.labels / divisor(self.labels)
             return function(part, share, *own)
 
         return one

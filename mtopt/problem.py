@@ -33,7 +33,8 @@ class Problem(abc.ABC):
     Attributes:
       names: of the tasks, sorted.
       present: True for tasks with at least one label in this batch, ``[K]``.
-      labels: how many labels each task has in the batch, ``[K]``.
+      labels: how many labels each task has in the batch, or the sum of their weights,
+        ``[K]``.
       key: the randomness of the step.
     """
 

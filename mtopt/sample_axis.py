@@ -4,21 +4,25 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Bool, Float
 
 from mtopt.batch import Batch
 from mtopt.errors import UserError
 
 
-def mean_of(leaf: Array, labelled: Bool[Array, " b"]) -> Array:
+def mean_of(leaf: Array, mask: Bool[Array, " b"] | Float[Array, " b"]) -> Array:
     """An array in which every sample is the mean of those that have a task's label.
 
     Args:
       leaf: ``[b, ...]``.
-      labelled: which samples have one, at least one of them.
+      mask: which samples have one, or its weight; at least one of them.
     """
-    labelled = labelled.reshape(-1, *(1,) * (leaf.ndim - 1))
-    mean = jnp.mean(leaf, axis=0, keepdims=True, where=labelled)
+    mask = mask.reshape(-1, *(1,) * (leaf.ndim - 1))
+    if mask.dtype == bool:
+        mean = jnp.mean(leaf, axis=0, keepdims=True, where=mask)
+    else:
+        share = (mask / mask.sum()).astype(leaf.dtype)
+        mean = jnp.sum(jnp.where(mask > 0, leaf, 0) * share, axis=0, keepdims=True)
     return jnp.broadcast_to(mean, leaf.shape)
 
 

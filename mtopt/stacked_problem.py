@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Key
 from typing_extensions import override
 
 from mtopt import sample_axis
-from mtopt.batch import Batch, loss_mask, zero_masked
+from mtopt.batch import Batch, is_real, loss_mask, narrowed, zero_masked
 from mtopt.columns import by_columns
 from mtopt.deal import check_parts, deal, dealt_batch
 from mtopt.errors import UserError
@@ -69,7 +69,7 @@ class StackedProblem(BatchProblem):
 
     @property
     def labels(self) -> Array:
-        """How many labels each task has in this batch, ``[K]``."""
+        """How many labels each task has in this batch, or their weight, ``[K]``."""
         return self.batch.mask.sum(axis=1)
 
     @override
@@ -188,13 +188,13 @@ class StackedProblem(BatchProblem):
             )
         state = where_present(self.present, state, self.model_state)
         if isinstance(state, OwnStatistics):
-            labels = state.labels + self.labels.astype(state.labels.dtype)
-            return state._replace(labels=labels)
+            labels = is_real(self.batch.mask).sum(axis=1).astype(state.labels.dtype)
+            return state._replace(labels=state.labels + labels)
         return state
 
     @override
     def split(self, parts: int) -> tuple["StackedProblem", ...]:
-        mask = self.batch.mask
+        mask = is_real(self.batch.mask)
         check_parts(mask.shape[1], parts)
         key = self._key(3)
         if self.tasks.x_axis is None:
@@ -238,7 +238,7 @@ class StackedProblem(BatchProblem):
 
     @override
     def without(self, hidden: Bool[Array, " K"]) -> "StackedProblem":
-        mask = self.batch.mask & ~hidden[:, None]
+        mask = narrowed(self.batch.mask, ~hidden[:, None])
         x = self.batch.x
         if self.tasks.x_axis is not None:
             x = zero_masked(x, jnp.broadcast_to(~hidden[:, None], mask.shape))
@@ -283,7 +283,7 @@ class StackedProblem(BatchProblem):
         head: Any,
         x: Any,
         y: Any,
-        mask: Bool[Array, " b"],
+        mask: Bool[Array, " b"] | Float[Array, " b"],
         present: Bool[Array, ""],
         encode_key: Any,
         head_key: Any,
@@ -307,7 +307,7 @@ class StackedProblem(BatchProblem):
         z: Any,
         constants: Any,
         y: Any,
-        mask: Bool[Array, " b"],
+        mask: Bool[Array, " b"] | Float[Array, " b"],
         present: Bool[Array, ""],
         key: Any,
     ) -> tuple[Float[Array, ""], Any]:
@@ -339,7 +339,8 @@ class StackedProblem(BatchProblem):
         return self.tasks.run_encoder(shared, x, key), model_state
 
     def _encode_coupled(self, shared: Any) -> tuple[Any, Any]:
-        seen = self.batch.x, self._key(0), self.model_state, self.batch.mask
+        labelled = is_real(self.batch.mask)
+        seen = self.batch.x, self._key(0), self.model_state, labelled
         return self.tasks.run_encoder(shared, *seen)
 
     def _encode(self, shared: Any, shared_axis: int | None = None) -> tuple[Any, Any]:
@@ -410,7 +411,7 @@ class StackedProblem(BatchProblem):
     @property
     def _labelled(self) -> Bool[Array, "*K b"]:
         """Which samples of an input have a label; all, where none has."""
-        mask = self.batch.mask
+        mask = is_real(self.batch.mask)
         own = mask if self.tasks.x_axis is not None else mask.any(axis=0)
         seen = own if self.seen is None else self.seen
         return seen | ~seen.any(axis=-1, keepdims=True)

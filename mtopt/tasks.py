@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from mtopt.batch import Batch, as_mask, fill_padding, loss_mask, zero_masked
+from mtopt.batch import Batch, as_mask, fill_padding, is_real, loss_mask, zero_masked
 from mtopt.errors import UserError, expect_one_of
 from mtopt.gradients.through_encoder import ROWS
 from mtopt.grouped_problem import GroupedProblem
@@ -141,7 +141,9 @@ class Tasks:
         """
         self._check(batch)
         mask = jnp.asarray(as_mask("batch.mask", batch.mask))
-        x = batch.x if self.x_axis is None else fill_padding(_arrays(batch.x), mask)
+        x = batch.x
+        if self.x_axis is not None:
+            x = fill_padding(_arrays(batch.x), is_real(mask))
         y = zero_masked(_arrays(batch.y), mask)
         return StackedProblem(
             Batch(x, y, mask, self.names), loss_mask(mask), key, model_state, self

@@ -40,9 +40,9 @@ def comparison_sheet(parts: Sequence[Comparison]) -> Sheet:
 
     Columns: the primary metric of every task (of the mean, the lowest and the highest
     task where there are more than 6) and its mean over tasks; against the single-task
-    models the two published relative changes; the mean rank; the time of a step, the
-    step of the chosen model, and how far the last look at validation data was from the
-    best one. What a comparison has no number for is left out.
+    models the two published relative changes; the mean rank; the time of a step and its
+    memory, the step of the chosen model, and how far the last look at validation data
+    was from the best one. What a comparison has no number for is left out.
 
     Tasks of several kinds have other metrics, and a block of their own; what is over
     all tasks follows in another one.
@@ -138,7 +138,7 @@ def _lacks_some(row: np.ndarray, single: np.ndarray) -> bool:
 
 
 def _training(parts: Sequence[Comparison]) -> list[Column]:
-    """The time of a step, and the step of the chosen model."""
+    """The time of a step and its memory, and the step of the chosen model."""
     # Single-task models are apart for each group, methods are the same for all.
     rows = [
         row if row[0] is parts[0].baseline else row[:1]
@@ -148,6 +148,10 @@ def _training(parts: Sequence[Comparison]) -> list[Column]:
     if unit := _unit_of_time(parts):
         times = [sum(each.seconds_per_step for each in row) / unit for row in rows]
         columns.append(Column("time", [Cell(number(time, 2)) for time in times]))
+    # Single-task models of several groups are trained one group after the other.
+    peaks = [max(each.step_bytes for each in row) / 1e6 for row in rows]
+    if not np.isnan(peaks).all():
+        columns.append(Column("MB", [Cell(number(peak, 1)) for peak in peaks]))
     chosen = [_chosen([step for each in row for step in _steps(each)]) for row in rows]
     if any(cell.text != UNDEFINED for cell in chosen):
         columns.append(Column("chosen step", chosen))
@@ -164,8 +168,7 @@ def _steps(result: MethodResult) -> list[int]:
     """The chosen steps of the seeds that did not diverge."""
     if result.chosen_steps is None:
         return []
-    finished = ~np.isnan(result.metrics).all(axis=(1, 2))
-    return result.chosen_steps[finished].ravel().tolist()
+    return result.chosen_steps[~result.lost].ravel().tolist()
 
 
 def _chosen(steps: list[int]) -> Cell:
@@ -237,6 +240,12 @@ def _legend(
         entries.append(
             f"time: of a step of all seeds that are trained at once, in steps of "
             f"{TIME_REFERENCE} ({unit:.3g} ms)."
+        )
+    if "MB" in heads:
+        entries.append(
+            "MB: memory of the compiled step, of all seeds that are trained at once, "
+            "by XLA's analysis: arguments (state and batch) and temporaries, without "
+            "the data set."
         )
     if "chosen step" in heads:
         entries.append("chosen step: of the models in the table, over seeds.")

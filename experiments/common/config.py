@@ -139,10 +139,17 @@ class FittedConfig(TrainingConfig):
       methods: as of :class:`TrainingConfig`.
       batch_size: samples per step (per task and step, if inputs are disjoint).
       eval_every: steps between validations.
+      choose_by: what models are chosen by on validation data: a task, by its first
+        metric, or a metric, by its mean over the tasks that have it; empty for the mean
+        of each task's first metric.
+      patience: validations without a better model, in a row, after which a model takes
+        no more steps; 0: never.
     """
 
     batch_size: int = option(256, at_least=1)
     eval_every: int = option(100, at_least=1)
+    choose_by: str = ""
+    patience: int = option(0, at_least=0)
 
     @property
     def fit_options(self) -> FitOptions:
@@ -151,6 +158,8 @@ class FittedConfig(TrainingConfig):
             **vars(self.loop_options),
             batch_size=self.batch_size,
             eval_every=self.eval_every,
+            choose_by=self.choose_by,
+            patience=self.patience or None,
         )
 
 
@@ -168,6 +177,8 @@ class Config(FittedConfig):
       steps: optimizer steps.
       batch_size: samples per step (per task and step, if inputs are disjoint).
       eval_every: steps between validations.
+      choose_by: what models are chosen by on validation data: a task, or a metric.
+      patience: validations without a better model after which a model stops; 0: never.
       log_every: steps between training records.
       checkpoint_every: steps between checkpoints.
       steps_per_call: the most steps that one call of a compiled program takes; 0: as

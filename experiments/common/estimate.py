@@ -12,8 +12,10 @@ from typing import Any
 import jax
 
 from mtopt.batch import Batch
+from mtopt.errors import UserError
 from mtopt.per_task import task_names
 from mtopt.training.program import Program
+from mtopt.training.program_memory import ProgramMemory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,8 +59,12 @@ def step_cost(program: Program, batch: Batch) -> StepCost:
     state = jax.eval_shape(program.init, keys)
     step: Any = program.step
     compiled = step.lower(state, batch).compile()
-    memory = compiled.memory_analysis()
-    own = memory.output_size_in_bytes - memory.alias_size_in_bytes
+    memory = ProgramMemory.of(compiled)
+    if memory is None:
+        raise UserError(
+            f"{jax.default_backend()} does not say what memory a program takes: "
+            "expected a platform whose compiler does"
+        )
     shared, heads = (
         jax.tree.leaves(state.params[part]) for part in ("shared", "tasks")
     )
@@ -67,8 +73,8 @@ def step_cost(program: Program, batch: Batch) -> StepCost:
         shared=sum(leaf.size for leaf in shared) // count,
         heads=sum(leaf.size for leaf in heads) // count,
         rows=len(task_names(state.params)) * size_of_rows,
-        arguments=memory.argument_size_in_bytes,
-        temporary=memory.temp_size_in_bytes + own,
+        arguments=memory.arguments,
+        temporary=memory.temporary,
         flops=compiled.cost_analysis()["flops"],
     )
 

@@ -11,8 +11,32 @@ FALL = 0.05
 """The fall below an earlier look that a report mentions: five points, or 5 %."""
 
 
+def extended(looks: np.ndarray, count: int, lost: np.ndarray) -> np.ndarray:
+    """Looks of models that stopped before others did, as if they had gone on.
+
+    One that ran out of patience stays as it was; one that is lost has no numbers.
+
+    Args:
+      looks: ``[seeds, T, K]``.
+      count: of the looks that others have, at least T.
+      lost: which seeds have no numbers, ``[seeds]``.
+
+    Example:
+      >>> extended(np.array([[[0.5]], [[0.2]]]), 3, np.array([False, True]))[..., 0]
+      array([[0.5, 0.5, 0.5],
+             [0.2, nan, nan]])
+    """
+    seeds, before, tasks = looks.shape
+    last = looks[:, -1:] if before else np.full((seeds, 1, tasks), np.nan)
+    last = np.where(lost[:, None, None], np.nan, last)
+    return np.concatenate([looks, np.repeat(last, count - before, axis=1)], axis=1)
+
+
 def scores(comparison: Comparison, result: MethodResult) -> np.ndarray:
-    """The mean of tasks at every look, by which models are chosen, ``[seeds, T]``."""
+    """The mean of tasks at every look, ``[seeds, T]``.
+
+    Models are chosen by it unless something else is named.
+    """
     looks = comparison.comparable(result.curves["validation"])
     return looks[..., tasks_measured([looks])].mean(axis=-1)
 

@@ -2,6 +2,7 @@
 
 from mtopt.data.dataset import Dataset
 from mtopt.data.sources import JointDataset
+from mtopt.training.criterion import criterion
 
 from .building import batch_sizes
 from .config import Config, Optimizer
@@ -22,11 +23,23 @@ def protocol(
     own_inputs = any(group.x_axis == 0 for group in dataset.groups)
     samples = " and ".join(map(str, sizes)) + " samples"
     samples += " of each task" * own_inputs
+    most = "at most " * bool(config.patience)
     return (
-        f"{config.model} on {config.data}; {config.steps} steps of {samples}; "
+        f"{config.model} on {config.data}; {most}{config.steps} steps of {samples}; "
         f"{_optimizer(config.optimizer, rate)}; the model of the best look at "
-        f"validation data, one every {config.eval_every} steps; test data read once"
+        f"validation data, one every {config.eval_every} steps"
+        f"{_choice(config, dataset)}; test data read once"
     )
+
+
+def _choice(config: Config, dataset: Dataset | JointDataset) -> str:
+    """What a look is judged by, and when training ends, where they are not as usual."""
+    words = ""
+    if config.choose_by:
+        words += f", by {criterion(config.choose_by, dataset).words}"
+    if config.patience:
+        words += f"; no more steps after {config.patience} looks without a better one"
+    return words
 
 
 def _optimizer(optimizer: Optimizer, rate: str) -> str:

@@ -22,6 +22,8 @@ class MethodResult:
         chosen task by task ``[seeds, K]``; None for a method that has no steps.
       seconds_per_step: what a step took, of all models that are trained at once; nan
         where it was not measured.
+      step_bytes: the memory of its compiled step, for all models that are trained at
+        once, on one device, beside the data set; nan where it is not known.
     """
 
     name: str
@@ -31,6 +33,7 @@ class MethodResult:
     seeds: tuple[int, ...] = ()
     chosen_steps: np.ndarray | None = None
     seconds_per_step: float = float("nan")
+    step_bytes: float = float("nan")
 
     def __post_init__(self) -> None:
         if not self.seeds:
@@ -40,6 +43,11 @@ class MethodResult:
                 f"{self.name!r} has {len(self.seeds)} seeds and metrics of "
                 f"{len(self.metrics)}; give the seed of each"
             )
+
+    @property
+    def lost(self) -> np.ndarray:
+        """Seeds without a single number, as those that diverged, bool ``[seeds]``."""
+        return np.asarray(np.isnan(self.metrics).all(axis=(1, 2)))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -94,6 +94,7 @@ def _plain_result(result: MethodResult) -> dict[str, Any]:
         "curves": {name: _numbers(values) for name, values in result.curves.items()},
         "chosen_steps": None if chosen is None else chosen.tolist(),
         "seconds_per_step": _numbers(result.seconds_per_step),
+        "step_bytes": _numbers(result.step_bytes),
         "notes": list(result.notes),
     }
 
@@ -111,6 +112,7 @@ def _result(stored: dict[str, Any]) -> MethodResult:
         tuple(stored["seeds"]),
         None if chosen is None else np.array(chosen),
         float(_array(stored["seconds_per_step"])),
+        float(_array(stored.get("step_bytes"))),  # older files have none
     )
 
 

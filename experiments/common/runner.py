@@ -20,10 +20,12 @@ from mtopt.metrics import mean_and_spread, metrics_of
 from mtopt.trained.description import ModelDescription
 from mtopt.trained.stored import StoredModels, write_models
 from mtopt.training import tensorboard
+from mtopt.training.criterion import criterion
 from mtopt.training.evaluate import metric_tasks
 from mtopt.training.fit import read_diverged
 from mtopt.training.loop import read_per_task, read_seconds_per_step
 from mtopt.training.program import Program, separate_program, shared_program
+from mtopt.training.program_memory import read_step_bytes
 
 from .building import (
     batch_sizes,
@@ -42,7 +44,7 @@ from .experiment import Job
 from .fitted import fitted
 from .gallery import gallery
 from .groups import compared_by_group
-from .looks import late_falls, undefined
+from .looks import extended, late_falls, undefined
 from .paired import paired_sheet
 from .progress import seeds_label
 from .protocol import protocol
@@ -128,6 +130,7 @@ class Run(NamedTuple):
       dataset: on this.
       batch_size: samples per step, as :class:`mtopt.training.fit.FitOptions`.
       steps: so many.
+      choose_by: what its models are chosen by.
       program: ``number of seeds -> program``.
       make: its chain, of what is tuned in it.
     """
@@ -137,6 +140,7 @@ class Run(NamedTuple):
     dataset: Dataset | JointDataset
     batch_size: int
     steps: int
+    choose_by: str
     program: Callable[[int], Program]
     make: Make
 
@@ -192,6 +196,7 @@ class Training(NamedTuple):
             config.optimizer.build(own)  # what it refuses, before data are read
         methods = parse_compared_methods(config)
         dataset = load_dataset(config.data, data_dir)
+        chosen_by = criterion(config.choose_by, dataset)
         of_model: Any = {"dtype": config.dtype, "remat": config.remat}
         of_step: Any = {
             "on_nonfinite": config.on_nonfinite,
@@ -221,7 +226,8 @@ class Training(NamedTuple):
                 all_at_once = shared, tx, num_seeds
                 return shared_program(*all_at_once, devices=together, **of_step)
 
-            return Run(text, text, dataset, config.batch_size, own, program, make)
+            of_run = config.batch_size, own, config.choose_by
+            return Run(text, text, dataset, *of_run, program, make)
 
         def single(group: Dataset, batch_size: int) -> Run:
             separate = make_model(config.model, group, names=("task",), **of_model)
@@ -241,9 +247,10 @@ class Training(NamedTuple):
 
             several = len(dataset.groups) > 1
             text = f"{SINGLE_TASK}, {group.tasks[0]}" if several else SINGLE_TASK
-            return Run(
-                SINGLE_TASK, text, group, batch_size, config.steps, program, make
-            )
+            # A group without a part in the criterion has not heard of it.
+            named = any(map(chosen_by.has, group.tasks))
+            of_run = batch_size, config.steps, config.choose_by * named
+            return Run(SINGLE_TASK, text, group, *of_run, program, make)
 
         sizes = batch_sizes(dataset, config.batch_size)
         baselines = []
@@ -341,7 +348,10 @@ def _train(
 ) -> MethodResult:
     """One run, all seeds: what is finished is read, what is not is trained."""
     options = dataclasses.replace(
-        config.fit_options, steps=run.steps, batch_size=run.batch_size
+        config.fit_options,
+        steps=run.steps,
+        batch_size=run.batch_size,
+        choose_by=run.choose_by,
     )
     # Of stacks of one size, one program.
     program = functools.cache(run.program)
@@ -366,7 +376,14 @@ def _train(
         "test": np.concatenate([part["test"] for part in parts]),
         "pooled": np.concatenate([part["pooled"] for part in parts]),
         "validation": np.concatenate(
-            [_until(part["validation"], len(step), len(tasks)) for part in parts]
+            [
+                extended(
+                    part["validation"].reshape(len(seeds), -1, len(tasks)),
+                    len(step),
+                    np.asarray(np.isnan(part["test"]).all(axis=(1, 2))),
+                )
+                for part, seeds in zip(parts, stacks, strict=True)
+            ]
         ),
     }
     _print_pooled(run, result)
@@ -385,14 +402,8 @@ def _train(
         tuple(seed for stack in stacks for seed in stack),
         np.concatenate([part["chosen_step"] for part in parts]),
         float(np.median([read_seconds_per_step(place) for place in places])),
+        float(np.fmax.reduce([read_step_bytes(place) for place in places])),
     )
-
-
-def _until(looks: np.ndarray, count: int, tasks: int) -> np.ndarray:
-    """Looks ``[S, T, K]`` up to ``count``, nan where all models had stopped before."""
-    looks = looks.reshape(len(looks), -1, tasks)
-    missing = np.full((len(looks), count - looks.shape[1], tasks), np.nan)
-    return np.concatenate([looks, missing], axis=1)
 
 
 def _print_pooled(run: Run, result: dict[str, np.ndarray]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from mtopt.errors import UserError
 
 from .comparison_sheet import TIME_REFERENCE
+from .looks import extended
 from .results import Comparison, MethodResult
 
 ALIKE = {
@@ -82,10 +83,14 @@ def _together(parts: Sequence[Comparison], timed: int) -> Comparison:
 def _joined(rows: Sequence[Sequence[MethodResult]], timed: int) -> list[MethodResult]:
     """The rows of all runs, those of one name as one."""
     found: dict[str, MethodResult] = {}
+    # Memory is that of all seeds that are trained at once.
+    alike = len({len(row.seeds) for own in rows for row in own}) == 1
     for i, own in enumerate(rows):
         for row in own:
             if i != timed:
                 row = dataclasses.replace(row, seconds_per_step=float("nan"))
+            if i != timed and not alike:
+                row = dataclasses.replace(row, step_bytes=float("nan"))
             known = found.get(row.name)
             found[row.name] = row if known is None else _more_seeds(known, row)
     return list(found.values())
@@ -98,17 +103,24 @@ def _more_seeds(one: MethodResult, other: MethodResult) -> MethodResult:
             f"{one.name!r} was run with seed {min(twice)} in two of the runs; expected "
             "other seeds, or other methods"
         )
-    curves, steps = {}, None
+    curves, chosen = {}, None
     if one.curves and other.curves:
-        if not _equal(one.curves["step"], other.curves["step"]):
-            raise UserError(
-                f"the runs of {one.name!r} have looks at other steps; expected the "
-                "same steps and eval_every"
-            )
-        both = one.curves["validation"], other.curves["validation"]
-        curves = {"step": one.curves["step"], "validation": np.concatenate(both)}
+        steps = max(one.curves["step"], other.curves["step"], key=len)
+        for row in (one, other):
+            own = row.curves["step"]
+            # Runs that ended early have the first looks of those that did not.
+            if not np.array_equal(own, steps[: len(own)]):
+                raise UserError(
+                    f"the runs of {one.name!r} have looks at other steps; expected the "
+                    "same steps and eval_every"
+                )
+        looks = [
+            extended(row.curves["validation"], len(steps), row.lost)
+            for row in (one, other)
+        ]
+        curves = {"step": steps, "validation": np.concatenate(looks)}
     if one.chosen_steps is not None and other.chosen_steps is not None:
-        steps = np.concatenate([one.chosen_steps, other.chosen_steps])
+        chosen = np.concatenate([one.chosen_steps, other.chosen_steps])
     times = [t for t in (one.seconds_per_step, other.seconds_per_step) if t == t]
     return MethodResult(
         one.name,
@@ -116,8 +128,9 @@ def _more_seeds(one: MethodResult, other: MethodResult) -> MethodResult:
         curves,
         (*one.notes, *other.notes),
         (*one.seeds, *other.seeds),
-        steps,
+        chosen,
         times[0] if times else float("nan"),
+        float(np.fmax(one.step_bytes, other.step_bytes)),
     )
 
 

@@ -34,7 +34,7 @@ BY = flags.DEFINE_string(
     "by",
     "",
     "What trials are chosen by on validation data: a task, or a metric. Unless given, "
-    "the score by which models are chosen.",
+    "what models are chosen by (--config.choose_by).",
 )
 
 Sweeps = dict[pathlib.Path, StoredSweep]

@@ -9,7 +9,7 @@ import numpy as np
 
 from mtopt.data.dataset import Dataset
 from mtopt.errors import UserError
-from mtopt.metrics import METRICS
+from mtopt.metrics import metrics_of
 from mtopt.trained.stored import read_models, write_models
 from mtopt.training.evaluate import metric_tasks
 
@@ -24,6 +24,7 @@ from ..common.runner import report_text
 from ..common.several_runs import put_together
 from ..common.table import to_text
 from ..common.trials import Trial, chosen_sheet, write_trials
+from .criterion import best_of, value_of
 from .plan import Plan
 from .space import DECADE
 from .unit import Outcome, Unit, read_outcome, read_test
@@ -92,7 +93,7 @@ def _chosen(plan: Plan, folder: pathlib.Path) -> tuple[list[Trial], list[Unit]]:
     trials, chosen = [], []
     for units in plan.units.values():
         outcomes = [read_outcome(folder / "units" / unit.name) for unit in units]
-        best = plan.criterion.best(outcomes)
+        best = best_of(plan.criterion, outcomes)
         chosen.append(units[best])
         trials += [
             _trial(plan, unit, outcome, unit is units[best])
@@ -107,7 +108,7 @@ def _trial(plan: Plan, unit: Unit, outcome: Outcome, chosen: bool) -> Trial:
         unit.trial,
         unit.setting,
         unit.run.config.optimizer.learning_rate,
-        plan.criterion.value(outcome),
+        value_of(plan.criterion, outcome),
         chosen,
         unit.name,
         "; ".join(outcome.notes),
@@ -168,7 +169,7 @@ def _without_numbers(
         return MethodResult(unit.method, numbers, {}, notes, seeds)
 
     def alone(group: Dataset) -> MethodResult:
-        return lost(len(group.tasks), len(METRICS[group.kind]))
+        return lost(len(group.tasks), len(metrics_of(group.kind)))
 
     if unit.run.config.single_task:
         return compared_by_group(

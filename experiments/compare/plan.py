@@ -7,12 +7,12 @@ from typing import NamedTuple
 from mtopt.data.dataset import Dataset
 from mtopt.data.sources import JointDataset
 from mtopt.errors import UserError
+from mtopt.training.criterion import Criterion, criterion
 
 from ..common.building import make_aggregators, parse_compared_methods
 from ..common.config import Config
 from ..common.runner import SINGLE_TASK, Training
 from ..common.stored_sweep import StoredSweep
-from .criterion import Criterion, criterion
 from .space import Draw, draws
 from .unit import Unit
 
@@ -106,4 +106,6 @@ def plan(sweep: StoredSweep) -> Plan:
     ]
     whole = dataclasses.replace(config, methods=tuple(dict.fromkeys(every)))
     make_aggregators(parse_compared_methods(whole), dataset, config.batch_size)
-    return Plan(sweep, dataset, criterion(sweep.by, dataset), units)
+    # Unless told otherwise, trials are chosen by what their models are chosen by.
+    by = criterion(sweep.by or config.choose_by, dataset, "--by")
+    return Plan(sweep, dataset, by, units)

@@ -11,8 +11,10 @@ may be classes or numbers it asks::
   kind={'Horsepower': 'regression'}, features=('Weight_in_lbs', 'Year'))"
 
 ``task='school'`` says which task a row belongs to, ``group='patient'`` which rows stay
-in one part, ``split='part'`` which part a row is in. Other files are joined to it as in
-the experiment ``npz``. It needs pandas: ``pip install "mtopt[tables]"``.
+in one part, ``split='part'`` which part a row is in, ``weight='sampled'`` what it
+weighs in training, and ``class_weights='balanced'`` lets classes weigh the same in all.
+Other files are joined to it as in the experiment ``npz``. It needs pandas: ``pip
+install "mtopt[tables]"``.
 """
 
 import dataclasses

@@ -12,6 +12,7 @@ import numpy as np
 import optax
 
 import mtopt
+from mtopt.batch import is_real
 from mtopt.data.dataset import Dataset
 from mtopt.metrics import Metric, metrics_of
 from mtopt.models import Model
@@ -167,7 +168,7 @@ def _test(program: Program, state: mtopt.TrainState, dataset: Dataset) -> np.nda
         axis=4,
     )
     targets = np.concatenate([np.asarray(batch.y) for batch in batches], axis=1)
-    mask = np.concatenate([np.asarray(batch.mask) for batch in batches], axis=1)
+    mask = is_real(np.concatenate([np.asarray(b.mask) for b in batches], axis=1))
     metrics = (_mean_loss(dataset.kind), metrics_of(dataset.kind)[0])
 
     def scores(out: np.ndarray) -> list[list[float]]:

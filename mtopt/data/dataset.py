@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 from typing_extensions import override
 
 from mtopt.arrays import as_numbers
-from mtopt.batch import Batch
+from mtopt.batch import Batch, as_mask, is_real, narrowed
 from mtopt.data.batches import Batches
 from mtopt.data.encoding import Encoding
 from mtopt.errors import UserError
@@ -150,12 +150,13 @@ class ArraySplit(Split):
     """
 
     def __init__(self, samples: Batch, x_axis: int | None) -> None:
-        mask = np.array(samples.mask)
+        weights = np.asarray(as_mask("mask", np.array(samples.mask)))
+        mask = is_real(weights)
         self.samples = dataclasses.replace(
             samples,
             x=_on_device("x", samples.x),
             y=_on_device("y", samples.y),
-            mask=jax.device_put(mask),
+            mask=_on_device("mask", weights),
         )
         self.x_axis = x_axis
         self.size = int(mask.shape[1] if x_axis is None else mask.sum())
@@ -210,8 +211,9 @@ class ArraySplit(Split):
         if self.x_axis is None:
             return rng.permutation(self._longest)
         # A shuffle of each task's real samples comes first in its row, -1 after them.
-        real = np.asarray(self.samples.mask)
-        shuffled = np.argsort(np.where(real, rng.random(real.shape), 2.0), axis=1)
+        labelled = is_real(np.asarray(self.samples.mask))
+        draws = np.where(labelled, rng.random(labelled.shape), 2.0)
+        shuffled = np.argsort(draws, axis=1)
         position = np.arange(-(-self._longest // width) * width)
         counts = np.maximum(self.labels, 1)[:, None]
         order = np.take_along_axis(shuffled, position[None] % counts, axis=1)
@@ -231,14 +233,14 @@ def _taking(x_axis: int | None) -> tuple[Callable[..., Batch], Callable[..., Bat
 
 def _take(x_axis: int | None, samples: Batch, index: Int[Array, "*tasks b"]) -> Batch:
     """The samples at ``index``; -1 is padding, a masked copy of the last one."""
-    real = index >= 0
+    drawn = index >= 0
     if x_axis is None:
         x = jax.tree.map(lambda leaf: leaf[index], samples.x)
         y = jax.tree.map(lambda leaf: leaf[:, index], samples.y)
-        return Batch(x, y, samples.mask[:, index] & real[None], samples.names)
+        return Batch(x, y, narrowed(samples.mask[:, index], drawn[None]), samples.names)
     own = jax.vmap(lambda leaf, row: leaf[row])
     x, y = jax.tree.map(lambda leaf: own(leaf, index), (samples.x, samples.y))
-    return Batch(x, y, own(samples.mask, index) & real, samples.names)
+    return Batch(x, y, narrowed(own(samples.mask, index), drawn), samples.names)
 
 
 def _on_device(name: str, tree: Any) -> Any:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from mtopt.batch import is_real
 from mtopt.data.dataset import ArraySplit, Dataset
 from mtopt.data.division import SPLITS
 from mtopt.data.equal_rows import overlap_words
@@ -14,7 +15,7 @@ from mtopt.data.stream import StreamSplit
 
 LISTED = 12
 """The most tasks, or arrays, that a summary names one by one."""
-COLUMNS = ("task", "group", "split")
+COLUMNS = ("task", "group", "split", "weight")
 """What a column of a table may say of a row, beside inputs and labels."""
 
 
@@ -128,6 +129,8 @@ def _lines(described: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
     if overlap := reading.get("equal inputs"):
         lines.append(("equal", overlap_words(overlap, described["rows"])))
+    if weights := reading.get("weights"):
+        lines.append(("weights", weights))
     if missing := reading.get("missing labels"):
         counts = ", ".join(f"{words}: {count}" for words, count in missing.items())
         lines.append(("missing", f"labels by reason: {counts}"))
@@ -201,7 +204,7 @@ def _values(dataset: Dataset, k: int) -> dict[str, Any]:
     if len(held) < len(SPLITS) or any(np.ndim(b.y) != 2 for b in held):
         return {}
     values = np.concatenate(
-        [np.asarray(batch.y[k])[np.asarray(batch.mask[k])] for batch in held]
+        [np.asarray(batch.y[k])[is_real(np.asarray(batch.mask[k]))] for batch in held]
     )
     if dataset.kind == "pretext":
         return {}
@@ -223,13 +226,17 @@ def _shape(x: Any, lead: int) -> dict[str, Any]:
 
 
 def _class_words(reading: Mapping[str, Any], task: str) -> str:
-    """The names of a task's classes in their order, where they have names."""
+    """A task's classes in their order, where they have names, and what they weigh."""
     names = reading.get("classes", {}).get(task, ())
-    if not names:
-        return ""
-    first = ", ".join(f"{code}: {name}" for code, name in enumerate(names[:LISTED]))
-    more = f" and {len(names) - LISTED} more" * (len(names) > LISTED)
-    return f" ({first}{more})"
+    words = _listed({str(code): name for code, name in enumerate(names)})
+    weights = reading.get("class weights", {}).get(task, {})
+    weighed = _listed({name: f"{value:.3g}" for name, value in weights.items()})
+    return f" ({words})" * bool(words) + f", weights {weighed}" * bool(weighed)
+
+
+def _listed(values: Mapping[str, str]) -> str:
+    first = ", ".join(f"{name}: {value}" for name, value in [*values.items()][:LISTED])
+    return first + f" and {len(values) - LISTED} more" * (len(values) > LISTED)
 
 
 def _task_words(task: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from mtopt.batch import Batch
+from mtopt.batch import Batch, is_real
 from mtopt.data.dataset import ArraySplit, Dataset
 from mtopt.data.division import SPLITS
 from mtopt.data.encoding import Encoding, Unknown
@@ -106,8 +106,9 @@ def _overlap(parts: dict[str, ArraySplit]) -> dict[str, int]:
         task = np.zeros(held.mask.shape[1], int)
         x = held.x
         if parts[part].x_axis is not None:
-            task = np.nonzero(held.mask)[0]
-            x = jax.tree.map(lambda leaf, real=held.mask: leaf[real], x)
+            real = is_real(held.mask)
+            task = np.nonzero(real)[0]
+            x = jax.tree.map(lambda leaf, real=real: leaf[real], x)
         inputs.append(jax.tree.leaves(x))
         tasks.append(task)
         split.append(np.full(len(task), number))
@@ -173,7 +174,7 @@ def _moments(
 def _in_own_units(source: Dataset, part: str, k: int) -> np.ndarray:
     """The labels of a task that are not missing."""
     held = getattr(source, part).samples
-    values = np.asarray(held.y[k], np.float64)[np.asarray(held.mask[k])]
+    values = np.asarray(held.y[k], np.float64)[is_real(np.asarray(held.mask[k]))]
     if source.target_mean is None or source.target_std is None:
         return values
     return values * source.target_std[k] + source.target_mean[k]
@@ -197,10 +198,13 @@ def _rescaled(
         for k, name in enumerate(source.tasks):
             y = held.y[k]
             if mean is not None and std is not None:
-                known = np.zeros(held.mask[k].shape)
-                known[held.mask[k]] = _in_own_units(source, part, k)
+                real = is_real(held.mask[k])
+                known = np.zeros(real.shape)
+                known[real] = _in_own_units(source, part, k)
                 place = list(names).index(name)
-                y = np.where(held.mask[k], (known - mean[place]) / std[place], 0)
+                y = np.where(
+                    is_real(held.mask[k]), (known - mean[place]) / std[place], 0
+                )
                 y = y.astype(held.y.dtype)
             x = held.x
             if source.x_axis is not None:
@@ -229,10 +233,17 @@ def _in_one_table(sources: Sequence[dict[str, Rows]], names: Sequence[str]) -> B
 def _task_by_task(sources: Sequence[dict[str, Rows]], names: Sequence[str]) -> Batch:
     """Inputs of their own: the samples of each task, from all sources that have it."""
 
-    def samples(name: str) -> tuple[Any, np.ndarray]:
-        own = [each[name] for each in sources if name in each]
-        x = [jax.tree.map(lambda leaf, m=m: leaf[m], x) for x, _, m in own]
-        y = np.concatenate([y[mask] for _, y, mask in own])
-        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *x), y
+    def samples(name: str) -> Rows:
+        own = []
+        for each in sources:
+            if name in each:
+                real = is_real(each[name][2])
+                rows = jax.tree.map(lambda leaf, real=real: leaf[real], each[name])
+                own.append(rows)
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *own)
 
-    return Batch.disjoint({name: samples(name) for name in names})
+    found = {name: samples(name) for name in names}
+    return Batch.disjoint(
+        {name: (x, y) for name, (x, y, _) in found.items()},
+        {name: mask for name, (_, _, mask) in found.items()},
+    )

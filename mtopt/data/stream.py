@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from typing_extensions import override
 
-from mtopt.batch import Batch
+from mtopt.batch import Batch, is_real, narrowed
 from mtopt.data.dataset import ArraySplit, Split
 from mtopt.errors import UserError
 
@@ -22,8 +22,9 @@ class Source(Protocol):
     """Samples that can be read in any order, as ``tfds.data_source`` gives them.
 
     A sample is a dict of ``x`` (any pytree of arrays), ``y`` ``[K, ...]`` and, where
-    labels are missing, ``mask`` ``[K]``. A source that also has ``__getitems__`` (a
-    list of samples from a list of indices) is read one batch at a time.
+    labels are missing, ``mask`` ``[K]``, or their weights. A source that also has
+    ``__getitems__`` (a list of samples from a list of indices) is read one batch at a
+    time.
     """
 
     def __len__(self) -> int: ...
@@ -69,7 +70,7 @@ class StreamSplit(Split):
     def labels(self) -> np.ndarray | None:
         """The labels of each task, ``[K]``; None where reading all would tell."""
         if isinstance(self.source, BatchSource):
-            return np.asarray(self.source.samples.mask).sum(axis=1)
+            return is_real(np.asarray(self.source.samples.mask)).sum(axis=1)
         batch = self.spaced(1)
         if "mask" in fetch(self.source, [0])[0]:
             return None
@@ -102,7 +103,8 @@ class StreamSplit(Split):
         for begin in range(0, self.size, width):
             index = np.arange(begin, begin + width)
             batch = self._read(np.minimum(index, self.size - 1))
-            yield dataclasses.replace(batch, mask=batch.mask & (index < self.size))
+            mask = narrowed(batch.mask, index < self.size)
+            yield dataclasses.replace(batch, mask=mask)
 
     def _stream(self, seed: int, batch_size: int, start: int) -> Iterator[Batch]:
         import grain

@@ -158,7 +158,7 @@ def functional(
         parameters: Any,
         representation: Any,
         targets: Num[Array, "b ..."],
-        mask: Bool[Array, " b"],
+        mask: Bool[Array, " b"] | Float[Array, " b"],
         key: PRNGKeyArray,
     ) -> Float[Array, ""]:
         outputs, _ = branch.train(parameters, {}, representation, key)

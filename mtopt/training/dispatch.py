@@ -18,6 +18,7 @@ from mtopt.batch import Batch
 from mtopt.data.batches import Batches
 from mtopt.gradients.program import primitives
 from mtopt.step import TrainState
+from mtopt.training.program_memory import ProgramMemory
 
 MOST_STEPS = 100
 """In one call: with a hundred, what a call costs is lost in what they take."""
@@ -48,7 +49,14 @@ class Dispatch:
       coming: the batches.
       most: steps of a call, 1 or more.
       in_any_case: True to take as many whatever the step holds.
+
+    Attributes:
+      step_bytes: the memory of the compiled program that takes the steps, without the
+        samples that it makes batches of; None before the first step, and where the
+        compiler does not say.
     """
+
+    step_bytes: int | None
 
     def __init__(
         self,
@@ -65,6 +73,7 @@ class Dispatch:
         self._in_any_case = in_any_case
         self._calls = 0
         self._now = 1
+        self.step_bytes = None
 
     def advance(
         self, state: TrainState, wanted: int, look: Look | None = None
@@ -83,7 +92,7 @@ class Dispatch:
             batch = next(self._coming)
             if look is not None:
                 look(state, batch)
-            return *self._step(state, batch), 1
+            return self._one(state, batch)
         make, common = self._inside.make, self._inside.common
         count = min(wanted, self._now)
         parts = [next(self._inside.parts) for _ in range(count)]
@@ -93,12 +102,14 @@ class Dispatch:
         # Of one size, whatever the run's intervals are: one program for all of them.
         stacked = _stacked(parts, max(self._most, MOST_STEPS))
         arguments = state, common, stacked, np.int32(count)
-        if self._calls == 0 and not self._in_any_case:
+        if self._calls == 0:
+            traced = loop.trace(*arguments)
             platform = next(iter(state.step.devices())).platform
-            held = primitives(loop.trace(*arguments).jaxpr)
-            if held & SLOW_IN_LOOPS.get(platform, set()):
+            slow = primitives(traced.jaxpr) & SLOW_IN_LOOPS.get(platform, set())
+            if slow and not self._in_any_case:
                 self._inside = None
-                return *self._step(state, make(common, parts[0])), 1
+                return self._one(state, make(common, parts[0]))
+            self.step_bytes = _peak(traced.lower(), common)
         begin = time.perf_counter()
         state, last = loop(*arguments)
         if self._calls:  # the first one compiles
@@ -107,6 +118,24 @@ class Dispatch:
             self._now = max(1, min(self._most, int(MOST_SECONDS / step_seconds)))
         self._calls += 1
         return state, last, count
+
+    def _one(self, state: TrainState, batch: Batch) -> tuple[TrainState, Any, int]:
+        """Takes one step."""
+        if self.step_bytes is None and isinstance(self._step, jax.stages.Wrapped):
+            self.step_bytes = _peak(self._step.lower(state, batch))
+        state, last = self._step(state, batch)
+        return state, last, 1
+
+
+def _peak(lowered: jax.stages.Lowered, beside: Any = ()) -> int | None:
+    """The memory of a program without some of its arguments.
+
+    It is compiled here, and its first call finds it: JAX keeps what it has lowered.
+    """
+    found = ProgramMemory.of(lowered.compile())
+    if found is None:
+        return None
+    return found.peak - sum(leaf.nbytes for leaf in jax.tree.leaves(beside))
 
 
 @functools.lru_cache(maxsize=8)

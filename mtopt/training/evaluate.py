@@ -6,10 +6,12 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from mtopt.batch import is_real
 from mtopt.data.dataset import Dataset, Split
 from mtopt.data.sources import JointDataset
 from mtopt.metrics import Metric, metrics_of, pooled_metrics
 from mtopt.models.heads import per_sample_loss
+from mtopt.training.criterion import SCORE, Criterion
 
 
 class Scores(NamedTuple):
@@ -22,8 +24,9 @@ class Scores(NamedTuple):
         with one of another; see :func:`mtopt.metrics.pooled_metrics`. Errors are in
         units of each task's deviation but for data of ``common_units``. NaN for a
         metric that tasks of several groups have.
-      selection: ``[S, K]``, higher is better: the primary metric in units that can be
-        averaged over tasks (an error is divided by its target's standard deviation).
+      selection: ``[S, K]``, higher is better: the metric that models are chosen by, in
+        units that can be averaged over tasks: the first one of each task unless told
+        otherwise (an error is divided by its target's standard deviation).
         Where the labels leave it undefined, as one class leaves an AUC, minus the mean
         loss; minus infinity where outputs are not finite. NaN without labels, and for
         a pretext, which has neither.
@@ -70,8 +73,12 @@ def evaluate(
     split: Split,
     *,
     batch_size: int = 1024,
+    by: Criterion = SCORE,
 ) -> Scores:
     """Runs models over a split, in evaluation mode, and scores every task.
+
+    Every label counts alike, whatever its weight in training: weights of samples enter
+    losses, not scores, as in scikit-learn, whose scorers are told of none.
 
     Args:
       predict: ``x -> outputs [S, K, B, ...]`` of S models, a tuple of them where there
@@ -79,6 +86,7 @@ def evaluate(
       dataset: names the kinds of the labels, and the units of regression targets.
       split: one of its splits.
       batch_size: samples (per task, if inputs are disjoint) per pass.
+      by: what models are chosen by, for the selection.
     """
     batches = list(split.in_order(batch_size))
     outputs = [predict(b.x) for b in batches]
@@ -89,7 +97,7 @@ def evaluate(
         dataset.groups,
         strict=True,
     )
-    each = [_scores(*parts) for parts in of_groups]
+    each = [_scores(*parts, by) for parts in of_groups]
     return each[0] if len(each) == 1 else _together(dataset, each)
 
 
@@ -99,18 +107,20 @@ def _by_group(value: Any) -> tuple[Any, ...]:
 
 
 def _scores(
-    predicted: Sequence[Any], labels: Sequence[Any], masks: Sequence[Any], data: Dataset
+    predicted: Sequence[Any],
+    labels: Sequence[Any],
+    masks: Sequence[Any],
+    data: Dataset,
+    by: Criterion,
 ) -> Scores:
     """Those of the tasks of one kind, from what each batch has of them."""
     outputs = np.concatenate([np.asarray(each) for each in predicted], axis=2)
     targets = np.concatenate([np.asarray(each) for each in labels], axis=1)
-    mask = np.concatenate([np.asarray(each) for each in masks], axis=1)
+    mask = is_real(np.concatenate([np.asarray(each) for each in masks], axis=1))
     raw = outputs, targets
-    unit = np.ones(len(data.tasks))
     if data.target_std is not None:
-        unit = np.asarray(data.target_std, np.float64)
         shift = np.asarray(data.target_mean, np.float64)[:, None]
-        scale = unit[:, None]
+        scale = np.asarray(data.target_std, np.float64)[:, None]
         outputs, targets = outputs * scale[None] + shift[None], targets * scale + shift
     metrics = metrics_of(data.kind)
     scores = np.array(
@@ -127,10 +137,11 @@ def _scores(
     )
     if not metrics:
         return Scores(scores, pooled, np.full(scores.shape[:2], np.nan))
-    primary = scores[:, :, 0]
-    selection = primary if metrics[0].higher_is_better else -primary / unit[None]
-    losses = _losses(*raw, mask, np.isnan(primary), data.kind)
-    return Scores(scores, pooled, np.where(np.isnan(primary), -losses, selection))
+    index, divisor = by.by_task(data)
+    selection = scores[:, np.arange(len(index)), index] / divisor[None]
+    undefined = np.isnan(selection)
+    losses = _losses(*raw, mask, undefined, data.kind)
+    return Scores(scores, pooled, np.where(undefined, -losses, selection))
 
 
 def _losses(

@@ -17,6 +17,7 @@ from mtopt.data.sources import JointDataset
 from mtopt.metrics import mean_and_spread
 from mtopt.step import TrainState
 from mtopt.training.checkpoint import Checkpoints
+from mtopt.training.criterion import criterion
 from mtopt.training.divergence import Diverged, diverged, without_diverged
 from mtopt.training.evaluate import (
     Scores,
@@ -52,6 +53,11 @@ class FitOptions(LoopOptions):
       steps_per_call: the most steps of one call; None for as many as is fast.
       batch_size: samples per step (per task and step, if inputs are disjoint).
       eval_every: steps between validations; the last step is always one.
+      choose_by: what models are chosen by on validation data: a task or a metric, as
+        :func:`mtopt.training.criterion.criterion`; empty for the mean of each task's
+        first metric.
+      patience: validations without a better model, in a row, after which a model takes
+        no more steps; None for never. Steps that a guard skipped do not count.
 
     Raises:
       UserError: for a number below 1.
@@ -59,6 +65,8 @@ class FitOptions(LoopOptions):
 
     batch_size: int
     eval_every: int
+    choose_by: str = ""
+    patience: int | None = None
 
 
 @jax.tree_util.register_dataclass
@@ -145,13 +153,14 @@ def fit(
         record; before the first step, with losses that are NaN.
 
     Raises:
-      UserError: where the model is of other tasks than the data set, a loss is no
-        longer finite, or a checkpoint does not fit. A model that the guard of a program
-        with ``on_nonfinite="stop"`` has stopped is named in ``result.json``, under
-        ``diverged``, and has no score: NaN.
+      UserError: where the model is of other tasks than the data set, ``choose_by``
+        names nothing of it, a loss is no longer finite, or a checkpoint does not fit. A
+        model that the guard of a program with ``on_nonfinite="stop"`` has stopped is
+        named in ``result.json``, under ``diverged``, and has no score: NaN.
     """
     if program.tasks is not None:
         check_fits(program.tasks, dataset)
+    by = criterion(options.choose_by, dataset)
     update = jax.jit(BestModel.update, donate_argnums=0)
 
     def validate(
@@ -160,11 +169,16 @@ def fit(
         predict = functools.partial(
             program.predict, state.evaluated_params, state.model_state
         )
-        scores = evaluate(predict, dataset, dataset.valid)
+        scores = evaluate(predict, dataset, dataset.valid, by=by)
         scores = without_diverged(program, state, scores)
         _record_scores(write, "valid", step, seeds, dataset, scores)
-        score = jnp.where(stopped(program, state), -jnp.inf, _score(scores, program))
+        score = _score(scores, program, [by.has(task) for task in dataset.tasks])
+        score = jnp.where(stopped(program, state), -jnp.inf, score)
         return update(best, score, state)
+
+    def ended(state: TrainState, best: BestModel) -> np.ndarray:
+        waited = np.asarray(state.step) - np.asarray(best.step)
+        return waited >= (options.patience or np.inf) * options.eval_every
 
     tested = []
 
@@ -188,7 +202,7 @@ def fit(
         tasks=dataset.tasks,
         seeds=seeds,
         init_carry=BestModel.first,
-        callback=Callback(options.eval_every, validate),
+        callback=Callback(options.eval_every, validate, ended),
         finish=test,
         measure=Measurement(diagnose_every, program.measure)
         if diagnose_every and program.measure is not None
@@ -335,11 +349,14 @@ def restore(
     return resume(program, seeds, checkpoints, BestModel.first)
 
 
-def _score(scores: Scores, program: Program) -> jax.Array:
-    """Validation scores per model: [S, K] if tasks are apart, their mean if not."""
+def _score(scores: Scores, program: Program, part: Sequence[bool]) -> jax.Array:
+    """Validation scores per model: [S, K] if tasks are apart.
+
+    If not, the mean over those that have a part, ``[K]``, in what models are chosen by.
+    """
     score = scores.selection
     if len(program.models) == 1:
-        score, _ = mean_and_spread(score, axis=1)
+        score, _ = mean_and_spread(score[:, np.array(part)], axis=1)
     # A model without a single defined score is as good as any other: 0.
     return jnp.asarray(np.where(np.isnan(score), 0, score), jnp.float32)
 

@@ -1,9 +1,7 @@
 """The training loop: resumable, with metric records and checkpoints."""
 
-import contextlib
 import dataclasses
 import pathlib
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -19,9 +17,12 @@ from mtopt.errors import UserError
 from mtopt.nonfinite import check_finite, each_model
 from mtopt.step import TrainState
 from mtopt.training.checkpoint import Checkpoints
+from mtopt.training.clock import Clock
 from mtopt.training.dispatch import MOST_STEPS, Dispatch
+from mtopt.training.held import Held
 from mtopt.training.processes import is_first
 from mtopt.training.program import Program, StepLosses
+from mtopt.training.program_memory import BYTES
 from mtopt.training.tensorboard import TensorBoard
 from mtopt.training.writer import MetricWriter, read_records
 
@@ -66,7 +67,7 @@ class LoopOptions:
 
     def __post_init__(self) -> None:
         for field, value in dataclasses.asdict(self).items():
-            if value is not None and value < 1:
+            if isinstance(value, int | float) and value < 1:
                 raise UserError(f"{field} is {value}: expected at least 1")
 
     def due(self, step: int, every: int) -> bool:
@@ -85,10 +86,14 @@ class Callback(NamedTuple):
       every: steps between two calls; the last step always has one.
       function: ``(step, state, carry, write) -> carry``: what it makes of the state,
         stored with it in the checkpoints; ``write`` appends a metric record.
+      ended: ``(state, carry) -> bool`` of every model, ``[S]`` or ``[S, K]``, asked
+        after each call: those that have ended stay as they are, and training ends with
+        the last of them. None: they train to the end.
     """
 
     every: int
     function: Callable[[int, TrainState, Any, Write], Any]
+    ended: Callable[[TrainState, Any], Any] | None = None
 
 
 class Measurement(NamedTuple):
@@ -164,13 +169,23 @@ def train(
     with Checkpoints(folder / "checkpoints", belongs_to=belongs_to) as checkpoints:
         state, carry = resume(program, seeds, checkpoints, init_carry)
         start = _position(state)
+        held = Held(_never if callback is None else callback.ended or _never)
+        held.look(state, carry)
         progress(start, np.full(len(tasks), np.nan))
         mirror = TensorBoard(folder) if tensorboard and is_first() else None
         with MetricWriter(
             folder / "metrics.jsonl", resume_from=start, mirror=mirror
         ) as writer:
-            clock = _Clock(start)
+            clock = Clock(start)
             step, measured = start, {}
+
+            def record(step: int, state: TrainState, found: StepLosses) -> None:
+                losses = _checked(program, state, found, step, tasks, names)
+                numbers = measured | _numbers_per_task(state, losses.shape)
+                pace = clock.rate(step), dispatch.step_bytes
+                _record(writer.write, step, seeds, tasks, losses, pace, numbers)
+                measured.clear()
+                progress(step, _mean_of_present(losses))
 
             def look(state: TrainState, batch: Batch) -> None:
                 assert measure is not None
@@ -185,7 +200,7 @@ def train(
                 min(options.steps_per_call or MOST_STEPS, *every),
                 in_any_case=options.steps_per_call is not None,
             )
-            while step < options.steps:
+            while step < options.steps and not held.models.all():
                 wanted, shown = options.until_due(step, every), None
                 if measure is not None:
                     # The steps up to the measured one, then that one alone.
@@ -193,25 +208,26 @@ def train(
                     wanted = min(wanted, max(1, ahead - 1))
                     shown = look if ahead == 1 else None
                 state, losses, taken = dispatch.advance(state, wanted, shown)
+                state, losses = held.put_back(state, losses)
                 step += taken
                 if step == start + 1:
                     jax.block_until_ready(losses)
-                    clock = _Clock(step)  # compiling is not training
-                if measured or options.due(step, options.log_every):
-                    losses = _checked(program, state, losses, step, tasks, names)
-                    numbers = measured | _numbers_per_task(state, losses.shape)
-                    rate = clock.rate(step)
-                    _record(writer.write, step, seeds, tasks, losses, rate, numbers)
-                    measured.clear()
-                    progress(step, _mean_of_present(losses))
-                    if stopped(program, state).all():
+                    clock = Clock(step)  # compiling is not training
+                recorded = bool(measured) or options.due(step, options.log_every)
+                if recorded:
+                    record(step, state, losses)
+                    if (stopped(program, state) | held.models).all():
                         with clock.paused(state):
                             checkpoints.save(step, (state, carry))
                         break
                 if callback is not None and options.due(step, callback.every):
                     with clock.paused(state):
                         carry = callback.function(step, state, carry, writer.write)
-                if options.due(step, options.checkpoint_every):
+                        held.look(state, carry)
+                last = held.models.all()
+                if last and not recorded:
+                    record(step, state, losses)
+                if last or options.due(step, options.checkpoint_every):
                     with clock.paused(state):
                         checkpoints.save(step, (state, carry))
             if finish is not None:
@@ -312,9 +328,17 @@ def _everywhere(program: Program, batches: Iterator[Batch]) -> Iterator[Batch]:
     return Batches(batches.make, common, batches.parts)
 
 
+def _never(state: TrainState, carry: Any) -> np.ndarray:
+    """No model ends before the others."""
+    return np.zeros(np.shape(state.step), bool)
+
+
 def _position(state: TrainState) -> int:
-    """How many batches the run has drawn, those without a step among them."""
-    return int(np.ravel(state.step + state.nonfinite.skipped)[0])
+    """How many batches the run has drawn, those without a step among them.
+
+    Models that have ended before the others stand still.
+    """
+    return int(np.max(state.step + state.nonfinite.skipped))
 
 
 def _checked(
@@ -399,7 +423,7 @@ def _record(
     seeds: Sequence[int],
     tasks: Sequence[str],
     losses: np.ndarray,
-    rate: float | None,
+    pace: tuple[float | None, int | None],
     numbers: Mapping[str, np.ndarray],
 ) -> None:
     for s, seed in enumerate(seeds):
@@ -408,27 +432,4 @@ def _record(
             own = values[s].tolist()
             of_tasks = values.ndim > 1
             record[name] = dict(zip(tasks, own, strict=True)) if of_tasks else own
-        write(record | {"steps_per_second": rate})
-
-
-class _Clock:
-    """Steps per second of training alone: evaluation and checkpoints do not count."""
-
-    def __init__(self, step: int) -> None:
-        self._step = step
-        self._since = time.perf_counter()
-
-    def rate(self, step: int) -> float | None:
-        """Steps per second since the last call; None where there was no step."""
-        now = time.perf_counter()
-        steps, seconds = step - self._step, now - self._since
-        self._step, self._since = step, now
-        return float(f"{steps / seconds:.4g}") if steps else None
-
-    @contextlib.contextmanager
-    def paused(self, state: TrainState) -> Iterator[None]:
-        """Leaves out what is done inside, once the steps before it are done."""
-        jax.block_until_ready(state)
-        begin = time.perf_counter()
-        yield
-        self._since += time.perf_counter() - begin
+        write(record | dict(zip(("steps_per_second", BYTES), pace, strict=True)))

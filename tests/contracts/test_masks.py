@@ -7,11 +7,9 @@ import pytest
 
 import mtopt
 from mtopt.evaluation import Evaluation
-from tests.helpers.problems import squared_loss, tanh_encode
 
 X = np.ones((3, 2))
 Y = {"a": np.array([0.0, 1.0, 2.0])}
-WEIGHTS = [0.25, 1.0, 0.0]
 
 
 @pytest.mark.parametrize("mask", [[True, True, False], [1, 1, 0], [1.0, 1.0, 0.0]])
@@ -19,25 +17,6 @@ def test_a_mask_of_two_values_is_one(mask):
     batch = mtopt.Batch.shared(X, Y, {"a": np.array(mask)})
     assert batch.mask.dtype == bool
     assert batch.mask.tolist() == [[True, True, False]]
-
-
-def test_weights_in_place_of_a_mask_are_refused():
-    message = "holds 0.25: expected booleans.*weights of samples belong to the labels"
-    with pytest.raises(mtopt.UserError, match=f"the mask of task 'a' {message}"):
-        mtopt.Batch.shared(X, Y, {"a": np.array(WEIGHTS)})
-    tasks = mtopt.Tasks(("a",), tanh_encode, squared_loss)
-    with pytest.raises(mtopt.UserError, match=f"batch.mask {message}"):
-        tasks.problem(
-            mtopt.Batch(X, np.zeros((1, 3)), np.array([WEIGHTS])), jax.random.key(0)
-        )
-
-    def traced(mask):
-        return tasks.problem(
-            mtopt.Batch(X, np.zeros((1, 3)), mask), jax.random.key(0)
-        ).present
-
-    with pytest.raises(mtopt.UserError, match=r"batch.mask holds float32 tracers"):
-        jax.eval_shape(traced, jnp.array([WEIGHTS]))
 
 
 COLUMNS = np.array([[1, np.nan, 0], [np.nan, np.nan, np.nan], [0, 1, 1.0]])

@@ -6,9 +6,10 @@ import pytest
 import mtopt.data
 from experiments.common.table import to_text
 from experiments.common.trials import Trial, chosen_sheet, read_trials, write_trials
-from experiments.compare.criterion import criterion
+from experiments.compare.criterion import best_of, value_of
 from experiments.compare.unit import Outcome
 from mtopt.errors import UserError
+from mtopt.training.criterion import criterion
 from tests.helpers import npz
 
 
@@ -33,9 +34,9 @@ def dataset(tmp_path):
 def test_unless_told_it_is_the_score_of_the_models(dataset):
     found = criterion("", dataset)
     trials = [outcome((0.5, 0.1)), LOST, outcome((0.4, 0.4)), outcome((9.0, np.nan))]
-    assert found.value(trials[0]) == pytest.approx(0.3)
-    assert found.best(trials) == 2
-    assert found.best([LOST, LOST]) == 0
+    assert value_of(found, trials[0]) == pytest.approx(0.3)
+    assert best_of(found, trials) == 2
+    assert best_of(found, [LOST, LOST]) == 0
 
 
 def test_a_task_is_judged_by_its_first_metric(dataset):
@@ -43,28 +44,29 @@ def test_a_task_is_judged_by_its_first_metric(dataset):
     assert not found.higher_is_better
     assert found.words == "rmse of a"
     trials = [outcome(a=[3.0, 5.0]), LOST, outcome(a=[2.0, 4.0], b=[99.0, 99.0])]
-    assert found.value(trials[0]) == 4
-    assert found.best(trials) == 2
+    assert value_of(found, trials[0]) == 4
+    assert best_of(found, trials) == 2
 
 
 def test_an_error_of_all_tasks_is_in_units_of_their_deviations(dataset):
     found = criterion("rmse", dataset)
     units = dict(zip(dataset.tasks, dataset.target_std, strict=True))
     expected = np.mean([1 / units["a"], 2 / units["b"], 1 / units["c"]])
-    assert found.value(outcome(b=[1.0, 3.0])) == pytest.approx(expected)
+    assert value_of(found, outcome(b=[1.0, 3.0])) == pytest.approx(expected)
     # Half of a large unit is less than one of a small one.
     large, small = sorted(units, key=units.get)[::2][::-1]
     worse = {large: [1 + units[large] / 2] * 2}, {small: [1 + units[small]] * 2}
-    assert found.best([outcome(**each) for each in worse]) == 0
+    assert best_of(found, [outcome(**each) for each in worse]) == 0
 
 
 def test_a_seed_that_diverged_has_no_metric(dataset):
-    assert np.isnan(criterion("rmse", dataset).value(outcome((0.0, np.nan))))
+    found = criterion("rmse", dataset)
+    assert np.isnan(value_of(found, outcome((0.0, np.nan))))
 
 
 def test_another_name_is_refused(dataset):
     with pytest.raises(UserError, match="--by=rmsee: did you mean 'rmse'"):
-        criterion("rmsee", dataset)
+        criterion("rmsee", dataset, "--by")
 
 
 def trial(method, number, validation, chosen=False, notes=""):

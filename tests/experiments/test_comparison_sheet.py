@@ -128,6 +128,51 @@ def test_single_task_models_of_all_groups_take_their_times_together():
     assert chosen == ["10–30", "20–30"]
 
 
+def test_the_memory_of_a_step_is_that_of_the_largest_of_single_task_models():
+    parts = [
+        compared(
+            row("mine", 0.8, step_bytes=3.21e6),
+            row("lean", 0.7),
+            single=row("single", 0.9, step_bytes=size),
+            group=group,
+        )
+        for group, size in (("g", 1e6), ("h", 2e6))
+    ]
+    sheet = comparison_sheet(parts)
+    assert [str(c) for c in column(sheet, "MB", block=2)] == ["2.0", "3.2", "–"]
+    assert any("memory of the compiled step" in entry for entry in sheet.legend)
+    bare = comparison_sheet([compared(row("mine", 0.8))])
+    assert "MB" not in [c.head for c in bare.blocks[0].columns]
+
+
+def test_memory_of_several_runs_is_told_where_they_train_as_many_seeds_at_once():
+    def sizes(*rows):
+        (whole,) = put_together([[compared(each)] for each in rows])
+        return [method.step_bytes for method in whole.methods]
+
+    one = row("one", 0.8, step_bytes=2e6)
+    other = row("other", 0.8, step_bytes=1e6)
+    assert sizes(one, other) == [2e6, 1e6]
+    short = dataclasses.replace(
+        MethodResult("other", np.ones((1, 2, 1)), {}), step_bytes=1e6
+    )
+    np.testing.assert_array_equal(sizes(one, short), [2e6, NAN])
+
+
+def test_seeds_that_ended_early_are_put_together_with_those_that_did_not():
+    long = row("mine", 0.7, seeds=(0, 1, 2))
+    early = row("mine", 0.6, seeds=(3, 4, 5))
+    early.curves["step"] = STEPS[:2]
+    early.curves["validation"] = early.curves["validation"][:, :2]
+    early.metrics[2] = NAN
+    (whole,) = put_together([[compared(early)], [compared(long)]])
+    (mine,) = whole.methods
+    np.testing.assert_array_equal(mine.curves["step"], STEPS)
+    np.testing.assert_allclose(
+        mine.curves["validation"][:3, :, 0], [[0.1, 0.2, 0.2]] * 2 + [[0.1, 0.2, NAN]]
+    )
+
+
 def test_the_chosen_steps_are_those_of_seeds_that_finished():
     lost = row("lost", 0.5)
     lost.metrics[1] = NAN

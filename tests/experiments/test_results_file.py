@@ -38,6 +38,7 @@ def row(name, rng, tasks, metrics, looks=4):
         seeds=(3, 7),
         chosen_steps=rng.integers(0, 9, (2, tasks) if name == "single" else 2),
         seconds_per_step=0.1 / 3,
+        step_bytes=12345678.0,
     )
 
 
@@ -132,3 +133,14 @@ def test_seconds_per_step_are_the_median_after_the_first_record(tmp_path):
                 assert np.isnan(read_seconds_per_step(tmp_path))
         writer.write({"step": 15, "split": "valid", "accuracy": {}})
     assert read_seconds_per_step(tmp_path) == 1 / 20
+
+
+def test_a_file_of_before_memory_was_written_is_read(tmp_path):
+    stored = to_plain(compared())
+    for group in stored["groups"]:
+        for each in (group["baseline"], *group["methods"]):
+            if each is not None:
+                del each["step_bytes"]
+    (tmp_path / "results.json").write_text(json.dumps(stored))
+    for part in read_comparisons(tmp_path):
+        assert all(np.isnan(result.step_bytes) for result in part.results)

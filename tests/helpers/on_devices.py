@@ -85,9 +85,12 @@ def two_steps(step, state, batch):
     return state, metrics
 
 
-def equal_steps(kind, grids, methods, rows="auto", **options):
+def equal_steps(kind, grids, methods, rows="auto", weighted=False, **options):
     """Two steps on some grids are those of one device, and the state stays in place."""
     tasks, params, batch = problem(kind)
+    if weighted:
+        weights = jnp.linspace(0.3, 4, batch.mask.size).reshape(batch.mask.shape)
+        batch = dataclasses.replace(batch, mask=batch.mask * weights)
     if rows != "auto":
         tasks = dataclasses.replace(tasks, rows=rows)
     for name in methods:

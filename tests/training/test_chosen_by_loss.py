@@ -10,6 +10,7 @@ import pytest
 import mtopt
 from mtopt.data import ArraySplit, Dataset
 from mtopt.models import MODELS
+from mtopt.training.criterion import criterion
 from mtopt.training.evaluate import evaluate
 from mtopt.training.fit import BestModel, FitOptions, _score, fit, read_result
 from mtopt.training.program import separate_program, shared_program
@@ -94,4 +95,25 @@ def test_a_model_without_numbers_of_a_task_is_never_chosen():
     assert np.isfinite(scores.selection[0, 0])
     assert scores.selection[0, 1] == -np.inf
     best = BestModel.first(state)
-    assert not (best.update(_score(scores, made), state).score > best.score).any()
+    assert not (
+        best.update(_score(scores, made, [True] * 2), state).score > best.score
+    ).any()
+
+
+def test_a_named_metric_that_is_undefined_leaves_the_loss():
+    """R2 of a target that is the same in all samples, while its error is defined."""
+    x = np.zeros((4, 1), np.float32)
+    y = np.array([[1.0, 2.0, 3.0, 4.0], [5.0, 5.0, 5.0, 5.0]], np.float32)
+    split = ArraySplit(mtopt.Batch(x, y, np.ones((2, 4), bool), TASKS), None)
+    scale = {"target_mean": np.zeros(2), "target_std": np.ones(2)}
+    held = Dataset("d", TASKS, "regression", 1, None, split, split, split, **scale)
+    outputs = np.stack([y[0] + 1, y[1] + 2])[None]
+    scores = evaluate(
+        lambda x: outputs, held, split, by=criterion("r2", held)
+    ).selection
+    np.testing.assert_allclose(scores, [[1 - 4 / 5, -4.0]], rtol=1e-6)
+    errors = evaluate(lambda x: outputs, held, split).selection
+    np.testing.assert_allclose(errors, [[-1, -2]])
+    # Of one task, the others are judged as ever.
+    of_b = evaluate(lambda x: outputs, held, split, by=criterion("b", held)).selection
+    np.testing.assert_allclose(of_b, [[-1, -2]])

@@ -13,6 +13,7 @@ from mtopt.data.division import SPLITS, TRAIN, divide
 from mtopt.data.encoding import Encoding
 from mtopt.data.sources import JointDataset, join
 from mtopt.data.stream import place
+from mtopt.data.tables.class_weights import ClassWeights, with_class_weights
 from mtopt.data.tables.npz_kinds import LISTED
 from mtopt.data.tables.npz_labels import Labels
 from mtopt.errors import UserError
@@ -74,6 +75,7 @@ def assembled(
     source: str | pathlib.Path,
     encoding: Encoding,
     classes: Mapping[str, Sequence[str]] = NO_NAMES,
+    class_weights: ClassWeights | None = None,
 ) -> Dataset | JointDataset:
     """The data set of a table: plain where all tasks are of one kind, else joint.
 
@@ -91,21 +93,30 @@ def assembled(
       encoding: of the inputs.
       classes: task to the names of its classes, where they have names; every group of
         tasks has its own in its ``reading``.
+      class_weights: as of :func:`mtopt.data.npz`.
 
     Raises:
-      UserError: for common units of what is no regression, or too few labels.
+      UserError: for common units of what is no regression, weights of classes that
+        there are not, or too few labels.
     """
     if common_units and "regression" not in labels.kinds:
         raise UserError(
             f"{source}: common_units is of regressions, and the labels are "
             f"{labels.kinds[0]}: expected it to be left out"
         )
-    labels = labels.keep(_enough(labels, split == TRAIN, min_labels, source))
+    train = split == TRAIN
+    labels, of_classes = with_class_weights(
+        labels, class_weights, train, classes, source
+    )
+    labels = labels.keep(_enough(labels, train, min_labels, source))
 
     def read(own: Labels) -> dict[str, Any]:
-        named = {task: classes[task] for task in own.names if task in classes}
         found = {**reading, "kind": kind_words(own.names)}
-        return {**found, "classes": named} if named else found
+        of_tasks = {"classes": classes, "class weights": of_classes}
+        for title, by_task in of_tasks.items():
+            if named := {n: by_task[n] for n in own.names if n in by_task}:
+                found[title] = named
+        return found
 
     groups = [
         _dataset(
@@ -131,9 +142,11 @@ def _dataset(
     """The tasks of one kind, with all inputs and the part ``[N]`` of each sample."""
     (kind, *_) = labels.kinds
     common = common_units and kind == "regression"
-    labels, mean, std = labels.scaled(split == TRAIN, common)
+    train = split == TRAIN
+    labels, mean, std = labels.weighing(train).scaled(train, common)
     batches = {
-        title: labels.batch(x, split == part) for part, title in enumerate(SPLITS)
+        title: labels.batch(x, split == part, weighted=part == TRAIN)
+        for part, title in enumerate(SPLITS)
     }
     x_axis = None if labels.task is None else 0
     return Dataset(

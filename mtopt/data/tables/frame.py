@@ -12,11 +12,13 @@ from mtopt.data.equal_rows import on_both_sides
 from mtopt.data.sources import JointDataset
 from mtopt.data.stream import ON_DEVICE_BYTES
 from mtopt.data.tables.assembly import assembled, divided
+from mtopt.data.tables.class_weights import ClassWeights
 from mtopt.data.tables.frame_columns import (
     categories,
     checked_frame,
     expect_column,
     expect_full,
+    read_weight,
 )
 from mtopt.data.tables.frame_encoding import owners_of
 from mtopt.data.tables.frame_inputs import read_frame_inputs, too_many_categories
@@ -37,6 +39,7 @@ def from_frame(
     task: str | None = None,
     group: str | None = None,
     split: str | None = None,
+    weight: str | None = None,
     missing: float | int | str | None = None,
     seed: int = 0,
     valid_fraction: float = 0.15,
@@ -44,6 +47,7 @@ def from_frame(
     min_labels: int = 1,
     max_categories: int = MAX_CATEGORIES,
     common_units: bool = False,
+    class_weights: ClassWeights | None = None,
     name: str = "frame",
     on_device_bytes: int = ON_DEVICE_BYTES,
 ) -> Dataset | JointDataset:
@@ -91,6 +95,12 @@ def from_frame(
     they are of, and parts are drawn from all rows at once: a small task may be in one
     part alone.
 
+    **Weights**: with ``weight``, the training loss of a task is sum(w l) / sum(w) over
+    a batch, with what that column says of each row: a row of weight 2 counts as two,
+    one of 0 has no labels. ``class_weights`` multiply it by what the label's class
+    weighs. Scores, those of validation that choose models among them, and scaling take
+    every row alike.
+
     What the frame was understood to be stands in ``reading``, with the names of the
     classes by task and the columns that were not read; a run prints it.
 
@@ -109,6 +119,8 @@ def from_frame(
       task: the column of the task that a row belongs to; None for shared inputs.
       group: the column of what stays in one part; None: equal inputs.
       split: the column of the part that a row is in; None draws all.
+      weight: the column of what a row weighs, finite numbers of at least 0; None: all
+        the same.
       missing: a value of the labels that stands for a missing one, -1 for example;
         None: empty cells alone do.
       seed: of the division into parts.
@@ -120,6 +132,7 @@ def from_frame(
       max_categories: the most that a column of inputs may have, at least 1.
       common_units: whether the targets of a regression are all in one unit; they are
         then scaled by one mean and one deviation, and errors pooled in that unit.
+      class_weights: as of :func:`mtopt.data.npz`, classes by the names that they have.
       name: what to call the set, in tables and messages.
       on_device_bytes: the most that the three splits may take on the device; larger
         sets of shared inputs stay in memory and are streamed.
@@ -151,7 +164,7 @@ def from_frame(
     check_fractions(valid_fraction=valid_fraction, test_fraction=test_fraction)
     frame = checked_frame(df, name)
     targets = kept_names(list(frame.columns), tasks)
-    roles = {"task": task, "group": group, "split": split}
+    roles = {"task": task, "group": group, "split": split, "weight": weight}
     used = _features(frame, features, targets, roles, name)
     many: dict[str, str] = {}
     if features is None:
@@ -165,6 +178,8 @@ def from_frame(
             )
     inputs = read_frame_inputs(frame, used, max_categories, name)
     labels, classes = read_targets(frame, targets, task, kind, missing, name)
+    if weight is not None:
+        labels = labels.of_rows(read_weight(frame[weight], name))
     # Rows stand once for each column of labels where they have tasks of their own.
     usable = labels.usable.reshape(-1, len(frame))
     own = None if labels.task is None else labels.task.reshape(usable.shape)[0]
@@ -204,6 +219,7 @@ def from_frame(
         kind_words=lambda _: _kind_words(kind),
         source=name,
         classes=classes,
+        class_weights=class_weights,
         encoding=encoding,
     )
 

@@ -111,6 +111,32 @@ def expect_full(column: Any, option: str, source: str) -> None:
         )
 
 
+def read_weight(column: Any, source: str) -> Float[np.ndarray, " N"]:
+    """What each row weighs.
+
+    Args:
+      column: a ``pandas.Series``.
+      source: what to call the frame in messages.
+
+    Raises:
+      UserError: unless they are finite numbers of at least 0, not all of them 0.
+    """
+    expect_full(column, "weight", source)
+    words = f"{source}: the weight column {column.name!r}"
+    if look_of(column, source) != "numbers":
+        raise UserError(f"{words} has no numbers: expected numbers of at least 0")
+    found = numbers(column, "numbers").astype(np.float64)
+    wrong = found[~(np.isfinite(found) & (found >= 0))]
+    if len(wrong):
+        raise UserError(
+            f"{words} has {len(wrong)} values such as {wrong[0]:g}: expected finite "
+            "numbers of at least 0"
+        )
+    if not found.any():
+        raise UserError(f"{words} is all 0: expected some rows that count")
+    return found
+
+
 def look_of(column: Any, source: str) -> Look:
     """What the cells of a column are.
 

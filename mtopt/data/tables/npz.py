@@ -14,6 +14,7 @@ from mtopt.data.equal_rows import on_both_sides
 from mtopt.data.sources import JointDataset
 from mtopt.data.stream import ON_DEVICE_BYTES
 from mtopt.data.tables.assembly import assembled, divided
+from mtopt.data.tables.class_weights import ClassWeights
 from mtopt.data.tables.npz_encoding import NpzEncoding
 from mtopt.data.tables.npz_file import Archive
 from mtopt.data.tables.npz_images import ImageEncoding, read_images
@@ -37,6 +38,7 @@ def npz(
     min_labels: int = 1,
     max_features: int = MAX_FEATURES,
     common_units: bool = False,
+    class_weights: ClassWeights | None = None,
     name: str | None = None,
     on_device_bytes: int = ON_DEVICE_BYTES,
 ) -> Dataset | JointDataset:
@@ -78,8 +80,10 @@ def npz(
     A label is missing where ``y`` is NaN, or 255 in a uint8 array, or the value
     ``missing``; where weights ``w`` are 0, whatever ``y`` holds there; and where
     ``mask`` is False. Both have the shape of ``y``, or ``[N, 1]`` (``[N]``) for all
-    tasks of a row. ``w`` is no more than that: weights of one task that differ are
-    refused.
+    tasks of a row. Weights that differ weigh training losses: that of a task is
+    sum(w l) / sum(w) over a batch, so that a label of weight 2 counts as two. Scores,
+    those of validation that choose models among them, and scaling take every label
+    alike.
 
     Names made of integers are padded with zeros (``task_007``), so that tasks, which
     are sorted by name, keep their order.
@@ -127,6 +131,11 @@ def npz(
       max_features: the most words to keep of word counts, at least 1.
       common_units: whether the targets of a regression are all in one unit; they are
         then scaled by one mean and one deviation, and errors pooled in that unit.
+      class_weights: what a training label weighs by its class, times what ``w`` says:
+        ``"balanced"`` for scikit-learn's rule, by which all classes of a task weigh the
+        same in all, for every task of classes; or a dict of some tasks, each
+        ``"balanced"`` or a dict of a number for every class. See
+        :func:`~mtopt.data.tables.class_weights.with_class_weights`.
       name: what to call the set; None takes the folder's name for ``data.npz``, and
         the file's otherwise.
       on_device_bytes: the most that the three splits may take on the device; larger
@@ -185,6 +194,8 @@ def npz(
         "equal inputs": on_both_sides(rows, split),
         "not read": archive.unread,
     }
+    if labels.weighing(train).weight is not None:
+        reading["weights"] = "array w, of labels"
     return assembled(
         labels.keep(kept),
         encoding.encoded(inputs),
@@ -197,4 +208,5 @@ def npz(
         kind_words=functools.partial(how_known, kind),
         source=path,
         encoding=encoding,
+        class_weights=class_weights,
     )

@@ -1,7 +1,9 @@
-"""Which labels of an ``.npz`` file are there: five ways to say that one is missing."""
+"""Which labels of an ``.npz`` file are there, and what they weigh.
+
+There are five ways to say that one is missing.
+"""
 
 import pathlib
-from collections.abc import Mapping
 
 import numpy as np
 
@@ -27,7 +29,7 @@ def read_known(
 
     Raises:
       UserError: for infinite labels, a ``missing`` that no label has, a ``mask`` of
-        anything but True and False, or weights ``w`` that are more than a mask.
+        anything but True and False, or weights ``w`` below 0 or not finite.
 
     Example:
       >>> y, w = np.array([[0., np.nan], [1., 0.]]), np.array([[1., 1.], [1., 0.]])
@@ -54,7 +56,7 @@ def read_known(
                 "to mark some; leave it out"
             )
     if "w" in arrays:
-        absent["w is 0"] = ~_weighted(arrays["w"], y.shape, ~_any(absent, y), path)
+        absent["w is 0"] = read_weights(arrays, y.shape, path) == 0
     if "mask" in arrays:
         absent["mask is False"] = ~_masked(arrays["mask"], y.shape, path)
     known, reasons = np.ones(y.shape, bool), {}
@@ -71,32 +73,32 @@ def read_known(
     return known, reasons
 
 
-def _any(absent: Mapping[str, np.ndarray], y: np.ndarray) -> np.ndarray:
-    return np.any([np.zeros(y.shape, bool), *absent.values()], axis=0)
+def read_weights(
+    arrays: Arrays, shape: tuple[int, ...], path: pathlib.Path
+) -> np.ndarray | None:
+    """What each label weighs, in the shape of ``y``; None where the file has no ``w``.
 
+    Args:
+      arrays: the arrays of the file.
+      shape: of ``y``.
+      path: the file, for messages.
 
-def _weighted(
-    w: np.ndarray, shape: tuple[int, ...], labelled: np.ndarray, path: pathlib.Path
-) -> np.ndarray:
-    """Where labels have weight, in the shape of ``y``; a task's weights are all one."""
+    Raises:
+      UserError: for another shape, or other values than finite numbers of at least 0.
+
+    Example:
+      >>> read_weights({"w": np.array([[2], [0]])}, (2, 2), pathlib.Path()).tolist()
+      [[2, 2], [0, 0]]
+    """
+    if "w" not in arrays:
+        return None
+    w = arrays["w"]
     if w.dtype.kind not in "biuf" or not (np.isfinite(w) & (w >= 0)).all():
         raise UserError(
             f"{path}: w is {w.dtype} with other values than finite numbers of at least "
-            "0: expected 0 where a label is missing, and 1 elsewhere"
+            "0: expected what each label weighs, 0 where it is missing"
         )
-    w = _spread("w", w, shape, path)
-    columns = w.reshape(shape[0], -1)
-    for k, (column, seen) in enumerate(
-        zip(columns.T, labelled.reshape(columns.shape).T, strict=True)
-    ):
-        used = np.unique(column[(column > 0) & seen])
-        if len(used) > 1:
-            raise UserError(
-                f"{path}: w has {len(used)} weights from {used[0]:g} to {used[-1]:g} "
-                f"in column {k}: losses here are means over a task's labels; store "
-                "w > 0 to tell which labels there are, or leave w out"
-            )
-    return w > 0
+    return _spread("w", w, shape, path)
 
 
 def _masked(mask: np.ndarray, shape: tuple[int, ...], path: pathlib.Path) -> np.ndarray:

@@ -15,7 +15,7 @@ from mtopt.data.tables.npz_kinds import (
     check_range,
     kinds_of,
 )
-from mtopt.data.tables.npz_known import read_known
+from mtopt.data.tables.npz_known import read_known, read_weights
 from mtopt.data.tables.scaling import target_moments
 from mtopt.data.tasks_kept import kept_names
 from mtopt.errors import UserError
@@ -36,6 +36,7 @@ class Labels:
       names: the K names, sorted.
       kinds: what the labels of each task are, ``[K]``.
       missing: how many labels are missing, by reason.
+      weight: what each label weighs, in the shape of ``y``; None: all the same.
     """
 
     y: np.ndarray
@@ -44,6 +45,7 @@ class Labels:
     names: tuple[str, ...]
     kinds: tuple[NpzKind, ...]
     missing: Mapping[str, int]
+    weight: np.ndarray | None = None
 
     @property
     def usable(self) -> np.ndarray:
@@ -64,7 +66,8 @@ class Labels:
         of_tasks = dataclasses.replace(self, names=names, kinds=kinds)
         if self.task is None:
             y, known = self.y[:, tasks], self.known[:, tasks]
-            return dataclasses.replace(of_tasks, y=y, known=known)
+            weight = None if self.weight is None else self.weight[:, tasks]
+            return dataclasses.replace(of_tasks, y=y, known=known, weight=weight)
         known = self.known & tasks[self.task]
         task = (np.cumsum(tasks) - 1)[self.task]
         return dataclasses.replace(of_tasks, known=known, task=task)
@@ -107,7 +110,7 @@ class Labels:
             # Numbers of other tasks may stand behind a mask.
             y = np.where(self.known, self.y, 0).astype(np.int32)
             return dataclasses.replace(self, y=y), None, None
-        seen = [self.y[self._rows(k, train)] for k in range(len(self.names))]
+        seen = [self.y[self.rows(k, train)] for k in range(len(self.names))]
         if self.task is None:
             seen = [y[:, k] for k, y in enumerate(seen)]
         mean, std = target_moments(seen, common_units)
@@ -115,20 +118,59 @@ class Labels:
         y = np.where(self.known, (self.y - mean[own]) / std[own], 0)
         return dataclasses.replace(self, y=y.astype(np.float32)), mean, std
 
-    def _rows(self, k: int, rows: np.ndarray) -> np.ndarray:
+    def rows(self, k: int, rows: np.ndarray) -> np.ndarray:
         """Those among some rows, ``[N]`` bool, that have a label of task k."""
         if self.task is None:
             return rows & self.known[:, k]
         return rows & self.known & (self.task == k)
 
-    def batch(self, x: np.ndarray, rows: np.ndarray) -> Batch:
-        """The samples of some rows, ``[N]`` bool, as one batch."""
+    def of_rows(self, weight: np.ndarray) -> "Labels":
+        """The labels with what their rows weigh, ``[N]``; those of 0 are missing.
+
+        Where each row has several labels on an axis of its own, they stand one column
+        after the other.
+        """
         if self.task is None:
-            y, known = (np.ascontiguousarray(a[rows].T) for a in (self.y, self.known))
-            return Batch(x[rows], y, known)
-        own = [self._rows(k, rows) for k in range(len(self.names))]
+            weight = np.broadcast_to(weight[:, None], self.y.shape)
+        else:
+            weight = np.tile(weight, len(self.y) // len(weight))
+        missing = dict(self.missing)
+        if hit := int((self.known & (weight == 0)).sum()):
+            missing["weight 0"] = hit
+        known = self.known & (weight > 0)
+        return dataclasses.replace(self, known=known, weight=weight, missing=missing)
+
+    def weighing(self, train: np.ndarray) -> "Labels":
+        """Without weights where those of every task are equal in training."""
+        if self.weight is None:
+            return self
+        own = [self.rows(k, train) for k in range(len(self.names))]
+        columns = [
+            self.weight[rows] if self.task is not None else self.weight[rows, k]
+            for k, rows in enumerate(own)
+        ]
+        # A mean is the same for weights of 1 as for any that are equal.
+        equal = all(len(np.unique(column)) <= 1 for column in columns)
+        return dataclasses.replace(self, weight=None) if equal else self
+
+    def batch(self, x: np.ndarray, rows: np.ndarray, weighted: bool = False) -> Batch:
+        """The samples of some rows, ``[N]`` bool, as one batch.
+
+        Args:
+          x: all inputs.
+          rows: which of them.
+          weighted: whether its mask has the weights of labels, if these have some.
+        """
+        mask = self.known
+        if weighted and self.weight is not None:
+            mask = np.where(self.known, self.weight, 0).astype(np.float32)
+        if self.task is None:
+            y, mask = (np.ascontiguousarray(a[rows].T) for a in (self.y, mask))
+            return Batch(x[rows], y, mask)
+        own = {n: self.rows(k, rows) for k, n in enumerate(self.names)}
         return Batch.disjoint(
-            {n: (x[r], self.y[r]) for n, r in zip(self.names, own, strict=True)}
+            {n: (x[r], self.y[r]) for n, r in own.items()},
+            {n: mask[r] for n, r in own.items()},
         )
 
 
@@ -178,8 +220,10 @@ def read_labels(
         names, order = _names(arrays, OWN_NAMES, path, _num_tasks(arrays, task))
         task = np.argsort(order)[task]
     known, reasons = read_known(arrays, path, missing)
+    weight = read_weights(arrays, y.shape, path)
     if task is None:
         y, known = y[:, order], known[:, order]
+        weight = None if weight is None else weight[:, order]
         own = {n: y[:, k][known[:, k]] for k, n in enumerate(names)}
     else:
         own = {n: y[known & (task == k)] for k, n in enumerate(names)}
@@ -190,7 +234,7 @@ def read_labels(
     others: dict[str, NpzKind] = dict.fromkeys(names, "regression")
     kinds = tuple((others | found).values())
     y = np.where(known, y, 0)
-    return Labels(y, known, task, names, kinds, reasons)
+    return Labels(y, known, task, names, kinds, reasons, weight)
 
 
 def names_by_number(arrays: Arrays, path: pathlib.Path) -> tuple[str, ...]:

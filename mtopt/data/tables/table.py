@@ -8,6 +8,7 @@ from typing import Any
 from mtopt.data.dataset import Dataset
 from mtopt.data.sources import JointDataset
 from mtopt.data.stream import ON_DEVICE_BYTES
+from mtopt.data.tables.class_weights import ClassWeights
 from mtopt.data.tables.frame import MAX_CATEGORIES, from_frame
 from mtopt.data.tables.frame_columns import dates_or_text, pandas
 from mtopt.data.tables.npz_kinds import EACH, GivenKind
@@ -23,6 +24,7 @@ def table(
     task: str | None = None,
     group: str | None = None,
     split: str | None = None,
+    weight: str | None = None,
     missing: float | int | str | None = None,
     seed: int = 0,
     valid_fraction: float = 0.15,
@@ -30,6 +32,7 @@ def table(
     min_labels: int = 1,
     max_categories: int = MAX_CATEGORIES,
     common_units: bool = False,
+    class_weights: ClassWeights | None = None,
     name: str | None = None,
     on_device_bytes: int = ON_DEVICE_BYTES,
 ) -> Dataset | JointDataset:
@@ -49,6 +52,7 @@ def table(
       task: the column of the task that a row belongs to.
       group: the column of what stays in one part.
       split: the column of the part that a row is in.
+      weight: the column of what a row weighs in training.
       missing: a value that stands for a missing label.
       seed: of the division into parts.
       valid_fraction: share of the training rows for validation, in (0, 1).
@@ -56,6 +60,7 @@ def table(
       min_labels: tasks with fewer training labels are dropped.
       max_categories: the most that a column of inputs may have, at least 1.
       common_units: whether the targets of a regression are all in one unit.
+      class_weights: what a training label weighs by its class.
       name: what to call the set; None takes the folder's name for ``data.csv``, and
         the file's otherwise.
       on_device_bytes: the most that the three splits may take on the device.
@@ -85,6 +90,7 @@ def table(
         task=task,
         group=group,
         split=split,
+        weight=weight,
         missing=missing,
         seed=seed,
         valid_fraction=valid_fraction,
@@ -92,6 +98,7 @@ def table(
         min_labels=min_labels,
         max_categories=max_categories,
         common_units=common_units,
+        class_weights=class_weights,
         name=name or (path.parent.name if path.stem == "data" else path.stem),
         on_device_bytes=on_device_bytes,
     )
