@@ -10,6 +10,22 @@
 #     name: python3
 # ---
 
+# %%
+# Installs mtopt, unless it is installed, from the checkout that this notebook is in. In
+# Colab run "!git clone" and the repository's address first: the folder is found here.
+import importlib.metadata
+import os
+import subprocess
+import sys
+
+if not any(importlib.metadata.distributions(name="mtopt")):
+    near = ["..", ".", *os.listdir()]
+    found = [place for place in near if os.path.exists(f"{place}/mtopt/chain.py")]
+    if not found:
+        raise FileNotFoundError("no checkout of mtopt around here: clone it first")
+    target = f"{os.path.abspath(found[0])}[tables]"
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", target], check=True)
+
 # %% [markdown]
 # # Tasks that hurt the rest: found, and let go
 #

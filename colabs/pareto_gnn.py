@@ -10,6 +10,22 @@
 #     name: python3
 # ---
 
+# %%
+# Installs mtopt, unless it is installed, from the checkout that this notebook is in. In
+# Colab run "!git clone" and the repository's address first: the folder is found here.
+import importlib.metadata
+import os
+import subprocess
+import sys
+
+if not any(importlib.metadata.distributions(name="mtopt")):
+    near = ["..", ".", *os.listdir()]
+    found = [place for place in near if os.path.exists(f"{place}/mtopt/chain.py")]
+    if not found:
+        raise FileNotFoundError("no checkout of mtopt around here: clone it first")
+    target = f"{os.path.abspath(found[0])}[tables]"
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", target], check=True)
+
 # %% [markdown]
 # # Five tasks without labels, one graph encoder
 #
@@ -194,8 +210,9 @@ for (above, below), (text, seen) in zip(panels.T, course.items(), strict=True):
     for k in range(len(names)):
         above.plot(steps, seen["weights"][:, k], color=COLOURS[k])
         below.plot(steps, (seen["weights"] * lengths)[:, k], color=COLOURS[k])
-    above.set(title=text, ylim=(0, None))
+    above.set_title(text)
     below.set(xlabel="step", yscale="log")
+panels[0, 0].set_ylim(bottom=0)  # of the whole row, when all is drawn
 panels[0, 0].set_ylabel("weight")
 panels[1, 0].set_ylabel("length in the step")
 handles = panels[0, 0].get_lines()

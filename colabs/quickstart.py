@@ -10,6 +10,22 @@
 #     name: python3
 # ---
 
+# %%
+# Installs mtopt, unless it is installed, from the checkout that this notebook is in. In
+# Colab run "!git clone" and the repository's address first: the folder is found here.
+import importlib.metadata
+import os
+import subprocess
+import sys
+
+if not any(importlib.metadata.distributions(name="mtopt")):
+    near = ["..", ".", *os.listdir()]
+    found = [place for place in near if os.path.exists(f"{place}/mtopt/chain.py")]
+    if not found:
+        raise FileNotFoundError("no checkout of mtopt around here: clone it first")
+    target = f"{os.path.abspath(found[0])}[tables]"
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", target], check=True)
+
 # %% [markdown]
 # # mtopt in five cells
 #
@@ -21,9 +37,12 @@
 #
 # ## 1. Data
 #
-# Two digits overlap on each canvas. One task is to name the `left` one, the other to
-# name the `right` one; both share an encoder, and pull it in different directions. The
-# digits come with scikit-learn, so there is nothing to download.
+# Two digits overlap on each image, and five tasks ask about the one top left: which it
+# is, whether it is even, whether it is five or more, how many loops it has, and what is
+# left of it divided by three. A training image has the answer to *one* of these, so
+# that a task can learn from the others. A sixth task, `wrong: digit`, is planted: its
+# labels are those of other images, and nobody can learn them. The digits come with
+# scikit-learn, so there is nothing to download.
 #
 # A batch has inputs `x [B, ...]`, and for every task labels `y [K, B]` and a `mask`
 # that says which labels are real. The task axis K comes first everywhere, sorted by
@@ -41,18 +60,23 @@ import numpy as np
 import optax
 
 import mtopt
-from mtopt.data import multi_digits
+from mtopt.data import digit_questions
 from mtopt.models.mlp import mlp
 
-np.set_printoptions(precision=3)
-data = multi_digits(num_train=1_000 if FAST else 12_000)
-batch = next(data.train.in_order(128))
-print(f"tasks {data.tasks}: x {batch.x.shape}, y {batch.y.shape}")
+np.set_printoptions(precision=3, suppress=True)
+data = digit_questions()
+K = len(data.tasks)
+batch = next(data.train.in_order(100))
+print(f"tasks {data.tasks}")
+print(f"x {batch.x.shape}, y {batch.y.shape}, real labels {batch.mask.sum(axis=1)}")
 
-_, panels = plt.subplots(1, 8, figsize=(10, 1.7))
-for panel, image, left, right in zip(panels, batch.x, *batch.y, strict=False):
+_, panels = plt.subplots(1, 5, figsize=(9, 2.1), layout="constrained")
+for panel, image, labels, real in zip(
+    panels, batch.x, batch.y.T, batch.mask.T, strict=False
+):
     panel.imshow(image[..., 0], cmap="gray_r")
-    panel.set_title(f"{left} and {right}", fontsize=10)
+    asked = [f"{data.tasks[k]}: {labels[k]}" for k in np.flatnonzero(real)]
+    panel.set_title("\n".join(asked), fontsize=10)
     panel.axis("off")
 plt.show()
 
@@ -65,7 +89,7 @@ plt.show()
 #
 # The chain reads from left to right: MGDA reduces the rows to a common descent
 # direction, Adam makes a step of it. What a method remembers is in `state.opt_state`,
-# here the weights of its last solve.
+# here the weights of its last solve: the planted task is present in every image.
 #
 # `my_step` does the same without our step, for a training loop of your own: ask the
 # problem for losses and rows, and hand both to `tx.update`. The rows are yours to look
@@ -82,7 +106,7 @@ model = mlp(
 key = jax.random.key(0)
 params, model_state = model.init(key)
 
-tx = mtopt.chain(mtopt.mgda(2), optax.adam(2e-3))
+tx = mtopt.chain(mtopt.mgda(K), optax.adam(3e-3))
 state = mtopt.TrainState.create(params, tx, key, model_state)
 step = mtopt.make_train_step(model.tasks, tx)
 for _ in range(3):
@@ -110,27 +134,32 @@ for t in range(3):
 # %% [markdown]
 # ## 3. Training
 #
-# Three seeds train at once: `batches` stacks one stream of samples per seed on a
-# leading axis, and `vmap` turns the step of one model into that of three. Swapping the
-# method is swapping one object.
+# Five seeds train at once: `batches` stacks one stream of samples per seed on a
+# leading axis, and `vmap` turns the step of one model into that of five. Swapping the
+# method is swapping one object, and methods compose: `flat_regions` around an
+# aggregator moves each task to the worst point near the parameters, and takes its
+# gradient there.
+#
+# Scores are of validation images, which have all answers, without the planted task.
 
 # %%
-SEEDS = (0, 1, 2)
+SEEDS = (0, 1) if FAST else (0, 1, 2, 3, 4)
 STEPS, EVERY = (20, 10) if FAST else (600, 30)
-COLOURS = ("#0072B2", "#D55E00", "#009E73")
+COLOURS = ("#555555", "#0072B2", "#009E73", "#D55E00", "#CC79A7")
+RIGHT = [k for k, name in enumerate(data.tasks) if not name.startswith("wrong")]
 
 predict = jax.jit(jax.vmap(model.predict, in_axes=(0, 0, None)))
 
 
 def accuracy(state, split):
-    """Share of samples named right, for every seed and task."""
+    """Per cent of samples named right, for every seed and task."""
     outputs = predict(state.params, state.model_state, split.samples.x)
-    return np.asarray((outputs.argmax(-1) == split.samples.y[None]).mean(-1))
+    return 100 * np.asarray((outputs.argmax(-1) == split.samples.y[None]).mean(-1))
 
 
 def train(method):
-    """The states after training, and validation accuracy [T, seeds, K]."""
-    tx = mtopt.chain(method, optax.adam(2e-3))
+    """The state after training, and validation accuracy [T, seeds, K]."""
+    tx = mtopt.chain(method, optax.adam(3e-3))
     step = jax.jit(jax.vmap(mtopt.make_train_step(model.tasks, tx)))
 
     def init(key):
@@ -138,7 +167,7 @@ def train(method):
         return mtopt.TrainState.create(params, tx, key, model_state)
 
     state = jax.vmap(init)(jax.vmap(jax.random.key)(jnp.array(SEEDS)))
-    batches = data.train.batches(128, seeds=SEEDS)
+    batches = data.train.batches(100, seeds=SEEDS)
     curve = []
     for t in range(1, STEPS + 1):
         state, _ = step(state, next(batches))
@@ -148,24 +177,12 @@ def train(method):
 
 
 results = {
-    "equal weighting": train(mtopt.equal_weighting(2)),
-    "MGDA": train(mtopt.mgda(2)),
+    "equal weighting": train(mtopt.equal_weighting(K)),
+    "MGDA": train(mtopt.mgda(K, normalize="l2")),
+    "flat regions of MGDA": train(
+        mtopt.flat_regions(mtopt.mgda(K, normalize="l2"), rho=0.2)
+    ),
 }
-
-_, panels = plt.subplots(1, 2, figsize=(9, 3.2), sharey=True, layout="constrained")
-for k, (panel, task) in enumerate(zip(panels, data.tasks, strict=True)):
-    for (name, (_, curve)), colour in zip(results.items(), COLOURS, strict=False):
-        steps, own = EVERY * np.arange(1, len(curve) + 1), curve[..., k]
-        panel.fill_between(
-            steps, own.min(1), own.max(1), color=colour, alpha=0.15, lw=0
-        )
-        panel.plot(steps, own.mean(1), color=colour, label=name)
-    panel.set(title=f"the {task} digit", xlabel="step")
-    panel.grid(color="#E6E6E6")
-    panel.spines[["top", "right"]].set_visible(False)
-panels[0].set_ylabel("validation accuracy")
-panels[1].legend(frameon=False, loc="lower right")
-plt.show()
 
 # %% [markdown]
 # ## 4. A method of your own
@@ -194,40 +211,82 @@ def softmax_of_losses(num_tasks, *, temperature):
     return mtopt.weighting(num_tasks, weigh, heads="weighted")
 
 
-method = softmax_of_losses(2, temperature=0.2)
-jacobian = jnp.array([[1.0, 0.0], [0.0, 1.0]])
-known = mtopt.Evaluation(losses=jnp.array([0.2 * np.log(3), 0.0]))
-direction, _ = method.update(jacobian, method.init(jnp.zeros(2)), evaluation=known)
-print(f"a loss larger by 0.2 log 3 has three times the weight: {direction}")
+two = softmax_of_losses(2, temperature=0.5)
+known = mtopt.Evaluation(losses=jnp.array([0.5 * np.log(3), 0.0]))
+direction, _ = two.update(jnp.eye(2), two.init(jnp.zeros(2)), evaluation=known)
+print(f"a loss larger by 0.5 log 3 has three times the weight: {direction}")
 
+method = softmax_of_losses(K, temperature=0.5)
 results["softmax of losses"] = train(method)
+results["outlier-weighted softmax"] = train(mtopt.outlier_weighted(method))
+
+# %% [markdown]
+# The task with the largest loss is the one that nobody can learn, and this method gives
+# all to it. `outlier_weighted` around it finds the tasks of which training with the
+# others explains nothing, and lets them go: any wrapper goes around a method of yours.
+
+# %%
+figure, panel = plt.subplots(figsize=(8, 3.6), layout="constrained")
+for (name, (_, curve)), colour in zip(results.items(), COLOURS, strict=True):
+    steps, own = EVERY * np.arange(1, len(curve) + 1), curve[..., RIGHT].mean(-1)
+    panel.fill_between(steps, own.min(1), own.max(1), color=colour, alpha=0.15, lw=0)
+    panel.plot(steps, own.mean(1), color=colour, lw=2, label=name)
+panel.set(xlabel="step", ylabel="validation accuracy, %")
+panel.set_title("mean of the five tasks; bands hold all seeds", fontsize=11)
+panel.grid(color="#E6E6E6")
+panel.spines[["top", "right"]].set_visible(False)
+figure.legend(loc="outside right upper", frameon=False)
+plt.show()
 
 # %% [markdown]
 # ## 5. The comparison
 #
-# The left digit against the right one on test images, whose digits no model was trained
-# on. Small dots are seeds, large ones their mean; the dashed lines are models that were
-# trained on one task alone. Up and to the right is better.
-#
-# Three seeds and a few hundred steps decide nothing. `python -m experiments.main` runs
-# the long version, with single-task baselines, a table and error bars.
+# On test images, whose digits no model was trained on, beside models that were trained
+# on one task alone. `±` is the standard deviation over seeds; the last column is what
+# the method gains over equal weighting with the same seed.
 
 # %%
-figure, axes = plt.subplots(figsize=(6, 4.2), layout="constrained")
-for (name, (state, _)), colour in zip(results.items(), COLOURS, strict=True):
-    test = accuracy(state, data.test)
-    left, right = test.mean(axis=0)
-    print(f"{name:<18} left {left:.3f}  right {right:.3f}  mean {test.mean():.3f}")
-    axes.plot(*test.T, "o", color=colour, ms=5, mew=0, alpha=0.45)
-    axes.plot(left, right, "o", color=colour, ms=10, mec="white", label=name)
+test = {name: accuracy(state, data.test) for name, (state, _) in results.items()}
+alone = [
+    accuracy(train(mtopt.single_task(K, task=k))[0], data.test)[:, k] for k in RIGHT
+]
+test["single-task models"] = np.full((len(SEEDS), K), np.nan)
+test["single-task models"][:, RIGHT] = np.stack(alone, axis=1)
 
-for k, line in enumerate((axes.axvline, axes.axhline)):
-    state, _ = train(mtopt.single_task(2, task=k))
-    line(accuracy(state, data.test)[:, k].mean(), color="#555555", ls="--", lw=1)
+base = test["equal weighting"][:, RIGHT].mean(-1)
+heads = "".join(f"{data.tasks[k]:>11}" for k in RIGHT)
+print(f"{'test accuracy, %':<26}{heads}{'gain':>10}")
+gains = {}
+for name, own in test.items():
+    gains[name] = own[:, RIGHT].mean(-1) - base
+    cells = "".join(f"{own[:, k].mean():>11.1f}" for k in RIGHT)
+    gain = f"{gains[name].mean():+.1f} ± {gains[name].std(ddof=1):.1f}"
+    print(f"{name:<26}{cells}{gain:>14}")
 
-axes.set(xlabel="test accuracy, left digit", ylabel="test accuracy, right digit")
-axes.grid(color="#E6E6E6")
-axes.set_axisbelow(True)
-axes.spines[["top", "right"]].set_visible(False)
-figure.legend(loc="outside right upper", frameon=False)
+figure, panel = plt.subplots(figsize=(7, 2.9), layout="constrained")
+for place, (gain, colour) in enumerate(
+    zip(gains.values(), (*COLOURS, "black"), strict=True)
+):
+    panel.plot(gain, np.full(len(gain), place), "o", color=colour, ms=5, alpha=0.4)
+    panel.plot(gain.mean(), place, "o", color=colour, ms=10, mec="white")
+panel.axvline(0, color="#555555", lw=1, ls="--")
+panel.set_yticks(range(len(gains)), list(gains))
+panel.invert_yaxis()
+panel.set(xlabel="points over equal weighting, seed by seed")
+panel.set_title("test accuracy, mean of the five tasks", fontsize=11)
+panel.grid(color="#E6E6E6", axis="x")
+panel.set_axisbelow(True)
+panel.spines[["top", "right"]].set_visible(False)
 plt.show()
+
+# %% [markdown]
+# Flat regions gain six points, three and a half in the worst seed, and MGDA alone
+# nothing. The method of section 4 loses five to the task that is wrong; with the
+# wrapper it is ahead of equal weighting by a point, which is little more than the seeds
+# differ. Sharing pays: models of one task are three points behind equal weighting.
+#
+# It is one small problem, chosen to have differences. The radius and the learning rate
+# are those of the main job, which chose them on validation data with other seeds, and
+# of two temperatures the better one on validation data stands here. Nothing else was
+# tuned: for a comparison with a budget for each method see `compare_methods`, and for
+# the long version of this one run `python -m experiments.main`.
