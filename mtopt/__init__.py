@@ -30,6 +30,7 @@ from mtopt.scale_tasks import scale_tasks as scale_tasks
 from mtopt.stationary import Stationary as Stationary
 from mtopt.step import TrainState as TrainState
 from mtopt.step import make_train_step as make_train_step
+from mtopt.task import Task as Task
 from mtopt.tasks import TaskGroups as TaskGroups
 from mtopt.tasks import Tasks as Tasks
 from mtopt.transforms import TRANSFORMS as TRANSFORMS

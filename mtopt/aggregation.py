@@ -374,7 +374,10 @@ def _direction(
     heads = gradients.heads
     if rule.heads == "weighted":
         heads = gradients.weighted_heads(weights)
-    own = (penalty.heads for penalty in penalties)
+    own = [penalty.heads for penalty in penalties]
+    if also is not None:
+        below = gradients.problem.pull_to_tasks(gradients.params, also)
+        own += [] if below is None else [below]
     return {"shared": shared, "tasks": _total(heads, *own)}
 
 

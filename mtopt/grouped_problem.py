@@ -137,7 +137,9 @@ class GroupedProblem(BatchProblem):
 
     @override
     def representation(self, params: Params, *, shared_axis: int | None = None) -> Any:
-        return self._first.representation(params, shared_axis=shared_axis)
+        first = self._first  # which alone may depend on the tasks
+        own = {**params, "tasks": params["tasks"][0]}
+        return first.representation(own, shared_axis=shared_axis)
 
     @override
     def head_losses(
@@ -196,6 +198,9 @@ class GroupedProblem(BatchProblem):
 
         Groups that act on one representation go back through it together.
         """
+        if len(self.parts) == 1:
+            own = {**params, "tasks": params["tasks"][0]}
+            return self.parts[0].pullback(own, weights, also)
         if also is not None or self.has_one_representation:
             return super().pullback(params, weights, also)
 
@@ -214,7 +219,14 @@ class GroupedProblem(BatchProblem):
 
     @override
     def pull_representation(self, params: Params, gradient: Any) -> Any:
-        return self._first.pull_representation(params, gradient)
+        own = {**params, "tasks": params["tasks"][0]}
+        return self._first.pull_representation(own, gradient)
+
+    @override
+    def pull_to_tasks(self, params: Params, gradient: Any) -> Any:
+        own = {**params, "tasks": params["tasks"][0]}
+        found = self._first.pull_to_tasks(own, gradient)
+        return None if found is None else (found,)
 
     @override
     def sum_over_tasks(self, gradients: Any) -> Any:
@@ -281,7 +293,7 @@ class GroupedProblem(BatchProblem):
         """The groups, those together that act on one representation."""
         found: dict[Any, list[int]] = {}
         for i, part in enumerate(self.parts):
-            common = self.shared_inputs and part.tasks.x_axis is None
+            common = self.shared_inputs and part.tasks.z_axis is None
             found.setdefault(part.tasks.encode if common else i, []).append(i)
         return list(found.values())
 
@@ -296,7 +308,8 @@ class GroupedProblem(BatchProblem):
         if not self.has_one_representation:
             raise UserError(
                 "these groups of tasks have no representation in common: expected "
-                "TaskGroups with shared_inputs=True, one encode, and x_axis None"
+                "TaskGroups with shared_inputs=True, one encode, x_axis None, and "
+                "per_task=False"
             )
         return self.parts[0]
 

@@ -165,6 +165,10 @@ class MappedProblem(Problem):
         return self.problem.pull_representation(params, gradient)
 
     @override
+    def pull_to_tasks(self, params: Params, gradient: Any) -> Any:
+        return self.problem.pull_to_tasks(params, gradient)
+
+    @override
     def sum_over_tasks(self, gradients: Any) -> Any:
         return self.problem.sum_over_tasks(gradients)
 

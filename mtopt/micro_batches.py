@@ -154,6 +154,13 @@ class MicroBatches(Problem):
         )
 
     @override
+    def pull_to_tasks(self, params: Params, gradient: Any) -> Any:
+        return self._sum(
+            lambda part, share, own: part.pull_to_tasks(params, own),
+            self._cut(gradient),
+        )
+
+    @override
     def sum_over_tasks(self, gradients: Any) -> Any:
         return self.whole.sum_over_tasks(gradients)
 

@@ -163,6 +163,20 @@ class Problem(abc.ABC):
           UserError: as :meth:`representation`.
         """
 
+    def pull_to_tasks(self, params: Params, gradient: Any) -> Any:
+        """What :meth:`pull_representation` is for the tasks' own parameters.
+
+        Args:
+          params: where to evaluate.
+          gradient: of some scalar, a tree like :meth:`representation`.
+
+        Returns:
+          A tree like ``params["tasks"]``; None where all of these are above the
+          representation, as they are but for tasks that the encoder depends on
+          (:class:`mtopt.Task`).
+        """
+        return None
+
     @abc.abstractmethod
     def sum_over_tasks(self, gradients: Any) -> Any:
         """The representation gradient of the summed loss, from those of each task.

@@ -26,6 +26,7 @@ from mtopt.passes import over_tasks
 from mtopt.per_task import PerTask, in_words, task_keys
 from mtopt.points import Point
 from mtopt.problem import BatchProblem, Params
+from mtopt.task import Task
 
 
 @functools.partial(
@@ -97,9 +98,9 @@ class StackedProblem(BatchProblem):
         found = through_encoder(self, self, params)
         return super().task_gradients(params) if found is None else found
 
-    def features(self, shared: Any) -> Any:
-        """The representation as a function of the shared parameters."""
-        found = only_floats(self._encode(shared)[0])
+    def features(self, params: Params) -> Any:
+        """The representation, of one copy of the shared parameters."""
+        found = only_floats(self._encode(params)[0])
         if not jax.tree.leaves(found):
             raise UserError(
                 "encode returned no array of floats: expected one that can be "
@@ -110,8 +111,8 @@ class StackedProblem(BatchProblem):
     @override
     def representation(self, params: Params, *, shared_axis: int | None = None) -> Any:
         if shared_axis is None:
-            return self.features(params["shared"])
-        return only_floats(self._encode(params["shared"], shared_axis)[0])
+            return self.features(params)
+        return only_floats(self._encode(params, shared_axis)[0])
 
     @override
     def head_losses(
@@ -153,32 +154,64 @@ class StackedProblem(BatchProblem):
                 params, representation, weights
             )
         gradients = self.representation_gradients(params, representation)
-        if self.tasks.x_axis is None:
+        if self.tasks.z_axis is None:
             return combine(weights, gradients)
         return scale_rows(weights, gradients)
 
     @override
+    def pullback(
+        self, params: Params, weights: Float[Array, " K"], also: Any = None
+    ) -> Any:
+        """Of tasks that the encoder depends on, from the pass of their own parameters.
+
+        That pass goes down to the lowest parameter of a task, as one for the weighted
+        loss would: both is one and a half times the step.
+        """
+        if not self.tasks.per_task:
+            return super().pullback(params, weights, also)
+        rows = self.losses_and_grads(params)[1]["shared"]
+        total = combine(weights, rows)
+        if also is None:
+            return total
+        return jax.tree.map(jnp.add, total, self.pull_representation(params, also))
+
+    @override
     def pull_representation(self, params: Params, gradient: Any) -> Any:
-        _, pull = jax.vjp(self.features, params["shared"])
+        return self._pulled(params, gradient)[0]
+
+    @override
+    def pull_to_tasks(self, params: Params, gradient: Any) -> Any:
+        if not self.tasks.per_task:
+            return None
+        return PerTask(self._pulled(params, gradient)[1], self.names)
+
+    def _pulled(self, params: Params, gradient: Any) -> tuple[Any, Any]:
+        """What comes back of a gradient, to shared parameters and to tasks' own."""
+
+        def features(shared: Any, heads: Any) -> Any:
+            return self.features({"shared": shared, "tasks": heads})
+
+        _, pull = jax.vjp(features, params["shared"], params["tasks"])
         # What JAX pulls back is conjugate, on both sides.
-        return steepest(pull(steepest(gradient))[0])
+        shared, heads = steepest(pull(steepest(gradient)))
+        return shared, heads.values
 
     @override
     def sum_over_tasks(self, gradients: Any) -> Any:
-        if self.tasks.x_axis is None:
+        if self.tasks.z_axis is None:
             return jax.tree.map(lambda leaf: leaf.sum(axis=0), gradients)
         return gradients
 
     @override
     def representation_gramian(self, points: Sequence[Point]) -> Float[Array, "K K"]:
         products = gramian(self.representation_rows(points))
-        if self.tasks.x_axis is None:
+        if self.tasks.z_axis is None:
             return products
         return products * jnp.eye(len(self.names), dtype=products.dtype)
 
     @override
     def next_model_state(self, params: Params) -> Any:
-        state = self._encode(params["shared"])[1]
+        state = self._encode(params)[1]
         if self.tasks.x_axis is None and not self.apart:
             return state
         if self.tasks.x_axis is None or self.tasks.coupled:
@@ -230,7 +263,7 @@ class StackedProblem(BatchProblem):
 
     @override
     def tasks_not_finite(self, params: Params) -> Bool[Array, " K"]:
-        if self.tasks.x_axis is not None:  # rows are one pass
+        if self.tasks.z_axis is not None:  # rows are one pass
             return tasks_not_finite(*self.losses_and_grads(params))
         z = self.representation(params)
         losses, *found = self.losses_and_head_grads(params, z)
@@ -269,12 +302,12 @@ class StackedProblem(BatchProblem):
     def cut_parts(
         self, representation: Any, count: int, *, task_axis: bool = False
     ) -> Any:
-        axis = 1 if task_axis or self.tasks.x_axis is not None else 0
+        axis = 1 if task_axis or self.tasks.z_axis is not None else 0
         return sample_axis.cut_tree(representation, count, axis)
 
     @override
     def join_parts(self, stacked: Any, *, task_axis: bool = False) -> Any:
-        axis = 1 if task_axis or self.tasks.x_axis is not None else 0
+        axis = 1 if task_axis or self.tasks.z_axis is not None else 0
         return jax.tree.map(lambda leaf: sample_axis.join(leaf, axis), stacked)
 
     def _task_loss(
@@ -287,10 +320,13 @@ class StackedProblem(BatchProblem):
         present: Bool[Array, ""],
         encode_key: Any,
         head_key: Any,
-        *state: Any,
+        state: Any,
+        labelled: Any,
+        index: Any,
         seen: Callable[[Array, Any], Array] = lambda leaf, labelled: leaf,
     ) -> Float[Array, ""]:
-        representation, _ = self._encode_one(shared, x, encode_key, *state)
+        own = x, encode_key, state, labelled, Task(index, head)
+        representation, _ = self._encode_one(shared, *own)
         constants = without_floats(representation)
         floats = only_floats(representation)
         z = jax.tree.map(lambda leaf: seen(leaf, mask), floats)
@@ -329,29 +365,59 @@ class StackedProblem(BatchProblem):
         key: Any,
         model_state: Any,
         labelled: Bool[Array, " b"],
+        task: Any,
     ) -> tuple[Any, Any]:
         """Of one task's inputs; where tasks are coupled, ``x`` is its place."""
         if self.tasks.coupled:
             of_all, state = self._encode_coupled(shared)
             return jax.tree.map(lambda leaf: leaf[x], of_all), state
+        told = (task,) if self.tasks.per_task else ()
         if self.tasks.stateful:
-            return self.tasks.run_encoder(shared, x, key, model_state, labelled)
-        return self.tasks.run_encoder(shared, x, key), model_state
+            seen = model_state, labelled
+            return self.tasks.run_encoder(shared, x, key, *seen, *told)
+        return self.tasks.run_encoder(shared, x, key, *told), model_state
 
     def _encode_coupled(self, shared: Any) -> tuple[Any, Any]:
         labelled = is_real(self.batch.mask)
         seen = self.batch.x, self._key(0), self.model_state, labelled
         return self.tasks.run_encoder(shared, *seen)
 
-    def _encode(self, shared: Any, shared_axis: int | None = None) -> tuple[Any, Any]:
+    def _encode(
+        self, params: Params, shared_axis: int | None = None
+    ) -> tuple[Any, Any]:
+        shared, x_axis = params["shared"], self.tasks.x_axis
         if self.tasks.coupled and shared_axis is None:
             return self._encode_coupled(shared)
         own = self._inputs, self._encode_keys, self._state_of_tasks, self._labelled
-        x_axis = self.tasks.x_axis
-        if x_axis is None and shared_axis is None:
-            return self._encode_one(shared, *own)
+        if self.tasks.z_axis is None and shared_axis is None:
+            return self._encode_one(shared, *own, None)
         in_axes = (shared_axis, x_axis, x_axis, self._state_axis, x_axis)
-        return over_tasks(self._encode_one, in_axes)(shared, *own)
+        if not self.tasks.per_task:
+            return over_tasks(self._encode_one, (*in_axes, None))(shared, *own, None)
+        task = Task(self._indices, self._heads(params))
+        found = over_tasks(self._encode_one, (*in_axes, 0))(shared, *own, task)
+        if x_axis is None and shared_axis is None and self.tasks.stateful:
+            return found[0], self._state_of_all(shared, own, task)
+        return found
+
+    def _state_of_all(self, shared: Any, own: Sequence[Any], task: Task) -> Any:
+        """The model state of one input, which no task may decide."""
+
+        def state(task: Task) -> Any:
+            return self._encode_one(shared, *own, task)[1]
+
+        try:
+            return jax.vmap(state, out_axes=None)(task)
+        except ValueError as error:
+            raise UserError(
+                "the model state that encode returns depends on the task, and all "
+                "tasks have one input: expected statistics of what no task decides, "
+                "with task.index used behind them"
+            ) from error
+
+    @property
+    def _indices(self) -> Array:
+        return jnp.arange(len(self.names))
 
     def _over_tasks(
         self,
@@ -362,7 +428,7 @@ class StackedProblem(BatchProblem):
     ) -> Any:
         x_axis = self.tasks.x_axis
         state_axis = self._state_axis
-        in_axes = (shared_axis, 0, x_axis, 0, 0, 0, x_axis, 0, state_axis, x_axis)
+        in_axes = (shared_axis, 0, x_axis, 0, 0, 0, x_axis, 0, state_axis, x_axis, 0)
         return over_tasks(function, in_axes, passes)(
             params["shared"],
             self._heads(params),
@@ -374,6 +440,7 @@ class StackedProblem(BatchProblem):
             self._head_keys,
             self._state_of_tasks,
             self._labelled,
+            self._indices,
         )
 
     def _over_heads(
@@ -383,10 +450,10 @@ class StackedProblem(BatchProblem):
         representation: Any,
         shared_axis: int | None = None,
     ) -> Any:
-        z_axis = self.tasks.x_axis if shared_axis is None else 0
+        z_axis = self.tasks.z_axis if shared_axis is None else 0
         constants = None
         if has_gaps(representation):
-            constants = without_floats(self._encode(params["shared"], shared_axis)[0])
+            constants = without_floats(self._encode(params, shared_axis)[0])
         on_tasks = over_tasks(function, (0, z_axis, z_axis, 0, 0, 0, 0))
         labels = self.batch.y, self.loss_mask, self.present
         heads = self._heads(params)
@@ -395,7 +462,7 @@ class StackedProblem(BatchProblem):
     @property
     def _inputs(self) -> Any:
         """What ``_encode_one`` gets of each task: its inputs, or its place."""
-        return jnp.arange(len(self.names)) if self.tasks.coupled else self.batch.x
+        return self._indices if self.tasks.coupled else self.batch.x
 
     @property
     def _state_axis(self) -> int | None:

@@ -59,12 +59,21 @@ class Tasks:
         the time, one with an MLP or LeNet no less memory, since their arrays are all
         needed at once in the backward pass. An ``encode`` may put ``jax.checkpoint``
         around its own layers instead.
+      per_task: True if ``encode`` also gets the task that it works for, a
+        :class:`mtopt.Task`, as its last argument: for what depends on the task below
+        parameters that others share, such as field gates, prompts, or experts of
+        several levels. The representation then has the task axis, ``[K, B, ...]``, on
+        shared inputs, too; what does not depend on the task runs once. A parameter that
+        two losses reach is a shared one: it goes into ``params["shared"]`` even if it
+        is called task-specific, as the experts of a first level are whose outputs the
+        next level mixes; ``task.index`` picks it.
       kind: of labels that ``head_loss`` is of, such as ``"binary"``, to be compared
         with that of a data set (:class:`mtopt.data.Dataset`); None for any.
 
     Raises:
-      UserError: for names out of order, a stateful ``encode`` of other arguments,
-        ``coupled`` without a state or inputs of the tasks' own, or an unknown ``rows``.
+      UserError: for names out of order, an ``encode`` of other arguments than its
+        flags say, ``coupled`` without a state or inputs of the tasks' own or beside
+        ``per_task``, or an unknown ``rows``.
 
     Example:
       Two regressions on one input:
@@ -95,6 +104,7 @@ class Tasks:
     coupled: bool = False
     rows: str = "auto"
     remat: bool = False
+    per_task: bool = False
     kind: str | None = None
 
     def __post_init__(self) -> None:
@@ -110,12 +120,25 @@ class Tasks:
                 f"coupled=True with stateful={self.stateful} and x_axis={self.x_axis}: "
                 "expected stateful=True and x_axis=0"
             )
-        if self.stateful and not _takes(self.encode, 5):
+        if self.coupled and self.per_task:
             raise UserError(
-                "the encode of stateful tasks does not take five arguments: expected "
-                "encode(shared, x, key, model_state, labelled), with statistics over "
-                "the labelled samples, bool [b]"
+                "coupled=True with per_task=True: a coupled encode is that of all "
+                "tasks at once, and has no task; expected one of the two"
             )
+        told = ["shared", "x", "key"]
+        told += ["model_state", "labelled"] * self.stateful + ["task"] * self.per_task
+        over = ", with statistics over the labelled samples, bool [b]" * self.stateful
+        if (self.stateful or self.per_task) and not _takes(self.encode, len(told)):
+            raise UserError(
+                f"the encode of tasks with stateful={self.stateful} and "
+                f"per_task={self.per_task} does not take {len(told)} arguments: "
+                f"expected encode({', '.join(told)}){over}"
+            )
+
+    @property
+    def z_axis(self) -> int | None:
+        """0 if every task has a representation of its own, None if all share one."""
+        return 0 if self.per_task else self.x_axis
 
     @property
     def run_encoder(self) -> Callable[..., Any]:

@@ -34,12 +34,12 @@ def through_encoder(problem: Any, part: Any, params: Any) -> TaskGradients | Non
 
     Returns:
       The gradients; None where every parameter has its rows, as those of tasks with
-      inputs of their own.
+      representations of their own.
     """
-    if part.tasks.x_axis is not None or part.tasks.rows == "always":
+    if part.tasks.z_axis is not None or part.tasks.rows == "always":
         return None
     num_tasks = len(problem.names)
-    encoder = Encoder.of(part, params["shared"]).only(
+    encoder = Encoder.of(part, params).only(
         lambda sites: part.tasks.rows == "never" or cheaper(num_tasks, sites)
     )
     if not encoder.sites:
@@ -63,11 +63,11 @@ def rows_through_encoder(
       params: where to evaluate.
 
     Returns:
-      None where no parameter is a layer's, or inputs are the tasks' own.
+      None where no parameter is a layer's, or representations are the tasks' own.
     """
-    if part.tasks.x_axis is not None:
+    if part.tasks.z_axis is not None:
         return None
-    encoder = Encoder.of(part, params["shared"])
+    encoder = Encoder.of(part, params)
     if not encoder.sites:
         return None
     representation, pull = encoder.forward()
@@ -96,15 +96,19 @@ class Encoder(NamedTuple):
     sites: dict[int, list[Site]]
 
     @classmethod
-    def of(cls, part: Any, shared: Any) -> "Encoder":
+    def of(cls, part: Any, params: Any) -> "Encoder":
         """The encoder of a problem.
 
         Args:
           part: a :class:`mtopt.stacked_problem.StackedProblem`.
-          shared: the parameters.
+          params: where to evaluate.
         """
-        leaves, tree = jax.tree.flatten(shared)
-        program = Program.of(lambda *own: part.features(tree.unflatten(own)), leaves)
+        leaves, tree = jax.tree.flatten(params["shared"])
+
+        def features(*own: Array) -> Any:
+            return part.features({**params, "shared": tree.unflatten(own)})
+
+        program = Program.of(features, leaves)
         return cls(program, leaves, tree, find_sites(program))
 
     def only(self, chosen: Callable[[Sequence[Site]], bool]) -> "Encoder":

@@ -43,6 +43,7 @@ ORDER = (
     "problem",
     "mapped_problem",
     "scaled_problem",
+    "task",
     "stacked_problem",
     "grouped_problem",
     "micro_batches",
