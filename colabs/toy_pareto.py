@@ -148,8 +148,8 @@ plt.show()
 # between gradients that oppose each other. PCGrad stops there, too, at the border to
 # the lower half. The other four reach the front from everywhere. *Where* on it is
 # decided by the start and the method: Aligned-MTL ends near equal weighting, IMTL-G and
-# Nash-MTL spread out, MGDA goes far to the right, the side of the loss that is scaled
-# down.
+# Nash-MTL spread out, and MGDA ends at the right from three starts, on the side of the
+# loss that is scaled down.
 #
 # ## 2. The same ends, as losses
 #
