@@ -21,12 +21,13 @@ from mtopt.gradients.through_encoder import rows_through_encoder, through_encode
 from mtopt.heads import check_outputs, have_layers
 from mtopt.linalg import combine, gramian, scale_rows, steepest, where_present
 from mtopt.nonfinite import tasks_not_finite
-from mtopt.own_statistics import OwnStatistics, check_states
+from mtopt.own_statistics import OwnStatistics
 from mtopt.passes import over_tasks
 from mtopt.per_task import PerTask, in_words, task_keys
 from mtopt.points import Point
 from mtopt.problem import BatchProblem, Params
 from mtopt.task import Task
+from mtopt.task_encoder import TaskEncoder
 
 
 @functools.partial(
@@ -314,19 +315,19 @@ class StackedProblem(BatchProblem):
         self,
         shared: Any,
         head: Any,
-        x: Any,
         y: Any,
         mask: Bool[Array, " b"] | Float[Array, " b"],
         present: Bool[Array, ""],
-        encode_key: Any,
         head_key: Any,
+        x: Any,
+        key: Any,
         state: Any,
         labelled: Any,
         index: Any,
         seen: Callable[[Array, Any], Array] = lambda leaf, labelled: leaf,
     ) -> Float[Array, ""]:
-        own = x, encode_key, state, labelled, Task(index, head)
-        representation, _ = self._encode_one(shared, *own)
+        own = x, key, state, labelled, Task(index, head)
+        representation, _ = self._encoder.one(shared, *own)
         constants = without_floats(representation)
         floats = only_floats(representation)
         z = jax.tree.map(lambda leaf: seen(leaf, mask), floats)
@@ -358,66 +359,16 @@ class StackedProblem(BatchProblem):
         loss, aux = outputs if self.tasks.has_aux else (outputs, None)
         return jnp.where(present, loss, jnp.zeros_like(loss)), aux
 
-    def _encode_one(
-        self,
-        shared: Any,
-        x: Any,
-        key: Any,
-        model_state: Any,
-        labelled: Bool[Array, " b"],
-        task: Any,
-    ) -> tuple[Any, Any]:
-        """Of one task's inputs; where tasks are coupled, ``x`` is its place."""
-        if self.tasks.coupled:
-            of_all, state = self._encode_coupled(shared)
-            return jax.tree.map(lambda leaf: leaf[x], of_all), state
-        told = (task,) if self.tasks.per_task else ()
-        if self.tasks.stateful:
-            seen = model_state, labelled
-            return self.tasks.run_encoder(shared, x, key, *seen, *told)
-        return self.tasks.run_encoder(shared, x, key, *told), model_state
-
-    def _encode_coupled(self, shared: Any) -> tuple[Any, Any]:
-        labelled = is_real(self.batch.mask)
-        seen = self.batch.x, self._key(0), self.model_state, labelled
-        return self.tasks.run_encoder(shared, *seen)
+    @property
+    def _encoder(self) -> TaskEncoder:
+        of_batch = self.tasks, self.batch, self.key, self._key(0)
+        return TaskEncoder(*of_batch, self.model_state, self.seen)
 
     def _encode(
         self, params: Params, shared_axis: int | None = None
     ) -> tuple[Any, Any]:
-        shared, x_axis = params["shared"], self.tasks.x_axis
-        if self.tasks.coupled and shared_axis is None:
-            return self._encode_coupled(shared)
-        own = self._inputs, self._encode_keys, self._state_of_tasks, self._labelled
-        if self.tasks.z_axis is None and shared_axis is None:
-            return self._encode_one(shared, *own, None)
-        in_axes = (shared_axis, x_axis, x_axis, self._state_axis, x_axis)
-        if not self.tasks.per_task:
-            return over_tasks(self._encode_one, (*in_axes, None))(shared, *own, None)
-        task = Task(self._indices, self._heads(params))
-        found = over_tasks(self._encode_one, (*in_axes, 0))(shared, *own, task)
-        if x_axis is None and shared_axis is None and self.tasks.stateful:
-            return found[0], self._state_of_all(shared, own, task)
-        return found
-
-    def _state_of_all(self, shared: Any, own: Sequence[Any], task: Task) -> Any:
-        """The model state of one input, which no task may decide."""
-
-        def state(task: Task) -> Any:
-            return self._encode_one(shared, *own, task)[1]
-
-        try:
-            return jax.vmap(state, out_axes=None)(task)
-        except ValueError as error:
-            raise UserError(
-                "the model state that encode returns depends on the task, and all "
-                "tasks have one input: expected statistics of what no task decides, "
-                "with task.index used behind them"
-            ) from error
-
-    @property
-    def _indices(self) -> Array:
-        return jnp.arange(len(self.names))
+        own = self._heads(params) if self.tasks.per_task else None
+        return self._encoder.all(params["shared"], own, shared_axis)
 
     def _over_tasks(
         self,
@@ -426,21 +377,17 @@ class StackedProblem(BatchProblem):
         shared_axis: int | None,
         passes: str = "vmap",
     ) -> Any:
-        x_axis = self.tasks.x_axis
-        state_axis = self._state_axis
-        in_axes = (shared_axis, 0, x_axis, 0, 0, 0, x_axis, 0, state_axis, x_axis, 0)
+        encoder = self._encoder
+        in_axes = (shared_axis, 0, 0, 0, 0, 0, *encoder.in_axes, 0)
         return over_tasks(function, in_axes, passes)(
             params["shared"],
             self._heads(params),
-            self._inputs,
             self.batch.y,
             self.loss_mask,
             self.present,
-            self._encode_keys,
             self._head_keys,
-            self._state_of_tasks,
-            self._labelled,
-            self._indices,
+            *encoder.arguments,
+            encoder.indices,
         )
 
     def _over_heads(
@@ -458,36 +405,6 @@ class StackedProblem(BatchProblem):
         labels = self.batch.y, self.loss_mask, self.present
         heads = self._heads(params)
         return on_tasks(heads, representation, constants, *labels, self._head_keys)
-
-    @property
-    def _inputs(self) -> Any:
-        """What ``_encode_one`` gets of each task: its inputs, or its place."""
-        return self._indices if self.tasks.coupled else self.batch.x
-
-    @property
-    def _state_axis(self) -> int | None:
-        return None if self.tasks.coupled else self.tasks.x_axis
-
-    @property
-    def _state_of_tasks(self) -> Any:
-        """The model state; with inputs of their own, that of every task."""
-        if self.tasks.x_axis is not None and not self.tasks.coupled:
-            check_states(self.model_state, len(self.names))
-        return self.model_state
-
-    @property
-    def _labelled(self) -> Bool[Array, "*K b"]:
-        """Which samples of an input have a label; all, where none has."""
-        mask = is_real(self.batch.mask)
-        own = mask if self.tasks.x_axis is not None else mask.any(axis=0)
-        seen = own if self.seen is None else self.seen
-        return seen | ~seen.any(axis=-1, keepdims=True)
-
-    @property
-    def _encode_keys(self) -> Any:
-        if self.tasks.x_axis is None:
-            return self._key(0)
-        return task_keys(jax.random.fold_in(self.key, 0), self.names)
 
     def _key(self, use: int) -> Any:
         """What all tasks draw from; a group that is apart by its first name."""

@@ -44,6 +44,7 @@ ORDER = (
     "mapped_problem",
     "scaled_problem",
     "task",
+    "task_encoder",
     "stacked_problem",
     "grouped_problem",
     "micro_batches",

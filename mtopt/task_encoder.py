@@ -1,0 +1,149 @@
+"""The encoder of tasks of equal structure on one batch: for one task, and for all."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool
+
+from mtopt.batch import Batch, is_real
+from mtopt.errors import UserError
+from mtopt.own_statistics import check_states
+from mtopt.passes import over_tasks
+from mtopt.per_task import task_keys
+from mtopt.task import Task
+
+
+class TaskEncoder(NamedTuple):
+    """``encode`` of :class:`mtopt.Tasks`, and what it gets of a batch.
+
+    Attributes:
+      tasks: the model.
+      batch: inputs, labels and mask.
+      key: the randomness of the step.
+      common_key: what all tasks of one input draw from.
+      model_state: BatchNorm statistics and their like.
+      seen: which samples have a label in any group, where groups share the inputs.
+    """
+
+    tasks: Any
+    batch: Batch
+    key: Any
+    common_key: Any
+    model_state: Any
+    seen: Any
+
+    def one(
+        self,
+        shared: Any,
+        x: Any,
+        key: Any,
+        model_state: Any,
+        labelled: Bool[Array, " b"],
+        task: Task | None,
+    ) -> tuple[Any, Any]:
+        """The representation and state of one task, of its entry of :attr:`arguments`.
+
+        Args:
+          shared: the shared parameters.
+          x: its inputs; where tasks are coupled, its place.
+          key: its randomness.
+          model_state: its state.
+          labelled: which samples have a label.
+          task: which one it is, where the encoder is told.
+        """
+        if self.tasks.coupled:
+            of_all, state = self._coupled(shared)
+            return jax.tree.map(lambda leaf: leaf[x], of_all), state
+        told = (task,) if self.tasks.per_task else ()
+        if self.tasks.stateful:
+            seen = model_state, labelled
+            return self.tasks.run_encoder(shared, x, key, *seen, *told)
+        return self.tasks.run_encoder(shared, x, key, *told), model_state
+
+    def all(
+        self, shared: Any, own: Any = None, shared_axis: int | None = None
+    ) -> tuple[Any, Any]:
+        """The representation and state of all tasks: once, where they have it in common.
+
+        Args:
+          shared: the shared parameters.
+          own: those of the tasks, ``[K, ...]``, where the encoder is told of them.
+          shared_axis: as of :meth:`mtopt.Problem.losses`.
+        """
+        if self.tasks.coupled and shared_axis is None:
+            return self._coupled(shared)
+        if self.tasks.z_axis is None and shared_axis is None:
+            return self.one(shared, *self.arguments, None)
+        in_axes = (shared_axis, *self.in_axes)
+        if not self.tasks.per_task:
+            on_tasks = over_tasks(self.one, (*in_axes, None))
+            return on_tasks(shared, *self.arguments, None)
+        task = Task(self.indices, own)
+        on_tasks = over_tasks(self.one, (*in_axes, 0))
+        z, state = on_tasks(shared, *self.arguments, task)
+        if self.tasks.x_axis is None and shared_axis is None and self.tasks.stateful:
+            state = self._state_of_all(shared, task)
+        return z, state
+
+    @property
+    def arguments(self) -> tuple[Any, Any, Any, Any]:
+        """What :meth:`one` gets behind the shared parameters, of all tasks."""
+        return self._inputs, self._keys, self._states, self._labelled
+
+    @property
+    def in_axes(self) -> Sequence[int | None]:
+        """Where the task axis is in each of :attr:`arguments`; None: in common."""
+        x_axis = self.tasks.x_axis
+        return x_axis, x_axis, None if self.tasks.coupled else x_axis, x_axis
+
+    @property
+    def indices(self) -> Array:
+        """The places of the tasks on axis K."""
+        return jnp.arange(len(self.tasks.names))
+
+    def _coupled(self, shared: Any) -> tuple[Any, Any]:
+        labelled = is_real(self.batch.mask)
+        seen = self.batch.x, self.common_key, self.model_state, labelled
+        return self.tasks.run_encoder(shared, *seen)
+
+    def _state_of_all(self, shared: Any, task: Task) -> Any:
+        """The model state of one input, which no task may decide."""
+
+        def state(task: Task) -> Any:
+            return self.one(shared, *self.arguments, task)[1]
+
+        try:
+            return jax.vmap(state, out_axes=None)(task)
+        except ValueError as error:
+            raise UserError(
+                "the model state that encode returns depends on the task, and all "
+                "tasks have one input: expected statistics of what no task decides, "
+                "with task.index used behind them"
+            ) from error
+
+    @property
+    def _inputs(self) -> Any:
+        return self.indices if self.tasks.coupled else self.batch.x
+
+    @property
+    def _keys(self) -> Any:
+        if self.tasks.x_axis is None:
+            return self.common_key
+        return task_keys(jax.random.fold_in(self.key, 0), self.tasks.names)
+
+    @property
+    def _states(self) -> Any:
+        """The model state; with inputs of their own, that of every task."""
+        if self.tasks.x_axis is not None and not self.tasks.coupled:
+            check_states(self.model_state, len(self.tasks.names))
+        return self.model_state
+
+    @property
+    def _labelled(self) -> Bool[Array, "*K b"]:
+        """Which samples of an input have a label; all, where none has."""
+        mask = is_real(self.batch.mask)
+        own = mask if self.tasks.x_axis is not None else mask.any(axis=0)
+        seen = own if self.seen is None else self.seen
+        return seen | ~seen.any(axis=-1, keepdims=True)
