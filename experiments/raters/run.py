@@ -10,6 +10,7 @@ import numpy as np
 import optax
 
 import mtopt
+from mtopt.batch import is_real
 from mtopt.data.dataset import ArraySplit, Dataset
 from mtopt.data.division import SPLITS
 from mtopt.errors import UserError
@@ -94,12 +95,13 @@ def ratings(dataset: Dataset, title: str) -> Ratings:
             f"{dataset.name} has {len(dataset.tasks)} tasks on shared inputs: expected "
             "a task for every rater, with samples of its own"
         )
-    known = np.asarray(split.samples.mask)
+    weights = np.asarray(split.samples.mask)
+    known = is_real(weights)
     inputs = np.asarray(split.samples.x)[known]
     rater = np.nonzero(known)[0].astype(np.int32)
     labels = np.asarray(split.samples.y)[known]
-    mask = np.ones((1, len(rater)), bool)
-    return mtopt.Batch({"inputs": inputs, "rater": rater}, labels[None], mask, TASK)
+    x = {"inputs": inputs, "rater": rater}
+    return mtopt.Batch(x, labels[None], weights[known][None], TASK)
 
 
 def _load(path: str, seed: int, data_dir: pathlib.Path | None) -> Dataset:
