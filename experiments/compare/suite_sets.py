@@ -107,7 +107,15 @@ SUITE = {
             "eval_every": 50,
         },
     ),
-    "school": Member("disjoint", "school", {"steps": 300, "eval_every": 50}),
+    "school": Member(
+        "disjoint",
+        "school",
+        {
+            "steps": 300,
+            "eval_every": 50,
+            "optimizer": Optimizer("adamw(weight_decay=1e-2)", 3e-3, "cosine_decay"),
+        },
+    ),
     "landmine": Member("disjoint", "landmine", {"steps": 200, "eval_every": 50}),
     "tox21": Member(
         "molecules",
