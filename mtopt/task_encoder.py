@@ -65,7 +65,7 @@ class TaskEncoder(NamedTuple):
     def all(
         self, shared: Any, own: Any = None, shared_axis: int | None = None
     ) -> tuple[Any, Any]:
-        """The representation and state of all tasks: once, where they have it in common.
+        """The representation and state of all tasks; once, where it is one.
 
         Args:
           shared: the shared parameters.

@@ -1,11 +1,18 @@
 """What is tuned: the search space of every method, and the draws from it."""
 
 import hashlib
+import inspect
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.stats import loguniform, uniform
 from sklearn.model_selection import ParameterSampler
+
+from mtopt.methods import METHODS
+from mtopt.transforms import TRANSFORMS
+from mtopt.transforms.perturbed import DEFAULT_RHO
+from mtopt.wrappers import WRAPPERS
 
 from ..common.tuned import Numbers
 from .texts import set_options, with_options
@@ -15,6 +22,11 @@ DECADE = 10.0
 """How far the learning rate may be from that of the experiment, as a factor."""
 DIGITS = 4
 """What is drawn is rounded to, so that a setting can be read and typed."""
+
+UNSET = {"rho": DEFAULT_RHO}
+"""What a default of None stands for."""
+INSTEAD = {"rho": ("rho_shared", "rho_task")}
+"""What a text may set in place of an option."""
 
 
 class Simplex:
@@ -30,6 +42,11 @@ class Simplex:
     def rvs(self, random_state: np.random.RandomState) -> tuple[float, ...]:
         """One draw."""
         return tuple(random_state.dirichlet(self._ones).tolist())
+
+    @property
+    def middle(self) -> tuple[float, ...]:
+        """The weights that are all the same, for a method that has no default."""
+        return tuple((self._ones / len(self._ones)).tolist())
 
 
 def options(num_tasks: int) -> dict[str, dict[str, Any]]:
@@ -72,6 +89,10 @@ def options(num_tasks: int) -> dict[str, dict[str, Any]]:
     }
 
 
+Space = Mapping[tuple[str, str], Any]
+"""Name of a method, a wrapper or a transformation, and option, to distribution."""
+
+
 class Draw(NamedTuple):
     """The setting of a trial.
 
@@ -96,9 +117,15 @@ def draws(
 ) -> list[Draw]:
     """The settings of a method's trials.
 
-    They are decided by the names alone: other methods leave them as they are, and more
-    trials are the same ones and others behind them. An option that the text sets keeps
-    its value.
+    The first is what the method is without tuning: its defaults, at the learning rate
+    of the experiment, so that tuning finds nothing worse; weights without a default are
+    all the same. The others are drawn. They are decided by the names alone: other
+    methods leave them as they are, and more trials are the same ones and others behind
+    them. An option that the text sets keeps its value.
+
+    Source:
+      Gulrajani and Lopez-Paz, "In Search of Lost Domain Generalization", ICLR 2021
+      (arXiv:2007.01434), whose code begins each search with the defaults, too.
 
     Args:
       experiment: the name of the experiment.
@@ -116,28 +143,44 @@ def draws(
       ...                trials=2)
       >>> of_three = draws("it", "cagrad", "cagrad", learning_rate=0.01, num_tasks=2,
       ...                  trials=3)
-      >>> of_two == of_three[:2], of_two[0].text.startswith("cagrad(c=0.")
-      (True, True)
+      >>> of_two == of_three[:2], of_two[0].text, of_two[0].numbers.learning_rate
+      (True, 'cagrad(c=0.5)', 0.01)
     """
     known, told = options(num_tasks), set_options(text)
     space = {
         (name, option): distribution
         for name in told
         for option, distribution in known.get(name, {}).items()
-        if option not in told[name]
+        if not told[name] & {option, *INSTEAD.get(option, ())}
     }
     flat = {".".join(key): distribution for key, distribution in space.items()}
     flat[RATE] = loguniform(learning_rate / DECADE, learning_rate * DECADE)
     digest = hashlib.sha256(f"{experiment}\n{method}".encode()).digest()
     seed = int.from_bytes(digest[:4], "big")
-    found = []
-    for values in ParameterSampler(flat, trials, random_state=seed):
-        own: dict[str, dict[str, Any]] = {}
-        for name, option in space:
-            value = _rounded(values[f"{name}.{option}"])
-            own.setdefault(name, {})[option] = value
-        rate = _rounded(values[RATE])
-        found.append(Draw(with_options(text, own), Numbers(rate, own)))
+    drawn = ParameterSampler(flat, max(trials - 1, 1), random_state=seed)
+    found = [_defaults(space) | {RATE: learning_rate}, *drawn]
+    return [_draw(text, values, space) for values in found[:trials]]
+
+
+def _draw(text: str, values: Mapping[str, Any], space: Space) -> Draw:
+    """The method at some values, rounded."""
+    own: dict[str, dict[str, Any]] = {}
+    for name, option in space:
+        value = _rounded(values[f"{name}.{option}"])
+        own.setdefault(name, {})[option] = value
+    rate = _rounded(values[RATE])
+    return Draw(with_options(text, own), Numbers(rate, own))
+
+
+def _defaults(space: Space) -> dict[str, Any]:
+    """What each option is where nobody sets it; of weights, all the same."""
+    found = {}
+    for (name, option), distribution in space.items():
+        maker = {**METHODS, **WRAPPERS, **TRANSFORMS}[name]
+        default = inspect.signature(maker).parameters[option].default
+        if default is inspect.Parameter.empty:
+            default = distribution.middle
+        found[f"{name}.{option}"] = UNSET[option] if default is None else default
     return found
 
 

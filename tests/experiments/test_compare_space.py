@@ -33,8 +33,8 @@ def test_draws_are_those_of_the_names():
     """By numpy alone: a sweep that goes on must find the units that it has."""
     digest = hashlib.sha256(b"it\ncagrad").hexdigest()
     rng = np.random.RandomState(int(digest[:8], 16))
-    expected = []
-    for _ in range(3):
+    expected = [("cagrad(c=0.5)", (1e-3, {"cagrad": {"c": 0.5}}))]
+    for _ in range(2):
         share = rng.uniform()
         rate = np.exp(rng.uniform(np.log(1e-4), np.log(1e-2)))
         share, rate = float(f"{share:.4g}"), float(f"{rate:.4g}")
@@ -47,9 +47,22 @@ def test_more_trials_keep_the_first_ones():
     assert len({draw.text for draw in drawn("rep_mtl(mgda)", 8)}) == 8
 
 
+def test_the_first_trial_is_what_there_is_without_tuning():
+    for text, tuned in {
+        "mgda": {},
+        "flat_regions(cagrad)": {"flat_regions": {"rho": 0.05}, "cagrad": {"c": 0.5}},
+        "cagrad(c=0.25)": {},
+        "fixed_weighting": {"fixed_weighting": {"weights": (0.3333,) * 3}},
+    }.items():
+        first, *_ = drawn(text, rate=0.02)
+        assert first.numbers == (0.02, tuned)
+        assert first.text == with_options(text, tuned)
+        assert drawn(text, 1, rate=0.02) == [first]
+
+
 def test_methods_with_other_names_have_other_draws():
     rates = [
-        drawn(text)[0].numbers.learning_rate for text in ("mgda", "upgrad", "pcgrad")
+        drawn(text)[1].numbers.learning_rate for text in ("mgda", "upgrad", "pcgrad")
     ]
     assert len({*rates}) == 3
 
@@ -104,6 +117,7 @@ def test_every_space_is_of_options_that_there_are():
         "log_losses(rep_mtl(equal_weighting))",
         "sam + mgda",
         "per_task_sam + mgda",
+        "flat_regions(mgda, rho_shared=0.1, rho_task=0.2)",
     ],
 )
 def test_every_draw_builds(text):
