@@ -19,6 +19,7 @@ from mtopt.floats import merge, only_floats, without_floats
 from mtopt.gradients.task_gradients import TaskGradients
 from mtopt.gradients.through_encoder import rows_through_encoder, through_encoder
 from mtopt.linalg import gramian
+from mtopt.per_task import scale_heads
 from mtopt.points import Point
 from mtopt.problem import BatchProblem, Params
 from mtopt.stacked_problem import StackedProblem
@@ -227,6 +228,30 @@ class GroupedProblem(BatchProblem):
         own = {**params, "tasks": params["tasks"][0]}
         found = self._first.pull_to_tasks(own, gradient)
         return None if found is None else (found,)
+
+    @override
+    def weighted_heads(self, params: Params, weights: Float[Array, " K"]) -> Any:
+        each = list(self._split(params, None))
+        of_groups = [weights[self._index_of(part)] for part, _ in each]
+        found = [
+            part.weighted_heads(own, its)
+            for (part, own), its in zip(each, of_groups, strict=True)
+        ]
+        if all(heads is None for heads in found):
+            return None
+        return tuple(
+            scale_heads(part.losses_and_grads(own)[1]["tasks"], its)
+            if heads is None
+            else heads
+            for heads, (part, own), its in zip(found, each, of_groups, strict=True)
+        )
+
+    @override
+    def telling_gradients(self, params: Params, heads: Any) -> Any:
+        return tuple(
+            part.telling_gradients(own, its)
+            for (part, own), its in zip(self._split(params, None), heads, strict=True)
+        )
 
     @override
     def sum_over_tasks(self, gradients: Any) -> Any:

@@ -169,6 +169,11 @@ class MappedProblem(Problem):
         return self.problem.pull_to_tasks(params, gradient)
 
     @override
+    def weighted_heads(self, params: Params, weights: Float[Array, " K"]) -> Any:
+        _, slopes = self.mapped(self.problem.losses(params))
+        return self.problem.weighted_heads(params, weights * slopes)
+
+    @override
     def sum_over_tasks(self, gradients: Any) -> Any:
         return self.problem.sum_over_tasks(gradients)
 

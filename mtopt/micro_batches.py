@@ -161,6 +161,12 @@ class MicroBatches(Problem):
         )
 
     @override
+    def weighted_heads(self, params: Params, weights: Float[Array, " K"]) -> Any:
+        return self._sum(
+            lambda part, share: part.weighted_heads(params, share * weights)
+        )
+
+    @override
     def sum_over_tasks(self, gradients: Any) -> Any:
         return self.whole.sum_over_tasks(gradients)
 

@@ -177,6 +177,34 @@ class Problem(abc.ABC):
         """
         return None
 
+    def weighted_heads(self, params: Params, weights: Float[Array, " K"]) -> Any:
+        """The gradient of the weighted loss with respect to the tasks' own parameters.
+
+        Where some of these are below the representation it goes down to them in the
+        pass of :meth:`pullback`, which a gradient of each task's own loss would not.
+
+        Args:
+          params: where to evaluate.
+          weights: of the losses, ``[K]``.
+
+        Returns:
+          A tree like ``params["tasks"]``; None where all of these are above the
+          representation, so that scaling the gradients of the heads is as cheap.
+        """
+        return None
+
+    def telling_gradients(self, params: Params, heads: Any) -> Any:
+        """What tells, task by task, whether a gradient is zero or not finite.
+
+        Args:
+          params: where to evaluate.
+          heads: the gradients of the tasks' own parameters there.
+
+        Returns:
+          These; those of the representation where they would take a pass of their own.
+        """
+        return heads
+
     @abc.abstractmethod
     def sum_over_tasks(self, gradients: Any) -> Any:
         """The representation gradient of the summed loss, from those of each task.

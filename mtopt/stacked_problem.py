@@ -23,7 +23,7 @@ from mtopt.linalg import combine, gramian, scale_rows, steepest, where_present
 from mtopt.nonfinite import tasks_not_finite
 from mtopt.own_statistics import OwnStatistics
 from mtopt.passes import over_tasks
-from mtopt.per_task import PerTask, in_words, task_keys
+from mtopt.per_task import PerTask, in_words, scale_heads, task_keys
 from mtopt.points import Point
 from mtopt.problem import BatchProblem, Params
 from mtopt.task import Task
@@ -160,23 +160,6 @@ class StackedProblem(BatchProblem):
         return scale_rows(weights, gradients)
 
     @override
-    def pullback(
-        self, params: Params, weights: Float[Array, " K"], also: Any = None
-    ) -> Any:
-        """Of tasks that the encoder depends on, from the pass of their own parameters.
-
-        That pass goes down to the lowest parameter of a task, as one for the weighted
-        loss would: both is one and a half times the step.
-        """
-        if not self.tasks.per_task:
-            return super().pullback(params, weights, also)
-        rows = self.losses_and_grads(params)[1]["shared"]
-        total = combine(weights, rows)
-        if also is None:
-            return total
-        return jax.tree.map(jnp.add, total, self.pull_representation(params, also))
-
-    @override
     def pull_representation(self, params: Params, gradient: Any) -> Any:
         return self._pulled(params, gradient)[0]
 
@@ -185,6 +168,22 @@ class StackedProblem(BatchProblem):
         if not self.tasks.per_task:
             return None
         return PerTask(self._pulled(params, gradient)[1], self.names)
+
+    @override
+    def weighted_heads(self, params: Params, weights: Float[Array, " K"]) -> Any:
+        if not self.tasks.per_task:
+            return None
+        z = self.representation(params)
+        own = scale_heads(self.losses_and_head_grads(params, z)[1], weights)
+        gradient = self.weighted_representation_gradient(params, z, weights)
+        return jax.tree.map(jnp.add, own, self.pull_to_tasks(params, gradient))
+
+    @override
+    def telling_gradients(self, params: Params, heads: Any) -> Any:
+        if not self.tasks.per_task:
+            return heads
+        gradients = self.representation_gradients(params, self.representation(params))
+        return PerTask(gradients, self.names)
 
     def _pulled(self, params: Params, gradient: Any) -> tuple[Any, Any]:
         """What comes back of a gradient, to shared parameters and to tasks' own."""

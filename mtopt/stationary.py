@@ -58,7 +58,8 @@ class Stationary:
 
         Args:
           step: its number, from 0.
-          heads: the gradients of the tasks' own parameters.
+          heads: the gradients of the tasks' own parameters, or what tells in their
+            place (:meth:`mtopt.Problem.telling_gradients`).
           present: which tasks take part, ``[K]``.
           opt_state: of the chain after the step, with the weights of its aggregators.
         """

@@ -193,9 +193,14 @@ def make_train_step(
 
     def advance(
         state: TrainState, problem: Problem
-    ) -> tuple[TrainState, Evaluation, Bool[Array, " K"]]:
-        """One step, whatever its numbers are, and who decided in it at rest."""
+    ) -> tuple[TrainState, Evaluation, Any, Bool[Array, " K"]]:
+        """One step, whatever its numbers are.
+
+        Beside the state the evaluation, what tells whether a task moves, and which
+        tasks decided at rest.
+        """
         evaluation = problem.evaluate(state.params)
+        told = problem.telling_gradients(state.params, evaluation.heads)
         try:
             updates, opt_state = update(
                 evaluation.gradients,
@@ -210,7 +215,7 @@ def make_train_step(
         _check_updates(updates, state.params, tx)
         _check_state(opt_state, state.opt_state)
         rest, decides = state.stationary.after(
-            state.step, evaluation.heads, evaluation.present, opt_state
+            state.step, told, evaluation.present, opt_state
         )
         new = dataclasses.replace(
             state,
@@ -220,7 +225,7 @@ def make_train_step(
             model_state=problem.next_model_state(state.params),
             stationary=rest,
         )
-        return new, evaluation, decides
+        return new, evaluation, told, decides
 
     @functools.partial(jax.jit, donate_argnums=(0,) if donate else ())
     def train_step(
@@ -230,7 +235,7 @@ def make_train_step(
         of_batch = tasks.problem(batch, key, state.model_state)
         problem = in_micro_batches(of_batch)
         if on_nonfinite is None:
-            new, evaluation, decides = advance(state, problem)
+            new, evaluation, _, decides = advance(state, problem)
             return new, _metrics(problem, state.params, evaluation, decides)
         bad = jnp.zeros(len(problem.names), bool)
         nobody = jnp.zeros((), bool)
@@ -241,9 +246,9 @@ def make_train_step(
             bad &= problem.present
             problem = in_micro_batches(of_batch.without(bad))
             nobody = bad.any() & ~problem.present.any()
-        new, evaluation, decides = advance(state, problem)
+        new, evaluation, told, decides = advance(state, problem)
         losses = evaluation.losses
-        still_bad = tasks_not_finite(losses, ()) | heads_not_finite(evaluation.heads)
+        still_bad = tasks_not_finite(losses, ()) | heads_not_finite(told)
         still_bad = (still_bad | tasks_below(losses, least)) & problem.present
         skipped = nobody | still_bad.any() | lost_finiteness(state, new)
         if on_nonfinite == "stop":

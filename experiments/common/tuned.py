@@ -55,7 +55,7 @@ def tuned(make: Make, numbers: Numbers) -> optax.GradientTransformationExtraArgs
         return _started(plain, params, _arrays(numbers))
 
     def update(
-        updates: Any, state: TunedState, params: Any = None, **more: Any
+        updates: Any, state: Any, params: Any = None, **more: Any
     ) -> tuple[Any, TunedState]:
         own = make(jax.tree.unflatten(structure, state.leaves))
         chain = optax.with_extra_args_support(own)
