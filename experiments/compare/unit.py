@@ -17,6 +17,7 @@ import time
 import traceback
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from mtopt.errors import UserError
@@ -201,6 +202,7 @@ def _training(unit: Unit, command: str) -> Training:
     first = json.dumps(dataclasses.asdict(unit.first), sort_keys=True)
     if (first, command) not in _LATEST:
         _LATEST.clear()
+        jax.clear_caches()  # the programs of another method
         numbers, data_dir = unit.numbers, unit.run.data_dir
         _LATEST[first, command] = Training.of(unit.first, data_dir, numbers)
     made = _LATEST[first, command]

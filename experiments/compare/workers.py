@@ -5,6 +5,7 @@ import functools
 import os
 import pathlib
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,8 @@ Run = Callable[[Unit, pathlib.Path], Unit]
 
 def run_units(units: Units, jobs: int, cluster: str | None, cache: str | None) -> None:
     """Runs all units that are not finished, and prints a line for each.
+
+    Where this process is stopped, so are the workers, in the midst of their units.
 
     A worker that is killed, as by a system out of memory, takes the units with it that
     run beside its own. Those are run again, one at a time; one whose worker ends then,
@@ -82,8 +85,11 @@ def _run(run: Run, units: Units, at_once: int | None, number: int) -> None:
         joblib.delayed(run)(unit, folder) for folder, unit in units.items()
     )
     before = number - len(units) + 1
-    for count, unit in enumerate(done, before):
-        print(f"{count} of {number}: {unit.method}, trial {unit.trial}", flush=True)
+    with contextlib.closing(done), warnings.catch_warnings():
+        # A worker that has grown is replaced by a new one, which builds its programs.
+        warnings.filterwarnings("ignore", "A worker stopped while some jobs")
+        for count, unit in enumerate(done, before):
+            print(f"{count} of {number}: {unit.method}, trial {unit.trial}", flush=True)
 
 
 def _one(unit: Unit, folder: pathlib.Path, command: str, cache: str | None) -> Unit:

@@ -1,5 +1,9 @@
 """Sweeps that are killed, and sweeps whose workers are."""
 
+import os
+import signal
+import time
+
 import pytest
 
 from experiments.common.experiment import find_experiment
@@ -27,6 +31,21 @@ def test_a_sweep_that_was_killed_ends_the_same(tmp_path, monkeypatch):
     found = ended(tmp_path / "cut")
     assert found == ended(tmp_path / "whole")
     assert len(found) == 3
+
+
+def test_a_sweep_that_is_interrupted_leaves_no_worker(tmp_path):
+    """Though the signal reaches the command alone."""
+    process = started(tmp_path, *SMALL, "--jobs=2", "--out=cut")
+    wait_for(process, HOLDER, tmp_path / "cut" / "units")
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "stopped; continue with --resume=cut" in said
+    until = time.monotonic() + 10
+    with pytest.raises(ProcessLookupError):
+        while time.monotonic() < until:
+            os.killpg(process.pid, 0)
+            time.sleep(0.1)
 
 
 @pytest.fixture
