@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
@@ -37,6 +38,7 @@ class WeightingState(NamedTuple):
     memory: Memory
 
 
+@jax.tree_util.register_static  # as a tuple it would be made anew of init and update
 class Aggregator(aggregating.Aggregator):
     """An optax transformation from per-task gradients to one direction, by a rule.
 

@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import optax
 
 
+@jax.tree_util.register_static  # as a tuple it would be made anew of init and update
 class Member(optax.GradientTransformationExtraArgs):
     """An optax transformation of per-task gradients, and of what is known of them.
 
