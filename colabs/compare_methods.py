@@ -40,7 +40,8 @@ if not any(importlib.metadata.distributions(name="mtopt")):
 # Five questions about scikit-learn's digits, two on each image, and 200 answers to each
 # (`mtopt.data.digit_questions` without the task that is planted wrong). Two methods
 # compete with the weights: MGDA, and `flat_regions`, which looks at the losses around
-# the parameters. Every trial draws a learning rate, and the options of its method.
+# the parameters. A method's first trial is its defaults, at the experiment's learning
+# rate; each other one draws a rate, and the options of the method.
 #
 # In a terminal the command is `mtopt compare --experiments=digit_questions ...`. Twelve
 # trials of three seeds each take some minutes on two cores. Stopped at any point, the
@@ -121,9 +122,10 @@ for trial in trials:
     print(f"{star} {numbers} {trial['setting']}")
 
 # %% [markdown]
-# The learning rate alone moves MGDA by twelve points, and flat regions with a radius
-# far too large are last of all. The chosen settings of all four are within eight
-# points. Which method wins at somebody's favourite setting is decided by the setting.
+# The learning rate alone moves MGDA by three points, and flat regions with a radius far
+# too large, at a rate far too small, are last of all. The chosen settings of all four
+# are within eight points. Which method wins at somebody's favourite setting is decided
+# by the setting.
 #
 # ## 3. Seed by seed
 #
@@ -165,8 +167,8 @@ plt.show()
 # their intervals do not reach 0. Single-task models are behind, in every seed as well;
 # with three seeds, that interval just reaches 0.
 #
-# What it does *not* say: an interval is over seeds, not over draws. Three draws are few
-# for five weights, and two of them were lopsided; a learning rate is easier to hit. The
+# What it does *not* say: an interval is over seeds, not over draws. Equal weights and
+# two draws are few for five weights; a learning rate is easier to hit. The
 # honest next step is more trials: `--trials=10` with the same `--out` keeps these three
 # and adds seven for everybody. `--method=equal_weighting` adds a method, likewise.
 #
