@@ -8,6 +8,7 @@ from mtopt.aggregation import weighting as weighting
 from mtopt.average_parameters import average_parameters as average_parameters
 from mtopt.batch import Batch as Batch
 from mtopt.batch import masked_mean as masked_mean
+from mtopt.beside import Beside as Beside
 from mtopt.chain import chain as chain
 from mtopt.devices import Devices as Devices
 from mtopt.errors import UserError as UserError

@@ -15,7 +15,7 @@ from mtopt.batch import Batch, is_real, loss_mask, narrowed, zero_masked
 from mtopt.columns import by_columns
 from mtopt.deal import check_parts, deal, dealt_batch
 from mtopt.errors import UserError
-from mtopt.floats import has_gaps, merge, only_floats, without_floats
+from mtopt.floats import has_gaps, map_floats, merge, only_floats, without_floats
 from mtopt.gradients.task_gradients import TaskGradients
 from mtopt.gradients.through_encoder import rows_through_encoder, through_encoder
 from mtopt.heads import check_outputs, have_layers
@@ -330,6 +330,7 @@ class StackedProblem(BatchProblem):
         constants = without_floats(representation)
         floats = only_floats(representation)
         z = jax.tree.map(lambda leaf: seen(leaf, mask), floats)
+        constants = map_floats(lambda leaf: seen(leaf, mask), constants)
         return self._head_loss(head, z, constants, y, mask, present, head_key)
 
     def _head_loss(

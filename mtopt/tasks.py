@@ -29,7 +29,8 @@ class Tasks:
     Args:
       names: the K task names, sorted: the order of axis K everywhere.
       encode: ``(shared, x, key) -> representation``, the shared part of the model on
-        the inputs of one batch. ``shared`` is ``params["shared"]``.
+        the inputs of one batch. ``shared`` is ``params["shared"]``. What heads are to
+        read beside the representation, such as the input, is :class:`mtopt.Beside`.
       head_loss: ``(head, representation, targets, mask, key) -> scalar``, the loss of
         one task on its labels ``[b, ...]``; see :func:`mtopt.masked_mean` for the
         reduction. ``head`` is one task's entry of ``params["tasks"]``.

@@ -8,6 +8,7 @@ from mtopt.models.joint import JointModel as JointModel
 from mtopt.models.joint import join as join
 from mtopt.models.lenet import lenet
 from mtopt.models.mlp import mlp
+from mtopt.models.mmoe import mmoe
 from mtopt.models.pooled_mlp import pooled_mlp
 from mtopt.models.resnet import resnet18
 from mtopt.models.serialization import register_stacks
@@ -17,6 +18,7 @@ register_stacks()
 MODELS: dict[str, Callable[..., Model]] = {
     "lenet": lenet,
     "mlp": mlp,
+    "mmoe": mmoe,
     "pooled_mlp": pooled_mlp,
     "resnet18": resnet18,
 }

@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Num, PRNGKeyArray
 
 from mtopt.batch import masked_mean
 from mtopt.errors import UserError, expect_one_of
+from mtopt.floats import bare
 from mtopt.models.heads import PAIRED, check_kind, per_sample_loss, predictions
 from mtopt.models.pairs import pairs
 from mtopt.models.pure import Factory, Pure
@@ -175,7 +176,8 @@ def functional(
         return {"shared": shared, "tasks": PerTask(heads, names)}, model_state
 
     def predict_one(parameters: Any, representation: Any) -> Float[Array, "b ..."]:
-        return predictions(branch.evaluate(parameters, {}, representation), kind)
+        outputs = branch.evaluate(parameters, {}, bare(representation))
+        return predictions(outputs, kind)
 
     def predict(params: Params, model_state: Any, x: Any) -> Float[Array, "K b ..."]:
         encode_all = trunk.evaluate

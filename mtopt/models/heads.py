@@ -95,7 +95,7 @@ PAIRED = ("preference",)
 
 
 def predictions(outputs: Float[Array, "b C"], kind: str) -> Float[Array, "b ..."]:
-    """A head's output as the losses and metrics of its kind read it, in float32.
+    """A head's output as losses and metrics of its kind read it: float32 or wider.
 
     Args:
       outputs: what the head computed, in any float dtype.
@@ -114,7 +114,7 @@ def predictions(outputs: Float[Array, "b C"], kind: str) -> Float[Array, "b ..."
       Array([1., 1.], dtype=float32)
     """
     count = outputs.shape[-1]
-    outputs = outputs.astype(jnp.float32)
+    outputs = outputs.astype(jnp.promote_types(outputs.dtype, jnp.float32))
     own = own_kind(kind)
     if kind in ONE_OUTPUT or (own is not None and own.columns == 1):
         if count != 1:

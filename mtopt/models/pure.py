@@ -95,7 +95,7 @@ class Pure:
         # Every layer draws from a stream of its own, made anew: streams are counters
         # that a call advances, and equal keys would drop the same units twice.
         fresh = [
-            jax.random.fold_in(key, i)
+            _keys(jax.random.fold_in(key, i), stream.shape)
             if jnp.issubdtype(stream.dtype, jax.dtypes.prng_key)
             else jnp.zeros(stream.shape, stream.dtype)
             for i, stream in enumerate(streams)
@@ -111,6 +111,11 @@ class Pure:
     def evaluate(self, parameters: Any, statistics: Any, x: Any) -> Any:
         """Outputs in evaluation mode."""
         return nnx.merge(self.evaluation, parameters, statistics, self.randomness)(x)
+
+
+def _keys(key: PRNGKeyArray, shape: tuple[int, ...]) -> Any:
+    """A key, or as many as a stack of modules has of one stream."""
+    return jax.random.split(key, shape) if shape else key
 
 
 def _bare_arrays(module: nnx.Module) -> set[str]:

@@ -21,6 +21,7 @@ ORDER = (
     "simplex",
     "passes",
     "gradients",
+    "beside",
     "floats",
     "per_task",
     "batch",

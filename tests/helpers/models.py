@@ -27,6 +27,7 @@ KINDS = {
 
 TINY = {
     "mlp": ((6,), {"hidden": (64, 32), "dropout": 0.1}),
+    "mmoe": ((6,), {"hidden": (16,), "experts": 3, "tower": 8, "dropout": 0.1}),
     "pooled_mlp": ((6,), {"hidden": (64, 32), "outlier_gate": True}),
     "lenet": ((16, 16, 3), {}),
     "resnet18": ((8, 8, 1), {"width": 4, "representation": 6}),
