@@ -62,7 +62,7 @@ def test_nothing_that_the_encoder_makes_is_kept():
     def kept(remat):
         own = dataclasses.replace(tasks, remat=remat)
         features = own.problem(batch, jax.random.key(0)).features
-        pull = jax.eval_shape(lambda p: jax.vjp(features, p)[1], params["shared"])
+        pull = jax.eval_shape(lambda p: jax.vjp(features, p)[1], params)
         return {leaf.shape for leaf in jax.tree.leaves(pull)}
 
     assert (8, 32) in kept(False)

@@ -100,6 +100,10 @@ def test_methods_are_told_the_epoch_of_the_data():
     told = []
 
     class Method:
+        def with_options(self, options):
+            assert not options
+            return self
+
         def build(self, num_tasks, **known):
             told.append((num_tasks, known))
 
