@@ -181,7 +181,8 @@ class Problem(abc.ABC):
         """The gradient of the weighted loss with respect to the tasks' own parameters.
 
         Where some of these are below the representation it goes down to them in the
-        pass of :meth:`mtopt.Problem.pullback`, which a gradient of each task's own loss would not.
+        pass of :meth:`mtopt.Problem.pullback`, which a gradient of each task's own loss
+        would not.
 
         Args:
           params: where to evaluate.
