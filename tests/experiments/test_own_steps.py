@@ -25,7 +25,7 @@ def test_it_trains_so_many_steps_with_a_schedule_that_lasts_as_long(
 ):
     built, trained = {}, {}
 
-    def build(self, steps):
+    def build(self, steps, rate=None):
         return built.setdefault(steps, optax.sgd(steps))
 
     def train(run, *_):
