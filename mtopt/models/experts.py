@@ -32,7 +32,7 @@ class Experts(nnx.Module):
         """The outputs ``[b, E, ...]``, and beside them what gates read."""
         each = nnx.vmap(lambda expert, x: expert(x), in_axes=(0, None), out_axes=1)
         outputs = each(self.stack, x)
-        flat = as_floats(x, outputs.dtype).reshape(len(x), -1)
+        flat = as_floats(x, outputs.dtype).reshape(x.shape[0], -1)
         return {"experts": outputs, "gate": Beside(flat)}
 
 
