@@ -92,9 +92,8 @@ class MethodText:
             the place of those that the text gives.
 
         Example:
-          >>> import numpy as np
           >>> text = MethodText.parse("log_losses(cagrad)")
-          >>> tx = text.with_options({"cagrad": {"c": np.float32(0.2)}}).build(3)
+          >>> tx = text.with_options({"cagrad": {"c": 0.2}}).build(3)
         """
         stages = tuple(stage.with_options(options) for stage in self.stages)
         return dataclasses.replace(self, stages=stages)
