@@ -19,7 +19,7 @@ class Task(NamedTuple):
 
       >>> import jax, jax.numpy as jnp, mtopt
       >>> def encode(shared, x, key, task):
-      ...     return jnp.tanh((2 * jax.nn.sigmoid(task.own["gate"]) * x) @ shared)
+      ...     return jnp.tanh((2 * jax.nn.sigmoid(task.own["gate"])[None] * x) @ shared)
       >>> def head_loss(head, z, y, mask, key):
       ...     return mtopt.masked_mean((z @ head["w"] - y) ** 2, mask)
       >>> tasks = mtopt.Tasks(("a", "b"), encode, head_loss, per_task=True)
