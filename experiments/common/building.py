@@ -52,10 +52,13 @@ def load_dataset(
     if "path" in call.options:
         places["path"] = (data_dir or pathlib.Path()) / call.options["path"]
         if not places["path"].exists():
-            raise UserError(
-                f"no file {places['path']}: expected it in --data_dir (or the variable "
-                f"MTOPT_DATA_DIR), which is {data_dir or 'not set'}"
+            where = (
+                "a file that is there"  # --data, which is of the current folder
+                if pathlib.Path(call.options["path"]).is_absolute()
+                else "it in --data_dir (or the variable MTOPT_DATA_DIR), which is "
+                f"{data_dir or 'not set'}"
             )
+            raise UserError(f"no file {places['path']}: expected {where}")
     data = call.build(**places)
     if registry is DATASETS and not isinstance(data, Dataset | JointDataset):
         raise UserError(
