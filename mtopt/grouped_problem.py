@@ -138,9 +138,9 @@ class GroupedProblem(BatchProblem):
 
     @override
     def representation(self, params: Params, *, shared_axis: int | None = None) -> Any:
-        first = self._first  # which alone may depend on the tasks
-        own = {**params, "tasks": params["tasks"][0]}
-        return first.representation(own, shared_axis=shared_axis)
+        # Of a group among others it does not depend on the tasks.
+        own = self._params_of(0, params, None)
+        return self._first.representation(own, shared_axis=shared_axis)
 
     @override
     def head_losses(
@@ -200,7 +200,7 @@ class GroupedProblem(BatchProblem):
         Groups that act on one representation go back through it together.
         """
         if len(self.parts) == 1:
-            own = {**params, "tasks": params["tasks"][0]}
+            own = self._params_of(0, params, None)
             return self.parts[0].pullback(own, weights, also)
         if also is not None or self.has_one_representation:
             return super().pullback(params, weights, also)
@@ -220,12 +220,12 @@ class GroupedProblem(BatchProblem):
 
     @override
     def pull_representation(self, params: Params, gradient: Any) -> Any:
-        own = {**params, "tasks": params["tasks"][0]}
+        own = self._params_of(0, params, None)
         return self._first.pull_representation(own, gradient)
 
     @override
     def pull_to_tasks(self, params: Params, gradient: Any) -> Any:
-        own = {**params, "tasks": params["tasks"][0]}
+        own = self._params_of(0, params, None)
         found = self._first.pull_to_tasks(own, gradient)
         return None if found is None else (found,)
 
