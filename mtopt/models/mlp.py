@@ -8,7 +8,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Num
 
-from mtopt.errors import UserError
+from mtopt.errors import UserError, expect
 from mtopt.models.functional import Model, functional
 from mtopt.models.heads import linear_head
 from mtopt.models.layers import as_floats, dense
@@ -47,6 +47,21 @@ class MLP(nnx.Module):
         for layer, dropout in zip(self.layers, self.dropouts, strict=True):
             x = dropout(jax.nn.relu(layer(x)))
         return x
+
+
+def check_layers(hidden: tuple[int, ...], dropout: float = 0.0) -> None:
+    """Raises unless these can be the options of an :class:`MLP`.
+
+    Args:
+      hidden: the widths of its layers.
+      dropout: the share of hidden units set to zero.
+
+    Raises:
+      UserError: for no width, one below 1, or another share.
+    """
+    widths = bool(hidden) and min(hidden) >= 1
+    expect(widths, "hidden", hidden, "at least one width, each 1 or more")
+    expect(0 <= dropout < 1, "dropout", dropout, "a share in [0, 1)")
 
 
 def mlp(
@@ -88,12 +103,7 @@ def mlp(
       >>> model.predict(params, model_state, jnp.zeros((5, 8, 8))).shape
       (2, 5, 10)
     """
-    if not hidden or min(hidden) < 1:
-        raise UserError(
-            f"hidden is {hidden}: expected at least one width, each 1 or more"
-        )
-    if not 0 <= dropout < 1:
-        raise UserError(f"dropout is {dropout}: expected a share in [0, 1)")
+    check_layers(hidden, dropout)
     features = math.prod(input_shape)
     return functional(
         lambda rngs: MLP(features, hidden, dropout, dtype=dtype, rngs=rngs),

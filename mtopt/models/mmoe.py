@@ -10,7 +10,7 @@ from mtopt.models.experts import experts as stacked
 from mtopt.models.experts import gated
 from mtopt.models.functional import Model, functional
 from mtopt.models.heads import linear_head, mlp_head
-from mtopt.models.mlp import MLP
+from mtopt.models.mlp import MLP, check_layers
 
 
 def mmoe(
@@ -69,13 +69,7 @@ def mmoe(
     """
     expect(experts >= 1, "experts", experts, "at least 1")
     expect(tower >= 0, "tower", tower, "a width, or 0 for none")
-    expect(0 <= dropout < 1, "dropout", dropout, "a share in [0, 1)")
-    expect(
-        bool(hidden) and min(hidden) >= 1,
-        "hidden",
-        hidden,
-        "at least one width, each 1 or more",
-    )
+    check_layers(hidden, dropout)
     features, width = math.prod(input_shape), hidden[-1]
     of_head = {"kind": kind, "dtype": dtype}
     head = (

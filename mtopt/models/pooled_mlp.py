@@ -7,10 +7,9 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from mtopt.errors import UserError
 from mtopt.models.functional import Model, functional
 from mtopt.models.heads import columns, linear_head
-from mtopt.models.mlp import MLP
+from mtopt.models.mlp import MLP, check_layers
 from mtopt.models.outlier_gate import branches, gated
 
 
@@ -68,10 +67,7 @@ def pooled_mlp(
       >>> sorted(params["shared"]), sorted(params["tasks"].values)
       (['majority', 'outliers'], ['head', 'outlier_logit'])
     """
-    if not hidden or min(hidden) < 1:
-        raise UserError(
-            f"hidden is {hidden}: expected at least one width, each 1 or more"
-        )
+    check_layers(hidden)
 
     def network(rngs: nnx.Rngs) -> nnx.Sequential:
         layers = MLP(math.prod(input_shape), hidden, 0.0, dtype=dtype, rngs=rngs)
