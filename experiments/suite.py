@@ -23,9 +23,10 @@ from .common.compilation_cache import keep_compiled_programs
 from .common.experiment import Job, find_experiment
 from .common.page.folder import NAME as PAGE
 from .common.places import METHOD, OUT, RESUME
-from .common.report import Diverged
+from .common.report import raise_all
 from .common.run_lock import held
 from .common.stored_run import CONFIG, StoredRun, read_run, write_run
+from .common.stored_sweep import StoredSweep
 from .compare import suite_sets
 from .compare.ending import end
 from .compare.plan import plan
@@ -58,9 +59,9 @@ def main(argv: list[str]) -> None:
     with held(root):
         for name in named_sets(SETS.value):
             place = root / name
-            _check_settings(name, place, folder)
+            wanted = _wanted(name, place, folder)
             try:
-                job = _prepared(name, place, folder)
+                job = _prepared(wanted, place)
             except UserError as error:
                 absent[name] = str(error)
                 print(f"{name}: left out: {error}", flush=True)
@@ -73,10 +74,7 @@ def main(argv: list[str]) -> None:
             except UserError as error:
                 wrong.append(error)
         report(root, absent, started)
-    if wrong:
-        lines = "; ".join(map(str, wrong))
-        done = all(isinstance(error, Diverged) for error in wrong)
-        raise Diverged(lines) if done else UserError(lines)
+    raise_all(wrong)
 
 
 def _check_flags() -> None:
@@ -89,36 +87,37 @@ def _check_flags() -> None:
         )
 
 
-def _check_settings(
+def _wanted(
     name: str, place: pathlib.Path, folder: pathlib.Path | None
-) -> None:
-    """Raises where a folder has the set with other settings."""
+) -> StoredSweep | StoredRun:
+    """What a set is, a project or a sweep; raises where its folder has it otherwise."""
     if not suite_sets.SUITE[name].is_project:
-        added(sweep_of(name, folder), place)
-    elif (place / CONFIG).exists():
-        old, new = read_run(place), run_of(name, folder)
+        return added(sweep_of(name, folder), place)
+    new = run_of(name, folder)
+    if (place / CONFIG).exists():
+        old = read_run(place)
         if (old.experiment, old.config) != (new.experiment, new.config):
             raise UserError(
                 f"{place} has a run of {old.experiment} with other settings: expected "
                 "those, or another --out"
             )
+    return new
 
 
 def _prepared(
-    name: str, place: pathlib.Path, folder: pathlib.Path | None
+    wanted: StoredSweep | StoredRun, place: pathlib.Path
 ) -> Callable[[], None]:
     """What trains a set, checked, and leaves its report in its folder.
 
     Raises:
       UserError: where it can't be run, as without its files.
     """
-    if suite_sets.SUITE[name].is_project:
-        run = run_of(name, folder)
-        job = find_experiment(run.experiment).prepare(
-            run.config, run.experiment, folder
+    if isinstance(wanted, StoredRun):
+        job = find_experiment(wanted.experiment).prepare(
+            wanted.config, wanted.experiment, wanted.data_dir
         )
-        return functools.partial(_run_project, job, run, place)
-    each = plan(added(sweep_of(name, folder), place))
+        return functools.partial(_run_project, job, wanted, place)
+    each = plan(wanted)
 
     def sweep() -> None:
         train({place: each})

@@ -2,7 +2,7 @@
 
 import pathlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mtopt.errors import UserError
@@ -12,6 +12,23 @@ from mtopt.training.writer import write_json, write_text
 
 class Diverged(UserError):
     """Some of the models diverged: the report is whole, and the exit status 3."""
+
+
+def raise_all(wrong: Sequence[UserError]) -> None:
+    """Raises what went wrong with some of several reports, if anything did, as one.
+
+    Args:
+      wrong: what was raised, report by report.
+
+    Raises:
+      Diverged: where all of them say so, so that every report is whole.
+      UserError: for anything else.
+    """
+    if not wrong:
+        return
+    lines = "; ".join(map(str, wrong))
+    done = all(isinstance(error, Diverged) for error in wrong)
+    raise Diverged(lines) if done else UserError(lines)
 
 
 def write_report(

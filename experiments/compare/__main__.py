@@ -17,7 +17,7 @@ from ..common.command import command, one_line_errors, start
 from ..common.compilation_cache import FLAG as CACHE
 from ..common.config_arguments import START
 from ..common.places import METHOD, OUT, RESUME
-from ..common.report import Diverged
+from ..common.report import raise_all
 from ..common.run_lock import held, new_folder
 from .asked import root_folder, sweeps
 from .ending import end
@@ -60,10 +60,7 @@ def _end(plans: dict[pathlib.Path, Plan], started: float) -> None:
             end(each, place, started)
         except UserError as error:
             wrong.append(error)
-    if wrong:
-        lines = "; ".join(map(str, wrong))
-        done = all(isinstance(error, Diverged) for error in wrong)
-        raise Diverged(lines) if done else UserError(lines)
+    raise_all(wrong)
 
 
 @one_line_errors

@@ -202,9 +202,7 @@ def _rescaled(
                 known = np.zeros(real.shape)
                 known[real] = _in_own_units(source, part, k)
                 place = list(names).index(name)
-                y = np.where(
-                    is_real(held.mask[k]), (known - mean[place]) / std[place], 0
-                )
+                y = np.where(real, (known - mean[place]) / std[place], 0)
                 y = y.astype(held.y.dtype)
             x = held.x
             if source.x_axis is not None:
