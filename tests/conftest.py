@@ -34,6 +34,13 @@ share_contexts()
 
 
 @pytest.fixture
+def x64():
+    """Programs in float64."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
 def data_dir() -> pathlib.Path:
     """The folder of real data sets that MTOPT_DATA_DIR names; skips without it."""
     folder = os.environ.get("MTOPT_DATA_DIR")

@@ -9,6 +9,7 @@ import optax
 import pytest
 
 import mtopt
+from tests.helpers.by_hand import assert_as_by_hand, plain
 from tests.helpers.close import assert_close
 
 K, B, D, H = 3, 12, 5, 8
@@ -76,30 +77,15 @@ def made(dtype=np.float32, tasks=K, batch=B, inputs=D, width=H):
     return model, params, mtopt.Batch(x, y, mask, names)
 
 
-def plain(params):
-    return {**params, "tasks": params["tasks"].values}
-
-
-@pytest.fixture
-def double():
-    with jax.enable_x64(True):
-        yield
-
-
-@pytest.mark.usefixtures("double")
+@pytest.mark.usefixtures("x64")
 def test_losses_and_gradients_are_those_of_a_loop_over_tasks():
     model, params, batch = made(np.float64)
     problem = model.problem(batch, jax.random.key(0))
-    losses, grads = jax.jit(problem.losses_and_grads)(params)
     labels = batch.x, batch.y, batch.mask
-    assert_close(losses, by_hand(plain(params), *labels), rtol=1e-9)
-    jacobian = jax.jacrev(by_hand)(plain(params), *labels)
-    assert_close(grads["shared"], jacobian["shared"], rtol=1e-9)
-    own = jax.tree.map(lambda leaf: jnp.einsum("kk...->k...", leaf), jacobian["tasks"])
-    assert_close(grads["tasks"].values, own, rtol=1e-9)
+    assert_as_by_hand(problem, params, lambda own: by_hand(own, *labels), rtol=1e-9)
 
 
-@pytest.mark.usefixtures("double")
+@pytest.mark.usefixtures("x64")
 def test_what_goes_back_is_the_gradient_of_the_weighted_loss():
     model, params, batch = made(np.float64)
     problem = model.problem(batch, jax.random.key(0))

@@ -3,17 +3,16 @@
 import csv
 
 import pytest
-from absl.testing import flagsaver
 
 from experiments import suite
 from experiments.common.config import Config, Optimizer
 from experiments.common.paired import TUNED_WEIGHTS
 from experiments.common.stored_sweep import write_sweep
-from experiments.compare import suite_sets, together
+from experiments.compare import suite_sets
 from experiments.compare.plan import plan
 from experiments.compare.suite_sets import SUITE, Member, named_sets, sweep_of
 from experiments.compare.unit import read_cpu_seconds
-from tests.helpers.sweeps import files, one_after_another
+from tests.helpers.sweeps import files, run_here
 
 FIELDS = {
     "model": "mlp(hidden=(8,))",
@@ -42,22 +41,12 @@ def planted(monkeypatch):
     monkeypatch.setattr(suite_sets, "METHODS", (TUNED_WEIGHTS, "equal_weighting"))
     monkeypatch.setattr(suite_sets, "SEEDS", (0, 1))
     monkeypatch.setattr(suite_sets, "TRIALS", 1)
-    monkeypatch.setattr(together, "run_units", one_after_another)
-    for name in ("NPROC", "XLA_PYTHON_CLIENT_PREALLOCATE"):  # the command sets them
-        monkeypatch.setenv(name, "1")
 
 
 def run(folder, patch, *flags):
     """The command in this process; its exit status."""
     argv = ["suite", "--out=here", f"--data_dir={folder}", *flags]
-    patch.chdir(folder)
-    patch.setenv("MTOPT_CACHE", str(folder / "cache"))
-    with flagsaver.flagsaver():
-        try:
-            suite.main(suite.parse_flags(argv))
-        except SystemExit as stop:
-            return stop.code
-    return 0
+    return run_here(suite, argv, folder, patch)
 
 
 def rows(folder):

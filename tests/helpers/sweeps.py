@@ -50,7 +50,18 @@ def one_after_another(units, jobs, cluster, cache):
 
 def compared_here(folder, patch, *flags):
     """The command in this process, units and all; its exit status."""
-    argv = ["compare", *flags]
+    return run_here(compare, ["compare", *flags], folder, patch)
+
+
+def run_here(program, argv, folder, patch):
+    """A program of sweeps in this process, units and all; its exit status.
+
+    Args:
+      program: with ``parse_flags`` and ``main``.
+      argv: its words.
+      folder: where it runs.
+      patch: a ``pytest.MonkeyPatch``.
+    """
     patch.chdir(folder)
     patch.setattr(sys, "argv", argv)
     patch.setenv("MTOPT_CACHE", str(folder / "cache"))
@@ -59,7 +70,7 @@ def compared_here(folder, patch, *flags):
     patch.setattr(together, "run_units", one_after_another)
     with flagsaver.flagsaver(data_dir=None):
         try:
-            compare.main(compare.parse_flags(argv))
+            program.main(program.parse_flags(argv))
         except SystemExit as stop:
             return stop.code
     return 0

@@ -10,6 +10,7 @@ import pytest
 
 import mtopt
 from mtopt.models import MODELS
+from tests.helpers.by_hand import assert_as_by_hand, plain
 from tests.helpers.close import assert_close
 from tests.helpers.methods import FEW, make, over
 
@@ -48,30 +49,15 @@ def by_hand(params, x, y, mask):
     return jnp.stack(losses)
 
 
-def plain(params):
-    return {**params, "tasks": params["tasks"].values}
-
-
-@pytest.fixture
-def double():
-    with jax.enable_x64(True):
-        yield
-
-
-@pytest.mark.usefixtures("double")
+@pytest.mark.usefixtures("x64")
 def test_losses_and_gradients_are_those_of_a_loop_over_experts():
     made = model(dtype=jnp.float64)
     params, _ = made.init(jax.random.key(0))
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), params)
     seen = batch(dtype=np.float64)
     problem = made.tasks.problem(seen, jax.random.key(1))
-    losses, grads = jax.jit(problem.losses_and_grads)(params)
-    close = functools.partial(assert_close, rtol=1e-9)
-    close(losses, by_hand(plain(params), seen.x, seen.y, seen.mask))
-    jacobian = jax.jacrev(by_hand)(plain(params), seen.x, seen.y, seen.mask)
-    close(grads["shared"], jacobian["shared"])
-    own = jax.tree.map(lambda leaf: jnp.einsum("kk...->k...", leaf), jacobian["tasks"])
-    close(grads["tasks"].values, own)
+    labels = seen.x, seen.y, seen.mask
+    assert_as_by_hand(problem, params, lambda own: by_hand(own, *labels), rtol=1e-9)
 
 
 @pytest.mark.parametrize("top", [None, 2])
