@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.stats import loguniform, uniform
+from scipy.stats.qmc import Halton
 from sklearn.model_selection import ParameterSampler
 
 from mtopt.methods import METHODS
@@ -17,7 +18,6 @@ from mtopt.wrappers import WRAPPERS
 from ..common.tuned import Numbers
 from .texts import set_options, with_options
 
-RATE = "learning_rate"
 DECADE = 10.0
 """How far the learning rate may be from that of the experiment, as a factor."""
 DIGITS = 4
@@ -119,13 +119,17 @@ def draws(
 
     The first is what the method is without tuning: its defaults, at the learning rate
     of the experiment, so that tuning finds nothing worse; weights without a default are
-    all the same. The others are drawn. They are decided by the names alone: other
-    methods leave them as they are, and more trials are the same ones and others behind
-    them. An option that the text sets keeps its value.
+    all the same. The others are drawn. Trial i of every method has the same learning
+    rate, so that none wins by a luckier one, and few rates are spread over the range:
+    a scrambled Halton sequence. Options are drawn at random. All are decided by the
+    names alone: other methods leave them as they are, and more trials are the same ones
+    and others behind them. An option that the text sets keeps its value.
 
     Source:
       Gulrajani and Lopez-Paz, "In Search of Lost Domain Generalization", ICLR 2021
-      (arXiv:2007.01434), whose code begins each search with the defaults, too.
+      (arXiv:2007.01434), whose code begins each search with the defaults, too. Bousquet
+      et al., "Critical Hyper-Parameters: No Random, No Cry", 2017 (arXiv:1706.03200),
+      for the sequence.
 
     Args:
       experiment: the name of the experiment.
@@ -153,23 +157,44 @@ def draws(
         for option, distribution in known.get(name, {}).items()
         if not told[name] & {option, *INSTEAD.get(option, ())}
     }
+    rates = _rates(experiment, learning_rate, trials)
+    drawn = [_defaults(space), *_drawn_options(experiment, method, space, trials - 1)]
+    return [
+        _draw(text, values, space, rate)
+        for values, rate in zip(drawn, rates, strict=True)
+    ]
+
+
+def _rates(experiment: str, middle: float, trials: int) -> list[float]:
+    """That of the experiment, and others about it, the same for every method."""
+    points = Halton(1, rng=_seed(experiment)).random(trials - 1)[:, 0]
+    drawn = loguniform(middle / DECADE, middle * DECADE).ppf(points)
+    return [middle, *drawn.tolist()]
+
+
+def _drawn_options(
+    experiment: str, method: str, space: Space, count: int
+) -> list[dict[str, Any]]:
+    """At random; as many empty ones where there is nothing to draw."""
+    if not space or not count:
+        return [{}] * count
     flat = {".".join(key): distribution for key, distribution in space.items()}
-    flat[RATE] = loguniform(learning_rate / DECADE, learning_rate * DECADE)
-    digest = hashlib.sha256(f"{experiment}\n{method}".encode()).digest()
-    seed = int.from_bytes(digest[:4], "big")
-    drawn = ParameterSampler(flat, max(trials - 1, 1), random_state=seed)
-    found = [_defaults(space) | {RATE: learning_rate}, *drawn]
-    return [_draw(text, values, space) for values in found[:trials]]
+    seed = _seed(f"{experiment}\n{method}")
+    return list(ParameterSampler(flat, count, random_state=seed))
 
 
-def _draw(text: str, values: Mapping[str, Any], space: Space) -> Draw:
+def _seed(names: str) -> int:
+    """The same on every machine."""
+    return int.from_bytes(hashlib.sha256(names.encode()).digest()[:4], "big")
+
+
+def _draw(text: str, values: Mapping[str, Any], space: Space, rate: float) -> Draw:
     """The method at some values, rounded."""
     own: dict[str, dict[str, Any]] = {}
     for name, option in space:
         value = _rounded(values[f"{name}.{option}"])
         own.setdefault(name, {})[option] = value
-    rate = _rounded(values[RATE])
-    return Draw(with_options(text, own), Numbers(rate, own))
+    return Draw(with_options(text, own), Numbers(_rounded(rate), own))
 
 
 def _defaults(space: Space) -> dict[str, Any]:

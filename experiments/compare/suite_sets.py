@@ -91,6 +91,7 @@ SUITE = {
             "model": "mlp(hidden=(64, 64))",
             "steps": 1000,
             "batch_size": 64,
+            "optimizer": Optimizer(learning_rate=3e-3, schedule="cosine_decay"),
         },
     ),
     "cars": Member(

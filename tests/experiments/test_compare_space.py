@@ -30,14 +30,12 @@ def drawn(text, trials=5, method=None, tasks=3, rate=1e-3):
 
 
 def test_draws_are_those_of_the_names():
-    """By numpy alone: a sweep that goes on must find the units that it has."""
+    """A sweep that goes on must find the units that it has."""
     digest = hashlib.sha256(b"it\ncagrad").hexdigest()
     rng = np.random.RandomState(int(digest[:8], 16))
     expected = [("cagrad(c=0.5)", (1e-3, {"cagrad": {"c": 0.5}}))]
-    for _ in range(2):
-        share = rng.uniform()
-        rate = np.exp(rng.uniform(np.log(1e-4), np.log(1e-2)))
-        share, rate = float(f"{share:.4g}"), float(f"{rate:.4g}")
+    for rate in (0.002196, 0.0002196):
+        share = float(f"{rng.uniform():.4g}")
         expected.append((f"cagrad(c={share})", (rate, {"cagrad": {"c": share}})))
     assert drawn("cagrad", 3) == expected
 
@@ -60,11 +58,33 @@ def test_the_first_trial_is_what_there_is_without_tuning():
         assert drawn(text, 1, rate=0.02) == [first]
 
 
-def test_methods_with_other_names_have_other_draws():
+def test_all_methods_are_tried_at_the_same_rates():
+    """Or the luckier draws win: a method would be told from itself."""
     rates = [
-        drawn(text)[1].numbers.learning_rate for text in ("mgda", "upgrad", "pcgrad")
+        [draw.numbers.learning_rate for draw in drawn(text)]
+        for text in ("mgda", "cagrad", "flat_regions(mgda)", "fixed_weighting")
     ]
-    assert len({*rates}) == 3
+    assert rates == [rates[0]] * 4
+    assert len({*rates[0]}) == 5
+
+
+def test_few_rates_are_spread_over_the_range():
+    for experiment in ("cars", "sarcos", "school"):
+        places = [
+            np.log10(draw.numbers.learning_rate)
+            for draw in space.draws(
+                experiment, "mgda", "mgda", learning_rate=1.0, num_tasks=2, trials=5
+            )[1:]
+        ]
+        # One in each quarter of two decades.
+        assert sorted(np.floor(2 * np.array(places))) == [-2, -1, 0, 1]
+
+
+def test_methods_with_other_names_have_other_options():
+    drawn_options = [
+        drawn("cagrad", method=name)[1].numbers.options for name in ("this", "that")
+    ]
+    assert drawn_options[0] != drawn_options[1]
 
 
 def test_the_rate_is_within_a_decade_of_that_of_the_experiment():
