@@ -74,7 +74,9 @@ def _filled(values: Any, known: Bool[Array, " K"], shares: Float[Array, " K"]) -
 
 
 def check_states(model_state: Any, num_tasks: int) -> None:
-    """Raises unless every task, with inputs of its own, has a state of its own.
+    """Raises unless every task has a state of its own.
+
+    So it is with inputs of their own, and where the encoder depends on the task.
 
     Args:
       model_state: leaves ``[K, ...]``.
@@ -87,6 +89,6 @@ def check_states(model_state: Any, num_tasks: int) -> None:
         if jnp.shape(leaf)[:1] != (num_tasks,):
             raise UserError(
                 f"model_state{jax.tree_util.keystr(path)} has shape {jnp.shape(leaf)}: "
-                f"expected a leading axis of the {num_tasks} tasks, whose inputs are "
-                "their own"
+                f"expected a leading axis of the {num_tasks} tasks, each with "
+                "statistics of its own"
             )

@@ -212,16 +212,19 @@ class StackedProblem(BatchProblem):
     @override
     def next_model_state(self, params: Params) -> Any:
         state = self._encode(params)[1]
-        if self.tasks.x_axis is None and not self.apart:
+        if self.tasks.z_axis is None and not self.apart:
             return state
-        if self.tasks.x_axis is None or self.tasks.coupled:
+        if self.tasks.z_axis is None or self.tasks.coupled:
             some = self.present.any()
             return jax.tree.map(
                 lambda new, old: jnp.where(some, new, old), state, self.model_state
             )
-        state = where_present(self.present, state, self.model_state)
+        real = is_real(self.batch.mask)
+        if self.tasks.x_axis is None:  # one input, which is that of every task
+            real = jnp.broadcast_to(real.any(axis=0), real.shape)
+        state = where_present(real.any(axis=1), state, self.model_state)
         if isinstance(state, OwnStatistics):
-            labels = is_real(self.batch.mask).sum(axis=1).astype(state.labels.dtype)
+            labels = real.sum(axis=1).astype(state.labels.dtype)
             return state._replace(labels=state.labels + labels)
         return state
 

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
 from mtopt.batch import Batch, is_real
-from mtopt.errors import UserError
 from mtopt.own_statistics import check_states
 from mtopt.passes import over_tasks
 from mtopt.per_task import task_keys
@@ -82,10 +81,7 @@ class TaskEncoder(NamedTuple):
             return on_tasks(shared, *self.arguments, None)
         task = Task(self.indices, own)
         on_tasks = over_tasks(self.one, (*in_axes, 0))
-        z, state = on_tasks(shared, *self.arguments, task)
-        if self.tasks.x_axis is None and shared_axis is None and self.tasks.stateful:
-            state = self._state_of_all(shared, task)
-        return z, state
+        return on_tasks(shared, *self.arguments, task)
 
     @property
     def arguments(self) -> tuple[Any, Any, Any, Any]:
@@ -96,7 +92,8 @@ class TaskEncoder(NamedTuple):
     def in_axes(self) -> Sequence[int | None]:
         """Where the task axis is in each of :attr:`arguments`; None: in common."""
         x_axis = self.tasks.x_axis
-        return x_axis, x_axis, None if self.tasks.coupled else x_axis, x_axis
+        states = None if self.tasks.coupled else self.tasks.z_axis
+        return x_axis, x_axis, states, x_axis
 
     @property
     def indices(self) -> Array:
@@ -107,21 +104,6 @@ class TaskEncoder(NamedTuple):
         labelled = is_real(self.batch.mask)
         seen = self.batch.x, self.common_key, self.model_state, labelled
         return self.tasks.run_encoder(shared, *seen)
-
-    def _state_of_all(self, shared: Any, task: Task) -> Any:
-        """The model state of one input, which no task may decide."""
-
-        def state(task: Task) -> Any:
-            return self.one(shared, *self.arguments, task)[1]
-
-        try:
-            return jax.vmap(state, out_axes=None)(task)
-        except ValueError as error:
-            raise UserError(
-                "the model state that encode returns depends on the task, and all "
-                "tasks have one input: expected statistics of what no task decides, "
-                "with task.index used behind them"
-            ) from error
 
     @property
     def _inputs(self) -> Any:
@@ -135,8 +117,8 @@ class TaskEncoder(NamedTuple):
 
     @property
     def _states(self) -> Any:
-        """The model state; with inputs of their own, that of every task."""
-        if self.tasks.x_axis is not None and not self.tasks.coupled:
+        """The model state; of every task, where the encoder is one for each."""
+        if self.tasks.z_axis is not None and not self.tasks.coupled:
             check_states(self.model_state, len(self.tasks.names))
         return self.model_state
 

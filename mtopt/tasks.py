@@ -40,7 +40,8 @@ class Tasks:
         (representation, model_state)``, as one needs that couples the samples of a
         batch by statistics, with running ones or without. These are to be over the
         ``labelled`` samples, bool ``[b]``: the others are padding. With inputs of their
-        own every task has a state of its own: leaves ``[K, ...]``.
+        own, and with ``per_task``, every task has a state of its own: leaves
+        ``[K, ...]``.
       has_aux: True if ``head_loss`` returns ``(loss, aux)``: the step's metrics have
         ``aux`` with a leading task axis.
       coupled: True if, with inputs of their own, ``encode`` is that of all tasks at
@@ -156,8 +157,8 @@ class Tasks:
           key: the randomness of the step (dropout, sampling). Every pass of the step
             uses the same one. Task k's key is ``fold_in(key, hash(name_k))``: adding
             or removing another task does not change it.
-          model_state: BatchNorm statistics and their like; with ``x_axis=0`` of every
-            task, leaves ``[K, ...]``.
+          model_state: BatchNorm statistics and their like; with ``x_axis=0`` or
+            ``per_task`` of every task, leaves ``[K, ...]``.
 
         Raises:
           UserError: where a shape does not fit the K tasks, or the batch is of tasks

@@ -9,6 +9,7 @@ from mtopt.models.joint import join as join
 from mtopt.models.lenet import lenet
 from mtopt.models.mlp import mlp
 from mtopt.models.mmoe import mmoe
+from mtopt.models.ple import ple
 from mtopt.models.pooled_mlp import pooled_mlp
 from mtopt.models.resnet import resnet18
 from mtopt.models.serialization import register_stacks
@@ -19,6 +20,7 @@ MODELS: dict[str, Callable[..., Model]] = {
     "lenet": lenet,
     "mlp": mlp,
     "mmoe": mmoe,
+    "ple": ple,
     "pooled_mlp": pooled_mlp,
     "resnet18": resnet18,
 }

@@ -14,9 +14,11 @@ from mtopt.floats import bare
 from mtopt.models.heads import PAIRED, check_kind, per_sample_loss, predictions
 from mtopt.models.pairs import pairs
 from mtopt.models.pure import Factory, Pure
+from mtopt.models.told import HEAD, OWN, Told
 from mtopt.own_statistics import OwnStatistics, in_evaluation
 from mtopt.per_task import PerTask, task_keys
 from mtopt.problem import Params
+from mtopt.task import Task
 from mtopt.tasks import Tasks
 
 
@@ -49,6 +51,8 @@ def functional(
     kind: str,
     x_axis: int | None = None,
     statistics: str = "own",
+    per_task: bool = False,
+    own: Factory | None = None,
 ) -> Model:
     """A model of K equal heads on one encoder, from two NNX modules.
 
@@ -69,8 +73,14 @@ def functional(
     samples of all, in training as in evaluation. A task's loss then depends on the
     inputs of every task, and its gradient is a backward pass through all of them.
 
+    An encoder that depends on the task is told it with ``per_task``. What is before
+    ``task`` is used runs once, whatever the number of tasks, and a parameter that two
+    losses reach is the encoder's, even one that ``task.index`` picks. Running
+    statistics are then kept for every task, since those of what depends on it differ.
+
     Args:
-      encoder: makes the shared part, ``x -> representation``.
+      encoder: makes the shared part, ``x -> representation``; ``(x, task) ->
+        representation`` with ``per_task``.
       head: makes the part of one task, ``representation -> outputs [b, C]``.
       names: the K task names, sorted.
       kind: what the labels are, an entry of :data:`mtopt.models.heads.LOSSES`. Of
@@ -81,6 +91,11 @@ def functional(
       x_axis: None for shared inputs, 0 for disjoint ones; see :class:`mtopt.Tasks`.
       statistics: whose batches normalise a task with inputs of its own: ``"own"``, or
         ``"pooled"``, those of all tasks. On shared inputs there is one batch.
+      per_task: True for an encoder that gets the task as a :class:`mtopt.Task`, its
+        ``index`` and its ``own`` module, made by ``own``.
+      own: makes what each task has to itself below its representation, such as gates
+        on the inputs or experts; any NNX module, also with dropout and BatchNorm. Its
+        parameters are the task's, ``params["tasks"]["own"]``, beside ``["head"]``.
 
     Returns:
       The model. The head of a task starts from ``fold_in(key, crc32(name))``, so that
@@ -88,8 +103,9 @@ def functional(
 
     Raises:
       UserError: for an unknown kind or other ``statistics``, names out of order, a
-        module with arrays that are neither parameters, statistics nor randomness, or
-        pooled statistics of another BatchNorm than mtopt's.
+        module with arrays that are neither parameters, statistics nor randomness,
+        pooled statistics of another BatchNorm than mtopt's or beside ``per_task``, or
+        ``own`` without ``per_task``.
 
     Example:
       >>> import jax.numpy as jnp, mtopt
@@ -110,35 +126,42 @@ def functional(
     """
     check_kind(kind)
     expect_one_of("statistics", statistics, ("own", "pooled"))
+    if own is not None and not per_task:
+        raise UserError(
+            "own modules of an encoder that is not told its task: expected "
+            "per_task=True, and an encoder that takes (x, task)"
+        )
+    if per_task and statistics == "pooled":
+        raise UserError(
+            "statistics='pooled' with per_task=True: what depends on the task has "
+            "statistics of each; expected statistics='own'"
+        )
     if kind in PAIRED:
         encoder, head = pairs(encoder, head)
-    trunk, branch = Pure.of(encoder), Pure.of(head)
+    branch = Pure.of(head)
     if branch.stateful:
         raise UserError(
             "the head keeps BatchNorm statistics: expected them in the encoder alone; "
             "use nnx.LayerNorm in heads"
         )
 
-    disjoint = trunk.stateful and x_axis is not None
-    pooled = disjoint and statistics == "pooled"
+    trunk = Pure.of(encoder)
+    pooled = trunk.stateful and x_axis is not None and statistics == "pooled"
     if pooled:
         trunk.expect_own_batch_norm()
+    if per_task:
+        trunk = Told(trunk, None if own is None else Pure.of(own), names)
+    stateful = trunk.stateful
+    each = stateful and (per_task or x_axis is not None) and not pooled
 
-    def encode(
-        shared: Any,
-        x: Any,
-        key: PRNGKeyArray,
-        model_state: Any,
-        labelled: Bool[Array, " b"],
-    ) -> tuple[Any, Any]:
-        if not disjoint:
-            return trunk.train(shared, model_state, x, key, labelled)
-        values, labels = model_state
-        outputs, moved = trunk.train(shared, values, x, key, labelled)
-        return outputs, OwnStatistics(moved, labels)
-
-    def encode_stateless(shared: Any, x: Any, key: PRNGKeyArray) -> Any:
-        return trunk.train(shared, {}, x, key)[0]
+    def encode(shared: Any, x: Any, key: PRNGKeyArray, *rest: Any) -> Any:
+        model_state, labelled = rest[:2] if stateful else ({}, None)
+        values = model_state.values if each else model_state
+        told = rest[-1:] if per_task else ()
+        outputs, moved = trunk.train(shared, values, x, key, labelled, *told)
+        if not stateful:
+            return outputs
+        return outputs, model_state._replace(values=moved) if each else moved
 
     def encode_pooled(
         shared: Any,
@@ -155,6 +178,9 @@ def functional(
             lambda leaf: leaf.reshape(*labelled.shape, *leaf.shape[1:]), outputs
         ), moved
 
+    def above(parameters: Any) -> Any:
+        return parameters if own is None else parameters[HEAD]
+
     def head_loss(
         parameters: Any,
         representation: Any,
@@ -162,40 +188,48 @@ def functional(
         mask: Bool[Array, " b"] | Float[Array, " b"],
         key: PRNGKeyArray,
     ) -> Float[Array, ""]:
-        outputs, _ = branch.train(parameters, {}, representation, key)
+        outputs, _ = branch.train(above(parameters), {}, representation, key)
         losses = per_sample_loss(predictions(outputs, kind), targets, kind)
         return masked_mean(losses, mask)
 
     def init(key: PRNGKeyArray) -> tuple[Params, Any]:
         trunk_key, branch_key = jax.random.split(key)
-        shared, model_state = trunk.init(trunk_key)
-        if disjoint and not pooled:
-            start = in_evaluation(model_state, len(names))
-            model_state = start._replace(labels=jnp.zeros(len(names)))
         heads, _ = jax.vmap(branch.init)(task_keys(branch_key, names))
+        if isinstance(trunk, Told):
+            own_key = jax.random.fold_in(branch_key, 0)
+            shared, below, values = trunk.init(trunk_key, own_key)
+            heads = heads if own is None else {OWN: below, HEAD: heads}
+        else:
+            shared, values = trunk.init(trunk_key)
+            values = in_evaluation(values, len(names)).values if each else values
+        model_state = OwnStatistics(values, jnp.zeros(len(names))) if each else values
         return {"shared": shared, "tasks": PerTask(heads, names)}, model_state
 
     def predict_one(parameters: Any, representation: Any) -> Float[Array, "b ..."]:
-        outputs = branch.evaluate(parameters, {}, bare(representation))
+        outputs = branch.evaluate(above(parameters), {}, bare(representation))
         return predictions(outputs, kind)
 
     def predict(params: Params, model_state: Any, x: Any) -> Float[Array, "K b ..."]:
+        heads = params["tasks"]
+        count = len(heads.names)
+        told = (Task(jnp.arange(count), heads.values),) if per_task else ()
         encode_all = trunk.evaluate
-        if x_axis is not None:
-            model_state = in_evaluation(model_state, len(params["tasks"].names)).values
-            encode_all = jax.vmap(encode_all, in_axes=(None, 0, x_axis))
-        representation = encode_all(params["shared"], model_state, x)
-        over_tasks = jax.vmap(predict_one, in_axes=(0, x_axis))
-        return over_tasks(params["tasks"].values, representation)
+        if tasks.z_axis is not None:
+            model_state = in_evaluation(model_state, count).values
+            in_axes = (None, 0, x_axis, *(0,) * len(told))
+            encode_all = jax.vmap(encode_all, in_axes)
+        representation = encode_all(params["shared"], model_state, x, *told)
+        over_tasks = jax.vmap(predict_one, in_axes=(0, tasks.z_axis))
+        return over_tasks(heads.values, representation)
 
-    with_state = encode_pooled if pooled else encode
     tasks = Tasks(
         names,
-        with_state if trunk.stateful else encode_stateless,
+        encode_pooled if pooled else encode,
         head_loss,
         x_axis=x_axis,
-        stateful=trunk.stateful,
+        stateful=stateful,
         coupled=pooled,
+        per_task=per_task,
         kind=kind,
     )
     return Model(tasks, init, predict)

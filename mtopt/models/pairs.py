@@ -22,7 +22,7 @@ class Pairs(nnx.Module):
     def __init__(self, make: Factory, rngs: nnx.Rngs) -> None:
         self.encoder = make(rngs)
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Any, *told: Any) -> Any:
         """The representations ``[b, 2, ...]``."""
         shapes = {leaf.shape for leaf in jax.tree.leaves(x)}
         if any(len(shape) < 2 or shape[1] != 2 for shape in shapes):
@@ -30,7 +30,7 @@ class Pairs(nnx.Module):
                 f"inputs of pairs have shapes {sorted(shapes)}: expected [b, 2, ...], "
                 "the two of a pair side by side"
             )
-        return on_each(self.encoder, x)
+        return on_each(self.encoder, x, *told)
 
 
 class Difference(nnx.Module):

@@ -89,8 +89,21 @@ class Pure:
         x: Any,
         key: PRNGKeyArray,
         labelled: Bool[Array, " b"] | None = None,
+        *told: Any,
     ) -> tuple[Any, dict[str, Any]]:
         """Outputs in training mode, and the new statistics, over labelled samples."""
+        module = self.in_training(parameters, statistics, key, labelled)
+        outputs = module(x, *told)
+        return outputs, statistics_of(module)
+
+    def in_training(
+        self,
+        parameters: Any,
+        statistics: Any,
+        key: PRNGKeyArray,
+        labelled: Bool[Array, " b"] | None = None,
+    ) -> Any:
+        """The module in training mode, whose statistics are over labelled samples."""
         streams, structure = jax.tree.flatten(self.randomness)
         # Every layer draws from a stream of its own, made anew: streams are counters
         # that a call advances, and equal keys would drop the same units twice.
@@ -105,12 +118,20 @@ class Pure:
         if labelled is not None:
             for norm in batch_norms(module):
                 norm.average = average_over(labelled)
-        outputs = module(x)
-        return outputs, nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))
+        return module
 
-    def evaluate(self, parameters: Any, statistics: Any, x: Any) -> Any:
+    def evaluate(self, parameters: Any, statistics: Any, x: Any, *told: Any) -> Any:
         """Outputs in evaluation mode."""
-        return nnx.merge(self.evaluation, parameters, statistics, self.randomness)(x)
+        return self.in_evaluation(parameters, statistics)(x, *told)
+
+    def in_evaluation(self, parameters: Any, statistics: Any) -> Any:
+        """The module in evaluation mode."""
+        return nnx.merge(self.evaluation, parameters, statistics, self.randomness)
+
+
+def statistics_of(module: Any) -> dict[str, Any]:
+    """What its layers know of the batches so far, as a plain dict."""
+    return nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))
 
 
 def _keys(key: PRNGKeyArray, shape: tuple[int, ...]) -> Any:

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from mtopt.models.pure import batch_norms
 
 
-def on_each(module: nnx.Module, x: Any) -> Any:
+def on_each(module: nnx.Module, x: Any, *told: Any) -> Any:
     """Runs a module of one input on every input of every sample.
 
     A sample counts once for BatchNorm, however many inputs it has.
@@ -19,6 +19,7 @@ def on_each(module: nnx.Module, x: Any) -> Any:
     Args:
       module: of inputs ``[b, ...]``.
       x: inputs, leaves ``[b, M, ...]``, M of every sample.
+      told: what else it gets, the :class:`mtopt.Task` that it works for.
 
     Returns:
       Its outputs, leaves ``[b, M, ...]``.
@@ -30,15 +31,16 @@ def on_each(module: nnx.Module, x: Any) -> Any:
     """
     count = jax.tree.leaves(x)[0].shape[1]
     flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), x)
-    with _averages_of_samples(module, count):
-        outputs = module(flat)
+    modules = [module, *(task.own for task in told if task.own is not None)]
+    with _averages_of_samples(modules, count):
+        outputs = module(flat, *told)
     return jax.tree.map(lambda leaf: leaf.reshape(-1, count, *leaf.shape[1:]), outputs)
 
 
 @contextlib.contextmanager
-def _averages_of_samples(module: nnx.Module, count: int) -> Iterator[None]:
+def _averages_of_samples(modules: list[Any], count: int) -> Iterator[None]:
     """BatchNorm averages over samples: ``count`` rows in succession are one."""
-    norms = batch_norms(module)
+    norms = [norm for module in modules for norm in batch_norms(module)]
     averages = [norm.average for norm in norms]
 
     def over_samples(average: Any) -> Any:

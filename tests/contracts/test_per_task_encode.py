@@ -249,26 +249,33 @@ def test_misuse_is_one_line(message):
     assert message in str(error.value)
 
 
-def stateful(of_task):
-    def encode(shared, x, key, state, labelled, task):
-        mean = jnp.where(labelled[:, None], x, 0).sum(0) / labelled.sum()
-        new = 0.9 * state + 0.1 * (mean if not of_task else mean * task.own["field"])
-        return (x - mean[None]) @ shared["top"] * task.own["field"].sum(), new
-
-    return encode
+def encode_moments(shared, x, key, state, labelled, task):
+    """Statistics of what a task's own gate lets through."""
+    x = x * (2 * jax.nn.sigmoid(task.own["field"]))[None]
+    mean = jnp.where(labelled[:, None], x, 0).sum(0) / labelled.sum()
+    return jnp.tanh((x - mean[None]) @ shared["top"]), 0.9 * state + 0.1 * mean
 
 
-def test_statistics_of_one_input_are_of_no_task():
+def test_every_task_has_statistics_of_its_own():
     _, params, batch = made(inputs=H)
     model = mtopt.Tasks(
-        batch.names, stateful(False), head_loss, stateful=True, per_task=True
+        batch.names, encode_moments, head_loss, stateful=True, per_task=True
     )
-    problem = model.problem(batch, jax.random.key(0), jnp.zeros(H))
+    key = jax.random.key(0)
+    problem = model.problem(batch, key, jnp.zeros((K, H)))
     seen = batch.mask.any(axis=0)
     mean = (batch.x * seen[:, None]).sum(0) / seen.sum()
-    assert_close(problem.next_model_state(params), 0.1 * mean, rtol=1e-5)
-    wrong = mtopt.Tasks(
-        batch.names, stateful(True), head_loss, stateful=True, per_task=True
-    ).problem(batch, jax.random.key(0), jnp.zeros(H))
-    with pytest.raises(mtopt.UserError, match="depends on the task"):
-        wrong.next_model_state(params)
+    gates = 2 * jax.nn.sigmoid(params["tasks"].values["field"])
+    assert_close(problem.next_model_state(params), 0.1 * gates * mean[None], rtol=1e-5)
+    with pytest.raises(mtopt.UserError, match="expected a leading axis of the 3 tasks"):
+        model.problem(batch, key, jnp.zeros(H)).losses(params)
+
+
+def test_no_label_moves_no_statistics():
+    _, params, batch = made(inputs=H)
+    model = mtopt.Tasks(
+        batch.names, encode_moments, head_loss, stateful=True, per_task=True
+    )
+    none = mtopt.Batch(batch.x, batch.y, jnp.zeros_like(batch.mask), batch.names)
+    problem = model.problem(none, jax.random.key(0), jnp.ones((K, H)))
+    assert_close(problem.next_model_state(params), jnp.ones((K, H)), rtol=0)

@@ -1,0 +1,54 @@
+"""Copies of a module, stacked: a program does not grow with their number."""
+
+from typing import Any
+
+import jax
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from mtopt.models.pure import Factory
+
+
+class Stack(nnx.Module):
+    """Modules of one structure, which start apart; parameters have a leading axis.
+
+    Args:
+      make: makes one of them; a stack, too.
+      count: their number.
+      rngs: of their parameters and their randomness, each of its own.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> stack = Stack(lambda rngs: nnx.Linear(3, 4, rngs=rngs), 5, nnx.Rngs(0))
+      >>> stack(jnp.ones((2, 3))).shape, stack.at(1, jnp.ones((2, 3))).shape
+      ((2, 5, 4), (2, 4))
+      >>> stack.each(jnp.ones((2, 5, 3))).shape
+      (2, 5, 4)
+    """
+
+    def __init__(self, make: Factory, count: int, rngs: nnx.Rngs) -> None:
+        build = nnx.split_rngs(splits=count)(nnx.vmap(make, in_axes=0, out_axes=0))
+        self.copies = build(rngs)
+
+    def __call__(self, x: Any) -> Float[Array, "b E ..."]:
+        """What all make of one input."""
+        every = nnx.vmap(lambda copy, x: copy(x), in_axes=(0, None), out_axes=1)
+        return every(self.copies, x)
+
+    def each(self, x: Float[Array, "b E ..."]) -> Float[Array, "b E ..."]:
+        """What each makes of an input of its own."""
+        every = nnx.vmap(lambda copy, x: copy(x), in_axes=(0, 1), out_axes=1)
+        return every(self.copies, x)
+
+    def at(self, index: int | Int[Array, ""], x: Any) -> Any:
+        """What one of them makes of an input; its statistics alone move."""
+        structure, state = nnx.split(self.copies)
+        one = nnx.merge(structure, jax.tree.map(lambda leaf: leaf[index], state))
+        outputs = one(x)
+        moved = jax.tree.map(
+            lambda all_of_it, own: all_of_it.at[index].set(own),
+            nnx.state(self.copies, nnx.BatchStat),
+            nnx.state(one, nnx.BatchStat),
+        )
+        nnx.update(self.copies, moved)
+        return outputs
