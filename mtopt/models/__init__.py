@@ -2,13 +2,18 @@
 
 from collections.abc import Callable
 
+from mtopt.models.cross_stitch import cross_stitch
+from mtopt.models.field_gate import field_gate
 from mtopt.models.functional import Model as Model
 from mtopt.models.functional import functional as functional
+from mtopt.models.funnel import funnel
+from mtopt.models.home import home
 from mtopt.models.joint import JointModel as JointModel
 from mtopt.models.joint import join as join
 from mtopt.models.lenet import lenet
 from mtopt.models.mlp import mlp
 from mtopt.models.mmoe import mmoe
+from mtopt.models.mtan import mtan
 from mtopt.models.ple import ple
 from mtopt.models.pooled_mlp import pooled_mlp
 from mtopt.models.resnet import resnet18
@@ -17,9 +22,14 @@ from mtopt.models.serialization import register_stacks
 register_stacks()
 
 MODELS: dict[str, Callable[..., Model]] = {
+    "cross_stitch": cross_stitch,
+    "field_gate": field_gate,
+    "funnel": funnel,
+    "home": home,
     "lenet": lenet,
     "mlp": mlp,
     "mmoe": mmoe,
+    "mtan": mtan,
     "ple": ple,
     "pooled_mlp": pooled_mlp,
     "resnet18": resnet18,

@@ -124,7 +124,7 @@ def conv(
 
 
 class BatchNorm(nnx.Module):
-    r"""Batch normalisation over all axes but the last, in float32 whatever comes in.
+    r"""Batch normalisation over all axes but the last, in float32 at least.
 
     .. math:: y = \gamma \frac{x - \mu}{\sqrt{\sigma^2 + 10^{-5}}} + \beta
 
@@ -164,7 +164,7 @@ class BatchNorm(nnx.Module):
 
     def __call__(self, x: Float[Array, "*shape C"]) -> Float[Array, "*shape C"]:
         """Standardises every channel, then scales and shifts it."""
-        values = x.astype(jnp.float32)
+        values = x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
         def over(vector: Float[Array, " C"]) -> Float[Array, "*shape C"]:
             return jnp.broadcast_to(vector, x.shape)
@@ -174,8 +174,8 @@ class BatchNorm(nnx.Module):
         else:
             mean = self.average(values)
             var = self.average((values - over(mean)) ** 2)
-            self.mean[...] = 0.9 * self.mean[...] + 0.1 * mean
-            self.var[...] = 0.9 * self.var[...] + 0.1 * var
+            for kept, new in ((self.mean, mean), (self.var, var)):
+                kept[...] = (0.9 * kept[...] + 0.1 * new).astype(kept.dtype)
         scale = jax.lax.rsqrt(var + 1e-5) * self.scale[...]
         return ((values - over(mean)) * over(scale) + over(self.bias[...])).astype(
             x.dtype

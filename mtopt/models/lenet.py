@@ -1,5 +1,7 @@
 """The small LeNet of the Multi-MNIST literature."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -9,6 +11,7 @@ from jaxtyping import Array, Float, Num
 from mtopt.models.functional import Model, functional
 from mtopt.models.heads import mlp_head
 from mtopt.models.layers import as_floats, check_image, conv, dense, max_pool
+from mtopt.models.staged import Encoder, through
 
 REPRESENTATION = 50
 
@@ -25,12 +28,26 @@ class LeNet(nnx.Module):
         self.dense = dense(20 * height * width, REPRESENTATION, dtype=dtype, rngs=rngs)
         self.dtype = dtype
 
+    @property
+    def stages(self) -> list[Callable[[Array], Array]]:
+        """Two of convolutions, and the fully connected one."""
+        return [
+            lambda x: jax.nn.relu(max_pool(self.conv1(as_floats(x, self.dtype)))),
+            lambda x: jax.nn.relu(max_pool(self.conv2(x))),
+            lambda x: jax.nn.relu(self.dense(x.reshape(x.shape[0], -1))),
+        ]
+
     def __call__(self, x: Num[Array, "b h w c"]) -> Float[Array, "b width"]:
         """The representation of every image."""
-        x = as_floats(x, self.dtype)
-        x = jax.nn.relu(max_pool(self.conv1(x)))
-        x = jax.nn.relu(max_pool(self.conv2(x)))
-        return jax.nn.relu(self.dense(x.reshape(x.shape[0], -1)))
+        return through(self, x)
+
+
+def encoder(input_shape: tuple[int, ...], *, dtype: DTypeLike) -> Encoder:
+    """What :func:`lenet` shares."""
+    check_image(input_shape, smallest=16, model="lenet")
+    return Encoder(
+        lambda rngs: LeNet(input_shape, dtype=dtype, rngs=rngs), REPRESENTATION
+    )
 
 
 def lenet(
@@ -89,14 +106,9 @@ def lenet(
       arXiv 1912.12854), made for 36 x 36 pixels, has a first kernel of 9 x 9, hence
       5 x 5 x 20 = 500 features, and heads of a single layer.
     """
-    check_image(input_shape, smallest=16, model="lenet")
-    return functional(
-        lambda rngs: LeNet(input_shape, dtype=dtype, rngs=rngs),
-        mlp_head(REPRESENTATION, 50, outputs, kind=kind, dtype=dtype),
-        names,
-        kind=kind,
-        x_axis=x_axis,
-    )
+    make, width = encoder(input_shape, dtype=dtype)
+    head = mlp_head(width, 50, outputs, kind=kind, dtype=dtype)
+    return functional(make, head, names, kind=kind, x_axis=x_axis)
 
 
 def _after_convolutions(size: int) -> int:

@@ -1,6 +1,8 @@
 """A multi-layer perceptron."""
 
+import functools
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +14,7 @@ from mtopt.errors import UserError, expect
 from mtopt.models.functional import Model, functional
 from mtopt.models.heads import linear_head
 from mtopt.models.layers import as_floats, dense
+from mtopt.models.staged import Encoder, through
 
 
 class MLP(nnx.Module):
@@ -35,8 +38,20 @@ class MLP(nnx.Module):
         self.features = features
         self.dtype = dtype
 
+    @property
+    def stages(self) -> list[Callable[[Array], Array]]:
+        """One a layer."""
+        first, *rest = [
+            functools.partial(_hidden, layer, dropout)
+            for layer, dropout in zip(self.layers, self.dropouts, strict=True)
+        ]
+        return [lambda x: first(self._flat(x)), *rest]
+
     def __call__(self, x: Num[Array, "b ..."]) -> Float[Array, "b width"]:
         """The last hidden layer."""
+        return through(self, x)
+
+    def _flat(self, x: Num[Array, "b ..."]) -> Float[Array, "b features"]:
         x = as_floats(x, self.dtype)
         x = x.reshape(x.shape[0], -1)
         if x.shape[1] != self.features:
@@ -44,9 +59,26 @@ class MLP(nnx.Module):
                 f"inputs of {x.shape[1]} numbers: expected {self.features}, as many as "
                 "input_shape has"
             )
-        for layer, dropout in zip(self.layers, self.dropouts, strict=True):
-            x = dropout(jax.nn.relu(layer(x)))
         return x
+
+
+def _hidden(layer: nnx.Linear, dropout: nnx.Dropout, x: Array) -> Array:
+    return dropout(jax.nn.relu(layer(x)))
+
+
+def encoder(
+    input_shape: tuple[int, ...],
+    *,
+    dtype: DTypeLike,
+    hidden: tuple[int, ...] = (128, 128),
+    dropout: float = 0.0,
+) -> Encoder:
+    """What :func:`mlp` shares."""
+    check_layers(hidden, dropout)
+    features = math.prod(input_shape)
+    return Encoder(
+        lambda rngs: MLP(features, hidden, dropout, dtype=dtype, rngs=rngs), hidden[-1]
+    )
 
 
 def check_layers(hidden: tuple[int, ...], dropout: float = 0.0) -> None:
@@ -103,12 +135,6 @@ def mlp(
       >>> model.predict(params, model_state, jnp.zeros((5, 8, 8))).shape
       (2, 5, 10)
     """
-    check_layers(hidden, dropout)
-    features = math.prod(input_shape)
-    return functional(
-        lambda rngs: MLP(features, hidden, dropout, dtype=dtype, rngs=rngs),
-        linear_head(hidden[-1], outputs, kind=kind, dtype=dtype),
-        names,
-        kind=kind,
-        x_axis=x_axis,
-    )
+    make, width = encoder(input_shape, dtype=dtype, hidden=hidden, dropout=dropout)
+    head = linear_head(width, outputs, kind=kind, dtype=dtype)
+    return functional(make, head, names, kind=kind, x_axis=x_axis)

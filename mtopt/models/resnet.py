@@ -1,16 +1,20 @@
 """ResNet-18 with BatchNorm, for small images or with torchvision's stem."""
 
+import functools
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Num
 
-from mtopt.errors import UserError
+from mtopt.errors import expect, expect_one_of
 from mtopt.models.convolution import convolution
 from mtopt.models.functional import Model, functional
 from mtopt.models.heads import linear_head
 from mtopt.models.layers import BatchNorm, as_floats, check_image, dense, he_normal
+from mtopt.models.staged import Encoder, through
 
 SMALLEST = {"small": 8, "imagenet": 32}
 
@@ -73,15 +77,51 @@ class ResNet18(nnx.Module):
             self.dense = dense(8 * width, representation, dtype=dtype, rngs=rngs)
         self.dtype = dtype
 
+    @property
+    def stages(self) -> list[Callable[[Array], Array]]:
+        """The stem, four of two blocks, and what makes features of pixels."""
+        pairs = [functools.partial(self.pair, i) for i in range(4)]
+        return [self.stem, *pairs, self.top]
+
     def __call__(self, x: Num[Array, "b h w c"]) -> Float[Array, "b features"]:
         """The representation of every image."""
+        return through(self, x)
+
+    def stem(self, x: Num[Array, "b h w c"]) -> Float[Array, "b _ _ width"]:
+        """What the first convolution makes of images."""
         x = jax.nn.relu(self.norm(self.conv(as_floats(x, self.dtype))))
-        if self.imagenet:
-            x = overlapping_max_pool(x)
-        for block in self.blocks:
-            x = block(x)
+        return overlapping_max_pool(x) if self.imagenet else x
+
+    def pair(self, i: int, x: Float[Array, "b h w c"]) -> Float[Array, "b _ _ d"]:
+        """Both blocks of stage i."""
+        return self.blocks[2 * i + 1](self.blocks[2 * i](x))
+
+    def top(self, x: Float[Array, "b h w c"]) -> Float[Array, "b features"]:
+        """The features of the last stage."""
         x = x.mean(axis=(1, 2))
         return jax.nn.relu(self.dense(x)) if self.projects else x
+
+
+def encoder(
+    input_shape: tuple[int, ...],
+    *,
+    dtype: DTypeLike,
+    stem: str = "small",
+    width: int = 64,
+    representation: int | None = None,
+) -> Encoder:
+    """What :func:`resnet18` shares."""
+    expect_one_of("stem", stem, tuple(SMALLEST))
+    for option, value in (("width", width), ("representation", representation)):
+        if value is not None:
+            expect(value >= 1, option, value, "1 or more")
+    check_image(input_shape, smallest=SMALLEST[stem], model=f"resnet18 ({stem} stem)")
+    return Encoder(
+        lambda rngs: ResNet18(
+            input_shape[2], stem, width, representation, dtype=dtype, rngs=rngs
+        ),
+        representation or 8 * width,
+    )
 
 
 def resnet18(
@@ -143,21 +183,16 @@ def resnet18(
       See :class:`mtopt.models.layers.BatchNorm` for the running variance. With the
       ``imagenet`` stem and its defaults all else is the same.
     """
-    if stem not in SMALLEST:
-        raise UserError(f"stem is {stem!r}: expected one of {tuple(SMALLEST)}")
-    for option, value in (("width", width), ("representation", representation)):
-        if value is not None and value < 1:
-            raise UserError(f"{option} is {value}: expected 1 or more")
-    check_image(input_shape, smallest=SMALLEST[stem], model=f"resnet18 ({stem} stem)")
+    make, features = encoder(
+        input_shape,
+        dtype=dtype,
+        stem=stem,
+        width=width,
+        representation=representation,
+    )
+    head = linear_head(features, outputs, kind=kind, dtype=dtype)
     return functional(
-        lambda rngs: ResNet18(
-            input_shape[2], stem, width, representation, dtype=dtype, rngs=rngs
-        ),
-        linear_head(representation or 8 * width, outputs, kind=kind, dtype=dtype),
-        names,
-        kind=kind,
-        x_axis=x_axis,
-        statistics=statistics,
+        make, head, names, kind=kind, x_axis=x_axis, statistics=statistics
     )
 
 

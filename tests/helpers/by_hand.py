@@ -21,8 +21,8 @@ def assert_as_by_hand(problem, params, losses_of, *, rtol):
       rtol: as of :func:`tests.helpers.close.assert_close`.
     """
     losses, grads = jax.jit(problem.losses_and_grads)(params)
-    assert_close(losses, losses_of(plain(params)), rtol=rtol)
-    jacobian = jax.jacrev(losses_of)(plain(params))
+    assert_close(losses, jax.jit(losses_of)(plain(params)), rtol=rtol)
+    jacobian = jax.jit(jax.jacrev(losses_of))(plain(params))
     assert_close(grads["shared"], jacobian["shared"], rtol=rtol)
     own = jax.tree.map(lambda leaf: jnp.einsum("kk...->k...", leaf), jacobian["tasks"])
     assert_close(grads["tasks"].values, own, rtol=rtol)

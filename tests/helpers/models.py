@@ -28,6 +28,11 @@ KINDS = {
 TINY = {
     "mlp": ((6,), {"hidden": (64, 32), "dropout": 0.1}),
     "mmoe": ((6,), {"hidden": (16,), "experts": 3, "tower": 8, "dropout": 0.1}),
+    "ple": ((6,), {"hidden": (8,), "dropout": 0.1}),
+    "cross_stitch": ((6,), {"encoder": "mlp(hidden=(8, 4), dropout=0.1)"}),
+    "field_gate": ((6,), {"hidden": (8,), "dropout": 0.1}),
+    "home": ((6,), {"hidden": (8, 4), "rank": 2}),
+    "mtan": ((8, 8, 1), {"width": 2}),
     "pooled_mlp": ((6,), {"hidden": (64, 32), "outlier_gate": True}),
     "lenet": ((16, 16, 3), {}),
     "resnet18": ((8, 8, 1), {"width": 4, "representation": 6}),
