@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from mtopt.models.functional import Mixtures as Mixtures
 from mtopt.models.functional import Model as Model
 from mtopt.models.functional import functional as functional
 from mtopt.models.joint import JointModel as JointModel

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,20 @@ from mtopt.problem import Params
 from mtopt.tasks import Tasks
 
 
+class Mixtures(NamedTuple):
+    """What the gates of a model weigh, and what they weigh it of.
+
+    Attributes:
+      weights: of each gate, by the place of its module, such as ``head`` or
+        ``encoder.gate``: what task k gives expert e on sample b, ``[K, B, E]``.
+      experts: what the encoder hands to the heads as ``"experts"``, ``[B, E, ...]``, or
+        ``[K, b, E, ...]`` with disjoint inputs; None where it hands none.
+    """
+
+    weights: dict[str, Float[Array, "K B E"]]
+    experts: Float[Array, "..."] | None
+
+
 @dataclasses.dataclass(frozen=True)
 class Model:
     """A multi-task model as functions of plain trees; made by :func:`functional`.
@@ -34,11 +48,15 @@ class Model:
         statistics, no dropout), float32 ``[K, B, ...]``: of each task what
         :func:`mtopt.models.heads.predictions` says for its kind. Disjoint inputs are
         ``[K, b, ...]``, as in training.
+      mixtures: ``(params, model_state, x) -> Mixtures``, what its gates weigh the
+        experts by, in evaluation mode, for :func:`mtopt.analysis.gates`; None for a
+        model without a gate.
     """
 
     tasks: Tasks
     init: Callable[[PRNGKeyArray], tuple[Params, Any]]
     predict: Callable[[Params, Any, Any], Float[Array, "K B ..."]]
+    mixtures: Callable[[Params, Any, Any], Mixtures] | None = None
 
 
 def functional(
@@ -179,14 +197,35 @@ def functional(
         outputs = branch.evaluate(parameters, {}, bare(representation))
         return predictions(outputs, kind)
 
-    def predict(params: Params, model_state: Any, x: Any) -> Float[Array, "K b ..."]:
-        encode_all = trunk.evaluate
+    def through(
+        encode_all: Callable[..., Any], params: Params, model_state: Any, x: Any
+    ) -> Any:
         if x_axis is not None:
             model_state = in_evaluation(model_state, len(params["tasks"].names)).values
             encode_all = jax.vmap(encode_all, in_axes=(None, 0, x_axis))
-        representation = encode_all(params["shared"], model_state, x)
+        return encode_all(params["shared"], model_state, x)
+
+    def predict(params: Params, model_state: Any, x: Any) -> Float[Array, "K b ..."]:
+        representation = through(trunk.evaluate, params, model_state, x)
         over_tasks = jax.vmap(predict_one, in_axes=(0, x_axis))
         return over_tasks(params["tasks"].values, representation)
+
+    def weigh_one(parameters: Any, representation: Any) -> dict[str, Any]:
+        return branch.observe(parameters, {}, bare(representation))[1]
+
+    def mixtures(params: Params, model_state: Any, x: Any) -> Mixtures:
+        representation, below = through(trunk.observe, params, model_state, x)
+        own, count = params["tasks"].values, len(params["tasks"].names)
+        if x_axis is None:  # one gate for all tasks
+            below = {
+                place: jnp.broadcast_to(weights, (count, *weights.shape))
+                for place, weights in below.items()
+            }
+        heads = jax.vmap(weigh_one, in_axes=(0, x_axis))(own, representation)
+        weights = {_place("encoder", place): found for place, found in below.items()}
+        weights |= {_place("head", place): found for place, found in heads.items()}
+        mixed = isinstance(representation, dict)
+        return Mixtures(weights, representation.get("experts") if mixed else None)
 
     with_state = encode_pooled if pooled else encode
     tasks = Tasks(
@@ -198,4 +237,10 @@ def functional(
         coupled=pooled,
         kind=kind,
     )
-    return Model(tasks, init, predict)
+    gated = trunk.gated or branch.gated
+    return Model(tasks, init, predict, mixtures if gated else None)
+
+
+def _place(part: str, place: str) -> str:
+    """The place of a module in the whole model."""
+    return f"{part}.{place}" if place else part
