@@ -161,7 +161,7 @@ def shared_program(
     def measure(state: TrainState, batch: Batch) -> Mapping[str, Any]:
         _, found = beside(state, batch)
         numbers = {name: getattr(found, name) for name in RECORDED}
-        return numbers | of_gates(state, batch)
+        return {**numbers, **of_gates(state, batch)}
 
     return Program(
         init,
