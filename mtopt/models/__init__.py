@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from mtopt.models.cgc import cgc
 from mtopt.models.functional import Model as Model
 from mtopt.models.functional import functional as functional
 from mtopt.models.joint import JointModel as JointModel
@@ -9,6 +10,7 @@ from mtopt.models.joint import join as join
 from mtopt.models.lenet import lenet
 from mtopt.models.mlp import mlp
 from mtopt.models.mmoe import mmoe
+from mtopt.models.one_gate import one_gate
 from mtopt.models.pooled_mlp import pooled_mlp
 from mtopt.models.resnet import resnet18
 from mtopt.models.serialization import register_stacks
@@ -16,9 +18,11 @@ from mtopt.models.serialization import register_stacks
 register_stacks()
 
 MODELS: dict[str, Callable[..., Model]] = {
+    "cgc": cgc,
     "lenet": lenet,
     "mlp": mlp,
     "mmoe": mmoe,
+    "one_gate": one_gate,
     "pooled_mlp": pooled_mlp,
     "resnet18": resnet18,
 }
