@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from mtopt.models.cgc import cgc
+from mtopt.models.dselect_k import dselect_k
 from mtopt.models.functional import Model as Model
 from mtopt.models.functional import functional as functional
 from mtopt.models.joint import JointModel as JointModel
@@ -19,6 +20,7 @@ register_stacks()
 
 MODELS: dict[str, Callable[..., Model]] = {
     "cgc": cgc,
+    "dselect_k": dselect_k,
     "lenet": lenet,
     "mlp": mlp,
     "mmoe": mmoe,
