@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+from mtopt.models.cgc import cgc
+from mtopt.models.dselect_k import dselect_k
 from mtopt.models.functional import Mixtures as Mixtures
 from mtopt.models.functional import Model as Model
 from mtopt.models.functional import functional as functional
@@ -10,6 +12,7 @@ from mtopt.models.joint import join as join
 from mtopt.models.lenet import lenet
 from mtopt.models.mlp import mlp
 from mtopt.models.mmoe import mmoe
+from mtopt.models.one_gate import one_gate
 from mtopt.models.pooled_mlp import pooled_mlp
 from mtopt.models.resnet import resnet18
 from mtopt.models.serialization import register_stacks
@@ -17,9 +20,12 @@ from mtopt.models.serialization import register_stacks
 register_stacks()
 
 MODELS: dict[str, Callable[..., Model]] = {
+    "cgc": cgc,
+    "dselect_k": dselect_k,
     "lenet": lenet,
     "mlp": mlp,
     "mmoe": mmoe,
+    "one_gate": one_gate,
     "pooled_mlp": pooled_mlp,
     "resnet18": resnet18,
 }
