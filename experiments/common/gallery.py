@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 from . import pictures
 from .conflict_pictures import agreement, conflicts, diagnosed
 from .critical_differences import critical_differences, enough
+from .gate_pictures import gate_masses, masses
 from .over_time import WORDS, histories, over_time
 from .results import Comparison
+from .standing import ranked
 from .time_picture import time_against_quality, timed
 
 Draw = Callable[[pathlib.Path], None]
@@ -36,4 +38,8 @@ def gallery(folder: pathlib.Path, parts: Sequence[Comparison]) -> dict[str, Draw
     if diagnosed(folder, parts):
         found["conflicts.png"] = functools.partial(conflicts, folder, parts)
         found["agreement.png"] = functools.partial(agreement, folder, parts)
+    names = [method.name for method in ranked(parts)[0].methods]
+    if of_gates := masses(folder, names):
+        title = parts[0].experiment
+        found["gates.png"] = functools.partial(gate_masses, title, of_gates)
     return found

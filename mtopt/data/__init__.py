@@ -17,6 +17,7 @@ from mtopt.data.images.multi_mnist import multi_fashion_mnist as multi_fashion_m
 from mtopt.data.images.multi_mnist import multi_mnist as multi_mnist
 from mtopt.data.images.planted_outliers import planted_outliers as planted_outliers
 from mtopt.data.loader import LoaderSplit as LoaderSplit
+from mtopt.data.related_tasks import related_tasks as related_tasks
 from mtopt.data.sources import JointDataset as JointDataset
 from mtopt.data.sources import join as join
 from mtopt.data.stream import StreamSplit as StreamSplit
@@ -34,6 +35,7 @@ DATASETS = {
     "cifar100": cifar100,
     "npz": npz,
     "planted_outliers": planted_outliers,
+    "related_tasks": related_tasks,
     "table": table,
 }
 """Every data set by its name."""

@@ -2,8 +2,11 @@
 
 from collections.abc import Callable
 
+from mtopt.models.cgc import cgc
 from mtopt.models.cross_stitch import cross_stitch
+from mtopt.models.dselect_k import dselect_k
 from mtopt.models.field_gate import field_gate
+from mtopt.models.functional import Mixtures as Mixtures
 from mtopt.models.functional import Model as Model
 from mtopt.models.functional import functional as functional
 from mtopt.models.funnel import funnel
@@ -14,6 +17,7 @@ from mtopt.models.lenet import lenet
 from mtopt.models.mlp import mlp
 from mtopt.models.mmoe import mmoe
 from mtopt.models.mtan import mtan
+from mtopt.models.one_gate import one_gate
 from mtopt.models.ple import ple
 from mtopt.models.pooled_mlp import pooled_mlp
 from mtopt.models.resnet import resnet18
@@ -22,7 +26,9 @@ from mtopt.models.serialization import register_stacks
 register_stacks()
 
 MODELS: dict[str, Callable[..., Model]] = {
+    "cgc": cgc,
     "cross_stitch": cross_stitch,
+    "dselect_k": dselect_k,
     "field_gate": field_gate,
     "funnel": funnel,
     "home": home,
@@ -30,6 +36,7 @@ MODELS: dict[str, Callable[..., Model]] = {
     "mlp": mlp,
     "mmoe": mmoe,
     "mtan": mtan,
+    "one_gate": one_gate,
     "ple": ple,
     "pooled_mlp": pooled_mlp,
     "resnet18": resnet18,

@@ -1,22 +1,21 @@
-r"""Experts that all tasks share, and gates of each task that mix them.
+r"""Experts that tasks share, experts of a task's own, and gates that mix them.
 
 :func:`experts` makes several copies of any module, :func:`gated` puts a task's gate in
-front of any head: with :math:`f_e(x)` the experts and :math:`w_k(x)` a task's gate,
+front of any head: with :math:`f_e(x)` the experts, those of the task's own among them,
+and :math:`w_k(x)` its gate,
 
 .. math:: z_k = \sum_e w_{k,e}(x)\, f_e(x)
 """
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Num
 
 from mtopt.beside import Beside
-from mtopt.errors import expect
-from mtopt.models.layers import as_floats, dense
+from mtopt.errors import UserError, expect
+from mtopt.models.layers import as_floats
 from mtopt.models.pure import Factory
 
 
@@ -28,44 +27,55 @@ class Experts(nnx.Module):
         build = nnx.split_rngs(splits=count)(nnx.vmap(make, in_axes=0, out_axes=0))
         self.stack = build(rngs)
 
+    def outputs(self, x: Num[Array, "b ..."]) -> Float[Array, "b E ..."]:
+        """What each of them says of each sample."""
+        each = nnx.vmap(lambda expert, x: expert(x), in_axes=(0, None), out_axes=1)
+        return each(self.stack, x)
+
     def __call__(self, x: Num[Array, "b ..."]) -> dict[str, Any]:
         """The outputs ``[b, E, ...]``, and beside them what gates read."""
-        each = nnx.vmap(lambda expert, x: expert(x), in_axes=(0, None), out_axes=1)
-        outputs = each(self.stack, x)
-        flat = as_floats(x, outputs.dtype).reshape(x.shape[0], -1)
-        return {"experts": outputs, "gate": Beside(flat)}
+        outputs = self.outputs(x)
+        return {"experts": outputs, "gate": Beside(as_floats(x, outputs.dtype))}
 
 
 class Gated(nnx.Module):
     """A gate over experts, then a head; see :func:`gated`."""
 
     def __init__(
-        self,
-        make: Factory,
-        features: int,
-        count: int,
-        top: int,
-        *,
-        dtype: DTypeLike,
-        rngs: nnx.Rngs,
+        self, make: Factory, gate: Factory, own: Factory | None, *, rngs: nnx.Rngs
     ) -> None:
-        self.gate = dense(features, count, dtype=dtype, rngs=rngs)
+        self.gate = gate(rngs)
         self.head = make(rngs)
-        self.top = top
-
-    def weights(self, x: Float[Array, "b features"]) -> Float[Array, "b E"]:
-        """What each expert weighs for each sample; they sum to 1."""
-        logits = self.gate(x)
-        logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-        if self.top < logits.shape[1]:
-            least = jax.lax.top_k(logits, self.top)[0][:, -1:]
-            logits = jnp.where(logits >= least, logits, -jnp.inf)
-        return jax.nn.softmax(logits)
+        self.own = None if own is None else own(rngs)
 
     def __call__(self, z: dict[str, Any]) -> Array:
         """The head on the mixture."""
-        weights = self.weights(z["gate"]).astype(z["experts"].dtype)
-        return self.head(jnp.einsum("be,be...->b...", weights, z["experts"]))
+        shared = z["experts"]
+        own = None if self.own is None else self.own.outputs(z["gate"])
+        weights, count = self.gate(z["gate"]), shared.shape[1]
+        total = count + (0 if own is None else own.shape[1])
+        if weights.shape[1] != total:
+            raise UserError(
+                f"a gate of {weights.shape[1]} weights for {count} shared experts and "
+                f"{total - count} of the task's own: expected {total} weights"
+            )
+        mixture = mixed(weights[:, :count], shared)
+        if own is not None:
+            # A sum of two: side by side, all tasks would have copies of the shared.
+            mixture = mixture + mixed(weights[:, count:], own)
+        return self.head(mixture)
+
+
+def mixed(
+    weights: Float[Array, "b E"], outputs: Float[Array, "b E ..."]
+) -> Float[Array, "b ..."]:
+    """The weighted sum of what experts say, in their dtype.
+
+    Example:
+      >>> mixed(jnp.array([[0.5, 2]]), jnp.array([[[2.0, 4], [1, 0]]])).tolist()
+      [[3.0, 2.0]]
+    """
+    return jnp.einsum("be,be...->b...", weights.astype(outputs.dtype), outputs)
 
 
 def experts(make: Factory, count: int) -> Factory:
@@ -77,8 +87,8 @@ def experts(make: Factory, count: int) -> Factory:
 
     Returns:
       What makes a module ``x -> {"experts": [B, E, ...], "gate": x}``, in which the
-      flattened input is :class:`mtopt.Beside` the representation. Parameters have a
-      leading axis E; every expert drops units of its own.
+      input is :class:`mtopt.Beside` the representation. Parameters have a leading axis
+      E; every expert drops units of its own.
 
     Raises:
       UserError: for another count.
@@ -87,46 +97,42 @@ def experts(make: Factory, count: int) -> Factory:
     return lambda rngs: Experts(make, count, rngs)
 
 
-def gated(
-    head: Factory,
-    features: int,
-    count: int,
-    *,
-    top: int | None = None,
-    dtype: DTypeLike = jnp.float32,
-) -> Factory:
+def gated(head: Factory, gate: Factory, *, own: Factory | None = None) -> Factory:
     r"""A head that first mixes experts by a gate of its task's own.
 
-    .. math:: w_k(x) = \mathrm{softmax}(x G_k + b_k)
+    .. math:: z_k = \sum_{e=1}^{E} w_{k,e}(x)\, f_e(x)
+              + \sum_{e=1}^{E'} w_{k,E+e}(x)\, f_{k,e}(x)
 
     Args:
       head: makes the part of one task behind the mixture, ``[B, ...] -> outputs``.
-      features: the number of inputs that the gate reads.
-      count: E, of the experts.
-      top: the experts with the largest logits that a sample is mixed of, 1 to E; the
-        softmax is over these. None: all.
-      dtype: what the gate computes in; its softmax is in float32 at least.
+      gate: makes the gate, ``x -> weights [B, E + E']``, such as
+        :func:`mtopt.models.gates.softmax_gate`. Shared experts stand first.
+      own: makes the E' experts that the task has for itself, by :func:`experts`; they
+        read what the gate reads. None: it has none.
 
     Returns:
-      What makes a module on the output of :func:`experts`. The gate is the task's own.
+      What makes a module on the output of :func:`experts`. Gate, own experts and head
+      are the task's own.
 
     Raises:
-      UserError: for another ``top``.
+      UserError: in use, for a gate of another number of weights.
 
     Example:
+      >>> import jax
       >>> from mtopt.models import functional
+      >>> from mtopt.models.gates import softmax_gate
       >>> expert = lambda rngs: nnx.Linear(3, 4, rngs=rngs)
       >>> head = lambda rngs: nnx.Linear(4, 2, rngs=rngs)
-      >>> model = functional(experts(expert, 5), gated(head, 3, 5), ("a", "b"),
+      >>> heads = gated(head, softmax_gate(3, 5 + 1), own=experts(expert, 1))
+      >>> model = functional(experts(expert, 5), heads, ("a", "b"),
       ...                    kind="classification")
       >>> params, model_state = model.init(jax.random.key(0))
       >>> params["shared"]["stack"]["kernel"].shape
       (5, 3, 4)
-      >>> params["tasks"].values["gate"]["kernel"].shape
-      (2, 3, 5)
+      >>> own = params["tasks"].values
+      >>> own["own"]["stack"]["kernel"].shape, own["gate"]["kernel"].shape
+      ((2, 1, 3, 4), (2, 3, 6))
       >>> model.predict(params, model_state, jnp.ones((6, 3))).shape
       (2, 6, 2)
     """
-    top = count if top is None else top
-    expect(1 <= top <= count, "top", top, f"from 1 to {count}, as many as there are")
-    return lambda rngs: Gated(head, features, count, top, dtype=dtype, rngs=rngs)
+    return lambda rngs: Gated(head, gate, own, rngs=rngs)

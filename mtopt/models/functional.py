@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,20 @@ from mtopt.task import Task
 from mtopt.tasks import Tasks
 
 
+class Mixtures(NamedTuple):
+    """What the gates of a model weigh, and what they weigh it of.
+
+    Attributes:
+      weights: of each gate, by the place of its module, such as ``head`` or
+        ``encoder.gate``: what task k gives expert e on sample b, ``[K, B, E]``.
+      experts: what the encoder hands to the heads as ``"experts"``, ``[B, E, ...]``, or
+        ``[K, b, E, ...]`` with disjoint inputs; None where it hands none.
+    """
+
+    weights: dict[str, Float[Array, "K B E"]]
+    experts: Float[Array, "..."] | None
+
+
 @dataclasses.dataclass(frozen=True)
 class Model:
     """A multi-task model as functions of plain trees; made by :func:`functional`.
@@ -36,11 +50,15 @@ class Model:
         statistics, no dropout), float32 ``[K, B, ...]``: of each task what
         :func:`mtopt.models.heads.predictions` says for its kind. Disjoint inputs are
         ``[K, b, ...]``, as in training.
+      mixtures: ``(params, model_state, x) -> Mixtures``, what its gates weigh the
+        experts by, in evaluation mode, for :func:`mtopt.analysis.gates`; None for a
+        model without a gate.
     """
 
     tasks: Tasks
     init: Callable[[PRNGKeyArray], tuple[Params, Any]]
     predict: Callable[[Params, Any, Any], Float[Array, "K B ..."]]
+    mixtures: Callable[[Params, Any, Any], Mixtures] | None = None
 
 
 def functional(
@@ -209,18 +227,38 @@ def functional(
         outputs = branch.evaluate(above(parameters), {}, bare(representation))
         return predictions(outputs, kind)
 
-    def predict(params: Params, model_state: Any, x: Any) -> Float[Array, "K b ..."]:
-        heads = params["tasks"]
-        count = len(heads.names)
-        told = (Task(jnp.arange(count), heads.values),) if per_task else ()
-        encode_all = trunk.evaluate
+    def through(
+        encode_all: Callable[..., Any], params: Params, model_state: Any, x: Any
+    ) -> Any:
+        count = len(params["tasks"].names)
+        told = (Task(jnp.arange(count), params["tasks"].values),) if per_task else ()
         if tasks.z_axis is not None:
             model_state = in_evaluation(model_state, count).values
             in_axes = (None, 0, x_axis, *(0,) * len(told))
             encode_all = jax.vmap(encode_all, in_axes)
-        representation = encode_all(params["shared"], model_state, x, *told)
+        return encode_all(params["shared"], model_state, x, *told)
+
+    def predict(params: Params, model_state: Any, x: Any) -> Float[Array, "K b ..."]:
+        representation = through(trunk.evaluate, params, model_state, x)
         over_tasks = jax.vmap(predict_one, in_axes=(0, tasks.z_axis))
-        return over_tasks(heads.values, representation)
+        return over_tasks(params["tasks"].values, representation)
+
+    def weigh_one(parameters: Any, representation: Any) -> dict[str, Any]:
+        return branch.observe(above(parameters), {}, bare(representation))[1]
+
+    def mixtures(params: Params, model_state: Any, x: Any) -> Mixtures:
+        representation, below = through(trunk.observe, params, model_state, x)
+        own, count = params["tasks"].values, len(params["tasks"].names)
+        if tasks.z_axis is None:  # one gate for all tasks
+            below = {
+                place: jnp.broadcast_to(weights, (count, *weights.shape))
+                for place, weights in below.items()
+            }
+        heads = jax.vmap(weigh_one, in_axes=(0, tasks.z_axis))(own, representation)
+        weights = {_place("encoder", place): found for place, found in below.items()}
+        weights |= {_place("head", place): found for place, found in heads.items()}
+        mixed = isinstance(representation, dict)
+        return Mixtures(weights, representation.get("experts") if mixed else None)
 
     tasks = Tasks(
         names,
@@ -232,4 +270,11 @@ def functional(
         per_task=per_task,
         kind=kind,
     )
-    return Model(tasks, init, predict)
+    gated = trunk.gated or branch.gated
+    # One program: op by op, stacked modules would compile for each of their layers.
+    return Model(tasks, jax.jit(init), predict, mixtures if gated else None)
+
+
+def _place(part: str, place: str) -> str:
+    """The place of a module in the whole model."""
+    return f"{part}.{place}" if place else part

@@ -9,7 +9,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, Num
 
-from mtopt.errors import UserError, nearest
+from mtopt.errors import UserError, expect, nearest
 from mtopt.kind import own_kind
 from mtopt.models.layers import dense
 from mtopt.models.ordinal import ORDINAL, Thresholds, adjacent_loss, cumulative_loss
@@ -240,3 +240,30 @@ def mlp_head(
     return lambda rngs: nnx.Sequential(
         dense(features, hidden, dtype=dtype, rngs=rngs), jax.nn.relu, last(rngs)
     )
+
+
+def tower_head(
+    features: int,
+    tower: int,
+    outputs: int,
+    *,
+    kind: str,
+    dtype: DTypeLike = jnp.float32,
+) -> Callable[[nnx.Rngs], nnx.Module]:
+    """:func:`mlp_head`, or :func:`linear_head` where the tower has no width.
+
+    Args:
+      features: the size of the representation.
+      tower: the width of the hidden layer, or 0 for none.
+      outputs: classes, levels, label columns, or 1.
+      kind: an entry of :data:`LOSSES`.
+      dtype: what it computes in.
+
+    Raises:
+      UserError: for a width below 0.
+    """
+    expect(tower >= 0, "tower", tower, "a width, or 0 for none")
+    of_head = {"kind": kind, "dtype": dtype}
+    if tower == 0:
+        return linear_head(features, outputs, **of_head)
+    return mlp_head(features, tower, outputs, **of_head)

@@ -11,11 +11,12 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Num
 
 from mtopt.errors import UserError, expect, expect_one_of
+from mtopt.models.experts import mixed
 from mtopt.models.functional import Model, functional
-from mtopt.models.heads import linear_head, mlp_head
+from mtopt.models.gates import softmax_gate
+from mtopt.models.heads import tower_head
 from mtopt.models.layers import BatchNorm, as_floats, dense
 from mtopt.models.mlp import MLP, check_layers
-from mtopt.models.ple import mixed
 from mtopt.models.pure import Factory
 from mtopt.models.stack import Stack
 from mtopt.per_task import in_words
@@ -78,9 +79,9 @@ class OwnExperts(nnx.Module):
     ) -> None:
         own, others = counts
         self.experts = None if expert is None else Stack(expert, own, rngs)
-        self.gate = dense(features, own + others, dtype=dtype, rngs=rngs)
+        self.gate = softmax_gate(features, own + others, dtype=dtype)(rngs)
         self.self_gate = (
-            dense(features, own, dtype=dtype, rngs=rngs) if self_gate else None
+            self_weights(features, own, dtype=dtype)(rngs) if self_gate else None
         )
 
     def __call__(
@@ -91,12 +92,18 @@ class OwnExperts(nnx.Module):
             return mixed(self.gate(x), others)
         own = self.experts(x)
         found = mixed(self.gate(x), jnp.concatenate([own, others], axis=1))
-        if self.self_gate is None:
-            return found
-        logits = self.self_gate(x)
-        if own.shape[1] == 1:  # a softmax over one would be open always
-            return found + jax.nn.sigmoid(logits) * own[:, 0]
-        return found + mixed(logits, own)
+        return (
+            found if self.self_gate is None else found + mixed(self.self_gate(x), own)
+        )
+
+
+def self_weights(features: int, count: int, *, dtype: DTypeLike) -> Factory:
+    """What a task's own experts are added with: a softmax over one would be open."""
+    if count > 1:
+        return softmax_gate(features, count, dtype=dtype)
+    return lambda rngs: nnx.Sequential(
+        dense(features, 1, dtype=dtype, rngs=rngs), jax.nn.sigmoid
+    )
 
 
 class Meta(nnx.Module):
@@ -114,7 +121,7 @@ class Meta(nnx.Module):
         groups, of_group, shared = counts
 
         def gate(count: int) -> Factory:
-            return lambda rngs: dense(features, count, dtype=dtype, rngs=rngs)
+            return softmax_gate(features, count, dtype=dtype)
 
         self.groups = Stack(lambda rngs: Stack(expert, of_group, rngs), groups, rngs)
         self.shared = Stack(expert, shared, rngs)
@@ -253,7 +260,6 @@ def home(
         ("rank", rank, 0),
     ):
         expect(value >= least, option, value, f"at least {least}")
-    expect(tower >= 0, "tower", tower, "a width, or 0 for none")
     group_of = _group_of(names, groups)
     count = max(group_of) + 1
     features, width = math.prod(input_shape), hidden[-1]
@@ -287,12 +293,7 @@ def home(
             rngs=rngs,
         )
 
-    of_head = {"kind": kind, "dtype": dtype}
-    head = (
-        mlp_head(width, tower, outputs, **of_head)
-        if tower
-        else linear_head(width, outputs, **of_head)
-    )
+    head = tower_head(width, tower, outputs, kind=kind, dtype=dtype)
     return functional(
         encoder, head, names, kind=kind, x_axis=x_axis, per_task=True, own=own
     )

@@ -9,7 +9,8 @@ from mtopt.errors import expect
 from mtopt.models.experts import experts as stacked
 from mtopt.models.experts import gated
 from mtopt.models.functional import Model, functional
-from mtopt.models.heads import linear_head, mlp_head
+from mtopt.models.gates import softmax_gate
+from mtopt.models.heads import tower_head
 from mtopt.models.mlp import MLP, check_layers
 
 
@@ -68,20 +69,14 @@ def mmoe(
       set. Gates have a bias.
     """
     expect(experts >= 1, "experts", experts, "at least 1")
-    expect(tower >= 0, "tower", tower, "a width, or 0 for none")
     check_layers(hidden, dropout)
-    features, width = math.prod(input_shape), hidden[-1]
-    of_head = {"kind": kind, "dtype": dtype}
-    head = (
-        mlp_head(width, tower, outputs, **of_head)
-        if tower
-        else linear_head(width, outputs, **of_head)
-    )
+    features = math.prod(input_shape)
+    head = tower_head(hidden[-1], tower, outputs, kind=kind, dtype=dtype)
     return functional(
         stacked(
             lambda rngs: MLP(features, hidden, dropout, dtype=dtype, rngs=rngs), experts
         ),
-        gated(head, features, experts, top=top, dtype=dtype),
+        gated(head, softmax_gate(features, experts, top=top, dtype=dtype)),
         names,
         kind=kind,
         x_axis=x_axis,

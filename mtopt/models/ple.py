@@ -10,22 +10,15 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Num
 
 from mtopt.errors import expect
+from mtopt.models.experts import mixed
 from mtopt.models.functional import Model, functional
-from mtopt.models.heads import linear_head, mlp_head
-from mtopt.models.layers import as_floats, dense
+from mtopt.models.gates import softmax_gate
+from mtopt.models.heads import tower_head
+from mtopt.models.layers import as_floats
 from mtopt.models.mlp import MLP, check_layers
 from mtopt.models.pure import Factory
 from mtopt.models.stack import Stack
 from mtopt.task import Task
-
-
-def mixed(
-    logits: Float[Array, "b E"], outputs: Float[Array, "b E ..."]
-) -> Float[Array, "b ..."]:
-    """Experts weighed by the softmax of a gate, which is in float32 at least."""
-    wide = jnp.promote_types(logits.dtype, jnp.float32)
-    weights = jax.nn.softmax(logits.astype(wide)).astype(outputs.dtype)
-    return jnp.einsum("be,be...->b...", weights, outputs)
 
 
 class Level(nnx.Module):
@@ -43,7 +36,7 @@ class Level(nnx.Module):
         tasks, own, shared = counts
 
         def gate(count: int) -> Factory:
-            return lambda rngs: dense(features, count, dtype=dtype, rngs=rngs)
+            return softmax_gate(features, count, dtype=dtype)
 
         make = expert(features)
         self.own = Stack(lambda rngs: Stack(make, own, rngs), tasks, rngs)
@@ -113,7 +106,7 @@ class Extraction(nnx.Module):
         rngs: nnx.Rngs,
     ) -> None:
         self.experts = Stack(expert, counts[0], rngs)
-        self.gate = dense(width, sum(counts), dtype=dtype, rngs=rngs)
+        self.gate = softmax_gate(width, sum(counts), dtype=dtype)(rngs)
         self.head = head(rngs)
 
     def __call__(self, z: dict[str, Float[Array, "b ..."]]) -> Array:
@@ -189,9 +182,9 @@ def ple(
     expect(levels >= 2, "levels", levels, "at least 2; a single one is cgc")
     expect(experts >= 1, "experts", experts, "at least 1")
     expect(own_experts >= 1, "own_experts", own_experts, "at least 1")
-    expect(tower >= 0, "tower", tower, "a width, or 0 for none")
     check_layers(hidden, dropout)
     features, width = math.prod(input_shape), hidden[-1]
+    head = tower_head(width, tower, outputs, kind=kind, dtype=dtype)
     counts = len(names), own_experts, experts
 
     def expert(features: int) -> Factory:
@@ -202,12 +195,6 @@ def ple(
         below = [Level(n, expert, counts, dtype=dtype, rngs=rngs) for n in read]
         return Levels(below, Stack(expert(width), experts, rngs), dtype)
 
-    of_head = {"kind": kind, "dtype": dtype}
-    head = (
-        mlp_head(width, tower, outputs, **of_head)
-        if tower
-        else linear_head(width, outputs, **of_head)
-    )
     return functional(
         encoder,
         lambda rngs: Extraction(

@@ -7,12 +7,20 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Bool, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from mtopt.errors import UserError
 from mtopt.models.layers import BatchNorm, average_over
 
 Factory = Callable[[nnx.Rngs], nnx.Module]
+
+GATE = "weights"
+"""The method of a module that is a gate: it returns what each of E experts weighs for
+each sample, ``[b, E]``."""
+
+
+class _Seen(nnx.Intermediate):
+    """What methods return, while a module is observed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +29,7 @@ class Pure:
 
     ``training`` and ``evaluation`` are the module's structure in either mode;
     ``randomness`` holds shapes alone, since every call in training sets its own keys.
+    ``gated`` says whether some module of it is a gate: has a method ``weights``.
     """
 
     make: Factory
@@ -28,6 +37,7 @@ class Pure:
     evaluation: nnx.GraphDef
     randomness: dict[str, Any]
     stateful: bool
+    gated: bool
 
     @classmethod
     def of(cls, make: Factory) -> "Pure":
@@ -48,12 +58,12 @@ class Pure:
             training, _, *kinds = nnx.split(
                 module, nnx.Param, nnx.BatchStat, nnx.RngState, ...
             )
-            own = type(module).__name__, _bare_arrays(module)
+            own = type(module).__name__, _bare_arrays(module), _has_gate(module)
             structure = *own, training, evaluation
             return tuple(nnx.to_pure_dict(kind) for kind in kinds)
 
         statistics, randomness, rest = jax.eval_shape(build)
-        name, bare, training, evaluation = structure
+        name, bare, gated, training, evaluation = structure
         paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(rest)]
         others = {jax.tree_util.keystr(p, simple=True, separator=".") for p in paths}
         if others | bare:
@@ -64,7 +74,7 @@ class Pure:
                 "constant outside of the module"
             )
         stateful = bool(jax.tree.leaves(statistics))
-        return cls(make, training, evaluation, randomness, stateful)
+        return cls(make, training, evaluation, randomness, stateful, gated)
 
     def expect_own_batch_norm(self) -> None:
         """Raises where statistics are kept by other layers than mtopt's BatchNorm."""
@@ -128,6 +138,29 @@ class Pure:
         """The module in evaluation mode."""
         return nnx.merge(self.evaluation, parameters, statistics, self.randomness)
 
+    def observe(
+        self, parameters: Any, statistics: Any, x: Any
+    ) -> tuple[Any, dict[str, Float[Array, "b E"]]]:
+        """Outputs in evaluation mode, and what its gates return, by their places.
+
+        Of gates that are called several times, the last call; of those without a row a
+        sample, as in a stack of modules, nothing.
+        """
+        module = self.in_evaluation(parameters, statistics)
+        return observed(module, x) if self.gated else (module(x), {})
+
+
+def observed(module: Any, x: Any, *told: Any) -> tuple[Any, dict[str, Array]]:
+    """What a module makes of inputs, and what its gates return, by their places."""
+    outputs, seen = nnx.capture(module, _Seen, method_outputs=_Seen)(x, *told)
+    samples = len(jax.tree.leaves(x)[0])
+    calls = nnx.traversals.flatten_mapping(nnx.to_pure_dict(seen))
+    return outputs, {
+        ".".join(map(str, place)): found[-1]
+        for (*place, method), found in calls.items()
+        if method == GATE and found[-1].ndim == 2 and len(found[-1]) == samples
+    }
+
 
 def statistics_of(module: Any) -> dict[str, Any]:
     """What its layers know of the batches so far, as a plain dict."""
@@ -147,6 +180,11 @@ def _bare_arrays(module: nnx.Module) -> set[str]:
         for name, value in vars(node).items()
         if isinstance(value, jax.Array)
     }
+
+
+def _has_gate(module: nnx.Module) -> bool:
+    nodes = (node for _, node in nnx.iter_modules(module))
+    return any(callable(getattr(type(node), GATE, None)) for node in nodes)
 
 
 def batch_norms(module: nnx.Module) -> list[BatchNorm]:

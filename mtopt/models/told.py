@@ -5,9 +5,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, PRNGKeyArray
+from flax import nnx
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from mtopt.models.pure import Pure, statistics_of
+from mtopt.models.pure import Pure, observed, statistics_of
 from mtopt.per_task import task_keys
 from mtopt.task import Task
 
@@ -34,6 +35,11 @@ class Told:
     def stateful(self) -> bool:
         """Whether any layer keeps statistics."""
         return self.encoder.stateful or (self.own is not None and self.own.stateful)
+
+    @property
+    def gated(self) -> bool:
+        """Whether any module is a gate."""
+        return self.encoder.gated or (self.own is not None and self.own.gated)
 
     def init(self, key: PRNGKeyArray, own_key: PRNGKeyArray) -> tuple[Any, Any, Any]:
         """New parameters of the encoder, of the tasks, and statistics ``[K, ...]``."""
@@ -73,9 +79,32 @@ class Told:
 
     def evaluate(self, shared: Any, statistics: Any, x: Any, task: Task) -> Any:
         """Outputs in evaluation mode."""
+        return self._in_evaluation(shared, statistics, task)(x, task.index)
+
+    def observe(
+        self, shared: Any, statistics: Any, x: Any, task: Task
+    ) -> tuple[Any, dict[str, Float[Array, "b E"]]]:
+        """What :meth:`mtopt.models.pure.Pure.observe` does, of one task."""
+        module = self._in_evaluation(shared, statistics, task)
+        if not self.gated:
+            return module(x, task.index), {}
+        return observed(module, x, task.index)
+
+    def _in_evaluation(self, shared: Any, statistics: Any, task: Task) -> "_OfTask":
         encoder = self.encoder.in_evaluation(shared, statistics.get(ENCODER, {}))
         own = None
         if self.own is not None:
             theirs = statistics.get(OWN, {})
             own = self.own.in_evaluation(task.own[OWN], theirs)
-        return encoder(x, Task(task.index, own))
+        return _OfTask(encoder, own)
+
+
+class _OfTask(nnx.Module):
+    """An encoder with the modules of one task, as a module of one tree."""
+
+    def __init__(self, encoder: Any, own: Any) -> None:
+        self.encoder = encoder
+        self.own = own
+
+    def __call__(self, x: Any, index: Any) -> Any:
+        return self.encoder(x, Task(index, self.own))

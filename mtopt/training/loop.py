@@ -103,11 +103,12 @@ class Measurement(NamedTuple):
       every: steps from one to the next; the last step always is one. A training record
         is due there, too.
       function: ``(state, batch) -> {name: [S] or [S, K, ...]}`` before the step, such
-        as ``Program.measure``.
+        as ``Program.measure``. In place of an array, ``{name: bool [S]}``: of that, the
+        names of what is true are recorded.
     """
 
     every: int
-    function: Callable[[TrainState, Batch], Mapping[str, jax.Array]]
+    function: Callable[[TrainState, Batch], Mapping[str, Any]]
 
 
 def train(
@@ -424,11 +425,14 @@ def _record(
     tasks: Sequence[str],
     losses: np.ndarray,
     pace: tuple[float | None, int | None],
-    numbers: Mapping[str, np.ndarray],
+    numbers: Mapping[str, Any],
 ) -> None:
     for s, seed in enumerate(seeds):
         record = {"step": step, "seed": seed, "split": "train"}
         for name, values in {"loss": losses, **numbers}.items():
+            if isinstance(values, Mapping):
+                record[name] = [each for each, true in values.items() if true[s]]
+                continue
             own = values[s].tolist()
             of_tasks = values.ndim > 1
             record[name] = dict(zip(tasks, own, strict=True)) if of_tasks else own

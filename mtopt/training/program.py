@@ -16,6 +16,7 @@ from mtopt.models.functional import Model
 from mtopt.per_task import task_keys
 from mtopt.step import TrainState, make_train_step
 from mtopt.tasks import TaskGroups, Tasks
+from mtopt.training.measured_gates import measured_gates
 from mtopt.training.measured_step import RECORDED, measured_step
 
 
@@ -102,8 +103,9 @@ class Program(NamedTuple):
       everywhere: puts arrays where the step reads them, as a copy on every device.
       tasks: of the model, to be compared with those of a data set; None for any.
       measure: ``(state, batch) -> {name: [S, ...]}``, the diagnostics of the step that
-        comes, as :data:`mtopt.training.measured_step.RECORDED`; None where every task
-        has a model of its own. It is compiled when it is called.
+        comes, as :data:`mtopt.training.measured_step.RECORDED`, and what gates do, as
+        :func:`mtopt.training.measured_gates.measured_gates`; None where every task has
+        a model of its own. It is compiled when it is called.
     """
 
     init: Callable[[jax.Array], TrainState]
@@ -113,7 +115,7 @@ class Program(NamedTuple):
     on_nonfinite: str | None = None
     everywhere: Callable[[Any], Any] = lambda tree: tree
     tasks: Tasks | TaskGroups | None = None
-    measure: Callable[[TrainState, Batch], Mapping[str, jax.Array]] | None = None
+    measure: Callable[[TrainState, Batch], Mapping[str, Any]] | None = None
 
 
 def shared_program(
@@ -139,6 +141,7 @@ def shared_program(
     of_step: Any = {"on_nonfinite": on_nonfinite, "micro_batches": micro_batches}
     train_step = on.run(make_train_step(model.tasks, tx, **of_step))
     beside = on.run(measured_step(model.tasks, tx, **of_step))
+    of_gates = measured_gates(model, on)
 
     # One program: operation by operation, each of them would be compiled.
     @_jit_once
@@ -155,9 +158,10 @@ def shared_program(
         state, metrics = train_step(state, batch)
         return state, StepLosses.of(metrics)
 
-    def measure(state: TrainState, batch: Batch) -> Mapping[str, jax.Array]:
+    def measure(state: TrainState, batch: Batch) -> Mapping[str, Any]:
         _, found = beside(state, batch)
-        return {name: getattr(found, name) for name in RECORDED}
+        numbers = {name: getattr(found, name) for name in RECORDED}
+        return {**numbers, **of_gates(state, batch)}
 
     return Program(
         init,

@@ -25,14 +25,19 @@ KINDS = {
 }
 
 
+EXPERTS = {"hidden": (16,), "experts": 3, "dropout": 0.1}
 TINY = {
+    "cgc": ((6,), {**EXPERTS, "own_experts": 2, "tower": 8}),
+    "dselect_k": ((6,), {**EXPERTS, "selectors": 2, "per_sample": True}),
     "mlp": ((6,), {"hidden": (64, 32), "dropout": 0.1}),
-    "mmoe": ((6,), {"hidden": (16,), "experts": 3, "tower": 8, "dropout": 0.1}),
     "ple": ((6,), {"hidden": (8,), "dropout": 0.1}),
     "cross_stitch": ((6,), {"encoder": "mlp(hidden=(8, 4), dropout=0.1)"}),
     "field_gate": ((6,), {"hidden": (8,), "dropout": 0.1}),
+    "funnel": ((6,), {"hidden": (8,), "dropout": 0.1}),
     "home": ((6,), {"hidden": (8, 4), "rank": 2}),
     "mtan": ((8, 8, 1), {"width": 2}),
+    "mmoe": ((6,), {**EXPERTS, "tower": 8}),
+    "one_gate": ((6,), {**EXPERTS, "top": 2}),
     "pooled_mlp": ((6,), {"hidden": (64, 32), "outlier_gate": True}),
     "lenet": ((16, 16, 3), {}),
     "resnet18": ((8, 8, 1), {"width": 4, "representation": 6}),

@@ -10,11 +10,19 @@ import pytest
 
 import mtopt
 from mtopt.models import MODELS
-from tests.helpers.by_hand import assert_as_by_hand, plain
+from tests.helpers.by_hand import plain
 from tests.helpers.close import assert_close
+from tests.helpers.experts import (
+    NAMES,
+    assert_as_output_by_hand,
+    mixed,
+    number,
+    regressions,
+    said,
+    weighed,
+)
 from tests.helpers.methods import FEW, make, over
 
-NAMES = ("a", "b", "c")
 SHAPE = (5,)
 
 
@@ -23,41 +31,13 @@ def model(names=NAMES, shape=SHAPE, **options):
     return MODELS["mmoe"](shape, names=names, kind="regression", outputs=1, **options)
 
 
-def batch(tasks=3, size=12, features=5, dtype=np.float32):
-    rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(size, features)), rng.normal(size=(tasks, size))
-    mask = rng.random((tasks, size)) < 0.8
-    return mtopt.Batch(jnp.asarray(x, dtype), jnp.asarray(y, dtype), jnp.asarray(mask))
-
-
-def by_hand(params, x, y, mask):
-    """The losses of the tasks; experts and gates one after another."""
-    (layer,) = params["shared"]["stack"]["layers"].values()
-    outputs = [
-        jnp.maximum(x @ kernel + bias[None], 0)
-        for kernel, bias in zip(layer["kernel"], layer["bias"], strict=True)
-    ]
-    losses = []
-    for k in range(len(y)):
-        own = jax.tree.map(lambda leaf, k=k: leaf[k], params["tasks"])
-        scores = jnp.exp(x @ own["gate"]["kernel"] + own["gate"]["bias"][None])
-        weights = scores / scores.sum(axis=1, keepdims=True)
-        z = sum(weights[:, [e]] * output for e, output in enumerate(outputs))
-        head = own["head"]
-        found = (z @ head["kernel"] + head["bias"][None])[:, 0]
-        losses.append(mtopt.masked_mean((found - y[k]) ** 2, mask[k]))
-    return jnp.stack(losses)
-
-
 @pytest.mark.usefixtures("x64")
 def test_losses_and_gradients_are_those_of_a_loop_over_experts():
-    made = model(dtype=jnp.float64)
-    params, _ = made.init(jax.random.key(0))
-    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), params)
-    seen = batch(dtype=np.float64)
-    problem = made.tasks.problem(seen, jax.random.key(1))
-    labels = seen.x, seen.y, seen.mask
-    assert_as_by_hand(problem, params, lambda own: by_hand(own, *labels), rtol=1e-9)
+    def output(shared, own, x):
+        z = mixed(weighed(own["gate"], x), said(shared["stack"], x))
+        return number(own["head"], z)
+
+    assert_as_output_by_hand(model(dtype=jnp.float64), output)
 
 
 @pytest.mark.parametrize("top", [None, 2])
@@ -72,7 +52,7 @@ def test_gates_sum_to_one(top):
         "shared": jax.tree.map(lambda leaf: leaf[:1], shared),
         "tasks": mtopt.PerTask(cut, NAMES),
     }
-    x = batch().x
+    x = regressions().x
     assert_close(made.predict(same, {}, x), alone.predict(one, {}, x), rtol=1e-5)
 
 
@@ -85,7 +65,7 @@ def test_one_expert_alone_matters_where_one_takes_part():
     params, _ = made.init(jax.random.key(0))
 
     def outputs(shared):
-        return made.predict({**params, "shared": shared}, {}, batch().x[:1])[0]
+        return made.predict({**params, "shared": shared}, {}, regressions().x[:1])[0]
 
     jacobian = jax.jacrev(outputs)(params["shared"])
     # Of one output, behind it the expert.
@@ -105,14 +85,14 @@ def test_the_order_of_experts_changes_nothing():
         "shared": jax.tree.map(lambda leaf: leaf[order], params["shared"]),
         "tasks": mtopt.PerTask({**heads, "gate": gate}, NAMES),
     }
-    x = batch().x
+    x = regressions().x
     assert_close(made.predict(turned, {}, x), made.predict(params, {}, x), rtol=1e-5)
 
 
 def test_what_a_gate_reads_is_no_representation():
     made = model()
     params, _ = made.init(jax.random.key(0))
-    problem = made.tasks.problem(batch(), jax.random.key(1))
+    problem = made.tasks.problem(regressions(), jax.random.key(1))
     z = problem.representation(params)
     assert [leaf.shape for leaf in jax.tree.leaves(z)] == [(12, 4, 7)]
     gradients = problem.representation_gradients(params, z)
@@ -143,7 +123,7 @@ def moved(aggregator):
     tx = mtopt.chain(aggregator, optax.adam(1e-2))
     before = mtopt.TrainState.create(params, tx, jax.random.key(0), state)
     step = mtopt.make_train_step(made.tasks, tx, donate=False)
-    after, _ = step(before, batch())
+    after, _ = step(before, regressions())
     leaves = jax.tree.leaves(after.params)
     kernel = after.params["shared"]["stack"]["layers"][0]["kernel"]
     changed = params["shared"]["stack"]["layers"][0]["kernel"] != kernel
@@ -154,7 +134,7 @@ def test_every_expert_drops_units_of_its_own():
     made = model(dropout=0.5, hidden=(64,))
     params, _ = made.init(jax.random.key(0))
     params = {**params, "shared": jax.tree.map(alike, params["shared"])}
-    z = made.tasks.problem(batch(), jax.random.key(1)).representation(params)
+    z = made.tasks.problem(regressions(), jax.random.key(1)).representation(params)
     dropped = np.asarray(z["experts"] == 0)
     assert (dropped[:, 0] != dropped[:, 1]).any()
 
@@ -164,7 +144,7 @@ def flops(method, tasks):
     names = tuple(f"t{k:02d}" for k in range(tasks))
     made = model(names, (48,), experts=8, hidden=(96, 32))
     params, _ = made.init(jax.random.key(0))
-    seen = batch(tasks, 256, 48)
+    seen = regressions(tasks, 256, 48)
     if method == "experts":
 
         def run(params):
