@@ -47,7 +47,9 @@ class Expert(nnx.Module):
             MLP(features, tuple(below), 0.0, dtype=dtype, rngs=rngs) if below else None
         )
         before = below[-1] if below else features
-        self.layer = dense(before, width, dtype=dtype, rngs=rngs)
+        # A bias would be subtracted again by the normalisation of a batch.
+        biased = norm != "batch"
+        self.layer = dense(before, width, dtype=dtype, rngs=rngs, use_bias=biased)
         if norm == "batch":
             self.norm = BatchNorm(width)
         elif norm == "layer":
