@@ -23,8 +23,11 @@ class Experts(nnx.Module):
     """Copies of a module on one input; see :func:`experts`."""
 
     def __init__(self, make: Factory, count: int, rngs: nnx.Rngs) -> None:
+        def one(rngs: nnx.Rngs) -> nnx.Module:
+            return make(rngs)  # nnx.vmap would map over its other defaults, too
+
         # One stacked module: a program does not grow with the number of experts.
-        build = nnx.split_rngs(splits=count)(nnx.vmap(make, in_axes=0, out_axes=0))
+        build = nnx.split_rngs(splits=count)(nnx.vmap(one, in_axes=0, out_axes=0))
         self.stack = build(rngs)
 
     def outputs(self, x: Num[Array, "b ..."]) -> Float[Array, "b E ..."]:
