@@ -15,6 +15,7 @@ from mtopt.models.one_gate import one_gate
 from mtopt.models.pooled_mlp import pooled_mlp
 from mtopt.models.resnet import resnet18
 from mtopt.models.serialization import register_stacks
+from mtopt.models.task_expert import task_expert
 
 register_stacks()
 
@@ -27,6 +28,7 @@ MODELS: dict[str, Callable[..., Model]] = {
     "one_gate": one_gate,
     "pooled_mlp": pooled_mlp,
     "resnet18": resnet18,
+    "task_expert": task_expert,
 }
 """Every model by its name: ``(input_shape, *, names, kind, outputs, x_axis, dtype, ...)
 -> Model``, with options of its own after those."""
