@@ -9,6 +9,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Num
 
+from mtopt.beside import Beside
 from mtopt.errors import expect
 from mtopt.models.experts import Experts, mixed
 from mtopt.models.functional import Model, functional
@@ -45,13 +46,15 @@ class Depths(nnx.Module):
             Experts(of_depth(after), experts, rngs) for after in hidden
         )
 
-    def __call__(self, x: Num[Array, "b ..."]) -> list[dict[str, Any]]:
-        """Of every depth what its experts say, and beside it what they read."""
-        found = []
+    def __call__(self, x: Num[Array, "b ..."]) -> dict[str, Any]:
+        """What experts say ``[b, L, E, width]``, and beside it what each depth read."""
+        said, read = [], []
         for layer, experts in zip(self.layers, self.experts, strict=True):
             x = layer(x)
-            found.append(experts(x))
-        return found
+            said.append(experts.outputs(x))
+            read.append(x)
+        # One array: saliencies are of representations that are.
+        return {"experts": jnp.stack(said, axis=1), "gate": Beside(read)}
 
 
 class Memory(nnx.Module):
@@ -83,17 +86,16 @@ class Memory(nnx.Module):
         self.writes = nnx.List(square(use_bias=False) for _ in hidden)
         self.head = make(rngs)
 
-    def __call__(self, depths: list[dict[str, Any]]) -> Array:
+    def __call__(self, z: dict[str, Any]) -> Array:
         """The head on what the memory holds in the end."""
-        first, *later = depths
-        gate, *gates = self.gates
-        write, *writes = self.writes
-        memory = write(mixed(gate(first["gate"]), first["experts"]))
-        for z, gate, read, write in zip(later, gates, self.reads, writes, strict=True):
-            seen = jnp.concatenate([z["gate"], memory], axis=1)
-            weights, said = gate(seen), z["experts"]
+        said, seen = z["experts"], z["gate"]
+        memory = self.writes[0](mixed(self.gates[0](seen[0]), said[:, 0]))
+        for depth, read in enumerate(self.reads, start=1):
+            inputs = jnp.concatenate([seen[depth], memory], axis=1)
+            weights = self.gates[depth](inputs)
             own = weights[:, -1:].astype(memory.dtype) * read(memory)
-            memory = memory + write(mixed(weights[:, :-1], said) + own)
+            found = mixed(weights[:, :-1], said[:, depth]) + own
+            memory = memory + self.writes[depth](found)
         return self.head(memory)
 
 

@@ -125,7 +125,7 @@ def test_the_representation_is_what_experts_say_at_every_depth():
     made = model()
     params, _ = made.init(KEY)
     z = made.tasks.problem(regressions(), KEY).representation(params)
-    assert [leaf.shape for leaf in jax.tree.leaves(z)] == [(12, 3, 7)] * 3
+    assert [leaf.shape for leaf in jax.tree.leaves(z)] == [(12, 3, 3, 7)]
 
 
 def test_a_task_has_no_say_in_what_another_reads():
