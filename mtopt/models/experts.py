@@ -54,7 +54,7 @@ class Gated(nnx.Module):
     def __call__(self, z: dict[str, Any]) -> Array:
         """The head on the mixture."""
         shared = z["experts"]
-        own = None if self.own is None else self.own.outputs(z["gate"])
+        own = None if self.own is None else self.own(z["gate"])["experts"]
         weights, count = self.gate(z["gate"]), shared.shape[1]
         total = count + (0 if own is None else own.shape[1])
         if weights.shape[1] != total:
