@@ -22,6 +22,7 @@ from mtopt.models.ple import ple
 from mtopt.models.pooled_mlp import pooled_mlp
 from mtopt.models.resnet import resnet18
 from mtopt.models.serialization import register_stacks
+from mtopt.models.task_expert import task_expert
 
 register_stacks()
 
@@ -40,6 +41,7 @@ MODELS: dict[str, Callable[..., Model]] = {
     "ple": ple,
     "pooled_mlp": pooled_mlp,
     "resnet18": resnet18,
+    "task_expert": task_expert,
 }
 """Every model by its name: ``(input_shape, *, names, kind, outputs, x_axis, dtype, ...)
 -> Model``, with options of its own after those."""

@@ -23,8 +23,11 @@ class Experts(nnx.Module):
     """Copies of a module on one input; see :func:`experts`."""
 
     def __init__(self, make: Factory, count: int, rngs: nnx.Rngs) -> None:
+        def one(rngs: nnx.Rngs) -> nnx.Module:
+            return make(rngs)  # nnx.vmap would map over its other defaults, too
+
         # One stacked module: a program does not grow with the number of experts.
-        build = nnx.split_rngs(splits=count)(nnx.vmap(make, in_axes=0, out_axes=0))
+        build = nnx.split_rngs(splits=count)(nnx.vmap(one, in_axes=0, out_axes=0))
         self.stack = build(rngs)
 
     def outputs(self, x: Num[Array, "b ..."]) -> Float[Array, "b E ..."]:
@@ -51,7 +54,7 @@ class Gated(nnx.Module):
     def __call__(self, z: dict[str, Any]) -> Array:
         """The head on the mixture."""
         shared = z["experts"]
-        own = None if self.own is None else self.own.outputs(z["gate"])
+        own = None if self.own is None else self.own(z["gate"])["experts"]
         weights, count = self.gate(z["gate"]), shared.shape[1]
         total = count + (0 if own is None else own.shape[1])
         if weights.shape[1] != total:

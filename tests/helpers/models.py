@@ -41,6 +41,10 @@ TINY = {
     "pooled_mlp": ((6,), {"hidden": (64, 32), "outlier_gate": True}),
     "lenet": ((16, 16, 3), {}),
     "resnet18": ((8, 8, 1), {"width": 4, "representation": 6}),
+    "task_expert": (
+        (6,),
+        {"hidden": (16, 8), "experts": 3, "width": 8, "dropout": 0.1},
+    ),
 }
 
 

@@ -77,6 +77,14 @@ def test_statistics_of_own_experts_are_refused():
         model(softmax_gate(16, 4), experts(normed, 1))
 
 
+def test_what_makes_an_expert_may_have_arguments_with_defaults():
+    def make(rngs, size=4, dtype=jnp.float32):
+        return nnx.Linear(3, size, dtype=dtype, rngs=rngs)
+
+    found = experts(make, 2)(nnx.Rngs(0))(jnp.ones((5, 3)))
+    assert found["experts"].shape == (5, 2, 4)
+
+
 @pytest.mark.parametrize(
     ("gate", "own", "message"),
     [

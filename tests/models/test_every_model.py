@@ -1,0 +1,60 @@
+"""What holds of every entry of MODELS: steps are finite, programs do not grow."""
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+import mtopt
+from mtopt.models import MODELS
+from tests.helpers.methods import over
+from tests.helpers.models import TINY, make_batch, tiny
+from tests.helpers.program_size import operations
+
+IMAGES = {"lenet", "resnet18"}
+METHODS = {
+    "equal_weighting": mtopt.equal_weighting(3),
+    "mgda": mtopt.mgda(3),
+    "rep_mtl": mtopt.rep_mtl(mtopt.equal_weighting(3)),
+    "flat_regions": mtopt.flat_regions(mtopt.mgda(3), rho=0.05),
+}
+BOTH = mtopt.rep_mtl(mtopt.flat_regions(mtopt.mgda(3), rho=0.05))
+
+
+def assert_finite_step(name, aggregator):
+    """All numbers after a step are finite, and some parameters of each part moved."""
+    model = tiny(name)
+    params, state = jax.jit(model.init)(jax.random.key(0))
+    tx = mtopt.chain(aggregator, optax.sgd(0.1))
+    start = mtopt.TrainState.create(params, tx, jax.random.key(1), state)
+    step = mtopt.make_train_step(model.tasks, tx, donate=False)
+    after, metrics = step(start, make_batch(TINY[name][0], "classification", 3))
+    assert np.isfinite(metrics["losses"]).all()
+    for part in ("shared", "tasks"):
+        before, now = jax.tree.leaves(params[part]), jax.tree.leaves(after.params[part])
+        assert all(np.isfinite(leaf).all() for leaf in now)
+        assert any((new != old).any() for new, old in zip(now, before, strict=True))
+
+
+@over(MODELS, slow=IMAGES)
+def test_a_step_of_all_mechanisms_is_finite(name):
+    """Flat and clean parts of each task's gradient, reconciled, and a saliency."""
+    assert_finite_step(name, BOTH)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", sorted(METHODS))
+@over(MODELS)
+def test_a_step_is_finite(name, method):
+    assert_finite_step(name, METHODS[method])
+
+
+@over(MODELS, slow=IMAGES)
+def test_a_program_does_not_grow_with_the_number_of_tasks(name):
+    def size(tasks):
+        names = tuple(f"t{k:02d}" for k in range(tasks))
+        batch = make_batch(TINY[name][0], "classification", 3, tasks=tasks)
+        model = tiny(name, names=names)
+        return operations(model, batch, mtopt.equal_weighting(tasks))
+
+    assert size(32) <= 1.2 * size(8)
