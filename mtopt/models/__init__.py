@@ -12,6 +12,7 @@ from mtopt.models.mmoe import mmoe
 from mtopt.models.pooled_mlp import pooled_mlp
 from mtopt.models.resnet import resnet18
 from mtopt.models.serialization import register_stacks
+from mtopt.models.set_attention import set_attention
 from mtopt.models.transformer import transformer
 
 register_stacks()
@@ -22,6 +23,7 @@ MODELS: dict[str, Callable[..., Model]] = {
     "mmoe": mmoe,
     "pooled_mlp": pooled_mlp,
     "resnet18": resnet18,
+    "set_attention": set_attention,
     "transformer": transformer,
 }
 """Every model by its name: ``(input_shape, *, names, kind, outputs, x_axis, dtype, ...)

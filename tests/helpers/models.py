@@ -31,6 +31,7 @@ TINY = {
     "pooled_mlp": ((6,), {"hidden": (64, 32), "outlier_gate": True}),
     "lenet": ((16, 16, 3), {}),
     "resnet18": ((8, 8, 1), {"width": 4, "representation": 6}),
+    "set_attention": ((6,), {"width": 8, "points": 3, "dropout": 0.1}),
     "transformer": ((5, 6), {"width": 8, "layers": 1, "dropout": 0.1}),
 }
 

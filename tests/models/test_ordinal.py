@@ -105,7 +105,8 @@ def test_every_model_has_one_score_and_thresholds(name):
         assert ("['tasks'].values['head']['bias']", (3, 1)) in shapes
     else:
         assert thresholds == {(3, LEVELS - 1)}
-        assert shapes[-2][1][::2] == (3, 1)  # the kernel before: one score, no bias
+        kernels = [shape for path, shape in shapes if path.endswith("['kernel']")]
+        assert kernels[-1][::2] == (3, 1)  # of the head: one score
 
 
 # The ratings of raschpy's table: a row of five persons, of each person 4 x 3 levels,
