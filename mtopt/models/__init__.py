@@ -22,7 +22,9 @@ from mtopt.models.ple import ple
 from mtopt.models.pooled_mlp import pooled_mlp
 from mtopt.models.resnet import resnet18
 from mtopt.models.serialization import register_stacks
+from mtopt.models.set_attention import set_attention
 from mtopt.models.task_expert import task_expert
+from mtopt.models.transformer import transformer
 
 register_stacks()
 
@@ -41,7 +43,9 @@ MODELS: dict[str, Callable[..., Model]] = {
     "ple": ple,
     "pooled_mlp": pooled_mlp,
     "resnet18": resnet18,
+    "set_attention": set_attention,
     "task_expert": task_expert,
+    "transformer": transformer,
 }
 """Every model by its name: ``(input_shape, *, names, kind, outputs, x_axis, dtype, ...)
 -> Model``, with options of its own after those."""

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from mtopt.errors import UserError
 from mtopt.models.functional import Model
+from mtopt.per_task import in_words
 from mtopt.problem import Params
 from mtopt.tasks import TaskGroups
 
@@ -45,8 +46,8 @@ def join(models: Sequence[Model], *, shared_inputs: bool = False) -> JointModel:
       The model; the encoder of the first is that of all.
 
     Raises:
-      UserError: for less than two models, encoders of other parameters, or a task that
-        stands in two of them.
+      UserError: for less than two models, encoders of other parameters or that are
+        told the task, or a task that stands in two of them.
 
     Example:
       >>> from mtopt.models import MODELS
@@ -64,6 +65,13 @@ def join(models: Sequence[Model], *, shared_inputs: bool = False) -> JointModel:
     """
     if len(models) < 2:
         raise UserError(f"{len(models)} models to join: expected two or more")
+    for model in models:
+        if model.tasks.per_task:
+            raise UserError(
+                f"the encoder of tasks {in_words(model.tasks.names)} is told their "
+                "places, and those of tasks of another kind would be the same: expected "
+                "a model whose encoder is the same for all, such as mmoe or cgc"
+            )
     _check_encoders(models)
     encode = models[0].tasks.encode
     groups = [model.tasks for model in models]

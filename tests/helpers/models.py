@@ -45,11 +45,20 @@ TINY = {
         (6,),
         {"hidden": (16, 8), "experts": 3, "width": 8, "dropout": 0.1},
     ),
+    "set_attention": ((6,), {"width": 8, "points": 3, "dropout": 0.1}),
+    "transformer": ((5, 6), {"width": 8, "layers": 1, "dropout": 0.1}),
 }
 
 
-def tiny(name, *, names=NAMES, kind="classification", outputs=3, **common):
+OF_KIND = {"funnel": ("binary", 1)}
+"""Labels and outputs, where a model is not of all kinds."""
+
+
+def tiny(name, *, names=NAMES, kind=None, outputs=None, **common):
     shape, options = TINY[name]
+    kind, outputs = (
+        (kind, outputs) if kind else OF_KIND.get(name, ("classification", 3))
+    )
     return MODELS[name](
         shape, names=names, kind=kind, outputs=outputs, **common, **options
     )

