@@ -70,7 +70,7 @@ def join(models: Sequence[Model], *, shared_inputs: bool = False) -> JointModel:
             raise UserError(
                 f"the encoder of tasks {in_words(model.tasks.names)} is told their "
                 "places, and those of tasks of another kind would be the same: expected "
-                "a model whose encoder is the same for all, such as mmoe or cgc"
+                "one that is the same for all, such as that of mmoe or cgc"
             )
     _check_encoders(models)
     encode = models[0].tasks.encode
