@@ -27,7 +27,10 @@ JOIN = "join"
 
 
 def load_dataset(
-    text: str, data_dir: pathlib.Path | None, registry: Registry = DATASETS
+    text: str,
+    data_dir: pathlib.Path | None,
+    registry: Registry = DATASETS,
+    **given: Any,
 ) -> Any:
     """The data set that ``text`` names, with files looked up in ``data_dir``.
 
@@ -37,15 +40,26 @@ def load_dataset(
         :func:`mtopt.data.join`.
       data_dir: the user's folder of data sets.
       registry: name to loader.
+      **given: options that the data set has, and the text leaves out.
 
     Raises:
-      UserError: for an unknown data set, or one that can't be read.
+      UserError: for an unknown data set, one that can't be read, or one that has not
+        the options that are given, or has them in its text.
     """
     joined = joined_texts("data set", text, JOIN, join)
     if joined is not None:
         texts, options = joined
-        return join(*(load_dataset(t, data_dir, registry) for t in texts), **options)
-    call = CallText.parse("data set", text, registry)
+        sources = (load_dataset(t, data_dir, registry, **given) for t in texts)
+        return join(*sources, **options)
+    call = CallText.parse("data set", text, registry, given=(*given,))
+    for option in given:
+        if option in call.options:
+            raise UserError(f"{text!r} has {option}: expected it without, it is given")
+        if option not in inspect.signature(call.function).parameters:
+            raise UserError(
+                f"data set {call.name!r} has no option {option!r}, which is given: "
+                "expected one that has it"
+            )
     places = {}
     if "folder" in inspect.signature(call.function).parameters and data_dir:
         places["folder"] = data_dir / call.options.get("folder", "")
@@ -59,7 +73,7 @@ def load_dataset(
                 f"{data_dir or 'not set'}"
             )
             raise UserError(f"no file {places['path']}: expected {where}")
-    data = call.build(**places)
+    data = call.build(**places, **given)
     if registry is DATASETS and not isinstance(data, Dataset | JointDataset):
         raise UserError(
             f"data set {call.name!r} made a {type(data).__name__}: expected a "

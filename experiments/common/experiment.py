@@ -89,6 +89,7 @@ CONFIGURATIONS = tuple(
     )
 )
 PROJECTS = {
+    "architectures": "architectures",
     "auxiliary": "auxiliary",
     "joint_labels": "joint_labels",
     "molecules": "molecules",

@@ -51,11 +51,15 @@ class Gated(nnx.Module):
         self.head = make(rngs)
         self.own = None if own is None else own(rngs)
 
+    def weights(self, x: Float[Array, "b ..."]) -> Float[Array, "b E"]:
+        """What the gate gives each expert, the shared ones first."""
+        return self.gate(x)
+
     def __call__(self, z: dict[str, Any]) -> Array:
         """The head on the mixture."""
         shared = z["experts"]
         own = None if self.own is None else self.own(z["gate"])["experts"]
-        weights, count = self.gate(z["gate"]), shared.shape[1]
+        weights, count = self.weights(z["gate"]), shared.shape[1]
         total = count + (0 if own is None else own.shape[1])
         if weights.shape[1] != total:
             raise UserError(

@@ -69,8 +69,8 @@ def join(models: Sequence[Model], *, shared_inputs: bool = False) -> JointModel:
         if model.tasks.per_task:
             raise UserError(
                 f"the encoder of tasks {in_words(model.tasks.names)} is told their "
-                "places, and those of tasks of another kind would be the same: expected "
-                "one that is the same for all, such as that of mmoe or cgc"
+                "places, and tasks of another kind would have the same: expected an "
+                "encoder that is one for all, such as that of mmoe or cgc"
             )
     _check_encoders(models)
     encode = models[0].tasks.encode

@@ -26,10 +26,14 @@ class Mixture(nnx.Module):
         self.experts = Experts(make, count, rngs)
         self.gate = gate(rngs)
 
+    def weights(self, x: Float[Array, "b ..."]) -> Float[Array, "b E"]:
+        """What the gate gives each expert."""
+        return self.gate(x)
+
     def __call__(self, x: Num[Array, "b ..."]) -> Float[Array, "b ..."]:
         """The mixture."""
         outputs = self.experts.outputs(x)
-        return mixed(self.gate(as_floats(x, outputs.dtype)), outputs)
+        return mixed(self.weights(as_floats(x, outputs.dtype)), outputs)
 
 
 def one_gate(

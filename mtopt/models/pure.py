@@ -1,8 +1,11 @@
 """NNX modules as pure functions: the one place that calls split and merge."""
 
+import contextlib
 import dataclasses
+import threading
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -18,9 +21,7 @@ GATE = "weights"
 """The method of a module that is a gate: it returns what each of E experts weighs for
 each sample, ``[b, E]``."""
 
-
-class _Seen(nnx.Intermediate):
-    """What methods return, while a module is observed."""
+_NOTING = threading.Lock()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,25 +147,49 @@ class Pure:
         Of gates that are called several times, the last call; of those without a row a
         sample, as in a stack of modules, nothing.
         """
-        module = self.in_evaluation(parameters, statistics)
-        return observed(module, x) if self.gated else (module(x), {})
-
-
-def observed(module: Any, x: Any, *told: Any) -> tuple[Any, dict[str, Array]]:
-    """What a module makes of inputs, and what its gates return, by their places."""
-    outputs, seen = nnx.capture(module, _Seen, method_outputs=_Seen)(x, *told)
-    samples = len(jax.tree.leaves(x)[0])
-    calls = nnx.traversals.flatten_mapping(nnx.to_pure_dict(seen))
-    return outputs, {
-        ".".join(map(str, place)): found[-1]
-        for (*place, method), found in calls.items()
-        if method == GATE and found[-1].ndim == 2 and len(found[-1]) == samples
-    }
+        return observed(self.in_evaluation(parameters, statistics), x)
 
 
 def statistics_of(module: Any) -> dict[str, Any]:
     """What its layers know of the batches so far, as a plain dict."""
     return nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))
+
+
+def observed(module: Any, x: Any, *told: Any) -> tuple[Any, dict[str, Array]]:
+    """What a module makes of inputs, and what its gates give for each sample."""
+    outputs, found = _noted(module, x, *told)
+    samples = len(jax.tree.leaves(x)[0])
+    return outputs, {
+        place: weights
+        for place, weights in found.items()
+        if weights.ndim == 2 and len(weights) == samples
+    }
+
+
+def _noted(module: nnx.Module, x: Any, *told: Any) -> tuple[Any, dict[str, Any]]:
+    """The outputs of a module, and what its gates return meanwhile, by their places.
+
+    A stack of modules is mapped over as other objects, whose arrays are those of
+    another program: what these return is not noted.
+    """
+    gates = {id(n): (p, n) for p, n in nnx.iter_modules(module) if _is_gate(n)}
+    found: dict[str, Any] = {}
+
+    def noting(weigh: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(gate: Any, *arguments: Any) -> Any:
+            weights = weigh(gate, *arguments)
+            if id(gate) in gates:
+                path, _ = gates[id(gate)]
+                found[".".join(map(str, path))] = weights
+            return weights
+
+        return noted
+
+    with _NOTING, contextlib.ExitStack() as stack:
+        for kind in {type(gate) for _, gate in gates.values()}:
+            noted = noting(getattr(kind, GATE))
+            stack.enter_context(mock.patch.object(kind, GATE, noted))
+        return module(x, *told), found
 
 
 def _keys(key: PRNGKeyArray, shape: tuple[int, ...]) -> Any:
@@ -183,8 +208,11 @@ def _bare_arrays(module: nnx.Module) -> set[str]:
 
 
 def _has_gate(module: nnx.Module) -> bool:
-    nodes = (node for _, node in nnx.iter_modules(module))
-    return any(callable(getattr(type(node), GATE, None)) for node in nodes)
+    return any(_is_gate(node) for _, node in nnx.iter_modules(module))
+
+
+def _is_gate(node: nnx.Module) -> bool:
+    return callable(getattr(type(node), GATE, None))
 
 
 def batch_norms(module: nnx.Module) -> list[BatchNorm]:

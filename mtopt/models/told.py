@@ -85,10 +85,7 @@ class Told:
         self, shared: Any, statistics: Any, x: Any, task: Task
     ) -> tuple[Any, dict[str, Float[Array, "b E"]]]:
         """What :meth:`mtopt.models.pure.Pure.observe` does, of one task."""
-        module = self._in_evaluation(shared, statistics, task)
-        if not self.gated:
-            return module(x, task.index), {}
-        return observed(module, x, task.index)
+        return observed(self._in_evaluation(shared, statistics, task), x, task.index)
 
     def _in_evaluation(self, shared: Any, statistics: Any, task: Task) -> "_OfTask":
         encoder = self.encoder.in_evaluation(shared, statistics.get(ENCODER, {}))

@@ -10,6 +10,7 @@ import mtopt
 from mtopt.analysis import gates, silence
 from mtopt.models import MODELS, functional
 from tests.helpers.close import assert_close
+from tests.helpers.methods import over
 
 NAMES = ("a", "b")
 
@@ -156,6 +157,50 @@ def test_a_gate_of_ones_own_is_found_where_it_stands():
     assert_close(
         gates(found.weights["encoder.choice"]).agreement, np.ones((2, 2)), rtol=0
     )
+
+
+def test_gates_in_a_stack_of_modules_are_left_out():
+    def encoder(rngs):
+        build = nnx.split_rngs(splits=2)(nnx.vmap(OneGate, in_axes=0, out_axes=0))
+        return Stack(build(rngs))
+
+    made = of_users(encoder)
+    params, state = made.init(jax.random.key(0))
+    assert jax.jit(made.mixtures)(params, state, inputs()).weights == {}
+
+
+class Stack(nnx.Module):
+    def __init__(self, stack):
+        self.stack = stack
+
+    def __call__(self, x):
+        each = nnx.vmap(lambda one, x: one(x), in_axes=(0, None), out_axes=0)
+        return each(self.stack, x).sum(axis=0)
+
+
+GATED = {
+    "cgc": (("head",), 3 + 2, 3),
+    "dselect_k": (("head",), 3, 3),
+    "mmoe": (("head",), 3, 3),
+    "one_gate": (("encoder",), 3, None),
+}
+
+
+@over(GATED)
+def test_every_model_of_experts_says_what_it_weighs(name):
+    places, count, shared = GATED[name]
+    options = {"experts": 3, "hidden": (5,)}
+    if name == "cgc":
+        options["own_experts"] = 2
+    made = MODELS[name]((4,), names=NAMES, kind="binary", outputs=1, **options)
+    params, state = made.init(jax.random.key(0))
+    found = made.mixtures(params, state, inputs())
+    assert tuple(found.weights) == places
+    (own,) = found.weights.values()
+    assert own.shape == (2, 7, count)
+    assert_close(own.sum(axis=-1), np.ones((2, 7)), rtol=1e-6)
+    seen = None if found.experts is None else found.experts.shape[1]
+    assert seen == shared
 
 
 def test_models_without_gates_have_no_mixtures():

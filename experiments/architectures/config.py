@@ -1,0 +1,64 @@
+"""The configuration of the architectures."""
+
+import dataclasses
+
+from ..common.config import Optimizer, TrainingConfig, option
+
+METHODS = ("equal_weighting", "mgda", "cagrad")
+MODELS = (
+    "mlp(hidden=(75, 16))",
+    "one_gate(experts=4, hidden=(18, 16))",
+    "mmoe(experts=4, hidden=(16, 16))",
+    "cgc(experts=2, own_experts=1, hidden=(11, 16))",
+    "dselect_k(experts=4, selectors=2, hidden=(19, 15))",
+)
+SETS = (
+    "related_tasks(within=1.0, across=1.0)",
+    "related_tasks(within=0.95, across=0.0)",
+)
+
+
+@dataclasses.dataclass(kw_only=True)
+class Config(TrainingConfig):
+    """Architectures of as many parameters, each trained by each method.
+
+    Seeds are trained side by side, in one program; the models of the last step are
+    tested, and nothing is chosen.
+
+    Attributes:
+      methods: each of them on every architecture.
+      models: the architectures, as ``name(option=value)`` of
+        :data:`mtopt.models.MODELS`, of equal numbers of parameters.
+      controls: the first so many models are each what all later ones are compared with,
+        1 or more.
+      data: the data sets, likewise of :data:`mtopt.data.DATASETS`.
+      redrawn: whether each seed has data of its own, by the option ``seed`` of the data
+        set; if not, all have the same.
+      rows: the first so many training samples, of shared inputs; 0: all.
+      optimizer: what follows the method in the chain.
+      seeds: one model each.
+      steps: optimizer steps.
+      batch_size: samples per step.
+      diagnose_every: steps between records of what gates do; 0: none.
+    """
+
+    methods: tuple[str, ...] = option(METHODS, entries=1)
+    models: tuple[str, ...] = option(MODELS, entries=2)
+    controls: int = option(2, at_least=1)
+    data: tuple[str, ...] = option(SETS, entries=1)
+    redrawn: bool = True
+    rows: int = option(0, at_least=0)
+    optimizer: Optimizer = dataclasses.field(
+        default_factory=lambda: Optimizer("adam", 3e-3, "cosine_decay")
+    )
+    seeds: tuple[int, ...] = option(tuple(range(8)), entries=1, at_least=0)
+    steps: int = option(1500, at_least=1)
+    batch_size: int = option(128, at_least=1)
+    log_every: int = option(500, at_least=1)
+    checkpoint_every: int = option(1500, at_least=1)
+    diagnose_every: int = option(0, at_least=0)
+
+
+def get_config() -> Config:
+    """Two relations of four tasks, three methods, eight seeds."""
+    return Config()
