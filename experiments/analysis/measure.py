@@ -27,33 +27,47 @@ def evaluation_tasks(model: Model, kind: str) -> mtopt.Tasks:
       model: the model.
       kind: of its labels, an entry of :data:`mtopt.models.heads.LOSSES`.
     """
-    x_axis = model.tasks.x_axis
+    x_axis, per_task = model.tasks.x_axis, model.tasks.per_task
+    names = model.tasks.names if per_task else ("task",)
 
     def encode(
-        shared: Any, x: Any, key: jax.Array, model_state: Any, labelled: jax.Array
+        shared: Any,
+        x: Any,
+        key: jax.Array,
+        model_state: Any,
+        labelled: jax.Array,
+        *told: mtopt.Task,
     ) -> tuple[Any, Any]:
         del key, labelled
-        return (shared, x, model_state), model_state
+        place = [task.index for task in told]
+        return (shared, x, model_state, place), model_state
+
+    def stacked(tree: Any) -> Any:
+        return jax.tree.map(lambda leaf: jnp.stack([leaf] * len(names)), tree)
 
     def head_loss(
         head: Any,
-        inputs: tuple[Any, Any, Any],
+        inputs: tuple[Any, Any, Any, Any],
         targets: Any,
         mask: jax.Array,
         key: jax.Array,
     ) -> jax.Array:
         del key
-        shared, x, model_state = inputs
-        own, x_own, state_own = jax.tree.map(
-            lambda leaf: leaf[None], (head, x, model_state)
-        )
-        params = {"shared": shared, "tasks": mtopt.PerTask(own, ("task",))}
-        seen = (model_state, x) if x_axis is None else (state_own, x_own)
-        outputs = model.predict(params, *seen)
-        return mtopt.masked_mean(per_sample_loss(outputs[0], targets, kind), mask)
+        shared, x, model_state, place = inputs
+        # An encoder that is told the task has all places, and this one is picked.
+        params = {"shared": shared, "tasks": mtopt.PerTask(stacked(head), names)}
+        state = model_state if model.tasks.z_axis is None else stacked(model_state)
+        x = x if x_axis is None else stacked(x)
+        outputs = model.predict(params, state, x)[place[0] if place else 0]
+        return mtopt.masked_mean(per_sample_loss(outputs, targets, kind), mask)
 
     return mtopt.Tasks(
-        model.tasks.names, encode, head_loss, x_axis=x_axis, stateful=True
+        model.tasks.names,
+        encode,
+        head_loss,
+        x_axis=x_axis,
+        stateful=True,
+        per_task=per_task,
     )
 
 
@@ -67,7 +81,7 @@ def evaluation_problem(
       batch: what they are evaluated on.
       model_state: of the trained model.
     """
-    if tasks.x_axis is not None:  # of every task what normalises it
+    if tasks.z_axis is not None:  # of every task what normalises it
         model_state = in_evaluation(model_state, len(tasks.names))
     return tasks.problem(batch, jax.random.key(0), model_state)
 

@@ -8,6 +8,7 @@ import pytest
 from flax import nnx
 
 import mtopt
+from experiments.analysis.measure import evaluation_problem, evaluation_tasks
 from mtopt.models import functional
 from mtopt.models.layers import BatchNorm, dense
 from tests.helpers.close import assert_close
@@ -169,6 +170,15 @@ def test_evaluation_reads_what_training_learned():
     assert not np.allclose(whole, model.predict(end.params, other, x))
 
 
+def test_analysis_evaluates_each_task_as_it_is_predicted():
+    model, seen = made(norm=True, own_norm=True), batch()
+    _, end = stepped(model)
+    tasks = evaluation_tasks(model, "regression")
+    found = evaluation_problem(tasks, seen, end.model_state).losses(end.params)
+    errors = (model.predict(end.params, end.model_state, seen.x) - seen.y) ** 2
+    assert_close(found, errors.mean(axis=1), rtol=1e-5)
+
+
 def test_disjoint_inputs_take_the_same_step():
     here = stepped(made(norm=True, own_norm=True))[1]
     model = made(norm=True, own_norm=True, x_axis=0)
@@ -201,9 +211,9 @@ class Deaf(nnx.Module):
 
     def __init__(self, rngs):
         self.layers = nnx.List(
-            dense(48, 48, dtype=jnp.float32, rngs=rngs) for _ in range(3)
+            dense(128, 128, dtype=jnp.float32, rngs=rngs) for _ in range(3)
         )
-        self.norms = nnx.List(BatchNorm(48) for _ in range(3))
+        self.norms = nnx.List(BatchNorm(128) for _ in range(3))
 
     def __call__(self, x, *told):
         for layer, norm in zip(self.layers, self.norms, strict=True):
@@ -211,12 +221,12 @@ class Deaf(nnx.Module):
         return x
 
 
-def test_a_task_that_is_not_looked_at_costs_nothing():
+def test_a_task_that_is_not_looked_at_costs_a_sum_over_representations():
     flops = []
     for per_task in (False, True):
         model = functional(
             Deaf,
-            lambda rngs: nnx.Linear(48, 1, rngs=rngs),
+            lambda rngs: nnx.Linear(128, 1, rngs=rngs),
             NAMES,
             kind="regression",
             per_task=per_task,
@@ -224,7 +234,7 @@ def test_a_task_that_is_not_looked_at_costs_nothing():
         params, state = model.init(jax.random.key(0))
         tx = mtopt.chain(mtopt.equal_weighting(K), optax.sgd(0.1))
         start = mtopt.TrainState.create(params, tx, jax.random.key(1), state)
-        x, y, mask = jnp.ones((256, 48)), jnp.ones((K, 256)), jnp.ones((K, 256), bool)
+        x, y, mask = jnp.ones((64, 128)), jnp.ones((K, 64)), jnp.ones((K, 64), bool)
         step = mtopt.make_train_step(model.tasks, tx)
         compiled = step.lower(start, mtopt.Batch(x, y, mask, NAMES)).compile()
         flops.append(compiled.cost_analysis()["flops"])
