@@ -10,7 +10,7 @@ from tests.helpers.by_hand import assert_as_by_hand
 NAMES = ("a", "b", "c")
 
 
-def regressions(tasks=3, size=12, features=5, dtype=np.float32):
+def regressions(tasks=3, size=12, features=5, dtype="float32"):
     """A batch of shared inputs with about a fifth of the labels missing."""
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(size, features)), rng.normal(size=(tasks, size))
@@ -51,10 +51,11 @@ def assert_as_output_by_hand(model, output):
       model: of ``regressions()``.
       output: ``(shared, own, x) -> [b]``.
     """
-    seen = regressions(dtype=np.float64)
+    seen = regressions(dtype="float64")
     params, _ = model.init(jax.random.key(0))
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), params)
 
+    @jax.jit
     def losses_of(params):
         losses = []
         for k in range(len(seen.y)):

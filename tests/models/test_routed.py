@@ -33,7 +33,7 @@ def model(encoder, dtype=jnp.float32):
     )
 
 
-def batch(dtype=np.float32):
+def batch(dtype="float32"):
     seen = regressions(dtype=dtype)
     return mtopt.Batch({"inputs": seen.x, "domain": DOMAIN}, seen.y, seen.mask)
 
@@ -64,7 +64,7 @@ def test_at_first_it_is_one_expert():
 @pytest.mark.usefixtures("x64")
 def test_losses_and_gradients_are_those_of_a_loop_over_samples():
     made = model(routed(lambda rngs: expert(rngs, dtype=jnp.float64), 3), jnp.float64)
-    seen = batch(np.float64)
+    seen = batch("float64")
     params, _ = made.init(KEY)
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), apart(params))
 
