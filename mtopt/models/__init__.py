@@ -17,6 +17,7 @@ from mtopt.models.lenet import lenet
 from mtopt.models.mlp import mlp
 from mtopt.models.mmoe import mmoe
 from mtopt.models.mtan import mtan
+from mtopt.models.noted import gate as gate
 from mtopt.models.one_gate import one_gate
 from mtopt.models.ple import ple
 from mtopt.models.pooled_mlp import pooled_mlp

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Num
 from mtopt.beside import Beside
 from mtopt.errors import UserError, expect
 from mtopt.models.layers import as_floats
+from mtopt.models.noted import gate
 from mtopt.models.pure import Factory
 
 
@@ -51,6 +52,7 @@ class Gated(nnx.Module):
         self.head = make(rngs)
         self.own = None if own is None else own(rngs)
 
+    @gate
     def weights(self, x: Float[Array, "b ..."]) -> Float[Array, "b E"]:
         """What the gate gives each expert, the shared ones first."""
         return self.gate(x)

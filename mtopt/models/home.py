@@ -17,6 +17,7 @@ from mtopt.models.gates import softmax_gate
 from mtopt.models.heads import tower_head
 from mtopt.models.layers import BatchNorm, as_floats, dense
 from mtopt.models.mlp import MLP, check_layers
+from mtopt.models.noted import gate
 from mtopt.models.pure import Factory
 from mtopt.models.stack import Stack
 from mtopt.per_task import in_words
@@ -86,14 +87,19 @@ class OwnExperts(nnx.Module):
             self_weights(features, own, dtype=dtype)(rngs) if self_gate else None
         )
 
+    @gate
+    def weights(self, x: Float[Array, "b features"]) -> Float[Array, "b E"]:
+        """What the gate gives each expert, the task's own first."""
+        return self.gate(x)
+
     def __call__(
         self, x: Float[Array, "b features"], others: Float[Array, "b m width"]
     ) -> Float[Array, "b width"]:
         """The mixture of its own experts and of those that others use, too."""
         if self.experts is None:
-            return mixed(self.gate(x), others)
+            return mixed(self.weights(x), others)
         own = self.experts(x)
-        found = mixed(self.gate(x), jnp.concatenate([own, others], axis=1))
+        found = mixed(self.weights(x), jnp.concatenate([own, others], axis=1))
         return (
             found if self.self_gate is None else found + mixed(self.self_gate(x), own)
         )
@@ -122,13 +128,13 @@ class Meta(nnx.Module):
     ) -> None:
         groups, of_group, shared = counts
 
-        def gate(count: int) -> Factory:
+        def between(count: int) -> Factory:
             return softmax_gate(features, count, dtype=dtype)
 
         self.groups = Stack(lambda rngs: Stack(expert, of_group, rngs), groups, rngs)
         self.shared = Stack(expert, shared, rngs)
-        self.gates = Stack(gate(of_group + shared), groups, rngs)
-        self.shared_gate = gate(groups * of_group + shared)(rngs)
+        self.gates = Stack(between(of_group + shared), groups, rngs)
+        self.shared_gate = between(groups * of_group + shared)(rngs)
 
     def __call__(
         self, x: Float[Array, "b features"], group: Array

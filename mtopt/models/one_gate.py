@@ -14,6 +14,7 @@ from mtopt.models.gates import softmax_gate
 from mtopt.models.heads import tower_head
 from mtopt.models.layers import as_floats
 from mtopt.models.mlp import MLP, check_layers
+from mtopt.models.noted import gate
 from mtopt.models.pure import Factory
 
 
@@ -26,6 +27,7 @@ class Mixture(nnx.Module):
         self.experts = Experts(make, count, rngs)
         self.gate = gate(rngs)
 
+    @gate
     def weights(self, x: Float[Array, "b ..."]) -> Float[Array, "b E"]:
         """What the gate gives each expert."""
         return self.gate(x)

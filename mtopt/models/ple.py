@@ -16,6 +16,7 @@ from mtopt.models.gates import softmax_gate
 from mtopt.models.heads import tower_head
 from mtopt.models.layers import as_floats
 from mtopt.models.mlp import MLP, check_layers
+from mtopt.models.noted import gate
 from mtopt.models.pure import Factory
 from mtopt.models.stack import Stack
 from mtopt.task import Task
@@ -35,14 +36,14 @@ class Level(nnx.Module):
     ) -> None:
         tasks, own, shared = counts
 
-        def gate(count: int) -> Factory:
+        def between(count: int) -> Factory:
             return softmax_gate(features, count, dtype=dtype)
 
         make = expert(features)
         self.own = Stack(lambda rngs: Stack(make, own, rngs), tasks, rngs)
         self.shared = Stack(make, shared, rngs)
-        self.gates = Stack(gate(own + shared), tasks, rngs)
-        self.shared_gate = gate(tasks * own + shared)(rngs)
+        self.gates = Stack(between(own + shared), tasks, rngs)
+        self.shared_gate = between(tasks * own + shared)(rngs)
 
     def in_common(
         self,
@@ -65,10 +66,11 @@ class Levels(nnx.Module):
         self.experts = experts
         self.dtype = dtype
 
-    def __call__(
-        self, x: Num[Array, "b ..."], task: Task
-    ) -> dict[str, Float[Array, "b ..."]]:
-        """What the task has of the last level but one, and the last shared experts."""
+    def __call__(self, x: Num[Array, "b ..."], task: Task) -> Float[Array, "b _ width"]:
+        """What the task has of the last level but one, and the last shared experts.
+
+        In one array: what changes a representation as a whole takes it as it is.
+        """
         x = as_floats(x, self.dtype)
         common = x.reshape(len(x), -1)
         *below, last = self.levels
@@ -89,7 +91,7 @@ class Levels(nnx.Module):
         every = jnp.concatenate([own[:, task.index], shared], axis=1)
         mine = mixed(last.gates.at(task.index, read), every)
         common = last.in_common(common, own, shared)
-        return {"own": mine, "experts": self.experts(common)}
+        return jnp.concatenate([mine[:, None], self.experts(common)], axis=1)
 
 
 class Extraction(nnx.Module):
@@ -109,10 +111,16 @@ class Extraction(nnx.Module):
         self.gate = softmax_gate(width, sum(counts), dtype=dtype)(rngs)
         self.head = head(rngs)
 
-    def __call__(self, z: dict[str, Float[Array, "b ..."]]) -> Array:
+    @gate
+    def weights(self, own: Float[Array, "b width"]) -> Float[Array, "b E"]:
+        """What the gate gives each expert, the task's own first."""
+        return self.gate(own)
+
+    def __call__(self, z: Float[Array, "b _ width"]) -> Array:
         """The head on the mixture."""
-        every = jnp.concatenate([self.experts(z["own"]), z["experts"]], axis=1)
-        return self.head(mixed(self.gate(z["own"]), every))
+        own, shared = z[:, 0], z[:, 1:]
+        every = jnp.concatenate([self.experts(own), shared], axis=1)
+        return self.head(mixed(self.weights(own), every))
 
 
 def ple(

@@ -1,11 +1,8 @@
 """NNX modules as pure functions: the one place that calls split and merge."""
 
-import contextlib
 import dataclasses
-import threading
 from collections.abc import Callable
 from typing import Any
-from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -14,14 +11,9 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from mtopt.errors import UserError
 from mtopt.models.layers import BatchNorm, average_over
+from mtopt.models.noted import is_gate, noted
 
 Factory = Callable[[nnx.Rngs], nnx.Module]
-
-GATE = "weights"
-"""The method of a module that is a gate: it returns what each of E experts weighs for
-each sample, ``[b, E]``."""
-
-_NOTING = threading.Lock()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +22,7 @@ class Pure:
 
     ``training`` and ``evaluation`` are the module's structure in either mode;
     ``randomness`` holds shapes alone, since every call in training sets its own keys.
-    ``gated`` says whether some module of it is a gate: has a method ``weights``.
+    ``gated`` says whether some module of it is a gate.
     """
 
     make: Factory
@@ -157,39 +149,13 @@ def statistics_of(module: Any) -> dict[str, Any]:
 
 def observed(module: Any, x: Any, *told: Any) -> tuple[Any, dict[str, Array]]:
     """What a module makes of inputs, and what its gates give for each sample."""
-    outputs, found = _noted(module, x, *told)
+    outputs, found = noted(module, x, *told)
     samples = len(jax.tree.leaves(x)[0])
     return outputs, {
         place: weights
         for place, weights in found.items()
         if weights.ndim == 2 and len(weights) == samples
     }
-
-
-def _noted(module: nnx.Module, x: Any, *told: Any) -> tuple[Any, dict[str, Any]]:
-    """The outputs of a module, and what its gates return meanwhile, by their places.
-
-    A stack of modules is mapped over as other objects, whose arrays are those of
-    another program: what these return is not noted.
-    """
-    gates = {id(n): (p, n) for p, n in nnx.iter_modules(module) if _is_gate(n)}
-    found: dict[str, Any] = {}
-
-    def noting(weigh: Callable[..., Any]) -> Callable[..., Any]:
-        def noted(gate: Any, *arguments: Any) -> Any:
-            weights = weigh(gate, *arguments)
-            if id(gate) in gates:
-                path, _ = gates[id(gate)]
-                found[".".join(map(str, path))] = weights
-            return weights
-
-        return noted
-
-    with _NOTING, contextlib.ExitStack() as stack:
-        for kind in {type(gate) for _, gate in gates.values()}:
-            noted = noting(getattr(kind, GATE))
-            stack.enter_context(mock.patch.object(kind, GATE, noted))
-        return module(x, *told), found
 
 
 def _keys(key: PRNGKeyArray, shape: tuple[int, ...]) -> Any:
@@ -208,11 +174,7 @@ def _bare_arrays(module: nnx.Module) -> set[str]:
 
 
 def _has_gate(module: nnx.Module) -> bool:
-    return any(_is_gate(node) for _, node in nnx.iter_modules(module))
-
-
-def _is_gate(node: nnx.Module) -> bool:
-    return callable(getattr(type(node), GATE, None))
+    return any(is_gate(node) for _, node in nnx.iter_modules(module))
 
 
 def batch_norms(module: nnx.Module) -> list[BatchNorm]:

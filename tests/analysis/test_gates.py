@@ -8,7 +8,7 @@ from flax import nnx
 
 import mtopt
 from mtopt.analysis import gates, silence
-from mtopt.models import MODELS, functional
+from mtopt.models import MODELS, functional, gate
 from tests.helpers.close import assert_close
 from tests.helpers.methods import over
 
@@ -130,7 +130,8 @@ class OneGate(nnx.Module):
         def __init__(self, rngs):
             self.logits = nnx.Linear(4, 2, rngs=rngs)
 
-        def weights(self, x):
+        @gate
+        def chosen(self, x):
             return jax.nn.softmax(self.logits(x))
 
     def __init__(self, rngs):
@@ -138,7 +139,7 @@ class OneGate(nnx.Module):
         self.one, self.other = (nnx.Linear(4, 3, rngs=rngs) for _ in range(2))
 
     def __call__(self, x):
-        w = self.choice.weights(x)
+        w = self.choice.chosen(x)
         return w[:, :1] * self.one(x) + w[:, 1:] * self.other(x)
 
 
@@ -181,7 +182,9 @@ class Stack(nnx.Module):
 GATED = {
     "cgc": (("head",), 3 + 2, 3),
     "dselect_k": (("head",), 3, 3),
+    "home": (("encoder.own",), 1 + 1 + 3, None),
     "mmoe": (("head",), 3, 3),
+    "ple": (("head",), 2 + 3, None),
     "one_gate": (("encoder",), 3, None),
 }
 
@@ -190,7 +193,7 @@ GATED = {
 def test_every_model_of_experts_says_what_it_weighs(name):
     places, count, shared = GATED[name]
     options = {"experts": 3, "hidden": (5,)}
-    if name == "cgc":
+    if name in ("cgc", "ple"):
         options["own_experts"] = 2
     made = MODELS[name]((4,), names=NAMES, kind="binary", outputs=1, **options)
     params, state = made.init(jax.random.key(0))
