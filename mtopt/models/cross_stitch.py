@@ -1,5 +1,8 @@
 """Cross-stitch networks: an encoder for each task, whose stages are mixed."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -11,9 +14,7 @@ from mtopt.grammar import CallText
 from mtopt.models import lenet, mlp, resnet
 from mtopt.models.functional import Model, functional
 from mtopt.models.heads import linear_head
-from mtopt.models.pure import Factory
 from mtopt.models.stack import Stack
-from mtopt.models.staged import Staged
 from mtopt.task import Task
 
 ENCODERS = {"lenet": lenet.encoder, "mlp": mlp.encoder, "resnet18": resnet.encoder}
@@ -26,7 +27,7 @@ class CrossStitch(nnx.Module):
 
     def __init__(
         self,
-        make: Factory,
+        make: Callable[[nnx.Rngs], Any],
         count: int,
         channels: tuple[int, ...],
         own: float,
@@ -43,19 +44,20 @@ class CrossStitch(nnx.Module):
         self, x: Num[Array, "b ..."], task: Task
     ) -> Float[Array, "b features"]:
         """What the last unit makes for the task."""
-        every = None
+        every = self._stage(0, x, each=False)
         for i, unit in enumerate(self.units):
-            every = self._stage(i, x if every is None else every, every is not None)
+            if i > 0:
+                every = self._stage(i, every, each=True)
             alpha = unit[...].astype(every.dtype)
             # One matrix for each channel, or one for all of them.
             form = "cjk,bk...c->bj...c" if len(alpha) > 1 else "cjk,bk...->bj..."
             every = jnp.einsum(form, alpha, every)
         return every[:, task.index]
 
-    def _stage(self, i: int, x: Array, each: bool) -> Float[Array, "b K ..."]:
+    def _stage(self, i: int, x: Array, *, each: bool) -> Float[Array, "b K ..."]:
         """Stage i of all networks: of one input, or of an input of each."""
 
-        def stage(network: Staged, x: Array) -> Array:
+        def stage(network: Any, x: Array) -> Array:
             return network.stages[i](x)
 
         over = nnx.vmap(stage, in_axes=(0, 1 if each else None), out_axes=1)
@@ -142,7 +144,9 @@ def cross_stitch(
     )
 
 
-def _channels(make: Factory, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+def _channels(
+    make: Callable[[nnx.Rngs], Any], input_shape: tuple[int, ...]
+) -> tuple[int, ...]:
     """The last axis behind every stage of an encoder."""
 
     def sizes() -> list[Array]:

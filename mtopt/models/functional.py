@@ -163,17 +163,19 @@ def functional(
             "use nnx.LayerNorm in heads"
         )
 
-    trunk = Pure.of(encoder)
-    pooled = trunk.stateful and x_axis is not None and statistics == "pooled"
+    untold = Pure.of(encoder)
+    pooled = untold.stateful and x_axis is not None and statistics == "pooled"
     if pooled:
-        trunk.expect_own_batch_norm()
+        untold.expect_own_batch_norm()
+    trunk = untold
     if per_task:
-        trunk = Told(trunk, None if own is None else Pure.of(own), names)
+        trunk = Told(untold, None if own is None else Pure.of(own), names)
     stateful = trunk.stateful
     each = stateful and (per_task or x_axis is not None) and not pooled
 
     def encode(shared: Any, x: Any, key: PRNGKeyArray, *rest: Any) -> Any:
-        model_state, labelled = rest[:2] if stateful else ({}, None)
+        model_state: Any = rest[0] if stateful else {}
+        labelled = rest[1] if stateful else None
         values = model_state.values if each else model_state
         told = rest[-1:] if per_task else ()
         outputs, moved = trunk.train(shared, values, x, key, labelled, *told)
@@ -189,7 +191,7 @@ def functional(
         labelled: Bool[Array, "K b"],
     ) -> tuple[Any, Any]:
         flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), x)
-        outputs, moved = trunk.train(
+        outputs, moved = untold.train(
             shared, model_state, flat, key, labelled.reshape(-1)
         )
         return jax.tree.map(

@@ -43,7 +43,9 @@ class Stack(nnx.Module):
     def at(self, index: int | Int[Array, ""], x: Any) -> Any:
         """What one of them makes of an input; its statistics alone move."""
         structure, state = nnx.split(self.copies)
-        one = nnx.merge(structure, jax.tree.map(lambda leaf: leaf[index], state))
+        one = nnx.merge(
+            structure, jax.tree.map(lambda leaf: _entry(leaf, index), state)
+        )
         outputs = one(x)
         moved = jax.tree.map(
             lambda all_of_it, own: all_of_it.at[index].set(own),
@@ -52,3 +54,10 @@ class Stack(nnx.Module):
         )
         nnx.update(self.copies, moved)
         return outputs
+
+
+def _entry(leaf: Any, index: int | Int[Array, ""]) -> Any:
+    """One of a stack of arrays; of randomness there are shapes alone in evaluation."""
+    if isinstance(leaf, jax.ShapeDtypeStruct):
+        return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
+    return leaf[index]

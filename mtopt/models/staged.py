@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from mtopt.models.pure import Factory
+from flax import nnx
 
 
 @runtime_checkable
@@ -24,7 +24,7 @@ class Encoder(NamedTuple):
       width: the size of its representation ``[B, width]``.
     """
 
-    make: Factory
+    make: Callable[[nnx.Rngs], Any]
     width: int
 
 

@@ -175,6 +175,13 @@ def _without_none(tree):
     return {name: own for name, own in kept.items() if jax.tree.leaves(own)}
 
 
+def test_a_model_predicts_what_it_learned_by_running_statistics():
+    model, _, moved, state = started()
+    x = regressions().x
+    whole = model.predict(moved, state, x)
+    assert_close(whole[:, :1], model.predict(moved, state, x[:1]), rtol=1e-5)
+
+
 def badly_scaled(size=512, features=16):
     rng = np.random.default_rng(0)
     scales = 10.0 ** rng.uniform(-2, 3, features)
