@@ -11,7 +11,8 @@ from tests.helpers.methods import make, over
 from tests.helpers.models import OF_KIND, TINY, make_batch, tiny
 from tests.helpers.program_size import operations
 
-IMAGES = {"lenet", "mtan", "resnet18"}
+QUICK = {"mlp", "mmoe", "ple"}
+"""Those of which the suite takes a step; the others are of the same kinds."""
 METHODS = {
     "equal_weighting": mtopt.equal_weighting(3),
     "mgda": mtopt.mgda(3),
@@ -42,7 +43,7 @@ def assert_finite_step(name, aggregator):
         assert any(moved) or not moved
 
 
-@over(MODELS, slow=IMAGES)
+@over(MODELS, slow=set(MODELS) - QUICK)
 def test_a_step_of_all_mechanisms_is_finite(name):
     """Flat and clean parts of each task's gradient, reconciled, and a saliency."""
     assert_finite_step(name, BOTH)
@@ -61,7 +62,7 @@ def test_every_method_trains_what_depends_on_the_task(model, name):
     assert_finite_step(model, make(name, 3))
 
 
-@over(MODELS, slow=IMAGES)
+@over(MODELS, slow={"home", "mtan", "resnet18", "set_attention", "transformer"})
 def test_a_program_does_not_grow_with_the_number_of_tasks(name):
     def size(tasks):
         names = tuple(f"t{k:02d}" for k in range(tasks))

@@ -20,6 +20,7 @@ KINDS = {
 ONE_OUTPUT = {"binary": (("c", "d"), 1), "regression": (("o",), 1)}
 
 
+QUICK = {"mlp", "mmoe", "pooled_mlp"}
 TOLD = {"cross_stitch", "field_gate", "funnel", "home", "mtan", "ple"}
 """Models whose encoders are told the task."""
 
@@ -37,7 +38,7 @@ def joined(name, shared_inputs, kinds):
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.slow if name == "resnet18" else ())
+        pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
         for name in sorted(MODELS.keys() - TOLD)
     ],
 )

@@ -105,8 +105,13 @@ def test_every_model_has_one_score_and_thresholds(name):
         assert ("['tasks'].values['head']['bias']", (3, 1)) in shapes
     else:
         assert thresholds == {(3, LEVELS - 1)}
-        kernels = [shape for path, shape in shapes if path.endswith("['kernel']")]
-        assert kernels[-1][::2] == (3, 1)  # of the head: one score
+        # Of the head, which gates and experts of the tasks' own may stand beside.
+        own = [
+            shape[::2]
+            for path, shape in shapes
+            if path.startswith("['tasks']") and path.endswith("['kernel']")
+        ]
+        assert (3, 1) in own
 
 
 # The ratings of raschpy's table: a row of five persons, of each person 4 x 3 levels,

@@ -13,6 +13,7 @@ from mtopt.data import Dataset, from_frame, npz
 from mtopt.models import MODELS
 from mtopt.training.parameters import read_parameters, write_parameters
 from tests.helpers.frames import planted
+from tests.helpers.methods import over
 from tests.helpers.models import OF_KIND
 from tests.helpers.npz import disjoint, save
 from tests.helpers.trained import trained
@@ -65,7 +66,10 @@ def test_a_program_of_tasks_with_inputs_of_their_own(tmp_path):
         np.testing.assert_allclose(found[task], values, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", sorted(MODELS.keys() - OF_KIND.keys()))
+QUICK = {"mlp", "lenet", "pooled_mlp", "ple", "transformer"}
+
+
+@over(MODELS.keys() - OF_KIND.keys(), slow=MODELS.keys() - QUICK)
 def test_every_model_exports(tmp_path, name):
     text = {
         "resnet18": "resnet18(width=4)",
