@@ -183,9 +183,10 @@ def test_a_model_predicts_what_it_learned_by_running_statistics():
 
 
 def badly_scaled(size=512, features=16):
+    """Columns of any unit, a few deviations from zero, as raw ones of a table are."""
     rng = np.random.default_rng(0)
     scales = 10.0 ** rng.uniform(-2, 3, features)
-    shift = rng.normal(size=features)
+    shift = 3 * rng.normal(size=features)
     x = (rng.normal(size=(size, features)) + shift[None]) * scales[None]
     return jnp.asarray(x, jnp.float32)
 
