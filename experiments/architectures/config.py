@@ -5,12 +5,18 @@ import dataclasses
 from ..common.config import Optimizer, TrainingConfig, option
 
 METHODS = ("equal_weighting", "mgda", "cagrad")
+ONE_LEVEL = "levels=1, experts=2, own_experts=0, rank=0, norm='none', hidden=(17, 15)"
+"""An expert a group and two of all, as in HoME without what it has beside groups."""
 MODELS = (
     "mlp(hidden=(75, 16))",
     "one_gate(experts=4, hidden=(18, 16))",
     "mmoe(experts=4, hidden=(16, 16))",
     "cgc(experts=2, own_experts=1, hidden=(11, 16))",
     "dselect_k(experts=4, selectors=2, hidden=(19, 15))",
+    f"home(groups=(('a1', 'b1'), ('a2', 'b2')), {ONE_LEVEL})",
+    f"home(groups=(('a1', 'a2'), ('b1', 'b2')), {ONE_LEVEL})",
+    "ple(experts=1, own_experts=1, hidden=(8, 14))",
+    "cross_stitch(encoder='mlp(hidden=(18, 16))')",
 )
 SETS = (
     "related_tasks(within=1.0, across=1.0)",

@@ -119,18 +119,17 @@ def table(result: Result) -> str:
         for text in result.metrics
         for method in result.methods
     ]
-    controls = result.models[: result.controls]
     legend = [
-        f"{_short(control)}: against {control}, over the same seeds, with its 95 % "
-        "interval: of an error the ratio (below 1 is better), of a score the "
-        "difference in points (above 0 is better)."
-        for control in controls
+        "vs: over the same seeds, with its 95 % interval: of an error the ratio (below "
+        "1 is better), of a score the difference in points (above 0 is better).",
+        *(f"{label}: {model}" for model, label in labels(result.models).items()),
     ]
     return to_text(Sheet(blocks, legend, {}))
 
 
 def _block(result: Result, text: str, method: str) -> Block:
     models, metric = result.models, result.metrics[text]
+    short = labels(models)
     rows = [result.scores[text, method, name] for name in models]
     columns = [
         Column("parameters", [Cell(f"{row.parameters:,}") for row in rows]),
@@ -145,10 +144,10 @@ def _block(result: Result, text: str, method: str) -> Block:
             )
             for i, name in enumerate(models)
         ]
-        columns.append(Column(f"vs {_short(control)}", cells))
+        columns.append(Column(f"vs {short[control]}", cells))
     count = len(rows[0].values)
     title = f"{text}, {method}: {count} seed{'s' * (count > 1)}"
-    return Block(title, tuple(models), [columns[:2], *([each] for each in columns[2:])])
+    return Block(title, tuple(short.values()), [columns])
 
 
 def _interval(found: Paired, metric: Metric) -> str:
@@ -158,9 +157,20 @@ def _interval(found: Paired, metric: Metric) -> str:
     return mean if np.isnan(found.low) else f"{mean} [{low}, {high}]"
 
 
-def _short(text: str) -> str:
-    """The name without options."""
-    return text.partition("(")[0].strip()
+def labels(models: Sequence[str]) -> dict[str, str]:
+    """Each model by its name alone; by its place, too, among several of one name.
+
+    Example:
+      >>> labels(["mlp", "home(rank=0)", "home(rank=8)"])
+      {'mlp': 'mlp', 'home(rank=0)': 'home (1)', 'home(rank=8)': 'home (2)'}
+    """
+    names = [text.partition("(")[0].strip() for text in models]
+    return {
+        text: name
+        if names.count(name) == 1
+        else f"{name} ({names[: i + 1].count(name)})"
+        for i, (text, name) in enumerate(zip(models, names, strict=True))
+    }
 
 
 def summary(result: Result) -> dict[str, Any]:
@@ -196,14 +206,16 @@ def picture(result: Result, path: str | os.PathLike[str]) -> None:
         title = textwrap.fill(literal_name(text), 44)
         panel.set_title(title, fontsize=8, loc="left")
         tidy(panel)
-    panels[0].set_yticks(range(len(shown)), [literal_name(name) for name in shown])
+    short = labels(result.models)
+    rows = [literal_name(short[name]) for name in shown]
+    panels[0].set_yticks(range(len(shown)), rows)
     panels[0].set_ylim(len(shown) - 0.5, -0.5)
     handles = [
         Line2D([], [], lw=1.6, label=literal_name(method), **style_of(m))
         for m, method in enumerate(result.methods)
     ]
     figure.legend(handles=handles, loc="outside lower center", frameon=False, ncols=3)
-    title = f"{result.experiment}: against {_short(control)}, of as many parameters"
+    title = f"{result.experiment}: against {short[control]}, of as many parameters"
     head(figure, literal_name(title))
     save(
         figure,

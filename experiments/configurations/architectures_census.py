@@ -10,7 +10,7 @@ from ..common.config import Optimizer
 
 
 def get_config() -> Config:
-    """Five architectures and three methods on 20,000 training samples, three seeds."""
+    """Seven architectures and three methods on 20,000 training samples, three seeds."""
     return Config(
         data=("npz(path='census_income_kdd/data.npz')",),
         models=(
@@ -19,6 +19,8 @@ def get_config() -> Config:
             "mmoe(experts=4, hidden=(16, 32))",
             "cgc(experts=2, own_experts=1, hidden=(13, 32))",
             "dselect_k(experts=4, selectors=2, hidden=(19, 32))",
+            "ple(experts=1, own_experts=1, hidden=(14, 36))",
+            "cross_stitch(encoder='mlp(hidden=(25, 32))')",
         ),
         redrawn=False,
         rows=20_000,
