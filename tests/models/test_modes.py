@@ -14,7 +14,15 @@ import mtopt
 from mtopt.models import MODELS, functional
 from tests.helpers.close import assert_close
 from tests.helpers.methods import over
-from tests.helpers.models import NAMES, make_batch, moved_statistics, normed, residual
+from tests.helpers.models import (
+    NAMES,
+    TINY,
+    make_batch,
+    moved_statistics,
+    normed,
+    residual,
+    tiny,
+)
 
 
 def test_dropout_follows_the_key():
@@ -38,6 +46,26 @@ def test_dropout_follows_the_key():
     predict = jax.jit(model.predict)
     one, other = (predict(params, state, batch.x) for _ in range(2))
     np.testing.assert_array_equal(one, other)
+
+
+@over(["set_attention", "transformer"])
+def test_attention_drops_by_the_key_and_not_in_evaluation(name):
+    model = tiny(name)
+    params, _ = jax.jit(model.init)(jax.random.key(0))
+    batch = make_batch(TINY[name][0], "classification", 3)
+
+    @jax.jit
+    def losses(seed):
+        problem = model.tasks.problem(batch, jax.random.key(seed))
+        outputs = model.predict(params, {}, batch.x)
+        clean = optax.softmax_cross_entropy_with_integer_labels(outputs, batch.y)
+        return problem.losses(params), clean.mean(axis=1)
+
+    (one, clean), (other, again), (same, _) = map(losses, (1, 2, 1))
+    np.testing.assert_array_equal(one, same)
+    np.testing.assert_array_equal(clean, again)
+    assert (one != other).all()
+    assert (one != clean).all()
 
 
 def test_dropout_layers_and_disjoint_tasks_have_masks_of_their_own():

@@ -40,7 +40,10 @@ def test_seeds_under_vmap_equal_single_ones(name):
     np.testing.assert_allclose(many[1], one, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", [slow("mlp"), slow("lenet"), "residual"])
+@pytest.mark.parametrize(
+    "name",
+    ["residual", *map(slow, ("mlp", "lenet", "set_attention", "transformer"))],
+)
 def test_bfloat16_computes_alone(name):
     make = residual if name == "residual" else functools.partial(tiny, name)
     shape = (8, 8, 1) if name == "residual" else TINY[name][0]
