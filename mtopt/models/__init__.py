@@ -24,6 +24,7 @@ from mtopt.models.pooled_mlp import pooled_mlp
 from mtopt.models.resnet import resnet18
 from mtopt.models.serialization import register_stacks
 from mtopt.models.set_attention import set_attention
+from mtopt.models.skills import skills
 from mtopt.models.task_expert import task_expert
 from mtopt.models.transformer import transformer
 
@@ -45,6 +46,7 @@ MODELS: dict[str, Callable[..., Model]] = {
     "pooled_mlp": pooled_mlp,
     "resnet18": resnet18,
     "set_attention": set_attention,
+    "skills": skills,
     "task_expert": task_expert,
     "transformer": transformer,
 }

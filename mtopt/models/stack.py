@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
@@ -40,6 +41,13 @@ class Stack(nnx.Module):
         every = nnx.vmap(lambda copy, x: copy(x), in_axes=(0, 1), out_axes=1)
         return every(self.copies, x)
 
+    def some(self, indices: Int[Array, " A"], x: Any) -> Float[Array, "b A ..."]:
+        """What those at some places make of one input; the others do not run."""
+        structure, state = nnx.split(self.copies)
+        chosen = jax.tree.map(lambda leaf: _entry(leaf, indices), state)
+        every = nnx.vmap(lambda copy, x: copy(x), in_axes=(0, None), out_axes=1)
+        return every(nnx.merge(structure, chosen), x)
+
     def at(self, index: int | Int[Array, ""], x: Any) -> Any:
         """What one of them makes of an input; its statistics alone move."""
         structure, state = nnx.split(self.copies)
@@ -56,8 +64,8 @@ class Stack(nnx.Module):
         return outputs
 
 
-def _entry(leaf: Any, index: int | Int[Array, ""]) -> Any:
-    """One of a stack of arrays; of randomness there are shapes alone in evaluation."""
+def _entry(leaf: Any, index: int | Int[Array, "..."]) -> Any:
+    """Those of a stack of arrays; of randomness evaluation has shapes alone."""
     if isinstance(leaf, jax.ShapeDtypeStruct):
-        return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
+        return jax.ShapeDtypeStruct(jnp.shape(index) + leaf.shape[1:], leaf.dtype)
     return leaf[index]

@@ -45,6 +45,7 @@ TINY = {
         (6,),
         {"hidden": (16, 8), "experts": 3, "width": 8, "dropout": 0.1},
     ),
+    "skills": ((6,), {"width": 8, "hidden": 6}),
     "set_attention": ((6,), {"width": 8, "points": 3, "dropout": 0.1}),
     "transformer": ((5, 6), {"width": 8, "layers": 1, "dropout": 0.1}),
 }

@@ -21,7 +21,7 @@ ONE_OUTPUT = {"binary": (("c", "d"), 1), "regression": (("o",), 1)}
 
 
 QUICK = {"mlp", "mmoe", "pooled_mlp"}
-TOLD = {"cross_stitch", "field_gate", "funnel", "home", "mtan", "ple"}
+TOLD = {"cross_stitch", "field_gate", "funnel", "home", "mtan", "ple", "skills"}
 """Models whose encoders are told the task."""
 
 
