@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -89,10 +89,12 @@ def check_layers(hidden: tuple[int, ...], dropout: float = 0.0) -> None:
       dropout: the share of hidden units set to zero.
 
     Raises:
-      UserError: for no width, one below 1, or another share.
+      UserError: for no width, one below 1, a number in place of several, or another
+        share.
     """
-    widths = bool(hidden) and min(hidden) >= 1
-    expect(widths, "hidden", hidden, "at least one width, each 1 or more")
+    widths = isinstance(hidden, Sequence) and len(hidden) > 0 and min(hidden) >= 1
+    expected = "at least one width, each 1 or more, as in (64, 32) or (64,)"
+    expect(widths, "hidden", hidden, expected)
     expect(0 <= dropout < 1, "dropout", dropout, "a share in [0, 1)")
 
 

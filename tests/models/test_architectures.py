@@ -1,5 +1,7 @@
 """Flax models as pure functions: their sizes, strides and initial values."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ from flax import nnx
 import mtopt
 from mtopt.models import MODELS, convolution, functional
 from mtopt.models.layers import dense, max_pool
+from mtopt.models.mlp import check_layers
 from mtopt.models.resnet import Block, overlapping_max_pool
 from tests.helpers.models import NAMES, TINY, make_batch, tiny
 
@@ -186,6 +189,12 @@ def test_statistics_belong_to_the_encoder():
     head = {**LINEAR, "head": lambda rngs: nnx.BatchNorm(3, rngs=rngs)}
     with pytest.raises(mtopt.UserError, match="LayerNorm"):
         functional(lambda rngs: nnx.Linear(3, 3, rngs=rngs), names=NAMES, **head)
+
+
+def test_one_width_in_place_of_several_is_told_in_one_line():
+    """Of a text no types are checked, as they are in the tests."""
+    with pytest.raises(mtopt.UserError, match=r"hidden is 64: .* as in \(64, 32\) or"):
+        inspect.unwrap(check_layers)(64)
 
 
 def test_every_model_is_tried_here():
