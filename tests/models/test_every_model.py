@@ -13,12 +13,6 @@ from tests.helpers.program_size import operations
 
 QUICK = {"mlp", "mmoe", "ple"}
 """Those of which the suite takes a step; the others are of the same kinds."""
-METHODS = {
-    "equal_weighting": mtopt.equal_weighting(3),
-    "mgda": mtopt.mgda(3),
-    "rep_mtl": mtopt.rep_mtl(mtopt.equal_weighting(3)),
-    "flat_regions": mtopt.flat_regions(mtopt.mgda(3), rho=0.05),
-}
 BOTH = mtopt.rep_mtl(mtopt.flat_regions(mtopt.mgda(3), rho=0.05))
 
 
@@ -47,13 +41,6 @@ def assert_finite_step(name, aggregator):
 def test_a_step_of_all_mechanisms_is_finite(name):
     """Flat and clean parts of each task's gradient, reconciled, and a saliency."""
     assert_finite_step(name, BOTH)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("method", sorted(METHODS))
-@over(MODELS)
-def test_a_step_is_finite(name, method):
-    assert_finite_step(name, METHODS[method])
 
 
 @over(mtopt.METHODS, slow=set(mtopt.METHODS) - {"mgda"})
