@@ -141,7 +141,7 @@ class Meta(nnx.Module):
     ) -> Float[Array, "b both"]:
         """The mixtures of a group and of all, side by side."""
         own, shared = self.groups(x), self.shared(x)
-        every = [own.reshape(len(x), -1, own.shape[-1]), shared]
+        every = [own.reshape(x.shape[0], -1, own.shape[-1]), shared]
         of_all = mixed(self.shared_gate(x), jnp.concatenate(every, axis=1))
         seen = jnp.concatenate([own[:, group], shared], axis=1)
         return jnp.concatenate([mixed(self.gates.at(group, x), seen), of_all], axis=1)
@@ -167,7 +167,7 @@ class HoME(nnx.Module):
     def __call__(self, x: Num[Array, "b ..."], task: Task) -> Float[Array, "b width"]:
         """The last mixture of the task."""
         x = as_floats(x, self.dtype)
-        x = x.reshape(len(x), -1)
+        x = x.reshape(x.shape[0], -1)
         group = jnp.asarray(np.array(self.group_of, np.int32))[task.index]
         if self.meta is not None:
             x = self.meta(x, group)

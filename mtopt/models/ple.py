@@ -52,7 +52,7 @@ class Level(nnx.Module):
         shared: Float[Array, "b m width"],
     ) -> Float[Array, "b width"]:
         """What is mixed of all experts."""
-        every = [own.reshape(len(own), -1, own.shape[-1]), shared]
+        every = [own.reshape(own.shape[0], -1, own.shape[-1]), shared]
         return mixed(self.shared_gate(common), jnp.concatenate(every, axis=1))
 
 
@@ -72,7 +72,7 @@ class Levels(nnx.Module):
         In one array: what changes a representation as a whole takes it as it is.
         """
         x = as_floats(x, self.dtype)
-        common = x.reshape(len(x), -1)
+        common = x.reshape(x.shape[0], -1)
         *below, last = self.levels
         tasks = None  # until there is one input of each
         for level in below:

@@ -81,7 +81,7 @@ class SkillNet(nnx.Module):
     def __call__(self, x: Num[Array, "b ..."], task: Task) -> Float[Array, "b width"]:
         """The last layer of the task's skills."""
         x = as_floats(x, self.dtype)
-        x = self.first(x.reshape(len(x), -1))
+        x = self.first(x.reshape(x.shape[0], -1))
         most = max(map(len, self.rows))
         # Rows of one length: a shorter one has its first skill again, with no share.
         places = [row + row[:1] * (most - len(row)) for row in self.rows]
