@@ -40,12 +40,14 @@ class MLP(nnx.Module):
 
     @property
     def stages(self) -> list[Callable[[Array], Array]]:
-        """One a layer."""
-        first, *rest = [
+        """One a layer; without any, the inputs as vectors."""
+        layers = [
             functools.partial(_hidden, layer, dropout)
             for layer, dropout in zip(self.layers, self.dropouts, strict=True)
         ]
-        return [lambda x: first(self._flat(x)), *rest]
+        if not layers:
+            return [self._flat]
+        return [lambda x: layers[0](self._flat(x)), *layers[1:]]
 
     def __call__(self, x: Num[Array, "b ..."]) -> Float[Array, "b width"]:
         """The last hidden layer."""

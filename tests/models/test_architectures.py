@@ -11,7 +11,7 @@ from flax import nnx
 import mtopt
 from mtopt.models import MODELS, convolution, functional
 from mtopt.models.layers import dense, max_pool
-from mtopt.models.mlp import check_layers
+from mtopt.models.mlp import MLP, check_layers
 from mtopt.models.resnet import Block, overlapping_max_pool
 from tests.helpers.models import NAMES, TINY, make_batch, tiny
 
@@ -189,6 +189,11 @@ def test_statistics_belong_to_the_encoder():
     head = {**LINEAR, "head": lambda rngs: nnx.BatchNorm(3, rngs=rngs)}
     with pytest.raises(mtopt.UserError, match="LayerNorm"):
         functional(lambda rngs: nnx.Linear(3, 3, rngs=rngs), names=NAMES, **head)
+
+
+def test_a_network_without_layers_hands_on_its_inputs():
+    network = MLP(6, (), 0.0, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    assert network(jnp.arange(12.0).reshape(2, 2, 3)).tolist()[1] == [*range(6, 12)]
 
 
 def test_one_width_in_place_of_several_is_told_in_one_line():
