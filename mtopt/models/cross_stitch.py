@@ -61,7 +61,7 @@ class CrossStitch(nnx.Module):
             return network.stages[i](x)
 
         over = nnx.vmap(stage, in_axes=(0, 1 if each else None), out_axes=1)
-        return over(self.networks.copies, x)
+        return over(self.networks.stack, x)
 
 
 def cross_stitch(

@@ -18,27 +18,15 @@ from mtopt.errors import UserError, expect
 from mtopt.models.layers import as_floats
 from mtopt.models.noted import gate
 from mtopt.models.pure import Factory
+from mtopt.models.stack import Stack
 
 
-class Experts(nnx.Module):
+class Experts(Stack):
     """Copies of a module on one input; see :func:`experts`."""
-
-    def __init__(self, make: Factory, count: int, rngs: nnx.Rngs) -> None:
-        def one(rngs: nnx.Rngs) -> nnx.Module:
-            return make(rngs)  # nnx.vmap would map over its other defaults, too
-
-        # One stacked module: a program does not grow with the number of experts.
-        build = nnx.split_rngs(splits=count)(nnx.vmap(one, in_axes=0, out_axes=0))
-        self.stack = build(rngs)
-
-    def outputs(self, x: Num[Array, "b ..."]) -> Float[Array, "b E ..."]:
-        """What each of them says of each sample."""
-        each = nnx.vmap(lambda expert, x: expert(x), in_axes=(0, None), out_axes=1)
-        return each(self.stack, x)
 
     def __call__(self, x: Num[Array, "b ..."]) -> dict[str, Any]:
         """The outputs ``[b, E, ...]``, and beside them what gates read."""
-        outputs = self.outputs(x)
+        outputs = super().__call__(x)
         return {"experts": outputs, "gate": Beside(as_floats(x, outputs.dtype))}
 
 

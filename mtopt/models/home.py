@@ -243,7 +243,7 @@ def home(
       >>> model = home((8,), names=("a", "b", "c"), kind="binary", outputs=1,
       ...              groups=(("a", "c"), ("b",)), hidden=(4,))
       >>> params, model_state = model.init(jax.random.key(0))
-      >>> params["shared"]["groups"]["copies"]["copies"]["layer"]["kernel"].shape
+      >>> params["shared"]["groups"]["stack"]["stack"]["layer"]["kernel"].shape
       (2, 1, 8, 4)
       >>> model.predict(params, model_state, jnp.zeros((5, 8))).shape
       (3, 5)

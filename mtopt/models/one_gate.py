@@ -8,7 +8,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Num
 
 from mtopt.errors import expect
-from mtopt.models.experts import Experts, mixed
+from mtopt.models.experts import mixed
 from mtopt.models.functional import Model, functional
 from mtopt.models.gates import softmax_gate
 from mtopt.models.heads import tower_head
@@ -16,6 +16,7 @@ from mtopt.models.layers import as_floats
 from mtopt.models.mlp import MLP, check_layers
 from mtopt.models.noted import gate
 from mtopt.models.pure import Factory
+from mtopt.models.stack import Stack
 
 
 class Mixture(nnx.Module):
@@ -24,7 +25,7 @@ class Mixture(nnx.Module):
     def __init__(
         self, make: Factory, count: int, gate: Factory, rngs: nnx.Rngs
     ) -> None:
-        self.experts = Experts(make, count, rngs)
+        self.experts = Stack(make, count, rngs)
         self.gate = gate(rngs)
 
     @gate
@@ -34,7 +35,7 @@ class Mixture(nnx.Module):
 
     def __call__(self, x: Num[Array, "b ..."]) -> Float[Array, "b ..."]:
         """The mixture."""
-        outputs = self.experts.outputs(x)
+        outputs = self.experts(x)
         return mixed(self.weights(as_floats(x, outputs.dtype)), outputs)
 
 

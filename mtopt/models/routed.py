@@ -8,8 +8,8 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from mtopt.errors import UserError, expect
-from mtopt.models.experts import Experts
 from mtopt.models.pure import Factory
+from mtopt.models.stack import Stack
 
 FIELDS = {"inputs", "domain"}
 
@@ -18,7 +18,7 @@ class Routed(nnx.Module):
     """One expert for every domain; see :func:`routed`."""
 
     def __init__(self, make: Factory, count: int, rngs: nnx.Rngs) -> None:
-        self.experts = Experts(make, count, rngs)
+        self.experts = Stack(make, count, rngs)
         # Copies of one: at first the domain says nothing. Each drops its own units.
         first = jax.tree.map(
             lambda leaf: jnp.broadcast_to(leaf[:1], leaf.shape),
@@ -42,7 +42,7 @@ class Routed(nnx.Module):
                 f"domain is {domain.dtype}{list(domain.shape)}: expected integers "
                 f"{list(inputs.shape[:1])}, one of each sample"
             )
-        return chosen(self.experts.outputs(inputs), domain)
+        return chosen(self.experts(inputs), domain)
 
 
 def chosen(

@@ -147,7 +147,7 @@ def skills(
       >>> model = skills((8,), names=("a", "b"), kind="binary", outputs=1,
       ...                matrix={"a": (0, 1), "b": (0, 2)}, width=4, hidden=6)
       >>> params, model_state = model.init(jax.random.key(0))
-      >>> params["shared"]["layers"][0]["skills"]["copies"]["up"]["kernel"].shape
+      >>> params["shared"]["layers"][0]["skills"]["stack"]["up"]["kernel"].shape
       (3, 4, 6)
       >>> model.predict(params, model_state, jnp.zeros((5, 8))).shape
       (2, 5)
@@ -197,7 +197,7 @@ def only_skills(
       >>> params, _ = model.init(jax.random.key(0))
       >>> decayed = only_skills(optax.adamw(1e-2), (0, 3))
       >>> updates, _ = decayed.update(params, decayed.init(params), params)
-      >>> up = updates["shared"]["layers"][0]["skills"]["copies"]["up"]["kernel"]
+      >>> up = updates["shared"]["layers"][0]["skills"]["stack"]["up"]["kernel"]
       >>> (up != 0).any(axis=(1, 2)).tolist()
       [True, False, False, True]
     """

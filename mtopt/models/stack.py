@@ -28,40 +28,45 @@ class Stack(nnx.Module):
     """
 
     def __init__(self, make: Factory, count: int, rngs: nnx.Rngs) -> None:
-        build = nnx.split_rngs(splits=count)(nnx.vmap(make, in_axes=0, out_axes=0))
-        self.copies = build(rngs)
+        def one(rngs: nnx.Rngs) -> nnx.Module:
+            return make(rngs)  # nnx.vmap would map over its other defaults, too
+
+        build = nnx.split_rngs(splits=count)(nnx.vmap(one, in_axes=0, out_axes=0))
+        self.stack = build(rngs)
 
     def __call__(self, x: Any) -> Float[Array, "b E ..."]:
         """What all make of one input."""
-        every = nnx.vmap(lambda copy, x: copy(x), in_axes=(0, None), out_axes=1)
-        return every(self.copies, x)
+        return _each(self.stack, x)
 
     def each(self, x: Float[Array, "b E ..."]) -> Float[Array, "b E ..."]:
         """What each makes of an input of its own."""
-        every = nnx.vmap(lambda copy, x: copy(x), in_axes=(0, 1), out_axes=1)
-        return every(self.copies, x)
+        return _each(self.stack, x, x_axis=1)
 
     def some(self, indices: Int[Array, " A"], x: Any) -> Float[Array, "b A ..."]:
         """What those at some places make of one input; the others do not run."""
-        structure, state = nnx.split(self.copies)
+        structure, state = nnx.split(self.stack)
         chosen = jax.tree.map(lambda leaf: _entry(leaf, indices), state)
-        every = nnx.vmap(lambda copy, x: copy(x), in_axes=(0, None), out_axes=1)
-        return every(nnx.merge(structure, chosen), x)
+        return _each(nnx.merge(structure, chosen), x)
 
     def at(self, index: int | Int[Array, ""], x: Any) -> Any:
         """What one of them makes of an input; its statistics alone move."""
-        structure, state = nnx.split(self.copies)
+        structure, state = nnx.split(self.stack)
         one = nnx.merge(
             structure, jax.tree.map(lambda leaf: _entry(leaf, index), state)
         )
         outputs = one(x)
         moved = jax.tree.map(
             lambda all_of_it, own: all_of_it.at[index].set(own),
-            nnx.state(self.copies, nnx.BatchStat),
+            nnx.state(self.stack, nnx.BatchStat),
             nnx.state(one, nnx.BatchStat),
         )
-        nnx.update(self.copies, moved)
+        nnx.update(self.stack, moved)
         return outputs
+
+
+def _each(stack: nnx.Module, x: Any, x_axis: int | None = None) -> Any:
+    every = nnx.vmap(lambda one, x: one(x), in_axes=(0, x_axis), out_axes=1)
+    return every(stack, x)
 
 
 def _entry(leaf: Any, index: int | Int[Array, "..."]) -> Any:

@@ -11,13 +11,14 @@ from jaxtyping import Array, Num
 
 from mtopt.beside import Beside
 from mtopt.errors import expect
-from mtopt.models.experts import Experts, mixed
+from mtopt.models.experts import mixed
 from mtopt.models.functional import Model, functional
 from mtopt.models.gates import softmax_gate
 from mtopt.models.heads import linear_head
 from mtopt.models.layers import dense
 from mtopt.models.mlp import MLP, check_layers
 from mtopt.models.pure import Factory
+from mtopt.models.stack import Stack
 
 
 class Depths(nnx.Module):
@@ -43,7 +44,7 @@ class Depths(nnx.Module):
             return lambda rngs: MLP(after, (width,), 0.0, dtype=dtype, rngs=rngs)
 
         self.experts = nnx.List(
-            Experts(of_depth(after), experts, rngs) for after in hidden
+            Stack(of_depth(after), experts, rngs) for after in hidden
         )
 
     def __call__(self, x: Num[Array, "b ..."]) -> dict[str, Any]:
@@ -51,7 +52,7 @@ class Depths(nnx.Module):
         said, read = [], []
         for layer, experts in zip(self.layers, self.experts, strict=True):
             x = layer(x)
-            said.append(experts.outputs(x))
+            said.append(experts(x))
             read.append(x)
         # One array: saliencies are of representations that are.
         return {"experts": jnp.stack(said, axis=1), "gate": Beside(read)}

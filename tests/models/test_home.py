@@ -70,19 +70,19 @@ def by_hand(params, batch):
         count = len(jax.tree.leaves(at(stack, *index))[0])
         return [expert(at(stack, *index, n), x, used) for n in range(count)]
 
-    of_group = [those(meta["groups"]["copies"]["copies"], x, g) for g in (0, 1)]
-    of_all = those(meta["shared"]["copies"], x)
+    of_group = [those(meta["groups"]["stack"]["stack"], x, g) for g in (0, 1)]
+    of_all = those(meta["shared"]["stack"], x)
     every = [*of_group[0], *of_group[1], *of_all]
     z_all = mixed(weighed(meta["shared_gate"], x), every)
     losses = []
     for k, g in enumerate(GROUP_OF):
-        gate = weighed(at(meta["gates"]["copies"], g), x)
+        gate = weighed(at(meta["gates"]["stack"], g), x)
         r = jnp.concatenate([mixed(gate, [*of_group[g], *of_all]), z_all], axis=1)
-        mine = those(at(own["experts"]["copies"], k), r)
+        mine = those(at(own["experts"]["stack"], k), r)
         seen = [
             *mine,
-            *those(shared["groups"]["copies"]["copies"], r, g),
-            *those(shared["shared"]["copies"], r),
+            *those(shared["groups"]["stack"]["stack"], r, g),
+            *those(shared["shared"]["stack"], r),
         ]
         h = mixed(weighed(at(own["gate"], k), r), seen)
         scores = r @ at(own["self_gate"]["layers"][0], k)["kernel"]
@@ -121,23 +121,23 @@ def reached(tree):
 def test_tasks_reach_experts_of_their_own_group_alone_in_the_last_level():
     rows, _ = measured()
     for k, g in enumerate(GROUP_OF):
-        last = rows["groups"]["copies"]["copies"]
+        last = rows["groups"]["stack"]["stack"]
         assert reached(at(last, k, 1 - g)) == {False}
         assert reached(at(last, k, g)) == {True}
         assert reached(at(rows["shared"], k)) == {True}
         # Below, what is mixed of all experts reaches every group.
-        meta = rows["meta"]["groups"]["copies"]["copies"]
+        meta = rows["meta"]["groups"]["stack"]["stack"]
         assert reached(at(meta, k, 1 - g)) == {True}
 
 
 def test_statistics_of_a_task_are_of_what_it_computes():
     _, state = measured()
     assert state.labels.tolist() == [12.0] * 3 or (state.labels > 0).all()
-    norm = state.values["encoder"]["groups"]["copies"]["copies"]["norm"]["mean"]
+    norm = state.values["encoder"]["groups"]["stack"]["stack"]["norm"]["mean"]
     for k, g in enumerate(GROUP_OF):
         assert np.asarray(norm[k, g]).any()
         assert not np.asarray(norm[k, 1 - g]).any()
-    below = state.values["encoder"]["meta"]["groups"]["copies"]["copies"]["norm"]
+    below = state.values["encoder"]["meta"]["groups"]["stack"]["stack"]["norm"]
     assert_close(below["mean"][0], below["mean"][1], rtol=1e-6)
 
 

@@ -56,20 +56,20 @@ def by_hand(params, batch, levels):
     own, common = [batch.x] * tasks, batch.x
     for level in (shared["levels"][i] for i in range(levels - 1)):
         mine = [
-            [expert(at(level["own"]["copies"]["copies"], k, n), own[k]) for n in (0, 1)]
+            [expert(at(level["own"]["stack"]["stack"], k, n), own[k]) for n in (0, 1)]
             for k in range(tasks)
         ]
-        ours = [expert(at(level["shared"]["copies"], n), common) for n in (0, 1)]
+        ours = [expert(at(level["shared"]["stack"], n), common) for n in (0, 1)]
         own = [
-            mix(at(level["gates"]["copies"], k), own[k], [*mine[k], *ours])
+            mix(at(level["gates"]["stack"], k), own[k], [*mine[k], *ours])
             for k in range(tasks)
         ]
         common = mix(level["shared_gate"], common, [*itertools.chain(*mine), *ours])
-    last = [expert(at(shared["experts"]["copies"], n), common) for n in (0, 1)]
+    last = [expert(at(shared["experts"]["stack"], n), common) for n in (0, 1)]
     found = []
     for k in range(tasks):
         head = at(heads, k)
-        mine = [expert(at(head["experts"]["copies"], n), own[k]) for n in (0, 1)]
+        mine = [expert(at(head["experts"]["stack"], n), own[k]) for n in (0, 1)]
         z = mix(head["gate"], own[k], [*mine, *last])
         errors = (layer(head["head"], z)[:, 0] - batch.y[k]) ** 2
         found.append(mtopt.masked_mean(errors, batch.mask[k]))
@@ -113,20 +113,20 @@ def hand_losses(params, seen, tasks):
     """Of some tasks, by products of stacked arrays."""
     shared, heads = params["shared"], params["tasks"]
     level, x = shared["levels"][0], seen.x
-    mine = stacked_experts(level["own"]["copies"]["copies"], x[None, None])
-    ours = stacked_experts(level["shared"]["copies"], x[None])
-    gates = level["gates"]["copies"]
+    mine = stacked_experts(level["own"]["stack"]["stack"], x[None, None])
+    ours = stacked_experts(level["shared"]["stack"], x[None])
+    gates = level["gates"]["stack"]
     every = jnp.concatenate([mine.reshape(-1, *ours.shape[1:]), ours])
     common = jnp.einsum(
         "be,ebf->bf", jax.nn.softmax(layer(level["shared_gate"], x)), every
     )
-    last = stacked_experts(shared["experts"]["copies"], common[None])
+    last = stacked_experts(shared["experts"]["stack"], common[None])
     found = []
 
     def one(k, head, gate, y, mask):
         weights = jax.nn.softmax(layer(gate, x))
         z = jnp.einsum("be,ebf->bf", weights, jnp.concatenate([mine[k], ours]))
-        own = stacked_experts(head["experts"]["copies"], z[None])
+        own = stacked_experts(head["experts"]["stack"], z[None])
         weights = jax.nn.softmax(layer(head["gate"], z))
         z = jnp.einsum("be,ebf->bf", weights, jnp.concatenate([own, last]))
         return mtopt.masked_mean((layer(head["head"], z)[:, 0] - y) ** 2, mask)

@@ -48,7 +48,7 @@ def by_hand(params, batch):
         for depth in params["shared"]["layers"].values():
             said = []
             for e in ROWS[name]:
-                own = jax.tree.map(lambda leaf, e=e: leaf[e], depth["skills"]["copies"])
+                own = jax.tree.map(lambda leaf, e=e: leaf[e], depth["skills"]["stack"])
                 said.append(layer(own["down"], jnp.maximum(layer(own["up"], x), 0)))
             x = normed(depth["norm"], x + sum(said) / len(said))
         head = jax.tree.map(lambda leaf, k=k: leaf[k], params["tasks"])
@@ -72,7 +72,7 @@ def test_a_task_has_no_gradient_of_skills_that_it_does_not_use():
     params, _ = model.init(jax.random.key(0))
     problem = model.tasks.problem(regressions(), jax.random.key(1))
     rows = problem.losses_and_grads(params)[1]["shared"]["layers"][0]["skills"]
-    reached = (rows["copies"]["up"]["kernel"] != 0).any(axis=(2, 3))
+    reached = (rows["stack"]["up"]["kernel"] != 0).any(axis=(2, 3))
     for k, name in enumerate(NAMES):
         assert np.flatnonzero(reached[k]).tolist() == sorted(ROWS[name])
 
@@ -141,7 +141,7 @@ def test_the_order_of_skills_is_of_no_account():
 def test_without_a_matrix_all_share_one_skill_and_have_one():
     model = made(matrix=None)
     params, _ = model.init(jax.random.key(0))
-    stack = params["shared"]["layers"][0]["skills"]["copies"]["up"]["kernel"]
+    stack = params["shared"]["layers"][0]["skills"]["stack"]["up"]["kernel"]
     assert len(stack) == 1 + len(NAMES)
 
 

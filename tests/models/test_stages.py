@@ -56,7 +56,7 @@ def head_losses(params, z, seen):
 def stitched(params, seen, stages):
     """Every stage of every network, then every mixture, one after another."""
     shared = params["shared"]
-    networks = [at(shared["networks"]["copies"], k) for k in range(3)]
+    networks = [at(shared["networks"]["stack"], k) for k in range(3)]
     every = [seen.x] * 3
     for i, stage in enumerate(stages):
         found = [stage(*own) for own in zip(networks, every, strict=True)]
@@ -131,7 +131,7 @@ def test_networks_that_are_not_mixed_are_those_of_single_tasks():
     params, _ = model.init(jax.random.key(0))
     seen = batch((4,))
     problem = model.tasks.problem(seen, jax.random.key(1))
-    rows = problem.losses_and_grads(params)[1]["shared"]["networks"]["copies"]
+    rows = problem.losses_and_grads(params)[1]["shared"]["networks"]["stack"]
     for leaf in jax.tree.leaves(rows):
         others = np.asarray(leaf)[~np.eye(3, dtype=bool)]
         assert not others.any()
