@@ -16,6 +16,7 @@ from mtopt.models.functional import Model, functional
 from mtopt.models.gates import softmax_gate
 from mtopt.models.heads import tower_head
 from mtopt.models.layers import BatchNorm, as_floats, dense
+from mtopt.models.level import Level
 from mtopt.models.mlp import MLP, check_layers
 from mtopt.models.noted import gate
 from mtopt.models.pure import Factory
@@ -114,46 +115,13 @@ def self_weights(features: int, count: int, *, dtype: DTypeLike) -> Factory:
     )
 
 
-class Meta(nnx.Module):
-    """The level below the last: what a group has, and what all have."""
-
-    def __init__(
-        self,
-        expert: Factory,
-        features: int,
-        counts: tuple[int, int, int],
-        *,
-        dtype: DTypeLike,
-        rngs: nnx.Rngs,
-    ) -> None:
-        groups, of_group, shared = counts
-
-        def between(count: int) -> Factory:
-            return softmax_gate(features, count, dtype=dtype)
-
-        self.groups = Stack(lambda rngs: Stack(expert, of_group, rngs), groups, rngs)
-        self.shared = Stack(expert, shared, rngs)
-        self.gates = Stack(between(of_group + shared), groups, rngs)
-        self.shared_gate = between(groups * of_group + shared)(rngs)
-
-    def __call__(
-        self, x: Float[Array, "b features"], group: Array
-    ) -> Float[Array, "b both"]:
-        """The mixtures of a group and of all, side by side."""
-        own, shared = self.groups(x), self.shared(x)
-        every = [own.reshape(x.shape[0], -1, own.shape[-1]), shared]
-        of_all = mixed(self.shared_gate(x), jnp.concatenate(every, axis=1))
-        seen = jnp.concatenate([own[:, group], shared], axis=1)
-        return jnp.concatenate([mixed(self.gates.at(group, x), seen), of_all], axis=1)
-
-
 class HoME(nnx.Module):
     """The experts that several tasks use; see :func:`home`."""
 
     def __init__(
         self,
         group_of: Sequence[int],
-        meta: Meta | None,
+        meta: Level | None,
         groups: Stack,
         shared: Stack,
         dtype: DTypeLike,
@@ -170,7 +138,10 @@ class HoME(nnx.Module):
         x = x.reshape(x.shape[0], -1)
         group = jnp.asarray(np.array(self.group_of, np.int32))[task.index]
         if self.meta is not None:
-            x = self.meta(x, group)
+            own, shared = self.meta.own(x), self.meta.shared(x)
+            of_group = self.meta.of_one(group, x, own, shared)
+            of_all = self.meta.of_all(x, own, shared)
+            x = jnp.concatenate([of_group, of_all], axis=1)
         of_group = self.groups.at(group, x)
         return task.own(x, jnp.concatenate([of_group, self.shared(x)], axis=1))
 
@@ -280,7 +251,7 @@ def home(
         counts = count, group_experts, experts
         meta = None
         if levels == 2:
-            meta = Meta(expert(features), features, counts, dtype=dtype, rngs=rngs)
+            meta = Level(expert(features), features, counts, dtype=dtype, rngs=rngs)
 
         def of_group(rngs: nnx.Rngs) -> Stack:
             return Stack(expert(read), group_experts, rngs)

@@ -1,7 +1,6 @@
 """Progressive layered extraction: levels of shared experts and experts of tasks."""
 
 import math
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -15,45 +14,12 @@ from mtopt.models.functional import Model, functional
 from mtopt.models.gates import softmax_gate
 from mtopt.models.heads import tower_head
 from mtopt.models.layers import as_floats
+from mtopt.models.level import Level
 from mtopt.models.mlp import MLP, check_layers
 from mtopt.models.noted import gate
 from mtopt.models.pure import Factory
 from mtopt.models.stack import Stack
 from mtopt.task import Task
-
-
-class Level(nnx.Module):
-    """Experts that all tasks' losses reach, and the gates between them."""
-
-    def __init__(
-        self,
-        features: int,
-        expert: Callable[[int], Factory],
-        counts: tuple[int, int, int],
-        *,
-        dtype: DTypeLike,
-        rngs: nnx.Rngs,
-    ) -> None:
-        tasks, own, shared = counts
-
-        def between(count: int) -> Factory:
-            return softmax_gate(features, count, dtype=dtype)
-
-        make = expert(features)
-        self.own = Stack(lambda rngs: Stack(make, own, rngs), tasks, rngs)
-        self.shared = Stack(make, shared, rngs)
-        self.gates = Stack(between(own + shared), tasks, rngs)
-        self.shared_gate = between(tasks * own + shared)(rngs)
-
-    def in_common(
-        self,
-        common: Float[Array, "b features"],
-        own: Float[Array, "b K n width"],
-        shared: Float[Array, "b m width"],
-    ) -> Float[Array, "b width"]:
-        """What is mixed of all experts."""
-        every = [own.reshape(own.shape[0], -1, own.shape[-1]), shared]
-        return mixed(self.shared_gate(common), jnp.concatenate(every, axis=1))
 
 
 class Levels(nnx.Module):
@@ -84,13 +50,12 @@ class Levels(nnx.Module):
             )
             every = jnp.concatenate([own, spread], axis=2)
             tasks = jax.vmap(mixed, in_axes=1, out_axes=1)(gates, every)
-            common = level.in_common(common, own, shared)
+            common = level.of_all(common, own, shared)
         own = last.own(common) if tasks is None else last.own.each(tasks)
         shared = last.shared(common)
         read = common if tasks is None else tasks[:, task.index]
-        every = jnp.concatenate([own[:, task.index], shared], axis=1)
-        mine = mixed(last.gates.at(task.index, read), every)
-        common = last.in_common(common, own, shared)
+        mine = last.of_one(task.index, read, own, shared)
+        common = last.of_all(common, own, shared)
         return jnp.concatenate([mine[:, None], self.experts(common)], axis=1)
 
 
@@ -200,7 +165,7 @@ def ple(
 
     def encoder(rngs: nnx.Rngs) -> Levels:
         read = (features, *[width] * (levels - 2))
-        below = [Level(n, expert, counts, dtype=dtype, rngs=rngs) for n in read]
+        below = [Level(expert(n), n, counts, dtype=dtype, rngs=rngs) for n in read]
         return Levels(below, Stack(expert(width), experts, rngs), dtype)
 
     return functional(

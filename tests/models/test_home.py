@@ -70,7 +70,7 @@ def by_hand(params, batch):
         count = len(jax.tree.leaves(at(stack, *index))[0])
         return [expert(at(stack, *index, n), x, used) for n in range(count)]
 
-    of_group = [those(meta["groups"]["stack"]["stack"], x, g) for g in (0, 1)]
+    of_group = [those(meta["own"]["stack"]["stack"], x, g) for g in (0, 1)]
     of_all = those(meta["shared"]["stack"], x)
     every = [*of_group[0], *of_group[1], *of_all]
     z_all = mixed(weighed(meta["shared_gate"], x), every)
@@ -126,7 +126,7 @@ def test_tasks_reach_experts_of_their_own_group_alone_in_the_last_level():
         assert reached(at(last, k, g)) == {True}
         assert reached(at(rows["shared"], k)) == {True}
         # Below, what is mixed of all experts reaches every group.
-        meta = rows["meta"]["groups"]["stack"]["stack"]
+        meta = rows["meta"]["own"]["stack"]["stack"]
         assert reached(at(meta, k, 1 - g)) == {True}
 
 
@@ -137,7 +137,7 @@ def test_statistics_of_a_task_are_of_what_it_computes():
     for k, g in enumerate(GROUP_OF):
         assert np.asarray(norm[k, g]).any()
         assert not np.asarray(norm[k, 1 - g]).any()
-    below = state.values["encoder"]["meta"]["groups"]["stack"]["stack"]["norm"]
+    below = state.values["encoder"]["meta"]["own"]["stack"]["stack"]["norm"]
     assert_close(below["mean"][0], below["mean"][1], rtol=1e-6)
 
 
