@@ -3,7 +3,6 @@
 import math
 
 import jax.numpy as jnp
-from flax import nnx
 from jax.typing import DTypeLike
 
 from mtopt.errors import expect
@@ -12,7 +11,7 @@ from mtopt.models.experts import gated
 from mtopt.models.functional import Model, functional
 from mtopt.models.gates import softmax_gate
 from mtopt.models.heads import tower_head
-from mtopt.models.mlp import MLP, check_layers
+from mtopt.models.mlp import mlp_encoder
 
 
 def cgc(
@@ -78,13 +77,12 @@ def cgc(
     expect(experts >= 1, "experts", experts, "at least 1")
     more = "at least 1; a model without them is mmoe"
     expect(own_experts >= 1, "own_experts", own_experts, more)
-    check_layers(hidden, dropout)
+    expert, width = mlp_encoder(
+        input_shape, dtype=dtype, hidden=hidden, dropout=dropout
+    )
     features = math.prod(input_shape)
 
-    def expert(rngs: nnx.Rngs) -> MLP:
-        return MLP(features, hidden, dropout, dtype=dtype, rngs=rngs)
-
-    head = tower_head(hidden[-1], tower, outputs, kind=kind, dtype=dtype)
+    head = tower_head(width, tower, outputs, kind=kind, dtype=dtype)
     gate = softmax_gate(features, experts + own_experts, dtype=dtype)
     return functional(
         stacked(expert, experts),

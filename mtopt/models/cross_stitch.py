@@ -11,13 +11,19 @@ from jaxtyping import Array, Float, Num
 
 from mtopt.errors import expect_number, expect_one_of
 from mtopt.grammar import CallText
-from mtopt.models import lenet, mlp, resnet
 from mtopt.models.functional import Model, functional
 from mtopt.models.heads import linear_head
+from mtopt.models.lenet import lenet_encoder
+from mtopt.models.mlp import mlp_encoder
+from mtopt.models.resnet import resnet18_encoder
 from mtopt.models.stack import Stack
 from mtopt.task import Task
 
-ENCODERS = {"lenet": lenet.encoder, "mlp": mlp.encoder, "resnet18": resnet.encoder}
+ENCODERS = {
+    "lenet": lenet_encoder,
+    "mlp": mlp_encoder,
+    "resnet18": resnet18_encoder,
+}
 """What may be stitched: names to ``(input_shape, *, dtype, ...) -> Encoder``."""
 UNITS = ("stage", "channel")
 

@@ -3,7 +3,6 @@
 import math
 
 import jax.numpy as jnp
-from flax import nnx
 from jax.typing import DTypeLike
 
 from mtopt.errors import expect
@@ -11,7 +10,7 @@ from mtopt.models.experts import experts as stacked
 from mtopt.models.experts import gated
 from mtopt.models.functional import Model, functional
 from mtopt.models.heads import tower_head
-from mtopt.models.mlp import MLP, check_layers
+from mtopt.models.mlp import mlp_encoder
 from mtopt.models.selector_gate import selector_gate
 
 
@@ -77,11 +76,10 @@ def dselect_k(
       :func:`mtopt.models.selector_gate.selector_gate`.
     """
     expect(experts >= 2, "experts", experts, "at least 2 to choose from")
-    check_layers(hidden, dropout)
+    expert, width = mlp_encoder(
+        input_shape, dtype=dtype, hidden=hidden, dropout=dropout
+    )
     features = math.prod(input_shape)
-
-    def expert(rngs: nnx.Rngs) -> MLP:
-        return MLP(features, hidden, dropout, dtype=dtype, rngs=rngs)
 
     gate = selector_gate(
         experts,
@@ -90,7 +88,7 @@ def dselect_k(
         gamma=gamma,
         dtype=dtype,
     )
-    head = tower_head(hidden[-1], tower, outputs, kind=kind, dtype=dtype)
+    head = tower_head(width, tower, outputs, kind=kind, dtype=dtype)
     return functional(
         stacked(expert, experts),
         gated(head, gate),

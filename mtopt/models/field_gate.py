@@ -1,7 +1,5 @@
 """Field gates: each task weighs the fields of the input, below what all share."""
 
-import math
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -12,7 +10,7 @@ from mtopt.errors import expect, expect_number
 from mtopt.models.functional import Model, functional
 from mtopt.models.heads import linear_head
 from mtopt.models.layers import as_floats, dense
-from mtopt.models.mlp import MLP, check_layers
+from mtopt.models.mlp import mlp_encoder
 from mtopt.task import Task
 
 
@@ -40,7 +38,7 @@ class FieldGate(nnx.Module):
 class Gated(nnx.Module):
     """An MLP on the fields as a task weighs them."""
 
-    def __init__(self, network: MLP, dtype: DTypeLike) -> None:
+    def __init__(self, network: nnx.Module, dtype: DTypeLike) -> None:
         self.network = network
         self.dtype = dtype
 
@@ -108,19 +106,17 @@ def field_gate(
       Its other module, which extracts interests from sequences of behaviour, is not
       here. Gates start as the identity.
     """
-    check_layers(hidden, dropout)
+    make, width = mlp_encoder(input_shape, dtype=dtype, hidden=hidden, dropout=dropout)
     expect(len(input_shape) >= 1, "input_shape", input_shape, "at least one axis")
     expect_number("reduction", reduction, at_least=1)
-    features, fields = math.prod(input_shape), input_shape[0]
-    width = max(round(fields / reduction), 1)
+    fields = input_shape[0]
+    squeezed = max(round(fields / reduction), 1)
     return functional(
-        lambda rngs: Gated(
-            MLP(features, hidden, dropout, dtype=dtype, rngs=rngs), dtype
-        ),
-        linear_head(hidden[-1], outputs, kind=kind, dtype=dtype),
+        lambda rngs: Gated(make(rngs), dtype),
+        linear_head(width, outputs, kind=kind, dtype=dtype),
         names,
         kind=kind,
         x_axis=x_axis,
         per_task=True,
-        own=lambda rngs: FieldGate(fields, width, dtype=dtype, rngs=rngs),
+        own=lambda rngs: FieldGate(fields, squeezed, dtype=dtype, rngs=rngs),
     )

@@ -1,7 +1,5 @@
 """Funnels: events of which each can happen behind the one before it alone."""
 
-import math
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +10,7 @@ from jaxtyping import Array, Float, Num
 from mtopt.errors import UserError
 from mtopt.models.functional import Model, functional
 from mtopt.models.layers import dense
-from mtopt.models.mlp import MLP, check_layers
+from mtopt.models.mlp import mlp_encoder
 from mtopt.per_task import in_words
 from mtopt.task import Task
 
@@ -21,10 +19,16 @@ class Funnel(nnx.Module):
     """The conditional probabilities of all events, multiplied; see :func:`funnel`."""
 
     def __init__(
-        self, network: MLP, width: int, places: tuple[int, ...], *, rngs: nnx.Rngs
+        self,
+        network: nnx.Module,
+        width: int,
+        places: tuple[int, ...],
+        *,
+        dtype: DTypeLike,
+        rngs: nnx.Rngs,
     ) -> None:
         self.network = network
-        self.steps = dense(width, len(places), dtype=network.dtype, rngs=rngs)
+        self.steps = dense(width, len(places), dtype=dtype, rngs=rngs)
         self.places = places
 
     def __call__(self, x: Num[Array, "b ..."], task: Task) -> Float[Array, "b 1"]:
@@ -117,13 +121,11 @@ def funnel(
             f"order is {order}: expected the tasks {in_words(names)}, each once, the "
             "event first that comes first"
         )
-    check_layers(hidden, dropout)
-    features = math.prod(input_shape)
+    make, width = mlp_encoder(input_shape, dtype=dtype, hidden=hidden, dropout=dropout)
     places = tuple(order.index(name) for name in names)
 
     def encoder(rngs: nnx.Rngs) -> Funnel:
-        network = MLP(features, hidden, dropout, dtype=dtype, rngs=rngs)
-        return Funnel(network, hidden[-1], places, rngs=rngs)
+        return Funnel(make(rngs), width, places, dtype=dtype, rngs=rngs)
 
     return functional(
         encoder, lambda rngs: Nothing(), names, kind=kind, x_axis=x_axis, per_task=True

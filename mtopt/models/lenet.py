@@ -42,7 +42,7 @@ class LeNet(nnx.Module):
         return through(self, x)
 
 
-def encoder(input_shape: tuple[int, ...], *, dtype: DTypeLike) -> Encoder:
+def lenet_encoder(input_shape: tuple[int, ...], *, dtype: DTypeLike) -> Encoder:
     """What :func:`lenet` shares."""
     check_image(input_shape, smallest=16, model="lenet")
     return Encoder(
@@ -106,7 +106,7 @@ def lenet(
       arXiv 1912.12854), made for 36 x 36 pixels, has a first kernel of 9 x 9, hence
       5 x 5 x 20 = 500 features, and heads of a single layer.
     """
-    make, width = encoder(input_shape, dtype=dtype)
+    make, width = lenet_encoder(input_shape, dtype=dtype)
     head = mlp_head(width, 50, outputs, kind=kind, dtype=dtype)
     return functional(make, head, names, kind=kind, x_axis=x_axis)
 

@@ -68,7 +68,7 @@ def _hidden(layer: nnx.Linear, dropout: nnx.Dropout, x: Array) -> Array:
     return dropout(jax.nn.relu(layer(x)))
 
 
-def encoder(
+def mlp_encoder(
     input_shape: tuple[int, ...],
     *,
     dtype: DTypeLike,
@@ -139,6 +139,6 @@ def mlp(
       >>> model.predict(params, model_state, jnp.zeros((5, 8, 8))).shape
       (2, 5, 10)
     """
-    make, width = encoder(input_shape, dtype=dtype, hidden=hidden, dropout=dropout)
+    make, width = mlp_encoder(input_shape, dtype=dtype, hidden=hidden, dropout=dropout)
     head = linear_head(width, outputs, kind=kind, dtype=dtype)
     return functional(make, head, names, kind=kind, x_axis=x_axis)

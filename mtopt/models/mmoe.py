@@ -11,7 +11,7 @@ from mtopt.models.experts import gated
 from mtopt.models.functional import Model, functional
 from mtopt.models.gates import softmax_gate
 from mtopt.models.heads import tower_head
-from mtopt.models.mlp import MLP, check_layers
+from mtopt.models.mlp import mlp_encoder
 
 
 def mmoe(
@@ -69,13 +69,13 @@ def mmoe(
       set. Gates have a bias.
     """
     expect(experts >= 1, "experts", experts, "at least 1")
-    check_layers(hidden, dropout)
+    expert, width = mlp_encoder(
+        input_shape, dtype=dtype, hidden=hidden, dropout=dropout
+    )
     features = math.prod(input_shape)
-    head = tower_head(hidden[-1], tower, outputs, kind=kind, dtype=dtype)
+    head = tower_head(width, tower, outputs, kind=kind, dtype=dtype)
     return functional(
-        stacked(
-            lambda rngs: MLP(features, hidden, dropout, dtype=dtype, rngs=rngs), experts
-        ),
+        stacked(expert, experts),
         gated(head, softmax_gate(features, experts, top=top, dtype=dtype)),
         names,
         kind=kind,

@@ -8,11 +8,11 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Num
 
-from mtopt.models import resnet
 from mtopt.models.convolution import convolution
 from mtopt.models.functional import Model, functional
 from mtopt.models.heads import linear_head
 from mtopt.models.layers import BatchNorm, he_normal
+from mtopt.models.resnet import ResNet18, resnet18_encoder
 from mtopt.task import Task
 
 STAGES = 4
@@ -73,7 +73,7 @@ class MTAN(nnx.Module):
 
     def __init__(
         self,
-        network: resnet.ResNet18,
+        network: ResNet18,
         width: int,
         *,
         dtype: DTypeLike,
@@ -159,7 +159,7 @@ def mtan(
       Vandenhende et al. (2020, arXiv 2004.13379). f halves the resolution by its
       stride, where the paper pools behind it, so that odd sizes fit.
     """
-    make, features = resnet.encoder(input_shape, dtype=dtype, stem=stem, width=width)
+    make, features = resnet18_encoder(input_shape, dtype=dtype, stem=stem, width=width)
     return functional(
         lambda rngs: MTAN(make(rngs), width, dtype=dtype, rngs=rngs),
         linear_head(features, outputs, kind=kind, dtype=dtype),

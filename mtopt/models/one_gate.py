@@ -13,7 +13,7 @@ from mtopt.models.functional import Model, functional
 from mtopt.models.gates import softmax_gate
 from mtopt.models.heads import tower_head
 from mtopt.models.layers import as_floats
-from mtopt.models.mlp import MLP, check_layers
+from mtopt.models.mlp import mlp_encoder
 from mtopt.models.noted import gate
 from mtopt.models.pure import Factory
 from mtopt.models.stack import Stack
@@ -99,16 +99,15 @@ def one_gate(
       Those of :func:`mmoe`.
     """
     expect(experts >= 1, "experts", experts, "at least 1")
-    check_layers(hidden, dropout)
+    expert, width = mlp_encoder(
+        input_shape, dtype=dtype, hidden=hidden, dropout=dropout
+    )
     features = math.prod(input_shape)
     gate = softmax_gate(features, experts, top=top, dtype=dtype)
 
-    def expert(rngs: nnx.Rngs) -> MLP:
-        return MLP(features, hidden, dropout, dtype=dtype, rngs=rngs)
-
     return functional(
         lambda rngs: Mixture(expert, experts, gate, rngs),
-        tower_head(hidden[-1], tower, outputs, kind=kind, dtype=dtype),
+        tower_head(width, tower, outputs, kind=kind, dtype=dtype),
         names,
         kind=kind,
         x_axis=x_axis,

@@ -102,7 +102,7 @@ class ResNet18(nnx.Module):
         return jax.nn.relu(self.dense(x)) if self.projects else x
 
 
-def encoder(
+def resnet18_encoder(
     input_shape: tuple[int, ...],
     *,
     dtype: DTypeLike,
@@ -183,7 +183,7 @@ def resnet18(
       See :class:`mtopt.models.layers.BatchNorm` for the running variance. With the
       ``imagenet`` stem and its defaults all else is the same.
     """
-    make, features = encoder(
+    make, features = resnet18_encoder(
         input_shape,
         dtype=dtype,
         stem=stem,
