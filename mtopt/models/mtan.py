@@ -8,11 +8,10 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Num
 
-from mtopt.models.convolution import convolution
 from mtopt.models.functional import Model, functional
 from mtopt.models.heads import linear_head
-from mtopt.models.layers import BatchNorm, he_normal
-from mtopt.models.resnet import ResNet18, resnet18_encoder
+from mtopt.models.layers import BatchNorm
+from mtopt.models.resnet import ResNet18, padded_conv, resnet18_encoder
 from mtopt.task import Task
 
 STAGES = 4
@@ -32,18 +31,7 @@ class Normed(nnx.Module):
         dtype: DTypeLike,
         rngs: nnx.Rngs,
     ) -> None:
-        self.conv = nnx.Conv(
-            channels,
-            outputs,
-            (size, size),
-            strides=stride,
-            padding=size // 2,
-            use_bias=False,
-            kernel_init=he_normal(outputs * size * size),
-            dtype=dtype,
-            conv_general_dilated=convolution,
-            rngs=rngs,
-        )
+        self.conv = padded_conv(channels, outputs, size, stride, dtype=dtype, rngs=rngs)
         self.norm = BatchNorm(outputs)
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b _ _ d"]:

@@ -31,13 +31,15 @@ class Block(nnx.Module):
         dtype: DTypeLike,
         rngs: nnx.Rngs,
     ) -> None:
-        self.conv1 = _conv(channels, outputs, 3, stride, dtype=dtype, rngs=rngs)
+        self.conv1 = padded_conv(channels, outputs, 3, stride, dtype=dtype, rngs=rngs)
         self.norm1 = BatchNorm(outputs)
-        self.conv2 = _conv(outputs, outputs, 3, 1, dtype=dtype, rngs=rngs)
+        self.conv2 = padded_conv(outputs, outputs, 3, 1, dtype=dtype, rngs=rngs)
         self.norm2 = BatchNorm(outputs)
         self.projects = stride != 1 or channels != outputs
         if self.projects:
-            self.conv3 = _conv(channels, outputs, 1, stride, dtype=dtype, rngs=rngs)
+            self.conv3 = padded_conv(
+                channels, outputs, 1, stride, dtype=dtype, rngs=rngs
+            )
             self.norm3 = BatchNorm(outputs)
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b _ _ outputs"]:
@@ -64,7 +66,7 @@ class ResNet18(nnx.Module):
     ) -> None:
         self.imagenet = stem == "imagenet"
         size, stride = (7, 2) if self.imagenet else (3, 1)
-        self.conv = _conv(channels, width, size, stride, dtype=dtype, rngs=rngs)
+        self.conv = padded_conv(channels, width, size, stride, dtype=dtype, rngs=rngs)
         self.norm = BatchNorm(width)
         before = (1, 1, 1, 2, 2, 4, 4, 8)
         after = (1, 1, 2, 2, 4, 4, 8, 8)
@@ -218,7 +220,7 @@ def overlapping_max_pool(x: Float[Array, "B H W C"]) -> Float[Array, "B h w C"]:
     return x
 
 
-def _conv(
+def padded_conv(
     channels: int,
     outputs: int,
     size: int,
