@@ -6,6 +6,11 @@ import jax.numpy as jnp
 from tests.helpers.close import assert_close
 
 
+def at(tree, *index):
+    """One entry of every array of a stack."""
+    return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
 def plain(params):
     """The parameters with those of the tasks as a bare stack."""
     return {**params, "tasks": params["tasks"].values}

@@ -13,7 +13,7 @@ from mtopt import analysis
 from mtopt.models import MODELS
 from mtopt.models.home import Expert
 from mtopt.models.mlp import MLP
-from tests.helpers.by_hand import assert_as_by_hand
+from tests.helpers.by_hand import assert_as_by_hand, at
 from tests.helpers.close import assert_close
 from tests.helpers.experts import mixed, number, regressions, weighed
 from tests.helpers.methods import over
@@ -42,10 +42,6 @@ def started(**options):
         params,
     )
     return model, params, moved, state
-
-
-def at(tree, *index):
-    return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
 def expert(own, x, seen):

@@ -11,7 +11,8 @@ import pytest
 
 import mtopt
 from mtopt.models import MODELS
-from tests.helpers.by_hand import assert_as_by_hand, plain
+from tests.helpers.by_hand import assert_as_by_hand, at, plain
+from tests.helpers.experts import mixed, weighed
 from tests.helpers.methods import over
 
 NAMES = ("a", "b", "c")
@@ -40,15 +41,6 @@ def expert(parameters, x):
     return jax.nn.relu(layer(parameters["layers"][0], x))
 
 
-def at(tree, *index):
-    return jax.tree.map(lambda leaf: leaf[index], tree)
-
-
-def mix(gate, read, outputs):
-    weights = jax.nn.softmax(layer(gate, read))
-    return sum(weights[:, [e]] * output for e, output in enumerate(outputs))
-
-
 def by_hand(params, batch, levels):
     """The losses of the tasks: every level of each, one expert after another."""
     shared, heads = params["shared"], params["tasks"]
@@ -61,16 +53,17 @@ def by_hand(params, batch, levels):
         ]
         ours = [expert(at(level["shared"]["stack"], n), common) for n in (0, 1)]
         own = [
-            mix(at(level["gates"]["stack"], k), own[k], [*mine[k], *ours])
+            mixed(weighed(at(level["gates"]["stack"], k), own[k]), [*mine[k], *ours])
             for k in range(tasks)
         ]
-        common = mix(level["shared_gate"], common, [*itertools.chain(*mine), *ours])
+        every = [*itertools.chain(*mine), *ours]
+        common = mixed(weighed(level["shared_gate"], common), every)
     last = [expert(at(shared["experts"]["stack"], n), common) for n in (0, 1)]
     found = []
     for k in range(tasks):
         head = at(heads, k)
         mine = [expert(at(head["experts"]["stack"], n), own[k]) for n in (0, 1)]
-        z = mix(head["gate"], own[k], [*mine, *last])
+        z = mixed(weighed(head["gate"], own[k]), [*mine, *last])
         errors = (layer(head["head"], z)[:, 0] - batch.y[k]) ** 2
         found.append(mtopt.masked_mean(errors, batch.mask[k]))
     return jnp.stack(found)

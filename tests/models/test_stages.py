@@ -7,7 +7,7 @@ import pytest
 
 import mtopt
 from mtopt.models import MODELS
-from tests.helpers.by_hand import assert_as_by_hand
+from tests.helpers.by_hand import assert_as_by_hand, at
 from tests.helpers.close import assert_close
 from tests.helpers.methods import over
 
@@ -34,10 +34,6 @@ def wide(tree, seed=0):
         lambda leaf: jnp.asarray(leaf + 0.1 * rng.normal(size=leaf.shape), np.float64),
         tree,
     )
-
-
-def at(tree, index):
-    return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
 def linear(parameters, x):
