@@ -9,30 +9,10 @@ from jaxtyping import Array, Float, Num
 from mtopt.errors import expect, expect_number
 from mtopt.models.functional import Model, functional
 from mtopt.models.heads import linear_head
-from mtopt.models.layers import as_floats, dense
+from mtopt.models.layers import as_floats
 from mtopt.models.mlp import mlp_encoder
+from mtopt.models.squeeze_excite import SqueezeExcite
 from mtopt.task import Task
-
-
-class FieldGate(nnx.Module):
-    """What each field weighs for one task, from the means of all fields."""
-
-    def __init__(
-        self, fields: int, width: int, *, dtype: DTypeLike, rngs: nnx.Rngs
-    ) -> None:
-        self.squeeze = dense(fields, width, dtype=dtype, rngs=rngs)
-        self.excite = nnx.Linear(
-            width,
-            fields,
-            kernel_init=nnx.initializers.zeros_init(),
-            dtype=dtype,
-            rngs=rngs,
-        )
-
-    def __call__(self, x: Float[Array, "b F d"]) -> Float[Array, "b F"]:
-        """Weights from 0 to 2; all 1 at first."""
-        squeezed = jax.nn.relu(self.squeeze(x.mean(axis=2)))
-        return 2 * jax.nn.sigmoid(self.excite(squeezed))
 
 
 class Gated(nnx.Module):
@@ -46,7 +26,8 @@ class Gated(nnx.Module):
         """The last hidden layer."""
         x = as_floats(x, self.dtype)
         fields = x.reshape(*x.shape[:2], -1)
-        return self.network(fields * task.own(fields)[..., None])
+        weights = 2 * jax.nn.sigmoid(task.own(fields))  # all 1 at first
+        return self.network(fields * weights[..., None])
 
 
 def field_gate(
@@ -118,5 +99,11 @@ def field_gate(
         kind=kind,
         x_axis=x_axis,
         per_task=True,
-        own=lambda rngs: FieldGate(fields, squeezed, dtype=dtype, rngs=rngs),
+        own=lambda rngs: SqueezeExcite(
+            fields,
+            squeezed,
+            start=nnx.initializers.zeros_init(),
+            dtype=dtype,
+            rngs=rngs,
+        ),
     )

@@ -14,8 +14,9 @@ from mtopt.errors import UserError, expect
 from mtopt.models.attention import AttentionBlock, check_attention
 from mtopt.models.functional import Model, functional
 from mtopt.models.heads import linear_head
-from mtopt.models.layers import as_floats, dense, uniform
+from mtopt.models.layers import as_floats, uniform
 from mtopt.models.pure import Factory
+from mtopt.models.squeeze_excite import SqueezeExcite
 
 
 class Fields(nnx.Module):
@@ -107,27 +108,6 @@ class InducedAttention(nnx.Module):
         return self.spread(x, self.gather(points, x))
 
 
-class FieldGate(nnx.Module):
-    r"""How much of each field goes on, by what all of them hold.
-
-    .. math:: X \odot \sigma\big(W_2\, \mathrm{relu}(W_1\, \mathrm{mean}_d X)\big)
-
-    References:
-      Hu et al., Squeeze-and-Excitation Networks, CVPR 2018, arXiv 1709.01507.
-    """
-
-    def __init__(
-        self, fields: int, hidden: int, *, dtype: DTypeLike, rngs: nnx.Rngs
-    ) -> None:
-        self.squeeze = dense(fields, hidden, dtype=dtype, rngs=rngs)
-        self.excite = dense(hidden, fields, dtype=dtype, rngs=rngs)
-
-    def __call__(self, x: Float[Array, "b F d"]) -> Float[Array, "b F d"]:
-        """The fields, each times a number from 0 to 1."""
-        hidden = jax.nn.relu(self.squeeze(x.mean(axis=-1)))
-        return x * jax.nn.sigmoid(self.excite(hidden))[..., None]
-
-
 class SetAttention(nnx.Module):
     """Fields, induced attention among them, a gate; see :func:`set_attention`."""
 
@@ -151,14 +131,15 @@ class SetAttention(nnx.Module):
             for _ in range(layers)
         )
         self.norm = nnx.LayerNorm(width, **make)
-        self.gate = FieldGate(len(sizes), gate, **make)
+        self.gate = SqueezeExcite(len(sizes), gate, start=uniform(gate), **make)
 
     def __call__(self, x: Num[Array, "b ..."]) -> Float[Array, "b F d"]:
         """A vector of every field."""
         z = self.fields(x)
         for layer in self.attention:
             z = layer(z)
-        return self.gate(self.norm(z))
+        z = self.norm(z)
+        return z * jax.nn.sigmoid(self.gate(z))[..., None]
 
 
 class Indicated(nnx.Module):
@@ -223,8 +204,8 @@ def set_attention(
 
     Each field becomes a vector (:class:`Fields`), all of them read each other through a
     few learned points (:class:`InducedAttention`), and a gate says how much of each
-    goes on (:class:`FieldGate`). A task has an indicator :math:`v_k` of its own, by
-    which it reads the fields X, and a linear head:
+    goes on (:class:`~mtopt.models.squeeze_excite.SqueezeExcite`). A task has an
+    indicator :math:`v_k` of its own, by which it reads the fields X, and a linear head:
 
     .. math:: y_k = h_k\Big(\sum_f \mathrm{softmax}_f(X v_k / \sqrt d)_f X_f\Big)
 
