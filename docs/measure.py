@@ -22,12 +22,14 @@ import time
 MEASURED = pathlib.Path(__file__).parent / "results" / "measured"
 PACKAGES = ("jax", "optax", "flax")
 DONE = (0, 3)  # 3: the tables are whole, and some models diverged
-# Where a run's files are says nothing to a reader, nor when which unit ended.
+# Where a run's files are says nothing to a reader, nor when which unit ended, nor
+# what stands in the table as well.
 PATHS = re.compile(
     r"^(picture|page|folder|numbers|finished in|compiled programs are kept in) .*\n"
     r"|^\S+: writing to .*\n"
     r"|^\S+: \d+ units, \d+ to run, in .*\n"
-    r"|^\d+ of \d+: .*, trial \d+\n",
+    r"|^\d+ of \d+: .*, trial \d+\n"
+    r"|^.*: \S+ by \d+ parameters\n",
     re.MULTILINE,
 )
 

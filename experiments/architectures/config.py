@@ -17,7 +17,12 @@ MODELS = (
     f"home(groups=(('a1', 'a2'), ('b1', 'b2')), {ONE_LEVEL})",
     "ple(experts=1, own_experts=1, hidden=(8, 14))",
     "cross_stitch(encoder='mlp(hidden=(18, 16))')",
+    "task_expert(hidden=(15, 15), experts=2, width=12)",
+    "skills(width=18, hidden=16, layers=1)",
+    "field_gate(hidden=(30, 16), reduction=4)",
+    "set_attention(width=8, points=6, gate=21)",
 )
+"""All that read a vector; others read images, sequences, or events in an order."""
 SETS = (
     "related_tasks(within=1.0, across=1.0)",
     "related_tasks(within=0.95, across=0.0)",
