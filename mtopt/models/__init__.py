@@ -27,6 +27,7 @@ from mtopt.models.segnet import segnet
 from mtopt.models.serialization import register_stacks
 from mtopt.models.set_attention import set_attention
 from mtopt.models.skills import skills
+from mtopt.models.some_tasks import some_tasks as some_tasks
 from mtopt.models.task_expert import task_expert
 from mtopt.models.transformer import transformer
 
