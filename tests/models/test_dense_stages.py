@@ -217,9 +217,6 @@ def test_misuse_is_one_line(name):
 @pytest.mark.parametrize(
     ("model", "options"),
     [
-        ("segnet", {"width": 2}),
-        ("deeplab", {"depth": 18, "width": 2, "rates": RATES}),
-        ("deeplab", {"depth": 50, "width": 1, "rates": RATES}),
         ("cross_stitch", {"encoder": "segnet(width=2)"}),
         ("cross_stitch", {"encoder": DEEPLAB}),
         ("mtan", {"network": "segnet(width=2)"}),
@@ -244,7 +241,7 @@ def test_three_kinds_of_pixels_train_on_one_network(model, options):
         shared_inputs=True,
     )
     rng = np.random.default_rng(0)
-    x = rng.integers(256, size=(4, 32, 32, 3), dtype=np.uint8)
+    x = jnp.asarray(rng.integers(256, size=(4, 32, 32, 3), dtype=np.uint8))
     vectors = rng.normal(size=(1, 4, 32, 32, 3)).astype(np.float32)
     y = (
         rng.random((1, 4, 32, 32)).astype(np.float32),
@@ -252,7 +249,7 @@ def test_three_kinds_of_pixels_train_on_one_network(model, options):
         rng.integers(-1, 4, (1, 4, 32, 32)).astype(np.int32),
     )
     batch = mtopt.Batch(x, y, (np.ones((1, 4), bool),) * 3)
-    params, state = joint.init(jax.random.key(0))
+    params, state = jax.jit(joint.init)(jax.random.key(0))
     tx = mtopt.chain(mtopt.mgda(3), optax.adam(1e-2))
     now = mtopt.TrainState.create(params, tx, jax.random.key(1), state)
     step = mtopt.make_train_step(joint.tasks, tx, donate=False)
@@ -262,5 +259,6 @@ def test_three_kinds_of_pixels_train_on_one_network(model, options):
         losses.append(metrics["losses"])
     assert np.isfinite(losses).all()
     assert (losses[-1] < losses[0]).all()
-    shapes = [z.shape for z in joint.predict(now.params, now.model_state, x)]
+    found = jax.jit(joint.predict)(now.params, now.model_state, x)
+    shapes = [z.shape for z in found]
     assert shapes == [(1, 4, 32, 32), (1, 4, 32, 32, 3), (1, 4, 32, 32, 4)]
