@@ -12,6 +12,8 @@ from mtopt.data.sources import JointDataset
 from mtopt.data.stream import StreamSplit
 
 SAMPLES_OF_A_STREAM = 256
+BYTES_OF_A_STREAM = 64 * 2**20
+"""Enough for as many samples of a few hundred kilobytes; of larger ones, fewer."""
 
 
 def fingerprint(dataset: Dataset | JointDataset) -> str:
@@ -20,7 +22,7 @@ def fingerprint(dataset: Dataset | JointDataset) -> str:
     Two data sets have one fingerprint if task names, kind, and the shapes, types and
     numbers of all arrays agree, after scaling and division into parts; a renamed task
     or one changed label gives another. Of a split that is read from a source as it is
-    needed, 256 samples evenly spaced stand for the rest.
+    needed, 256 samples evenly spaced stand for the rest, fewer of large ones.
 
     Args:
       dataset: the data set; its name and where it came from do not matter. That of a
@@ -74,5 +76,7 @@ def _content(split: Split) -> Batch:
     if isinstance(split, ArraySplit):
         return split.samples
     if isinstance(split, StreamSplit):
-        return split.spaced(SAMPLES_OF_A_STREAM)
+        one = sum(leaf.nbytes for leaf in jax.tree.leaves(split.spaced(1)))
+        many = max(1, BYTES_OF_A_STREAM // max(one, 1))
+        return split.spaced(min(SAMPLES_OF_A_STREAM, many))
     return next(split.in_order(SAMPLES_OF_A_STREAM))

@@ -14,7 +14,7 @@ from mtopt.data.batches import Batches
 from mtopt.data.dataset import ArraySplit, Dataset, Split
 from mtopt.data.division import SPLITS
 from mtopt.data.pooling import pooled
-from mtopt.data.stream import BatchSource, StreamSplit
+from mtopt.data.stream import StreamSplit, one_stream
 from mtopt.errors import UserError, expect
 
 
@@ -167,26 +167,29 @@ class JointSplit(Split):
         self.shared_inputs = shared_inputs
         self.size = parts[0].size if shared_inputs else sum(p.size for p in parts)
         self.batch_sizes = tuple(batch_sizes)
-        self._together = _Together(
-            tuple(p.take for p in parts if isinstance(p, ArraySplit)), shared_inputs
-        )
+        self._stream = one_stream(parts) if shared_inputs else None
 
     @override
     def batches(
         self, batch_size: int, *, seeds: Sequence[int], start: int = 0
     ) -> Iterator[Batch]:
+        if self._stream is not None:
+            return self._stream.batches(batch_size, seeds=seeds, start=start)
         streams = [
             part.batches(own, seeds=seeds, start=start)
             for part, own in zip(self.parts, self._sizes(batch_size), strict=True)
         ]
         inside = [stream for stream in streams if isinstance(stream, Batches)]
+        together = _Together(
+            tuple(stream.make for stream in inside), self.shared_inputs
+        )
         if len(inside) < len(streams):
-            return map(self._together.of, zip(*streams, strict=True))
+            return map(together.of, zip(*streams, strict=True))
         common = [stream.common for stream in inside]
         if self.shared_inputs:  # of which one copy is enough
             common[1:] = [dataclasses.replace(each, x=()) for each in common[1:]]
         numbers = zip(*(stream.parts for stream in inside), strict=True)
-        return Batches(self._together, tuple(common), numbers)
+        return Batches(together, tuple(common), numbers)
 
     @override
     def steps_per_epoch(self, batch_size: int) -> int:
@@ -197,6 +200,9 @@ class JointSplit(Split):
     @override
     def in_order(self, batch_size: int) -> Iterator[Batch]:
         """As of each part; one that has ended goes on without labels."""
+        if self._stream is not None:
+            yield from self._stream.in_order(batch_size)
+            return
         streams = [part.in_order(batch_size) for part in self.parts]
         last: list[Batch] = []
         for found in itertools.zip_longest(*streams):
@@ -204,7 +210,7 @@ class JointSplit(Split):
                 _unlabelled(last[i]) if batch is None else batch
                 for i, batch in enumerate(found)
             ]
-            yield self._together.of(last)
+            yield _Together((), self.shared_inputs).of(last)
 
     def _sizes(self, batch_size: int) -> list[int]:
         return [own or batch_size for own in self.batch_sizes]
@@ -351,12 +357,14 @@ def _with_inputs(first: Dataset, other: Dataset) -> Dataset:
 
 def _inputs(split: Split) -> Any:
     """All of them, where they are in memory."""
-    if isinstance(split, StreamSplit) and isinstance(split.source, BatchSource):
-        return split.source.samples.x
+    if isinstance(split, StreamSplit):
+        return None if split.held is None else split.held.x
     return split.samples.x if isinstance(split, ArraySplit) else None
 
 
 def _same_inputs(one: Split, two: Split) -> bool:
+    if one_stream([one, two]) is not None:
+        return True
     x, other = _inputs(one), _inputs(two)
     if x is None or type(one) is not type(two):
         return False
