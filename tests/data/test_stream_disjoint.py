@@ -161,14 +161,14 @@ def test_weights_and_missing_labels_are_those_of_the_source():
 
 def test_a_step_takes_it():
     def encode(shared, x, key):
-        return x.reshape(len(x), -1) * shared["w"]
+        return x.reshape(len(x), -1) @ shared["w"]
 
     def head_loss(head, z, y, mask, key):
         return mtopt.masked_mean((z @ head["v"] - y) ** 2, mask)
 
     tasks = mtopt.Tasks(tuple(sorted(SIZES)), encode, head_loss, x_axis=0)
     heads = mtopt.PerTask.stack({task: {"v": np.zeros(4)} for task in SIZES})
-    params = {"shared": {"w": np.ones(4)}, "tasks": heads}
+    params = {"shared": {"w": np.eye(4)}, "tasks": heads}
     (batch,) = first(split(), 1, 3)
     one = jax.tree.map(lambda leaf: leaf[0], batch)
     problem = tasks.problem(one, jax.random.key(0))
