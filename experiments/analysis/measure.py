@@ -13,7 +13,7 @@ import mtopt
 from mtopt import analysis
 from mtopt.data.dataset import Dataset
 from mtopt.models import Model
-from mtopt.models.heads import per_sample_loss
+from mtopt.models.heads import label_losses, label_mask
 from mtopt.own_statistics import in_evaluation
 
 from .config import AnalysisConfig
@@ -59,7 +59,8 @@ def evaluation_tasks(model: Model, kind: str) -> mtopt.Tasks:
         state = model_state if model.tasks.z_axis is None else stacked(model_state)
         x = x if x_axis is None else stacked(x)
         outputs = model.predict(params, state, x)[place[0] if place else 0]
-        return mtopt.masked_mean(per_sample_loss(outputs, targets, kind), mask)
+        losses = label_losses(outputs, targets, kind)
+        return mtopt.masked_mean(losses, label_mask(targets, mask, kind))
 
     return mtopt.Tasks(
         model.tasks.names,

@@ -16,7 +16,7 @@ from mtopt.batch import is_real
 from mtopt.data.dataset import Dataset
 from mtopt.metrics import Metric, metrics_of
 from mtopt.models import Model
-from mtopt.models.heads import per_sample_loss
+from mtopt.models.heads import label_losses
 from mtopt.training.loop import train
 from mtopt.training.program import Program, StepLosses, map_models
 
@@ -173,7 +173,7 @@ def _test(program: Program, state: mtopt.TrainState, dataset: Dataset) -> np.nda
 
     def scores(out: np.ndarray) -> list[list[float]]:
         return [
-            [metric.function(*task) for metric in metrics]
+            [metric.value(*task) for metric in metrics]
             for task in zip(out, targets, mask, strict=True)
         ]
 
@@ -187,7 +187,7 @@ def _mean_loss(kind: str) -> Metric:
     """The loss that was trained on, as a metric of outputs and labels."""
 
     def function(output: np.ndarray, target: np.ndarray, mask: np.ndarray) -> float:
-        losses = per_sample_loss(
+        losses = label_losses(
             jnp.asarray(output[mask]), jnp.asarray(target[mask]), kind
         )
         return float(losses.mean())

@@ -61,17 +61,22 @@ class Dataset:
       kind: what the labels are: ``classification`` (int classes), ``binary`` (0 or 1),
         ``multilabel`` (a vector of 0 and 1), ``regression`` (a number), ``ordinal`` or
         ``ordinal_adjacent`` (int levels in order), ``soft`` (a distribution over
-        classes), ``preference`` (which of two inputs wins), ``pretext`` (none: tasks
-        that make their own; see :func:`mtopt.data.unlabelled`); or ``module:name``, a
-        :class:`mtopt.Kind` of your own.
-      outputs: the size of a head's output: classes, levels, label columns, or 1; 0 of a
-        pretext.
+        classes), ``preference`` (which of two inputs wins), ``segmentation``,
+        ``depth`` or ``normals`` (a label of each pixel; see
+        :mod:`mtopt.models.pixels`), ``pretext`` (none: tasks that make their own; see
+        :func:`mtopt.data.unlabelled`); or ``module:name``, a :class:`mtopt.Kind` of
+        your own.
+      outputs: the size of a head's output: classes, levels, label columns, 3 for
+        normals, or 1; 0 of a pretext.
       x_axis: None for shared inputs, 0 for disjoint ones (see :class:`mtopt.Batch`).
       train: what the parameters are fitted on.
       valid: what the model is chosen on.
       test: read once, at the end.
       target_mean: regression targets were shifted by it, ``[K]`` in their own units.
       target_std: and divided by it, ``[K]``.
+      target_scale: of targets that are kept in their own units, how large a difference
+        is large, such as the deviation of depths, ``[K]``: errors are divided by it
+        where they meet those of other tasks.
       reading: what the loader took its source for, as plain values by title: what it
         makes of each array, which ones it did not read. For
         :func:`mtopt.data.describe`.
@@ -95,6 +100,7 @@ class Dataset:
     test: Split
     target_mean: np.ndarray | None = None
     target_std: np.ndarray | None = None
+    target_scale: np.ndarray | None = None
     reading: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     common_units: bool = False
     encoding: Encoding | None = None
@@ -113,9 +119,10 @@ class Dataset:
 
         Ones where they are in one unit already: classes, and ``common_units``.
         """
-        if self.target_std is None or self.common_units:
+        scale = self.target_scale if self.target_std is None else self.target_std
+        if scale is None or self.common_units:
             return np.ones(len(self.tasks))
-        return np.asarray(self.target_std, np.float64)
+        return np.asarray(scale, np.float64)
 
     @property
     def in_one_unit(self) -> bool:

@@ -14,6 +14,7 @@ from mtopt.data.sources import JointDataset
 from mtopt.data.stream import StreamSplit
 
 LISTED = 12
+CLASSES = ("classification", "segmentation")
 """The most tasks, or arrays, that a summary names one by one."""
 COLUMNS = ("task", "group", "split", "weight")
 """What a column of a table may say of a row, beside inputs and labels."""
@@ -154,7 +155,7 @@ def _task_lines(described: Mapping[str, Any]) -> list[tuple[str, str]]:
         (
             "data",
             f"{described['name']}: {len(tasks)} task{'s' * (len(tasks) > 1)} of kind "
-            f"{of_kind if kind == 'classification' else kind}{how}",
+            f"{of_kind if kind in CLASSES else kind}{how}",
         ),
         *(
             (name, _task_words(task) + _class_words(reading, name))

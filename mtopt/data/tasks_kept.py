@@ -41,14 +41,13 @@ def keep_tasks(dataset: Dataset, tasks: Sequence[str] | None) -> Dataset:
         return dataset
     names = kept_names(dataset.tasks, tasks)
     rows = np.array([dataset.tasks.index(name) for name in names])
-    mean, std = (
-        None if each is None else np.asarray(each)[rows]
-        for each in (dataset.target_mean, dataset.target_std)
-    )
+    moments = {
+        field: np.asarray(each)[rows]
+        for field in ("target_mean", "target_std", "target_scale")
+        if (each := getattr(dataset, field)) is not None
+    }
     parts = {title: _kept(getattr(dataset, title), rows, names) for title in SPLITS}
-    return dataclasses.replace(
-        dataset, tasks=names, target_mean=mean, target_std=std, **parts
-    )
+    return dataclasses.replace(dataset, tasks=names, **moments, **parts)
 
 
 def kept_names(known: Sequence[str], tasks: Sequence[str] | None) -> tuple[str, ...]:

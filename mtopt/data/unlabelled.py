@@ -62,6 +62,7 @@ def unlabelled(dataset: Dataset, tasks: tuple[str, ...]) -> Dataset:
         test=of(dataset.test),
         target_mean=None,
         target_std=None,
+        target_scale=None,
         common_units=False,
         reading={},
     )

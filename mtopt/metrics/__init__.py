@@ -17,6 +17,17 @@ from mtopt.metrics.ordinal import median_level as median_level
 from mtopt.metrics.ordinal import quadratic_kappa as quadratic_kappa
 from mtopt.metrics.paired import Paired as Paired
 from mtopt.metrics.paired import paired_interval as paired_interval
+from mtopt.metrics.pixels import absolute_error as absolute_error
+from mtopt.metrics.pixels import angles as angles
+from mtopt.metrics.pixels import by_batches as by_batches
+from mtopt.metrics.pixels import confusion as confusion
+from mtopt.metrics.pixels import depth_sums as depth_sums
+from mtopt.metrics.pixels import mean_angle as mean_angle
+from mtopt.metrics.pixels import mean_iou as mean_iou
+from mtopt.metrics.pixels import median_angle as median_angle
+from mtopt.metrics.pixels import pixel_accuracy as pixel_accuracy
+from mtopt.metrics.pixels import relative_error as relative_error
+from mtopt.metrics.pixels import share_below as share_below
 from mtopt.metrics.pooled import pooled_metrics as pooled_metrics
 from mtopt.metrics.ranks import Ranking as Ranking
 from mtopt.metrics.ranks import critical_difference as critical_difference

@@ -7,6 +7,7 @@ from mtopt.metrics.ordinal import (
     of_logits,
     quadratic_kappa,
 )
+from mtopt.metrics.pixels import PIXEL_METRICS
 from mtopt.metrics.soft_labels import divergence, pair_accuracy, top_accuracy
 from mtopt.metrics.task_metrics import Metric, accuracy, auc, mae, r2, rmse
 
@@ -34,6 +35,7 @@ METRICS: dict[str, tuple[Metric, ...]] = {
     "soft": (Metric("accuracy", True, top_accuracy), Metric("kl", False, divergence)),
     "preference": (Metric("accuracy", True, pair_accuracy),),
     "pretext": (),
+    **PIXEL_METRICS,
 }
 """The metrics of each kind of task; the first one is its primary metric.
 

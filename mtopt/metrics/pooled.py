@@ -66,9 +66,7 @@ def pooled_metrics(
             for arrays in (outputs, targets)
         )
     return [
-        POOLED.get((kind, metric.name), _joined(metric.function))(
-            outputs, targets, masks
-        )
+        POOLED.get((kind, metric.name), _joined(metric.value))(outputs, targets, masks)
         for metric in metrics_of(kind)
     ]
 

@@ -22,12 +22,32 @@ class Metric(NamedTuple):
     Attributes:
       name: short ASCII name, fit for a file column.
       higher_is_better: True for an accuracy, False for an error.
-      function: maps ``(output, target, mask)`` to one number; see `accuracy`.
+      function: maps ``(output, target, mask)`` to one number; see `accuracy`. With a
+        ``statistic``, that of the labelled samples.
+      statistic: ``(output, target) -> [n, ...]``, what the metric reads of samples, row
+        by row, where outputs are too large to be kept for a whole split; None: it reads
+        outputs and targets.
+      unit: what errors are divided by before they are averaged with those of other
+        tasks, beside the deviation of targets.
     """
 
     name: str
     higher_is_better: bool
-    function: MetricFunction
+    function: Callable[..., float]
+    statistic: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+    unit: float = 1.0
+
+    def value(self, output: np.ndarray, target: np.ndarray, mask: np.ndarray) -> float:
+        """The metric of a task.
+
+        Args:
+          output: of a head, ``[n, ...]``.
+          target: labels ``[n, ...]``.
+          mask: bool ``[n]``, True where the sample is labelled.
+        """
+        if self.statistic is None:
+            return self.function(output, target, mask)
+        return self.function(self.statistic(output[mask], target[mask]))
 
 
 def accuracy(output: np.ndarray, target: np.ndarray, mask: np.ndarray) -> float:

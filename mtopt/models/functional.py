@@ -11,7 +11,13 @@ from jaxtyping import Array, Bool, Float, Num, PRNGKeyArray
 from mtopt.batch import masked_mean
 from mtopt.errors import UserError, expect_one_of
 from mtopt.floats import bare
-from mtopt.models.heads import PAIRED, check_kind, per_sample_loss, predictions
+from mtopt.models.heads import (
+    PAIRED,
+    check_kind,
+    label_losses,
+    label_mask,
+    predictions,
+)
 from mtopt.models.pairs import pairs
 from mtopt.models.pure import Factory, Pure
 from mtopt.models.told import HEAD, OWN, Told
@@ -209,8 +215,8 @@ def functional(
         key: PRNGKeyArray,
     ) -> Float[Array, ""]:
         outputs, _ = branch.train(above(parameters), {}, representation, key)
-        losses = per_sample_loss(predictions(outputs, kind), targets, kind)
-        return masked_mean(losses, mask)
+        losses = label_losses(predictions(outputs, kind), targets, kind)
+        return masked_mean(losses, label_mask(targets, mask, kind))
 
     def init(key: PRNGKeyArray) -> tuple[Params, Any]:
         trunk_key, branch_key = jax.random.split(key)

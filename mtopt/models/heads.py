@@ -7,12 +7,21 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Int, Num
+from jaxtyping import Array, Bool, Float, Int, Num
 
+from mtopt.batch import narrowed
 from mtopt.errors import UserError, expect, nearest
 from mtopt.kind import own_kind
 from mtopt.models.layers import dense
 from mtopt.models.ordinal import ORDINAL, Thresholds, adjacent_loss, cumulative_loss
+from mtopt.models.pixels import (
+    NORMALS,
+    PIXEL_LOSSES,
+    PIXELS,
+    SEGMENTATION,
+    has_label,
+    pixel_predictions,
+)
 
 
 def cross_entropy(
@@ -76,7 +85,7 @@ def preference_loss(
     return binary_cross_entropy(outputs, targets)
 
 
-LOSSES: dict[str, Callable[..., Float[Array, " b"]]] = {
+LOSSES: dict[str, Callable[..., Float[Array, "b ..."]]] = {
     "classification": cross_entropy,
     "binary": binary_cross_entropy,
     "multilabel": multilabel_cross_entropy,
@@ -85,16 +94,17 @@ LOSSES: dict[str, Callable[..., Float[Array, " b"]]] = {
     "ordinal_adjacent": adjacent_loss,
     "soft": soft_cross_entropy,
     "preference": preference_loss,
+    **PIXEL_LOSSES,
 }
-"""Kind of label to ``(outputs, targets) -> per-sample losses [b]``."""
+"""Kind of label to ``(outputs, targets) -> losses [b]``, or ``[b, h, w]`` of pixels."""
 
 ONE_OUTPUT = ("binary", "regression", "preference")
-INTEGERS = ("classification", *ORDINAL)
+INTEGERS = ("classification", SEGMENTATION, *ORDINAL)
 PAIRED = ("preference",)
 """Kinds whose samples are pairs of inputs; see :func:`mtopt.models.pairs.pairs`."""
 
 
-def predictions(outputs: Float[Array, "b C"], kind: str) -> Float[Array, "b ..."]:
+def predictions(outputs: Float[Array, "b ... C"], kind: str) -> Float[Array, "b ..."]:
     """A head's output as losses and metrics of its kind read it: float32 or wider.
 
     Args:
@@ -104,7 +114,8 @@ def predictions(outputs: Float[Array, "b C"], kind: str) -> Float[Array, "b ..."
     Returns:
       ``[b, C]`` logits for classification, multilabel and soft labels, ``[b, C - 1]``
       for ordinal ones (see :mod:`mtopt.models.ordinal`), ``[b]`` (one logit, one
-      number) for binary, regression and preference.
+      number) for binary, regression and preference; of pixels logits
+      ``[b, h, w, C]``, depths ``[b, h, w]`` and unit vectors ``[b, h, w, 3]``.
 
     Raises:
       UserError: where the number of outputs does not fit the kind.
@@ -128,19 +139,39 @@ def predictions(outputs: Float[Array, "b C"], kind: str) -> Float[Array, "b ..."
             f"the head of a {kind} task has 1 output: expected one per class; "
             "two classes with a single logit are kind='binary'"
         )
+    if kind in PIXELS:
+        return pixel_predictions(_of_pixels(outputs, kind), kind)
     return outputs
 
 
-def per_sample_loss(
+def _of_pixels(outputs: Float[Array, "b ... C"], kind: str) -> Float[Array, "b h w C"]:
+    """The outputs, where they are those of a kind of pixels."""
+    count = outputs.shape[-1]
+    wanted = {SEGMENTATION: max(count, 2), NORMALS: 3}.get(kind, 1)
+    if outputs.ndim != 4 or count != wanted:
+        raise UserError(
+            f"the head of a {kind} task put out {list(outputs.shape)}: expected "
+            f"[b, h, w, {'classes' if kind == SEGMENTATION else wanted}], as models of "
+            "pixels do, such as segnet"
+        )
+    return outputs
+
+
+def label_losses(
     outputs: Float[Array, "b ..."], targets: Num[Array, "b ..."], kind: str
-) -> Float[Array, " b"]:
-    """The loss of every sample, after checking that outputs and labels fit.
+) -> Float[Array, "b ..."]:
+    """The loss of every label, after checking that outputs and labels fit.
 
     Args:
       outputs: what :func:`predictions` returns.
-      targets: integer classes ``[b]`` for classification, integer levels ``[b]`` for
-        ordinal labels, else labels or numbers of the shape of ``outputs``.
+      targets: integer classes ``[b]`` for classification, ``[b, h, w]`` for
+        segmentation, integer levels ``[b]`` for ordinal labels, else labels or numbers
+        of the shape of ``outputs``.
       kind: an entry of :data:`LOSSES`.
+
+    Returns:
+      One of each sample, ``[b]``; of pixels one of each, ``[b, h, w]``, whatever it is
+      where :func:`label_mask` has no label.
 
     Raises:
       UserError: for labels of another shape, classes that are not integers, or losses
@@ -157,7 +188,8 @@ def per_sample_loss(
             )
         return losses
     classes = kind in INTEGERS
-    expected = outputs.shape[:1] if classes else outputs.shape
+    lead = 3 if kind == SEGMENTATION else 1
+    expected = outputs.shape[:lead] if classes else outputs.shape
     if targets.shape != expected or (
         classes and not jnp.issubdtype(targets.dtype, jnp.integer)
     ):
@@ -167,6 +199,23 @@ def per_sample_loss(
             f"outputs {list(outputs.shape)}"
         )
     return LOSSES[kind](outputs, targets)
+
+
+def label_mask(
+    targets: Num[Array, "b ..."],
+    mask: Bool[Array, " b"] | Float[Array, " b"],
+    kind: str,
+) -> Bool[Array, "b ..."] | Float[Array, "b ..."]:
+    """Which labels are real, or what they weigh: those of pixels each for itself.
+
+    Args:
+      targets: as of :func:`label_losses`.
+      mask: of the samples.
+      kind: an entry of :data:`LOSSES`.
+    """
+    if kind not in PIXELS:
+        return mask
+    return narrowed(mask[:, None, None], has_label(targets, kind))
 
 
 def check_kind(kind: str) -> None:

@@ -29,9 +29,11 @@ PROBABILITIES: Mapping[str, Callable[[Array], Float[Array, "n C"]]] = {
     "ordinal_adjacent": _levels("ordinal_adjacent"),
     "soft": jax.nn.softmax,
     "preference": _two,
+    "segmentation": jax.nn.softmax,
 }
 """Kind of label to ``outputs -> probabilities``: of C classes or levels, of 0 and 1, of
-each label column, of the second and the first of a pair. Numbers have none."""
+each label column, of the second and the first of a pair, of each pixel's classes.
+Numbers have none."""
 
 
 def _above_zero(outputs: np.ndarray) -> np.ndarray:
@@ -55,9 +57,13 @@ LABELS: Mapping[str, Callable[[np.ndarray], Num[np.ndarray, "n ..."]]] = {
     "ordinal_adjacent": _median(adjacent=True),
     "soft": _likeliest,
     "preference": _above_zero,
+    "segmentation": _likeliest,
+    "depth": lambda outputs: outputs,
+    "normals": lambda outputs: outputs,
 }
 """Kind of label to ``outputs -> the label predicted``, that which the metrics count:
-the likeliest class, 1 where its logit is above 0, the median level, the number."""
+the likeliest class, 1 where its logit is above 0, the median level, the number; of a
+pixel its class, its depth, its unit vector."""
 
 
 def probabilities_of(kind: str) -> Callable[[Array], Float[Array, "n C"]] | None:

@@ -21,7 +21,7 @@ from jaxtyping import Array, Bool, Float, Num, PRNGKeyArray
 from mtopt.batch import masked_mean
 from mtopt.errors import UserError, expect, expect_number, expect_one_of
 from mtopt.models.functional import Model, functional
-from mtopt.models.heads import per_sample_loss
+from mtopt.models.heads import label_losses
 from mtopt.models.pure import Factory, Pure
 from mtopt.models.several_inputs import on_each
 
@@ -132,7 +132,7 @@ def _cross_entropy(
     logits: Float[Array, "b M C"], labels: Num[Array, "b M"]
 ) -> Float[Array, " b"]:
     """The mean over the copies."""
-    each = per_sample_loss(logits.reshape(labels.size, -1), labels.ravel(), KIND)
+    each = label_losses(logits.reshape(labels.size, -1), labels.ravel(), KIND)
     return each.reshape(labels.shape).mean(axis=1)
 
 
@@ -171,7 +171,7 @@ def _distilled(
         jax.nn.log_softmax(student / temperature),
         jax.nn.log_softmax(teacher / temperature),
     )
-    own = per_sample_loss(student, y, KIND)
+    own = label_losses(student, y, KIND)
     return _joint(outputs, y, temperature) + own + temperature**2 * divergence
 
 

@@ -7,6 +7,7 @@ from jaxtyping import Bool, Num
 
 from mtopt.errors import UserError
 from mtopt.models.ordinal import ORDINAL
+from mtopt.models.pixels import PIXELS
 from mtopt.trained.description import GroupDescription
 
 
@@ -20,7 +21,8 @@ def read_labels(
       task: its name.
       labels: numbers, or names of classes where the training labels had some, ``[N]``
         or, of label columns and distributions, ``[N, L]``; an array or a column of a
-        frame. None, NaN and other empty cells are missing.
+        frame. None, NaN and other empty cells are missing. Labels of pixels are arrays,
+        which say themselves where there is none.
 
     Returns:
       Targets, 0 where they are missing, and where they are not.
@@ -37,6 +39,9 @@ def read_labels(
       >>> target.tolist(), mask.tolist()
       ([1.0, 0.0, 0.0], [True, False, True])
     """
+    if group.kind in PIXELS:
+        maps = np.asarray(labels)
+        return maps, np.ones(len(maps), bool)
     cells = np.asarray(labels, object)
     empty = np.vectorize(_empty, otypes=[bool])(cells)
     names = group.classes.get(task, ())

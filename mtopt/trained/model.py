@@ -236,7 +236,7 @@ class TrainedModel:
                 continue
             target, mask = read_labels(part.group, task, labels[task])
             found[task] = {
-                metric.name: metric.function(outputs, target, mask)
+                metric.name: metric.value(outputs, target, mask)
                 for metric in metrics_of(part.group.kind)
             }
         return dict(sorted(found.items()))

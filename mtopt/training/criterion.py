@@ -44,11 +44,13 @@ class Criterion(NamedTuple):
         metrics = metrics_of(dataset.kind)
         names = [metric.name for metric in metrics]
         deviations = dataset.target_std
+        if deviations is None:
+            deviations = dataset.target_scale
         index, divisor = [], []
         for k, task in enumerate(dataset.tasks):
             own = names.index(self.metric) if task in self.units else 0
             unit = 1.0 if deviations is None else float(deviations[k])
-            unit = self.units.get(task, unit)
+            unit = self.units.get(task, unit) * metrics[own].unit
             index.append(own)
             divisor.append(1.0 if metrics[own].higher_is_better else -unit)
         return np.array(index), np.array(divisor)

@@ -10,7 +10,7 @@ from mtopt.batch import is_real
 from mtopt.data.dataset import Dataset, Split
 from mtopt.data.sources import JointDataset
 from mtopt.metrics import Metric, metrics_of, pooled_metrics
-from mtopt.models.heads import per_sample_loss
+from mtopt.models.heads import label_losses
 from mtopt.training.criterion import SCORE, Criterion
 
 
@@ -88,16 +88,17 @@ def evaluate(
       batch_size: samples (per task, if inputs are disjoint) per pass.
       by: what models are chosen by, for the selection.
     """
-    batches = list(split.in_order(batch_size))
-    outputs = [predict(b.x) for b in batches]
-    of_groups = zip(
-        zip(*map(_by_group, outputs), strict=True),
-        zip(*(_by_group(b.y) for b in batches), strict=True),
-        zip(*(_by_group(b.mask) for b in batches), strict=True),
-        dataset.groups,
-        strict=True,
-    )
-    each = [_scores(*parts, by) for parts in of_groups]
+    found: list[list[Any]] = [[] for _ in dataset.groups]
+    for batch in split.in_order(batch_size):
+        parts = map(_by_group, (predict(batch.x), batch.y, batch.mask))
+        for rows, group, part in zip(
+            found, dataset.groups, zip(*parts, strict=True), strict=True
+        ):
+            rows.append(kept(group.kind, *part))
+    each = [
+        _scores(rows, group, by)
+        for rows, group in zip(found, dataset.groups, strict=True)
+    ]
     return each[0] if len(each) == 1 else _together(dataset, each)
 
 
@@ -106,17 +107,42 @@ def _by_group(value: Any) -> tuple[Any, ...]:
     return value if isinstance(value, tuple) else (value,)
 
 
-def _scores(
-    predicted: Sequence[Any],
-    labels: Sequence[Any],
-    masks: Sequence[Any],
-    data: Dataset,
-    by: Criterion,
-) -> Scores:
-    """Those of the tasks of one kind, from what each batch has of them."""
-    outputs = np.concatenate([np.asarray(each) for each in predicted], axis=2)
-    targets = np.concatenate([np.asarray(each) for each in labels], axis=1)
-    mask = is_real(np.concatenate([np.asarray(each) for each in masks], axis=1))
+def kept(kind: str, outputs: Any, labels: Any, mask: Any) -> tuple[Any, Any, Any]:
+    """What of a batch is kept until the split has been read.
+
+    Args:
+      kind: of the labels.
+      outputs: ``[S, K, b, ...]``.
+      labels: ``[K, b, ...]``.
+      mask: ``[K, b]``.
+
+    Returns:
+      Outputs, labels and mask; in place of the first two, where all metrics read a
+      statistic, a dict of those, ``[S, K, b, ...]``, and None.
+    """
+    statistics = {metric.statistic: None for metric in metrics_of(kind)}
+    if not statistics or None in statistics:
+        return outputs, labels, mask
+    outputs, labels = np.asarray(outputs), np.asarray(labels)
+
+    def rows(statistic: Any) -> np.ndarray:
+        each = [
+            [statistic(*task) for task in zip(seed, labels, strict=True)]
+            for seed in outputs
+        ]
+        return np.array(each)
+
+    return {statistic: rows(statistic) for statistic in statistics}, None, mask
+
+
+def _scores(batches: Sequence[Any], data: Dataset, by: Criterion) -> Scores:
+    """Those of the tasks of one kind, from what was kept of each batch."""
+    masks = [np.asarray(mask) for _, _, mask in batches]
+    mask = is_real(np.concatenate(masks, axis=1))
+    if isinstance(batches[0][0], dict):
+        return _scores_of_statistics([rows for rows, _, _ in batches], mask, data, by)
+    outputs = np.concatenate([np.asarray(each) for each, _, _ in batches], axis=2)
+    targets = np.concatenate([np.asarray(each) for _, each, _ in batches], axis=1)
     raw = outputs, targets
     if data.target_std is not None:
         shift = np.asarray(data.target_mean, np.float64)[:, None]
@@ -126,7 +152,7 @@ def _scores(
     scores = np.array(
         [
             [
-                [metric.function(out, y, m) for metric in metrics]
+                [metric.value(out, y, m) for metric in metrics]
                 for out, y, m in zip(seed, targets, mask, strict=True)
             ]
             for seed in outputs
@@ -137,11 +163,43 @@ def _scores(
     )
     if not metrics:
         return Scores(scores, pooled, np.full(scores.shape[:2], np.nan))
-    index, divisor = by.by_task(data)
-    selection = scores[:, np.arange(len(index)), index] / divisor[None]
+    selection = _selection(scores, data, by)
     undefined = np.isnan(selection)
     losses = _losses(*raw, mask, undefined, data.kind)
     return Scores(scores, pooled, np.where(undefined, -losses, selection))
+
+
+def _scores_of_statistics(
+    batches: Sequence[dict[Any, np.ndarray]],
+    mask: np.ndarray,
+    data: Dataset,
+    by: Criterion,
+) -> Scores:
+    """Those of metrics that read rows. One without a value has no finite output."""
+    rows = {
+        statistic: np.concatenate([batch[statistic] for batch in batches], axis=2)
+        for statistic in batches[0]
+    }
+    metrics = metrics_of(data.kind)
+    seeds, tasks = next(iter(rows.values())).shape[:2]
+    scores = np.full((seeds, tasks, len(metrics)), np.nan)
+    pooled = np.full((seeds, len(metrics)), np.nan)
+    for i, metric in enumerate(metrics):
+        for s, own in enumerate(rows[metric.statistic]):
+            of_tasks = [row[m] for row, m in zip(own, mask, strict=True)]
+            scores[s, :, i] = [metric.function(row) for row in of_tasks]
+            pooled[s, i] = metric.function(np.concatenate(of_tasks))
+    selection = _selection(scores, data, by)
+    labelled = mask.any(axis=1)[None]
+    return Scores(
+        scores, pooled, np.where(np.isnan(selection) & labelled, -np.inf, selection)
+    )
+
+
+def _selection(scores: np.ndarray, data: Dataset, by: Criterion) -> np.ndarray:
+    """What models are chosen by, NaN where the metric is undefined."""
+    index, divisor = by.by_task(data)
+    return scores[:, np.arange(len(index)), index] / divisor[None]
 
 
 def _losses(
@@ -160,7 +218,7 @@ def _losses(
     for s, k in np.argwhere(wanted & labelled[None]).tolist():
         known = mask[k]
         out, y = (jnp.asarray(each[known]) for each in (outputs[s, k], targets[k]))
-        loss = per_sample_loss(out, y, kind).mean()
+        loss = label_losses(out, y, kind).mean()
         found[s, k] = loss if jnp.isfinite(loss) else np.inf
     return found
 

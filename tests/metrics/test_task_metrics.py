@@ -82,6 +82,12 @@ OUTPUTS = {
     "soft": (np.zeros((3, 2)), np.array([[0.2, 0.8], [1.0, 0.0], [0.5, 0.5]])),
     "preference": (np.zeros(3), np.array([0, 0.5, 1])),
     "pretext": (np.zeros((3, 0)), np.zeros(3)),
+    "segmentation": (
+        np.zeros((3, 2, 1, 4)),
+        np.array([[[0], [-1]], [[1], [1]]] * 2)[:3],
+    ),
+    "depth": (np.zeros((3, 2, 1)), np.ones((3, 2, 1))),
+    "normals": (np.full((3, 1, 1, 3), 3**-0.5), np.tile([0.0, 0, 1], (3, 1, 1, 1))),
 }
 
 
@@ -89,15 +95,15 @@ OUTPUTS = {
 def test_no_labelled_sample_or_a_diverged_model_is_nan_without_a_warning(kind):
     output, target = OUTPUTS[kind]
     for metric in metrics.METRICS[kind]:
-        assert np.isfinite(metric.function(output, target, everything(3)))
-        assert np.isnan(metric.function(output, target, np.zeros(3, bool)))
-        assert np.isnan(metric.function(output[:0], target[:0], np.zeros(0, bool)))
+        assert np.isfinite(metric.value(output, target, everything(3)))
+        assert np.isnan(metric.value(output, target, np.zeros(3, bool)))
+        assert np.isnan(metric.value(output[:0], target[:0], np.zeros(0, bool)))
         for value in (NAN, np.inf):
             diverged = output.copy()
             diverged[1] = value
-            assert np.isnan(metric.function(diverged, target, everything(3)))
+            assert np.isnan(metric.value(diverged, target, everything(3)))
             behind_mask = np.array([True, False, True])
-            assert np.isfinite(metric.function(diverged, target, behind_mask))
+            assert np.isfinite(metric.value(diverged, target, behind_mask))
 
 
 def test_half_precision_predictions_are_measured_in_double():

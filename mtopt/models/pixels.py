@@ -1,0 +1,157 @@
+r"""Labels of pixels: classes, depth, surface normals, and the head they share.
+
+Every pixel has a label of its own, or none: sensors leave holes, annotators leave
+borders. What stands for none is what the field's files have:
+
+================ ============================== ============ =======================
+kind             label of a pixel               none         loss of a pixel
+================ ============================== ============ =======================
+``segmentation`` a class, 0 to C - 1            -1           cross-entropy
+``depth``        a number above 0, the distance 0            :math:`|\hat d - d|`
+                 or its inverse
+``normals``      a unit vector                  (0, 0, 0)    :math:`1 - \hat n \cdot n`
+================ ============================== ============ =======================
+
+A task's loss is the mean over the pixels that have a label, of all samples of a batch
+together, as in the released codes of Liu et al. (2019, arXiv 1803.10704) and those
+after it. They take a pixel for one without a normal where the *sum* of its components
+is 0, which leaves out valid ones such as :math:`(1, -1, 0) / \sqrt 2`; here all three
+must be 0.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax.typing import DTypeLike
+from jaxtyping import Array, Bool, Float, Int, Num
+
+from mtopt.models.convolution import convolution
+from mtopt.models.layers import uniform
+
+SEGMENTATION, DEPTH, NORMALS = PIXELS = ("segmentation", "depth", "normals")
+"""Kinds of labels of pixels."""
+SMALLEST_NORM = 1e-6
+
+
+def pixel_cross_entropy(
+    outputs: Float[Array, "b h w C"], targets: Int[Array, "b h w"]
+) -> Float[Array, "b h w"]:
+    """Softmax cross-entropy of every pixel, in nats; of class -1 that of class 0."""
+    return optax.softmax_cross_entropy_with_integer_labels(
+        outputs, jnp.maximum(targets, 0)
+    )
+
+
+def absolute_difference(
+    outputs: Float[Array, "b h w"], targets: Num[Array, "b h w"]
+) -> Float[Array, "b h w"]:
+    """The distance of every pixel's number from its label, in the label's unit."""
+    return jnp.abs(outputs - targets)
+
+
+def one_minus_cosine(
+    outputs: Float[Array, "b h w 3"], targets: Num[Array, "b h w 3"]
+) -> Float[Array, "b h w"]:
+    """From 0 to 2, of unit vectors: 0 where they agree, 1 at a right angle."""
+    return 1 - (outputs * targets).sum(axis=-1)
+
+
+PIXEL_LOSSES: dict[str, Callable[..., Float[Array, "b h w"]]] = {
+    SEGMENTATION: pixel_cross_entropy,
+    DEPTH: absolute_difference,
+    NORMALS: one_minus_cosine,
+}
+"""Kind of label to ``(outputs, targets) -> losses of pixels``."""
+
+
+def has_label(targets: Num[Array, "b h w ..."], kind: str) -> Bool[Array, "b h w"]:
+    """Which pixels have a label.
+
+    Args:
+      targets: classes or depths ``[b, h, w]``, normals ``[b, h, w, 3]``, of NumPy or
+        JAX.
+      kind: an entry of :data:`PIXELS`.
+
+    Example:
+      >>> has_label(jnp.array([[[-1, 0, 2]]]), "segmentation").tolist()
+      [[[False, True, True]]]
+      >>> has_label(jnp.array([[[[1., -1., 0.], [0., 0., 0.]]]]), "normals").tolist()
+      [[[True, False]]]
+    """
+    if kind == SEGMENTATION:
+        return targets >= 0
+    known = targets != 0
+    return known if kind == DEPTH else known.any(axis=-1)
+
+
+def pixel_predictions(
+    outputs: Float[Array, "b h w C"], kind: str
+) -> Float[Array, "b h w ..."]:
+    """What a head's outputs stand for: logits, numbers, unit vectors.
+
+    Args:
+      outputs: of :func:`pixel_head`; vectors of any length, but 0.
+      kind: an entry of :data:`PIXELS`.
+    """
+    if kind == SEGMENTATION:
+        return outputs
+    if kind == DEPTH:
+        return outputs[..., 0]
+    # The square root has no derivative at 0, and no direction is the right one there.
+    squared = (outputs**2).sum(axis=-1, keepdims=True)
+    return outputs * jax.lax.rsqrt(jnp.maximum(squared, SMALLEST_NORM**2))
+
+
+class PixelHead(nnx.Module):
+    """Two convolutions on a representation of pixels; see :func:`pixel_head`."""
+
+    def __init__(
+        self, features: int, outputs: int, *, dtype: DTypeLike, rngs: nnx.Rngs
+    ) -> None:
+        self.conv = _same(features, features, 3, dtype=dtype, rngs=rngs)
+        self.outputs = _same(features, outputs, 1, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "b h w features"]) -> Float[Array, "b h w C"]:
+        """The outputs of every pixel."""
+        return self.outputs(self.conv(x))
+
+
+def pixel_head(
+    features: int, outputs: int, *, kind: str, dtype: DTypeLike = jnp.float32
+) -> Callable[[nnx.Rngs], nnx.Module]:
+    """A 3x3 and a 1x1 convolution, without a nonlinearity between them.
+
+    Args:
+      features: of a pixel in the representation ``[b, h, w, features]``.
+      outputs: classes, 1 of depth, or 3 of normals.
+      kind: an entry of :data:`PIXELS`; the head of all is the same, but for its
+        outputs.
+      dtype: what it computes in.
+
+    References:
+      The heads of SegNet and MTAN in the released code of Liu, Johns and Davison,
+      End-to-End Multi-Task Learning with Attention, CVPR 2019, arXiv 1803.10704.
+    """
+    del kind
+    return lambda rngs: PixelHead(features, outputs, dtype=dtype, rngs=rngs)
+
+
+def _same(
+    channels: int, outputs: int, size: int, *, dtype: DTypeLike, rngs: nnx.Rngs
+) -> nnx.Conv:
+    """A convolution that keeps the size of its inputs."""
+    init = uniform(channels * size * size)
+    return nnx.Conv(
+        channels,
+        outputs,
+        (size, size),
+        padding="SAME",
+        kernel_init=init,
+        bias_init=init,
+        dtype=dtype,
+        conv_general_dilated=convolution,
+        rngs=rngs,
+    )
