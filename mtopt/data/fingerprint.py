@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from mtopt.batch import Batch
+from mtopt.data.augment.augmented import AugmentedSplit
 from mtopt.data.dataset import ArraySplit, Dataset, Split
 from mtopt.data.division import SPLITS
 from mtopt.data.sources import JointDataset
@@ -45,7 +46,12 @@ def fingerprint(dataset: Dataset | JointDataset) -> str:
     content = {title: _content(getattr(dataset, title)) for title in SPLITS}
     sizes = tuple(getattr(dataset, title).size for title in SPLITS)
     scale = (dataset.target_mean, dataset.target_std)
-    return fingerprint_of((content, scale), repr((named, sizes)))
+    changes = [
+        repr(split.augmentation)
+        for split in (dataset.train, dataset.valid, dataset.test)
+        if isinstance(split, AugmentedSplit)
+    ]
+    return fingerprint_of((content, scale), repr((named, sizes)), *changes)
 
 
 def fingerprint_of(arrays: object, *words: str) -> str:
@@ -73,6 +79,8 @@ def fingerprint_of(arrays: object, *words: str) -> str:
 
 def _content(split: Split) -> Batch:
     """All samples of a split, or some that stand for them."""
+    if isinstance(split, AugmentedSplit):
+        return _content(split.split)
     if isinstance(split, ArraySplit):
         return split.samples
     if isinstance(split, StreamSplit):

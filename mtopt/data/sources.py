@@ -29,6 +29,7 @@ class JointDataset:
       name: what to call it in tables.
       groups: the data sets, by the order of their tasks.
       shared_inputs: True where every sample has labels of all groups.
+      batch_sizes: samples of each group in a step; None: as many as are asked for.
       train: of all groups; batches are those that :class:`mtopt.TaskGroups` take.
       valid: likewise.
       test: likewise.
@@ -37,9 +38,10 @@ class JointDataset:
     name: str
     groups: tuple[Dataset, ...]
     shared_inputs: bool
-    train: "JointSplit"
-    valid: "JointSplit"
-    test: "JointSplit"
+    batch_sizes: tuple[int | None, ...]
+    train: Split
+    valid: Split
+    test: Split
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -145,7 +147,7 @@ def join(
         for part in SPLITS
     }
     joined = name or " + ".join(dict.fromkeys(group.name for group in groups))
-    return JointDataset(joined, groups, shared_inputs, **parts)
+    return JointDataset(joined, groups, shared_inputs, own, **parts)
 
 
 class JointSplit(Split):
@@ -289,7 +291,7 @@ def _sources(
     """The groups with the samples of each in a step; of joined ones as they were."""
     if isinstance(dataset, Dataset):
         return [(dataset, size)]
-    own = zip(dataset.groups, dataset.train.batch_sizes, strict=True)
+    own = zip(dataset.groups, dataset.batch_sizes, strict=True)
     return [(group, size or before) for group, before in own]
 
 

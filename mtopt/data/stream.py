@@ -167,7 +167,8 @@ class StreamSplit(Split):
             index = np.arange(t * width, (t + 1) * width)
             return [np.where(index < length, index, -1) for length in self._lengths]
 
-        yield from self._ahead(places, -(-self._longest // width), self.workers)
+        # Batches of an evaluation are large: one is read while another is scored.
+        yield from self._ahead(places, -(-self._longest // width), 1)
 
     def _stream(self, seed: int, batch_size: int, start: int) -> Iterator[Batch]:
         import grain
@@ -204,7 +205,7 @@ class StreamSplit(Split):
         return iter(
             grain.MapDataset.range(count)
             .map(lambda t: self._read(places(t)))
-            .to_iter_dataset(grain.ReadOptions(self.workers, ahead))
+            .to_iter_dataset(grain.ReadOptions(min(self.workers, ahead), ahead))
         )
 
     def _read(self, places: Sequence[np.ndarray]) -> Batch:
