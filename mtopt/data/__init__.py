@@ -17,6 +17,7 @@ from mtopt.data.images.multi_mnist import multi_fashion as multi_fashion
 from mtopt.data.images.multi_mnist import multi_fashion_mnist as multi_fashion_mnist
 from mtopt.data.images.multi_mnist import multi_mnist as multi_mnist
 from mtopt.data.images.planted_outliers import planted_outliers as planted_outliers
+from mtopt.data.images.scenes import scenes as scenes
 from mtopt.data.loader import LoaderSplit as LoaderSplit
 from mtopt.data.related_tasks import related_tasks as related_tasks
 from mtopt.data.sources import JointDataset as JointDataset
@@ -37,6 +38,7 @@ DATASETS = {
     "npz": npz,
     "planted_outliers": planted_outliers,
     "related_tasks": related_tasks,
+    "scenes": scenes,
     "table": table,
 }
 """Every data set by its name."""

@@ -206,7 +206,8 @@ def angles(
     expect_one_of("valid", valid, ("any", "sum"))
     _check(np.shape(output), target)
     known = target.any(axis=-1) if valid == "any" else target.sum(axis=-1) != 0
-    cosine = (output.astype(np.float64) * target).sum(axis=-1)
+    with np.errstate(invalid="ignore"):  # inf times 0
+        cosine = (output.astype(np.float64) * target).sum(axis=-1)
     finite = np.isfinite(cosine)
     cosine = np.clip(np.where(finite, cosine, 0), -1, 1)
     found = np.where(finite, np.degrees(np.arccos(cosine)), np.inf)

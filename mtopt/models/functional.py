@@ -59,12 +59,15 @@ class Model:
       mixtures: ``(params, model_state, x) -> Mixtures``, what its gates weigh the
         experts by, in evaluation mode, for :func:`mtopt.analysis.gates`; None for a
         model without a gate.
+      among: the tasks that the encoder has places for; more than those of ``tasks``
+        behind :func:`mtopt.models.some_tasks`.
     """
 
     tasks: Tasks
     init: Callable[[PRNGKeyArray], tuple[Params, Any]]
     predict: Callable[[Params, Any, Any], Float[Array, "K B ..."]]
     mixtures: Callable[[Params, Any, Any], Mixtures] | None = None
+    among: tuple[str, ...] = ()
 
 
 def functional(
@@ -239,7 +242,8 @@ def functional(
         encode_all: Callable[..., Any], params: Params, model_state: Any, x: Any
     ) -> Any:
         count = len(params["tasks"].names)
-        told = (Task(jnp.arange(count), params["tasks"].values),) if per_task else ()
+        places = jnp.array([names.index(name) for name in params["tasks"].names])
+        told = (Task(places, params["tasks"].values),) if per_task else ()
         if tasks.z_axis is not None:
             model_state = in_evaluation(model_state, count).values
             in_axes = (None, 0, x_axis, *(0,) * len(told))
@@ -280,7 +284,7 @@ def functional(
     )
     gated = trunk.gated or branch.gated
     # One program: op by op, stacked modules would compile for each of their layers.
-    return Model(tasks, jax.jit(init), predict, mixtures if gated else None)
+    return Model(tasks, jax.jit(init), predict, mixtures if gated else None, names)
 
 
 def _place(part: str, place: str) -> str:

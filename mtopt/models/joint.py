@@ -35,7 +35,9 @@ def join(models: Sequence[Model], *, shared_inputs: bool = False) -> JointModel:
     """Makes one model of several that have the same encoder.
 
     The heads of each are a group: of their own kind of labels and their own number of
-    outputs. A head starts where it starts alone.
+    outputs. A head starts where it starts alone. Models whose encoder is told the task
+    are made for the tasks of all, and cut to their own; see
+    :func:`mtopt.models.some_tasks`.
 
     Args:
       models: two or more, with the same parameters of the encoder, such as entries of
@@ -47,7 +49,7 @@ def join(models: Sequence[Model], *, shared_inputs: bool = False) -> JointModel:
 
     Raises:
       UserError: for less than two models, encoders of other parameters or that are
-        told the task, or a task that stands in two of them.
+        told places among other tasks, or a task that stands in two of them.
 
     Example:
       >>> from mtopt.models import MODELS
@@ -65,19 +67,20 @@ def join(models: Sequence[Model], *, shared_inputs: bool = False) -> JointModel:
     """
     if len(models) < 2:
         raise UserError(f"{len(models)} models to join: expected two or more")
-    for model in models:
-        if model.tasks.per_task:
-            raise UserError(
-                f"the encoder of tasks {in_words(model.tasks.names)} is told their "
-                "places, and tasks of another kind would have the same: expected an "
-                "encoder that is one for all, such as that of mmoe or cgc"
-            )
-    _check_encoders(models)
-    encode = models[0].tasks.encode
     groups = [model.tasks for model in models]
-    if shared_inputs:
+    told = any(group.per_task for group in groups)
+    if shared_inputs and not told:
+        encode = groups[0].encode
         groups = [dataclasses.replace(group, encode=encode) for group in groups]
     tasks = TaskGroups(tuple(groups), shared_inputs)
+    for model in models:
+        if told and model.among != tasks.names:
+            raise UserError(
+                f"the encoder of tasks {in_words(model.tasks.names)} is told their "
+                f"places among {in_words(model.among)}: expected a model of "
+                f"{in_words(tasks.names)}, cut to its own by mtopt.models.some_tasks"
+            )
+    _check_encoders(models)
 
     def init(key: PRNGKeyArray) -> tuple[Params, Any]:
         each = [model.init(key) for model in models]

@@ -14,7 +14,7 @@ from mtopt.data.encodings import encoding_from_json, encoding_of, encoding_to_js
 from mtopt.data.sources import JointDataset
 from mtopt.errors import UserError
 from mtopt.grammar import CallText
-from mtopt.models import MODELS, JointModel, Model
+from mtopt.models import MODELS, JointModel, Model, some_tasks
 from mtopt.models import join as join_models
 from mtopt.models.ordinal import ORDINAL
 
@@ -102,7 +102,7 @@ class GroupDescription:
           k: the number of the task.
         """
         names = self.classes.get(self.tasks[k], ())
-        if names and self.kind in ("classification", *ORDINAL):
+        if names and self.kind in ("classification", "segmentation", *ORDINAL):
             return names
         count = 2 if self.kind in ("binary", "preference") else self.outputs
         return (*names, *map(str, range(len(names), count)))
@@ -196,9 +196,13 @@ class ModelDescription:
           UserError: for an unknown model, or one that does not fit the data.
         """
         of_all = self.text, self.dtype
-        each = [group.model(*of_all, remat=remat) for group in self.groups]
-        if len(each) == 1:
-            return each[0]
+        names = tuple(sorted(task for group in self.groups for task in group.tasks))
+        # Of all tasks, in which those of each group have their places.
+        whole = [g.model(*of_all, names=names, remat=remat) for g in self.groups]
+        if len(whole) == 1:
+            return whole[0]
+        own = zip(whole, self.groups, strict=True)
+        each = [some_tasks(model, group.tasks) for model, group in own]
         return join_models(each, shared_inputs=self.shared_inputs)
 
     def to_json(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ RNG = np.random.default_rng(0)
 
 def columns(kind):
     several = {"classification": (4,), "multilabel": (3,), "soft": (3,)}
+    several |= {"segmentation": (2, 2, 4), "depth": (2, 2), "normals": (2, 2, 3)}
     return (several | {"ordinal": (3,), "ordinal_adjacent": (3,)}).get(kind, ())
 
 
@@ -21,6 +22,10 @@ def tasks(kind):
         targets = [o + RNG.normal(size=o.shape) for o in outputs]
     elif kind == "soft":
         targets = [RNG.dirichlet(np.ones(3), size=n) for n in SIZES]
+    elif kind == "segmentation":
+        targets = [RNG.integers(-1, 4, size=(n, 2, 2)).astype(float) for n in SIZES]
+    elif kind in ("depth", "normals"):
+        targets = [np.abs(o + RNG.normal(size=o.shape)) for o in outputs]
     elif kind in ("classification", "ordinal", "ordinal_adjacent"):
         targets = [RNG.integers(4, size=n).astype(float) for n in SIZES]
     else:
@@ -48,7 +53,7 @@ def scores(kind, parts, units=ONES):
 @pytest.mark.parametrize("kind", METRICS)
 def test_of_one_task_they_are_its_own(kind):
     one = [part[:1] for part in DATA[kind]]
-    own = [metric.function(*(part[0] for part in one)) for metric in METRICS[kind]]
+    own = [metric.value(*(part[0] for part in one)) for metric in METRICS[kind]]
     np.testing.assert_allclose(pooled_metrics(kind, *one, np.ones(1)), own, rtol=1e-12)
 
 

@@ -132,6 +132,15 @@ def test_directions_and_primary_metrics():
         "soft": [("accuracy", True), ("kl", False)],
         "preference": [("accuracy", True)],
         "pretext": [],
+        "segmentation": [("miou", True), ("pixel_accuracy", True)],
+        "depth": [("abs_err", False), ("rel_err", False)],
+        "normals": [
+            ("angle_mean", False),
+            ("angle_median", False),
+            ("within_11.25", True),
+            ("within_22.5", True),
+            ("within_30", True),
+        ],
     }
 
 

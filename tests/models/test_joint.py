@@ -1,5 +1,7 @@
 """Every model for tasks of several kinds: one encoder, a head for each kind."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,8 @@ import optax
 import pytest
 
 import mtopt
-from mtopt.models import MODELS, join
+from mtopt.models import MODELS, join, some_tasks
+from tests.helpers.close import assert_close
 from tests.helpers.models import TINY
 
 KINDS = {
@@ -21,14 +24,18 @@ ONE_OUTPUT = {"binary": (("c", "d"), 1), "regression": (("o",), 1)}
 
 
 QUICK = {"mlp", "mmoe", "pooled_mlp"}
-TOLD = {"cross_stitch", "field_gate", "funnel", "home", "mtan", "ple", "skills"}
+TOLD = {"cross_stitch", "field_gate", "home", "mtan", "ple", "skills"}
 """Models whose encoders are told the task."""
 
 
 def joined(name, shared_inputs, kinds):
     shape, options = TINY[name]
+    every = tuple(sorted(task for names, _ in kinds.values() for task in names))
     models = [
-        MODELS[name](shape, names=names, kind=kind, outputs=outputs, **options)
+        some_tasks(
+            MODELS[name](shape, names=every, kind=kind, outputs=outputs, **options),
+            names,
+        )
         for kind, (names, outputs) in kinds.items()
     ]
     return join(models, shared_inputs=shared_inputs), shape
@@ -39,7 +46,7 @@ def joined(name, shared_inputs, kinds):
     "name",
     [
         pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
-        for name in sorted(MODELS.keys() - TOLD)
+        for name in sorted(MODELS.keys() - {"funnel"})  # of events, one kind alone
     ],
 )
 def test_every_model_has_heads_for_every_kind(name, shared_inputs):
@@ -70,10 +77,56 @@ def test_every_model_has_heads_for_every_kind(name, shared_inputs):
     assert [len(each) for each in outputs] == [len(own) for own, _ in kinds.values()]
 
 
-@pytest.mark.parametrize("name", sorted(TOLD - {"funnel"}))
-def test_places_of_tasks_are_of_one_kind(name):
-    with pytest.raises(mtopt.UserError, match="is told their places"):
-        joined(name, True, KINDS)
+def parts(name):
+    """A model of four tasks of one kind, and the same of two groups of it."""
+    shape, options = TINY[name]
+    make = functools.partial(MODELS[name], shape, kind="regression", outputs=1)
+    whole = make(names=("a", "b", "c", "d"), **options)
+    return whole, (some_tasks(whole, ("a", "d")), some_tasks(whole, ("b", "c"))), shape
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in {"skills", "home"} else pytest.mark.slow)
+        for name in sorted(TOLD)
+    ],
+)
+def test_a_model_cut_to_groups_is_the_model_of_all(name):
+    whole, groups, shape = parts(name)
+    both = join(groups, shared_inputs=True)
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(6, *shape)), jnp.float32)
+    y = rng.normal(size=(4, 6)).astype(np.float32)
+    mask = rng.random((4, 6)) < 0.8
+    key = jax.random.key(1)
+    params, state = whole.init(key)
+    cut, cut_state = both.init(key)
+    one = whole.tasks.problem(mtopt.Batch(x, y, mask), key, state or None)
+    own = np.array([0, 3]), np.array([1, 2])
+    batch = mtopt.Batch(x, tuple(y[i] for i in own), tuple(mask[i] for i in own))
+    several = both.tasks.problem(batch, key, cut_state)
+    wanted, grads = jax.jit(one.losses_and_grads)(params)
+    found, rows = jax.jit(several.losses_and_grads)(cut)
+    assert_close(found, wanted, rtol=1e-5)
+    assert_close(rows["shared"], grads["shared"], rtol=1e-4)
+    outputs = both.predict(cut, cut_state, x)
+    every = whole.predict(params, state, x)
+    for i, group in zip(own, outputs, strict=True):
+        assert_close(group, every[i], rtol=1e-5)
+
+
+def test_places_among_other_tasks_are_told_in_one_line():
+    _, (first, second), _ = parts("skills")
+    shape, options = TINY["skills"]
+    alone = MODELS["skills"](
+        shape, names=("b", "c"), kind="regression", outputs=1, **options
+    )
+    words = r"places among \('b', 'c'\): expected a model of \('a', 'b', 'c', 'd'\)"
+    with pytest.raises(mtopt.UserError, match=words):
+        join([first, alone], shared_inputs=True)
+    with pytest.raises(mtopt.UserError, match="no task 'e' in a model of"):
+        some_tasks(second, ("e",))
 
 
 def test_a_shared_output_is_of_one_size():
