@@ -59,7 +59,7 @@ def step(weights, batch):
     def loss(weights):
         z = batch.x[:, ::4, ::4].astype(jnp.float32) / 255 @ weights
         depth, normals, classes = (
-            y[:, 0, :, ::4, ::4].astype(jnp.float32) for y in batch.y
+            y[0][:, ::4, ::4].astype(jnp.float32) for y in batch.y
         )
         return (
             jnp.abs(z[..., 0] - depth).mean()
