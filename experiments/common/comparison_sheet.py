@@ -9,6 +9,7 @@ from mtopt import metrics
 
 from .by_seed import by_seed
 from .looks import FALL, LISTED, last_looks
+from .published import published_block, published_legend
 from .results import (
     Comparison,
     MethodResult,
@@ -65,6 +66,8 @@ def comparison_sheet(parts: Sequence[Comparison]) -> Sheet:
         blocks.append(Block(title(part), names, pieces))
     if not together:
         blocks.append(Block("all groups", names, over_all))
+    if (elsewhere := published_block(parts)) is not None:
+        blocks.append(elsewhere)
     columns = [column for block in blocks for column in block.columns]
     return Sheet(blocks, _legend(parts, standing, columns), _meaning(parts))
 
@@ -255,7 +258,7 @@ def _legend(
         entries.append("*: without the seeds that are undefined.")
     if np.isnan(standing.rows).any():
         entries.append(f"{UNDEFINED}: undefined; ranks last.")
-    return [*entries, *_protocol(parts)]
+    return [*entries, *published_legend(parts), *_protocol(parts)]
 
 
 def _units(parts: Sequence[Comparison]) -> list[str]:

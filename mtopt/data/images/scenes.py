@@ -130,6 +130,7 @@ def scenes(
             samples = Batch(images, own[task][None], mask[None], (task,))
             splits[part] = ArraySplit(samples, x_axis=None)
         reading = {"classes": {task: CLASSES}} if task == "segmentation" else {}
+        known = labels[task][masks[task]]
         groups.append(
             Dataset(
                 name="scenes",
@@ -138,6 +139,7 @@ def scenes(
                 outputs=OUTPUTS[task],
                 x_axis=None,
                 reading=reading,
+                target_scale=known[known > 0].std()[None] if task == "depth" else None,
                 **splits,
             )
         )
