@@ -184,10 +184,10 @@ def _parts(path: pathlib.Path, files: Sequence[str]) -> Int[np.ndarray, " n"]:
                 f"{path} has the line {line!r}: expected a file and 0, 1 or 2"
             )
         numbers[file] = int(number)
-    if missing := sorted({*files} - numbers.keys()):
-        raise UserError(f"{path} has no line of {missing[0]}, {ATTRIBUTES} one")
-    if missing := sorted(numbers.keys() - {*files}):
-        raise UserError(
-            f"{path} has a line of {missing[0]}, which {ATTRIBUTES} has not"
-        )
+    for one, other, has in (
+        ({*files}, numbers.keys(), f"no line of {{}}, which {ATTRIBUTES} has"),
+        (numbers.keys(), {*files}, f"a line of {{}}, which {ATTRIBUTES} has not"),
+    ):
+        if missing := sorted(one - other):
+            raise UserError(f"{path} has {has.format(missing[0])}")
     return np.array([numbers[file] for file in files])

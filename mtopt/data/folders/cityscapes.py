@@ -20,7 +20,7 @@ def cityscapes(
     folder: str | pathlib.Path,
     *,
     classes: int = 7,
-    valid_fraction: float = 0.1,
+    valid_fraction: float | int = 0.1,
     seed: int = 0,
     tasks: Sequence[str] | None = None,
     on_device_bytes: int = ON_DEVICE_BYTES,

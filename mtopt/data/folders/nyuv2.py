@@ -18,7 +18,7 @@ CLASSES = 13
 def nyuv2(
     folder: str | pathlib.Path,
     *,
-    valid_fraction: float = 0.1,
+    valid_fraction: float | int = 0.1,
     seed: int = 0,
     tasks: Sequence[str] | None = None,
     on_device_bytes: int = ON_DEVICE_BYTES,

@@ -77,7 +77,7 @@ def read_pixels(
     name: str,
     labels: Sequence[PixelLabels],
     inverse_depth: bool,
-    valid_fraction: float,
+    valid_fraction: float | int,
     seed: int,
     tasks: Sequence[str] | None,
     on_device_bytes: int,
@@ -176,7 +176,7 @@ def _numbered(folder: pathlib.Path) -> set[int]:
 
 
 def _divided(
-    count: int, valid_fraction: float, seed: int, train: pathlib.Path
+    count: int, valid_fraction: float | int, seed: int, train: pathlib.Path
 ) -> np.ndarray:
     """The part of each training image."""
     parts = np.full(count, TRAIN)
@@ -239,7 +239,7 @@ def _deviation(known: np.ndarray, folder: pathlib.Path) -> np.ndarray:
     return np.array([found])
 
 
-def _parts_words(valid_fraction: float, seed: int) -> str:
+def _parts_words(valid_fraction: float | int, seed: int) -> str:
     if not valid_fraction:
         return "train: all of train/, valid and test: val/, the same images"
     return f"valid: {valid_fraction:.3g} of train/, by seed {seed}; test: val/"
