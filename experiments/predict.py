@@ -5,7 +5,8 @@
 trained on: CSV, TSV or Parquet with the columns of its inputs, an ``.npz`` file with
 its arrays, a ``.npy`` array of images. What comes out has a row for each of its rows,
 and a column for each task, with the probabilities of its classes beside it; where a
-row belongs to one task, its number, the task, and what is predicted for it.
+row belongs to one task, its number, the task, and what is predicted for it. Labels of
+pixels are arrays: ``--out=predictions.npz`` has one a task, whatever the model.
 """
 
 import csv
@@ -19,12 +20,14 @@ from absl import flags
 
 import mtopt
 from mtopt.errors import UserError
+from mtopt.models.pixels import PIXELS
 from mtopt.trained.model import TrainedModel
 
 from .common.command import command, start
 from .common.places import DATA, METHOD, OUT, RUN, SEED, finished_run
 from .common.raw_file import read_raw
 
+ARRAYS = ".npz"
 for _flag in (RUN, METHOD, SEED, DATA, OUT):
     flags.declare_key_flag(_flag.name)
 
@@ -36,11 +39,21 @@ def main(argv: list[str]) -> None:
     run = finished_run()
     if DATA.value is None:
         raise UserError("no --data: expected --data=FILE, a file of new rows")
-    out = pathlib.Path(OUT.value or "predictions.csv")
+    model = mtopt.load(run, method=_method(), seed=SEED.value)
+    of_pixels = any(group.kind in PIXELS for group in model.description.groups)
+    out = pathlib.Path(OUT.value or ("predictions" + (ARRAYS if of_pixels else ".csv")))
     if out.exists():
         raise UserError(f"{out} exists already: name another --out")
-    model = mtopt.load(run, method=_method(), seed=SEED.value)
+    if of_pixels and out.suffix != ARRAYS:
+        raise UserError(f"--out={out}: labels of pixels are arrays: expected {ARRAYS}")
     raw = read_raw(pathlib.Path(DATA.value), model)
+    if out.suffix == ARRAYS:
+        found = model.predict(raw)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with out.open("xb") as file:
+            np.savez(file, **found)
+        print(f"{len(next(iter(found.values())))} rows  {out}")
+        return
     table = shared_table(model, raw) if model.shared else task_table(model, raw)
     out.parent.mkdir(parents=True, exist_ok=True)
     with out.open("x", newline="", encoding="utf-8") as file:

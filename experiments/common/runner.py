@@ -46,6 +46,7 @@ from .gallery import gallery
 from .groups import compared_by_group
 from .looks import extended, late_falls, undefined
 from .paired import paired_sheet
+from .pixel_pictures import pixel_pictures
 from .progress import seeds_label
 from .protocol import protocol
 from .report import Diverged, write_report
@@ -73,16 +74,17 @@ def prepare(config: Config, experiment: str, data_dir: pathlib.Path | None) -> J
     Raises:
       UserError: for anything in the configuration or the data that can't be run.
     """
-    train = prepare_training(config, experiment, data_dir)
+    training = Training.of(config, data_dir)
 
     def job(folder: pathlib.Path) -> None:
         started = time.time()
-        parts = train(folder)
+        parts = train_all(training, config, experiment, folder)
+        pictures = gallery(folder, parts)
         write_report(
             folder,
             report_text(parts, config.paired),
             to_plain(parts),
-            gallery(folder, parts),
+            pictures | pixel_pictures(folder, training.dataset, parts),
             started,
         )
         noted = {each.name for part in parts for each in part.results if each.notes}

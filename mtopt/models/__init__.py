@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from mtopt.models.cgc import cgc
 from mtopt.models.cross_stitch import cross_stitch
+from mtopt.models.deeplab import deeplab
 from mtopt.models.dselect_k import dselect_k
 from mtopt.models.field_gate import field_gate
 from mtopt.models.functional import Mixtures as Mixtures
@@ -22,6 +23,7 @@ from mtopt.models.one_gate import one_gate
 from mtopt.models.ple import ple
 from mtopt.models.pooled_mlp import pooled_mlp
 from mtopt.models.resnet import resnet18
+from mtopt.models.segnet import segnet
 from mtopt.models.serialization import register_stacks
 from mtopt.models.set_attention import set_attention
 from mtopt.models.skills import skills
@@ -34,6 +36,7 @@ register_stacks()
 MODELS: dict[str, Callable[..., Model]] = {
     "cgc": cgc,
     "cross_stitch": cross_stitch,
+    "deeplab": deeplab,
     "dselect_k": dselect_k,
     "field_gate": field_gate,
     "funnel": funnel,
@@ -46,6 +49,7 @@ MODELS: dict[str, Callable[..., Model]] = {
     "ple": ple,
     "pooled_mlp": pooled_mlp,
     "resnet18": resnet18,
+    "segnet": segnet,
     "set_attention": set_attention,
     "skills": skills,
     "task_expert": task_expert,

@@ -77,7 +77,7 @@ def cgc(
     expect(experts >= 1, "experts", experts, "at least 1")
     more = "at least 1; a model without them is mmoe"
     expect(own_experts >= 1, "own_experts", own_experts, more)
-    expert, width = mlp_encoder(
+    expert, width, _ = mlp_encoder(
         input_shape, dtype=dtype, hidden=hidden, dropout=dropout
     )
     features = math.prod(input_shape)

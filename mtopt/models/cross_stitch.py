@@ -11,18 +11,22 @@ from jaxtyping import Array, Float, Num
 
 from mtopt.errors import expect_number, expect_one_of
 from mtopt.grammar import CallText
+from mtopt.models.deeplab import deeplab_encoder
 from mtopt.models.functional import Model, functional
-from mtopt.models.heads import linear_head
 from mtopt.models.lenet import lenet_encoder
 from mtopt.models.mlp import mlp_encoder
 from mtopt.models.resnet import resnet18_encoder
+from mtopt.models.segnet import segnet_encoder
 from mtopt.models.stack import Stack
+from mtopt.models.staged import Carried
 from mtopt.task import Task
 
 ENCODERS = {
+    "deeplab": deeplab_encoder,
     "lenet": lenet_encoder,
     "mlp": mlp_encoder,
     "resnet18": resnet18_encoder,
+    "segnet": segnet_encoder,
 }
 """What may be stitched: names to ``(input_shape, *, dtype, ...) -> Encoder``."""
 UNITS = ("stage", "channel")
@@ -54,20 +58,26 @@ class CrossStitch(nnx.Module):
         for i, unit in enumerate(self.units):
             if i > 0:
                 every = self._stage(i, every, each=True)
-            alpha = unit[...].astype(every.dtype)
-            # One matrix for each channel, or one for all of them.
-            form = "cjk,bk...c->bj...c" if len(alpha) > 1 else "cjk,bk...->bj..."
-            every = jnp.einsum(form, alpha, every)
+            every = _mixed(unit[...], every)
         return every[:, task.index]
 
-    def _stage(self, i: int, x: Array, *, each: bool) -> Float[Array, "b K ..."]:
-        """Stage i of all networks: of one input, or of an input of each."""
+    def _stage(self, i: int, x: Any, *, each: bool) -> Any:
+        """Stage i of all networks, ``[b, K, ...]``: of one input, or of one of each."""
 
-        def stage(network: Any, x: Array) -> Array:
+        def stage(network: Any, x: Any) -> Any:
             return network.stages[i](x)
 
         over = nnx.vmap(stage, in_axes=(0, 1 if each else None), out_axes=1)
         return over(self.networks.stack, x)
+
+
+def _mixed(alpha: Float[Array, "c K K"], every: Any) -> Any:
+    """The features of every network mixed; what else it carries stays its own."""
+    if isinstance(every, Carried):
+        return every._replace(features=_mixed(alpha, every.features))
+    # One matrix for each channel, or one for all of them.
+    form = "cjk,bk...c->bj...c" if len(alpha) > 1 else "cjk,bk...->bj..."
+    return jnp.einsum(form, alpha.astype(every.dtype), every)
 
 
 def cross_stitch(
@@ -96,20 +106,24 @@ def cross_stitch(
       input_shape: the shape of one input, without the batch axis, as the encoder takes
         it. uint8 inputs are scaled to [0, 1].
       names: the K task names, sorted.
-      kind: what the labels are, an entry of :data:`mtopt.models.heads.LOSSES`.
-      outputs: the size of a head's output: classes, levels, label columns, or 1.
+      kind: what the labels are, an entry of :data:`mtopt.models.heads.LOSSES`: those
+        of pixels with ``segnet`` and ``deeplab``, all others with the other encoders.
+      outputs: the size of a head's output: classes, levels, label columns, 3 for
+        normals, or 1.
       x_axis: None for shared inputs, 0 for disjoint ones.
       dtype: what the layers compute in; parameters, losses and gradients are float32.
-      encoder: ``"lenet"``, ``"mlp"`` or ``"resnet18"``, with options of its own as in
-        ``"resnet18(width=8)"``. A stage is a layer, a convolution with its pool, or
-        two blocks of a ResNet.
+      encoder: ``"lenet"``, ``"mlp"``, ``"resnet18"``, ``"segnet"`` or ``"deeplab"``,
+        with options of its own as in ``"resnet18(width=8)"``. A stage is a layer, a
+        convolution or block of them with its pool or unpooling, or some blocks of a
+        ResNet.
       units: ``"stage"``: one matrix alpha ``[K, K]`` behind each; ``"channel"``: one
         for each of its channels.
       own: alpha_kk at first, in [0, 1]; the other tasks have equal shares of the rest.
         0.9, as in the paper.
 
     Returns:
-      The model: linear heads on the last mixture.
+      The model: heads on the last mixture, linear ones, or those of ``segnet`` and
+      ``deeplab`` as these models have them.
 
     Raises:
       UserError: for an option out of range, or inputs that the encoder does not take.
@@ -130,20 +144,22 @@ def cross_stitch(
       Prediction Tasks: A Survey, 2020, arXiv 2004.13379, and its code.
 
     Differences from the paper:
-      All encoders start from random weights, where the paper's were trained on their
-      tasks first. Units learn at the rate of all else, where the paper's learn faster:
-      ``optax.partition`` gives them a rate of their own.
+      Where SegNet's pooled maxima were stays each network's own, as in Liu et al.'s
+      code (2019, arXiv 1803.10704). All encoders start from random weights, where the
+      paper's were trained on their tasks first. Units learn at the rate of all else,
+      where the paper's learn faster: ``optax.partition`` gives them a rate of their
+      own.
     """
     expect_one_of("units", units, UNITS)
     expect_number("own", own, at_least=0, at_most=1)
     call = CallText.parse("encoder", encoder, ENCODERS, arguments=1, given=("dtype",))
-    make, width = call.build(input_shape, dtype=dtype)
+    make, width, head = call.build(input_shape, dtype=dtype)
     channels = _channels(make, input_shape)
     if units == "stage":
         channels = (1,) * len(channels)
     return functional(
         lambda rngs: CrossStitch(make, len(names), channels, own, rngs),
-        linear_head(width, outputs, kind=kind, dtype=dtype),
+        head(width, outputs, kind=kind, dtype=dtype),
         names,
         kind=kind,
         x_axis=x_axis,
@@ -160,7 +176,7 @@ def _channels(
         module, x, found = make(nnx.Rngs(0)), jnp.zeros((1, *input_shape)), []
         for stage in module.stages:
             x = stage(x)
-            found.append(x)
+            found.append(x.features if isinstance(x, Carried) else x)
         return found
 
     return tuple(leaf.shape[-1] for leaf in jax.eval_shape(sizes))

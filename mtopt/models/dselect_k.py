@@ -76,7 +76,7 @@ def dselect_k(
       :func:`mtopt.models.selector_gate.selector_gate`.
     """
     expect(experts >= 2, "experts", experts, "at least 2 to choose from")
-    expert, width = mlp_encoder(
+    expert, width, _ = mlp_encoder(
         input_shape, dtype=dtype, hidden=hidden, dropout=dropout
     )
     features = math.prod(input_shape)

@@ -87,7 +87,9 @@ def field_gate(
       Its other module, which extracts interests from sequences of behaviour, is not
       here. Gates start as the identity.
     """
-    make, width = mlp_encoder(input_shape, dtype=dtype, hidden=hidden, dropout=dropout)
+    make, width, _ = mlp_encoder(
+        input_shape, dtype=dtype, hidden=hidden, dropout=dropout
+    )
     expect(len(input_shape) >= 1, "input_shape", input_shape, "at least one axis")
     expect_number("reduction", reduction, at_least=1)
     fields = input_shape[0]

@@ -121,7 +121,9 @@ def funnel(
             f"order is {order}: expected the tasks {in_words(names)}, each once, the "
             "event first that comes first"
         )
-    make, width = mlp_encoder(input_shape, dtype=dtype, hidden=hidden, dropout=dropout)
+    make, width, _ = mlp_encoder(
+        input_shape, dtype=dtype, hidden=hidden, dropout=dropout
+    )
     places = tuple(order.index(name) for name in names)
 
     def encoder(rngs: nnx.Rngs) -> Funnel:

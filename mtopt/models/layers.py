@@ -123,6 +123,42 @@ def conv(
     )
 
 
+def padded_conv(
+    channels: int,
+    outputs: int,
+    size: int,
+    stride: int,
+    *,
+    dtype: DTypeLike,
+    rngs: nnx.Rngs,
+    dilation: int = 1,
+) -> nnx.Conv:
+    """Without a bias, its outputs as many pixels as its inputs, over the stride.
+
+    Args:
+      channels: of the inputs.
+      outputs: channels of the outputs.
+      size: of the kernel, odd.
+      stride: down and right.
+      dtype: what it computes in; parameters are float32.
+      rngs: of the parameters.
+      dilation: pixels from one of the kernel's to the next.
+    """
+    return nnx.Conv(
+        channels,
+        outputs,
+        (size, size),
+        strides=stride,
+        padding=dilation * (size // 2),
+        kernel_dilation=dilation,
+        use_bias=False,
+        kernel_init=he_normal(size * size * outputs),
+        dtype=dtype,
+        conv_general_dilated=convolution,
+        rngs=rngs,
+    )
+
+
 class BatchNorm(nnx.Module):
     r"""Batch normalisation over all axes but the last, in float32 at least.
 
@@ -180,6 +216,36 @@ class BatchNorm(nnx.Module):
         return ((values - over(mean)) * over(scale) + over(self.bias[...])).astype(
             x.dtype
         )
+
+
+class Normed(nnx.Module):
+    """A convolution and batch normalisation behind it.
+
+    Args:
+      channels: of the inputs.
+      outputs: channels of the outputs.
+      size: of the kernel, odd.
+      stride: down and right.
+      dtype: what it computes in; parameters are float32.
+      rngs: of the parameters.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        outputs: int,
+        *,
+        size: int,
+        stride: int = 1,
+        dtype: DTypeLike,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.conv = padded_conv(channels, outputs, size, stride, dtype=dtype, rngs=rngs)
+        self.norm = BatchNorm(outputs)
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b _ _ d"]:
+        """The normalised feature maps."""
+        return self.norm(self.conv(x))
 
 
 def average(values: Float[Array, "*shape C"]) -> Float[Array, " C"]:

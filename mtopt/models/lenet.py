@@ -106,7 +106,7 @@ def lenet(
       arXiv 1912.12854), made for 36 x 36 pixels, has a first kernel of 9 x 9, hence
       5 x 5 x 20 = 500 features, and heads of a single layer.
     """
-    make, width = lenet_encoder(input_shape, dtype=dtype)
+    make, width, _ = lenet_encoder(input_shape, dtype=dtype)
     head = mlp_head(width, 50, outputs, kind=kind, dtype=dtype)
     return functional(make, head, names, kind=kind, x_axis=x_axis)
 

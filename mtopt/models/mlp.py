@@ -12,7 +12,6 @@ from jaxtyping import Array, Float, Num
 
 from mtopt.errors import UserError, expect
 from mtopt.models.functional import Model, functional
-from mtopt.models.heads import linear_head
 from mtopt.models.layers import as_floats, dense
 from mtopt.models.staged import Encoder, through
 
@@ -139,6 +138,8 @@ def mlp(
       >>> model.predict(params, model_state, jnp.zeros((5, 8, 8))).shape
       (2, 5, 10)
     """
-    make, width = mlp_encoder(input_shape, dtype=dtype, hidden=hidden, dropout=dropout)
-    head = linear_head(width, outputs, kind=kind, dtype=dtype)
+    make, width, head = mlp_encoder(
+        input_shape, dtype=dtype, hidden=hidden, dropout=dropout
+    )
+    head = head(width, outputs, kind=kind, dtype=dtype)
     return functional(make, head, names, kind=kind, x_axis=x_axis)

@@ -69,7 +69,7 @@ def mmoe(
       set. Gates have a bias.
     """
     expect(experts >= 1, "experts", experts, "at least 1")
-    expert, width = mlp_encoder(
+    expert, width, _ = mlp_encoder(
         input_shape, dtype=dtype, hidden=hidden, dropout=dropout
     )
     features = math.prod(input_shape)

@@ -99,7 +99,7 @@ def one_gate(
       Those of :func:`mmoe`.
     """
     expect(experts >= 1, "experts", experts, "at least 1")
-    expert, width = mlp_encoder(
+    expert, width, _ = mlp_encoder(
         input_shape, dtype=dtype, hidden=hidden, dropout=dropout
     )
     features = math.prod(input_shape)

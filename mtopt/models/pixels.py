@@ -28,6 +28,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int, Num
 
+from mtopt.errors import expect
 from mtopt.models.convolution import convolution
 from mtopt.models.layers import uniform
 
@@ -65,6 +66,16 @@ PIXEL_LOSSES: dict[str, Callable[..., Float[Array, "b h w"]]] = {
     NORMALS: one_minus_cosine,
 }
 """Kind of label to ``(outputs, targets) -> losses of pixels``."""
+
+
+def check_pixels(kind: str) -> None:
+    """Raises unless ``kind`` is one of labels of pixels.
+
+    Raises:
+      UserError: with all of them.
+    """
+    expected = f"one of {PIXELS}, since the model's outputs are of pixels"
+    expect(kind in PIXELS, "kind", kind, expected)
 
 
 def has_label(targets: Num[Array, "b h w ..."], kind: str) -> Bool[Array, "b h w"]:
@@ -131,11 +142,14 @@ def pixel_head(
         outputs.
       dtype: what it computes in.
 
+    Raises:
+      UserError: for labels that are not of pixels.
+
     References:
       The heads of SegNet and MTAN in the released code of Liu, Johns and Davison,
       End-to-End Multi-Task Learning with Attention, CVPR 2019, arXiv 1803.10704.
     """
-    del kind
+    check_pixels(kind)
     return lambda rngs: PixelHead(features, outputs, dtype=dtype, rngs=rngs)
 
 

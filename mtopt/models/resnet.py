@@ -1,7 +1,9 @@
 """ResNet-18 with BatchNorm, for small images or with torchvision's stem."""
 
 import functools
+import itertools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,49 +12,32 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Num
 
 from mtopt.errors import expect, expect_one_of
-from mtopt.models.convolution import convolution
 from mtopt.models.functional import Model, functional
-from mtopt.models.heads import linear_head
-from mtopt.models.layers import BatchNorm, as_floats, check_image, dense, he_normal
+from mtopt.models.layers import BatchNorm, as_floats, check_image, dense, padded_conv
+from mtopt.models.residual import Block
 from mtopt.models.staged import Encoder, through
 
 SMALLEST = {"small": 8, "imagenet": 32}
+GROWTH = (1, 2, 4, 8)
+"""The channels of the four stages over those of the first."""
 
 
-class Block(nnx.Module):
-    """Two 3x3 convolutions around a shortcut (the basic block)."""
+class ResNet(nnx.Module):
+    """Blocks in four stages, averaged over all pixels; see :func:`resnet18`.
 
-    def __init__(
-        self,
-        channels: int,
-        outputs: int,
-        *,
-        stride: int,
-        dtype: DTypeLike,
-        rngs: nnx.Rngs,
-    ) -> None:
-        self.conv1 = padded_conv(channels, outputs, 3, stride, dtype=dtype, rngs=rngs)
-        self.norm1 = BatchNorm(outputs)
-        self.conv2 = padded_conv(outputs, outputs, 3, 1, dtype=dtype, rngs=rngs)
-        self.norm2 = BatchNorm(outputs)
-        self.projects = stride != 1 or channels != outputs
-        if self.projects:
-            self.conv3 = padded_conv(
-                channels, outputs, 1, stride, dtype=dtype, rngs=rngs
-            )
-            self.norm3 = BatchNorm(outputs)
-
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b _ _ outputs"]:
-        """The block on feature maps."""
-        y = jax.nn.relu(self.norm1(self.conv1(x)))
-        y = self.norm2(self.conv2(y))
-        if self.projects:
-            x = self.norm3(self.conv3(x))
-        return jax.nn.relu(x + y)
-
-
-class ResNet18(nnx.Module):
-    """Eight blocks in four stages, averaged over all pixels; see :func:`resnet18`."""
+    Args:
+      channels: of the images.
+      stem: ``"small"`` or ``"imagenet"``; see :func:`resnet18`.
+      width: channels of the stem, and of the 3x3 convolutions of the first stage.
+      representation: None, or the size of a fully connected layer behind the mean.
+      block: what the stages are made of.
+      counts: the blocks of each stage, one or more.
+      dilated: True for stages that keep the resolution of the second, their kernels
+        dilated by 2 and 4: outputs are those of the network with strides, at every
+        pixel in place of every second or fourth.
+      dtype: what it computes in; parameters are float32.
+      rngs: of the parameters.
+    """
 
     def __init__(
         self,
@@ -61,6 +46,9 @@ class ResNet18(nnx.Module):
         width: int,
         representation: int | None,
         *,
+        block: Callable[..., Any] = Block,
+        counts: tuple[int, ...] = (2, 2, 2, 2),
+        dilated: bool = False,
         dtype: DTypeLike,
         rngs: nnx.Rngs,
     ) -> None:
@@ -68,24 +56,43 @@ class ResNet18(nnx.Module):
         size, stride = (7, 2) if self.imagenet else (3, 1)
         self.conv = padded_conv(channels, width, size, stride, dtype=dtype, rngs=rngs)
         self.norm = BatchNorm(width)
-        before = (1, 1, 1, 2, 2, 4, 4, 8)
-        after = (1, 1, 2, 2, 4, 4, 8, 8)
-        self.blocks = nnx.List(
-            Block(b * width, a * width, stride=a // b, dtype=dtype, rngs=rngs)
-            for b, a in zip(before, after, strict=True)
-        )
+        self.block = block
+        self.outputs = tuple(width * growth * block.expansion for growth in GROWTH)
+        self.strides = (1, 2, 1, 1) if dilated else (1, 2, 2, 2)
+        dilations = (1, 1, 2, 4) if dilated else (1, 1, 1, 1)
+        blocks, before = [], (width, 1)
+        for after, stride, dilation, count in zip(
+            self.outputs, self.strides, dilations, counts, strict=True
+        ):
+            entry = {"stride": stride, "dilations": (before[1], dilation)}
+            others = {"stride": 1, "dilations": (dilation, dilation)}
+            for place, options in enumerate([entry] + [others] * (count - 1)):
+                inputs = after if place else before[0]
+                blocks.append(block(inputs, after, **options, dtype=dtype, rngs=rngs))
+            before = after, dilation
+        self.blocks = nnx.List(blocks)
+        self.ends = tuple(itertools.accumulate(counts))
         self.projects = representation is not None
         if representation is not None:
-            self.dense = dense(8 * width, representation, dtype=dtype, rngs=rngs)
+            features = self.outputs[-1]
+            self.dense = dense(features, representation, dtype=dtype, rngs=rngs)
         self.dtype = dtype
 
     @property
     def stages(self) -> list[Callable[[Array], Array]]:
-        """The stem, four of two blocks, and what makes features of pixels."""
-        pairs = [functools.partial(self.pair, i) for i in range(4)]
-        return [self.stem, *pairs, self.top]
+        """The stem, four of blocks, and what makes features of pixels."""
+        return [self.stem, *self.residual_stages, self.top]
 
-    def __call__(self, x: Num[Array, "b h w c"]) -> Float[Array, "b features"]:
+    @property
+    def residual_stages(self) -> list[Callable[[Array], Array]]:
+        """The four of blocks alone."""
+
+        def stage(i: int, x: Array) -> Array:
+            return self.late(i, self.early(i, x))
+
+        return [functools.partial(stage, i) for i in range(len(self.ends))]
+
+    def __call__(self, x: Num[Array, "b h w c"]) -> Float[Array, "b ..."]:
         """The representation of every image."""
         return through(self, x)
 
@@ -94,9 +101,16 @@ class ResNet18(nnx.Module):
         x = jax.nn.relu(self.norm(self.conv(as_floats(x, self.dtype))))
         return overlapping_max_pool(x) if self.imagenet else x
 
-    def pair(self, i: int, x: Float[Array, "b h w c"]) -> Float[Array, "b _ _ d"]:
-        """Both blocks of stage i."""
-        return self.blocks[2 * i + 1](self.blocks[2 * i](x))
+    def early(self, i: int, x: Float[Array, "b h w c"]) -> Float[Array, "b _ _ d"]:
+        """The blocks of stage i without the last."""
+        first = self.ends[i - 1] if i > 0 else 0
+        for block in self.blocks[first : self.ends[i] - 1]:
+            x = block(x)
+        return x
+
+    def late(self, i: int, x: Float[Array, "b h w c"]) -> Float[Array, "b _ _ d"]:
+        """The last block of stage i."""
+        return self.blocks[self.ends[i] - 1](x)
 
     def top(self, x: Float[Array, "b h w c"]) -> Float[Array, "b features"]:
         """The features of the last stage."""
@@ -119,7 +133,7 @@ def resnet18_encoder(
             expect(value >= 1, option, value, "1 or more")
     check_image(input_shape, smallest=SMALLEST[stem], model=f"resnet18 ({stem} stem)")
     return Encoder(
-        lambda rngs: ResNet18(
+        lambda rngs: ResNet(
             input_shape[2], stem, width, representation, dtype=dtype, rngs=rngs
         ),
         representation or 8 * width,
@@ -185,16 +199,20 @@ def resnet18(
       See :class:`mtopt.models.layers.BatchNorm` for the running variance. With the
       ``imagenet`` stem and its defaults all else is the same.
     """
-    make, features = resnet18_encoder(
+    make, features, head = resnet18_encoder(
         input_shape,
         dtype=dtype,
         stem=stem,
         width=width,
         representation=representation,
     )
-    head = linear_head(features, outputs, kind=kind, dtype=dtype)
     return functional(
-        make, head, names, kind=kind, x_axis=x_axis, statistics=statistics
+        make,
+        head(features, outputs, kind=kind, dtype=dtype),
+        names,
+        kind=kind,
+        x_axis=x_axis,
+        statistics=statistics,
     )
 
 
@@ -218,27 +236,3 @@ def overlapping_max_pool(x: Float[Array, "B H W C"]) -> Float[Array, "B h w C"]:
         ]
         x = jnp.maximum(jnp.maximum(thirds[0], thirds[1]), thirds[2])
     return x
-
-
-def padded_conv(
-    channels: int,
-    outputs: int,
-    size: int,
-    stride: int,
-    *,
-    dtype: DTypeLike,
-    rngs: nnx.Rngs,
-) -> nnx.Conv:
-    """Padded by ``size // 2`` on either side, without a bias."""
-    return nnx.Conv(
-        channels,
-        outputs,
-        (size, size),
-        strides=stride,
-        padding=size // 2,
-        use_bias=False,
-        kernel_init=he_normal(size * size * outputs),
-        dtype=dtype,
-        conv_general_dilated=convolution,
-        rngs=rngs,
-    )

@@ -102,7 +102,7 @@ class GroupDescription:
           k: the number of the task.
         """
         names = self.classes.get(self.tasks[k], ())
-        if names and self.kind in ("classification", *ORDINAL):
+        if names and self.kind in ("classification", "segmentation", *ORDINAL):
             return names
         count = 2 if self.kind in ("binary", "preference") else self.outputs
         return (*names, *map(str, range(len(names), count)))

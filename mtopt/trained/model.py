@@ -17,15 +17,13 @@ from mtopt.data.sources import JointDataset
 from mtopt.errors import UserError, nearest
 from mtopt.metrics import metrics_of
 from mtopt.models.links import label_of, probabilities_of
+from mtopt.models.pixels import PIXELS
 from mtopt.trained.description import ModelDescription
 from mtopt.trained.export import write_program
 from mtopt.trained.labels import read_labels
 from mtopt.trained.part import Part
-from mtopt.training.evaluate import Scores, evaluate
+from mtopt.training.evaluate import Scores, evaluate, samples_at_once
 from mtopt.training.parameters import write_parameters
-
-BATCH = 1024
-"""The most samples (of each task, where tasks have inputs of their own) in one pass."""
 
 
 class TrainedModel:
@@ -140,8 +138,9 @@ class TrainedModel:
         Returns:
           Task to predictions, ``[N]``: numbers in the units of the data, names of
           classes where the data have names, and else their numbers; levels; 0 or 1 of
-          each label column, ``[N, L]``; 1 where the first of a pair wins. Tasks for
-          which ``raw`` has no inputs are left out.
+          each label column, ``[N, L]``; 1 where the first of a pair wins; of pixels
+          the numbers of their classes or depths ``[N, h, w]``, normals
+          ``[N, h, w, 3]``. Tasks for which ``raw`` has no inputs are left out.
 
         Raises:
           UserError: for inputs that are not such as the model was trained on.
@@ -149,7 +148,7 @@ class TrainedModel:
         found = {}
         for part, task, outputs in self._outputs(raw):
             labels = label_of(part.group.kind)(outputs)
-            if task in part.group.classes:
+            if task in part.group.classes and part.group.kind not in PIXELS:
                 names = part.group.class_names(part.group.tasks.index(task))
                 labels = np.array(names)[labels]
             found[task] = labels
@@ -339,11 +338,13 @@ class TrainedModel:
             return
         if not own:
             return
-        most = max(map(len, own.values()))
-        size, some = _size(most), next(iter(own.values()))
+        longest = max(map(len, own.values()))
+        some = next(iter(own.values()))
+        most = samples_at_once(some)
+        size = _size(longest, most)
         found = []
-        for start in range(0, max(most, 1), BATCH):
-            cut = [own.get(task, some[:0])[start : start + BATCH] for task in tasks]
+        for start in range(0, max(longest, 1), most):
+            cut = [own.get(task, some[:0])[start : start + most] for task in tasks]
             batch = np.stack([_padded(x, size) for x in cut])
             found.append(np.asarray(part(batch)))
         outputs = np.concatenate(found, axis=1)
@@ -361,17 +362,18 @@ def _in_batches(
     predict: Callable[[Any], tuple[Any, ...]], x: np.ndarray
 ) -> tuple[np.ndarray, ...]:
     """Outputs ``[K, N, ...]`` of each group, of samples that go in batches."""
+    most = samples_at_once(x)
     found = [
-        jax.device_get(predict(_padded(x[start : start + BATCH], _size(len(x)))))
-        for start in range(0, max(len(x), 1), BATCH)
+        jax.device_get(predict(_padded(x[start : start + most], _size(len(x), most))))
+        for start in range(0, max(len(x), 1), most)
     ]
     of_groups = zip(*found, strict=True)
     return tuple(np.concatenate(own, axis=1)[:, : len(x)] for own in of_groups)
 
 
-def _size(samples: int) -> int:
+def _size(samples: int, most: int) -> int:
     """A power of two that holds them: a program for each number would be compiled."""
-    return min(BATCH, 1 << max(samples - 1, 0).bit_length())
+    return min(most, 1 << max(samples - 1, 0).bit_length())
 
 
 def _padded(x: np.ndarray, size: int) -> Any:

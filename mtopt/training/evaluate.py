@@ -1,8 +1,10 @@
 """Metrics of every seed and task on a split."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -12,6 +14,9 @@ from mtopt.data.sources import JointDataset
 from mtopt.metrics import Metric, metrics_of, pooled_metrics
 from mtopt.models.heads import label_losses
 from mtopt.training.criterion import SCORE, Criterion
+
+MOST_SAMPLES = 1024
+MOST_NUMBERS = 2**22
 
 
 class Scores(NamedTuple):
@@ -72,7 +77,7 @@ def evaluate(
     dataset: Dataset | JointDataset,
     split: Split,
     *,
-    batch_size: int = 1024,
+    batch_size: int | None = None,
     by: Criterion = SCORE,
 ) -> Scores:
     """Runs models over a split, in evaluation mode, and scores every task.
@@ -85,9 +90,14 @@ def evaluate(
         are several groups of tasks.
       dataset: names the kinds of the labels, and the units of regression targets.
       split: one of its splits.
-      batch_size: samples (per task, if inputs are disjoint) per pass.
+      batch_size: samples (per task, if inputs are disjoint) per pass;
+        :func:`samples_at_once` unless given.
       by: what models are chosen by, for the selection.
     """
+    if batch_size is None:
+        first = next(split.in_order(1))
+        axes = np.ndim(jax.tree.leaves(first.mask)[0])
+        batch_size = samples_at_once(first.x, axes)
     found: list[list[Any]] = [[] for _ in dataset.groups]
     for batch in split.in_order(batch_size):
         parts = map(_by_group, (predict(batch.x), batch.y, batch.mask))
@@ -100,6 +110,24 @@ def evaluate(
         for rows, group in zip(found, dataset.groups, strict=True)
     ]
     return each[0] if len(each) == 1 else _together(dataset, each)
+
+
+def samples_at_once(x: Any, lead: int = 1) -> int:
+    """How many samples go through a model in one pass: what activations have room for.
+
+    Args:
+      x: inputs of some, any tree of arrays.
+      lead: how many of their first axes are not of one sample.
+
+    Returns:
+      1024 of up to 4,096 numbers each, fewer of larger ones, at least 1.
+
+    Example:
+      >>> [samples_at_once(np.zeros((1, *shape))) for shape in [(9,), (288, 384, 3)]]
+      [1024, 12]
+    """
+    numbers = sum(math.prod(leaf.shape[lead:]) for leaf in jax.tree.leaves(x))
+    return max(1, min(MOST_SAMPLES, MOST_NUMBERS // max(numbers, 1)))
 
 
 def _by_group(value: Any) -> tuple[Any, ...]:

@@ -21,10 +21,8 @@ def row(name, *notes):
 
 def ran(tmp_path, monkeypatch, *parts):
     """The job of a run whose training gives these results."""
-    monkeypatch.setattr(
-        runner, "prepare_training", lambda *given: lambda folder: list(parts)
-    )
-    config = Config(data="d", model="m", methods=("mgda",))
+    monkeypatch.setattr(runner, "train_all", lambda *given: list(parts))
+    config = Config(data="multi_digits", model="mlp", methods=("mgda",))
     return runner.prepare(config, "e", None)(tmp_path)
 
 

@@ -158,7 +158,7 @@ def test_a_table_ends_with_published_rows_and_how_far_to_trust_them():
     joined = " ".join(text.split())
     assert CAUTION in joined
     assert "arXiv 2203.14338" in joined
-    titles = [found.title for found in result_tables(parts)]
+    titles = [found.caption for found in result_tables(parts)]
     assert "nyuv2: published rows" in titles
 
 

@@ -8,7 +8,7 @@ from flax import nnx
 import mtopt
 from mtopt.models import MODELS, functional
 from mtopt.models.layers import BatchNorm
-from mtopt.models.resnet import Block
+from mtopt.models.residual import Block
 
 NAMES = ("left", "middle", "right")
 
@@ -31,11 +31,12 @@ TINY = {
     "dselect_k": ((6,), {**EXPERTS, "selectors": 2, "per_sample": True}),
     "mlp": ((6,), {"hidden": (64, 32), "dropout": 0.1}),
     "ple": ((6,), {"hidden": (8,), "dropout": 0.1}),
+    "deeplab": ((32, 32, 1), {"depth": 18, "width": 2, "rates": (1, 2)}),
     "cross_stitch": ((6,), {"encoder": "mlp(hidden=(8, 4), dropout=0.1)"}),
     "field_gate": ((6,), {"hidden": (8,), "dropout": 0.1}),
     "funnel": ((6,), {"hidden": (8,), "dropout": 0.1}),
     "home": ((6,), {"hidden": (8, 4), "rank": 2}),
-    "mtan": ((8, 8, 1), {"width": 2}),
+    "mtan": ((8, 8, 1), {"network": "resnet18(width=2)"}),
     "mmoe": ((6,), {**EXPERTS, "tower": 8}),
     "one_gate": ((6,), {**EXPERTS, "top": 2}),
     "pooled_mlp": ((6,), {"hidden": (64, 32), "outlier_gate": True}),
@@ -45,13 +46,18 @@ TINY = {
         (6,),
         {"hidden": (16, 8), "experts": 3, "width": 8, "dropout": 0.1},
     ),
+    "segnet": ((32, 32, 1), {"width": 2}),
     "skills": ((6,), {"width": 8, "hidden": 6}),
     "set_attention": ((6,), {"width": 8, "points": 3, "dropout": 0.1}),
     "transformer": ((5, 6), {"width": 8, "layers": 1, "dropout": 0.1}),
 }
 
 
-OF_KIND = {"funnel": ("binary", 1)}
+OF_KIND = {
+    "deeplab": ("depth", 1),
+    "funnel": ("binary", 1),
+    "segnet": ("segmentation", 3),
+}
 """Labels and outputs, where a model is not of all kinds."""
 
 
@@ -69,6 +75,7 @@ def make_batch(shape, kind, outputs, *, size=8, x_axis=None, tasks=3):
     rng = np.random.default_rng(0)
     lead = (size,) if x_axis is None else (tasks, size)
     lead = (*lead, 2) if kind == "preference" else lead
+    pixels = (tasks, size, *shape[:2])
     x = rng.normal(size=(*lead, *shape)).astype(np.float32)
     y = {
         "classification": rng.integers(outputs, size=(tasks, size)),
@@ -79,6 +86,8 @@ def make_batch(shape, kind, outputs, *, size=8, x_axis=None, tasks=3):
         "ordinal_adjacent": rng.integers(outputs, size=(tasks, size)),
         "soft": rng.dirichlet(np.ones(outputs), (tasks, size)).astype(np.float32),
         "preference": rng.choice([0, 0.5, 1], (tasks, size)).astype(np.float32),
+        "segmentation": rng.integers(-1, outputs, size=pixels),
+        "depth": np.maximum(rng.normal(1, 1, size=pixels), 0).astype(np.float32),
     }[kind]
     if np.issubdtype(y.dtype, np.integer):
         y = y.astype(np.int32)

@@ -12,7 +12,8 @@ import mtopt
 from mtopt.models import MODELS, convolution, functional
 from mtopt.models.layers import dense, max_pool
 from mtopt.models.mlp import MLP, check_layers
-from mtopt.models.resnet import Block, overlapping_max_pool
+from mtopt.models.residual import Block
+from mtopt.models.resnet import overlapping_max_pool
 from tests.helpers.models import NAMES, TINY, make_batch, tiny
 
 

@@ -10,6 +10,15 @@ from mtopt.models import MODELS
 from tests.helpers.by_hand import assert_as_by_hand, at
 from tests.helpers.close import assert_close
 from tests.helpers.methods import over
+from tests.helpers.networks import (
+    block,
+    convolved,
+    linear,
+    normed,
+    pooled,
+    standard,
+    wide,
+)
 
 NAMES = ("a", "b", "c")
 B = 6
@@ -25,19 +34,6 @@ def batch(shape, dtype=np.float32):
     x = jnp.asarray(rng.normal(size=(B, *shape)), dtype)
     y = jnp.asarray(rng.normal(size=(3, B)), dtype)
     return mtopt.Batch(x, y, jnp.asarray(rng.random((3, B)) < 0.8), NAMES)
-
-
-def wide(tree, seed=0):
-    """In float64, moved a little so that no bias is zero and no scale is one."""
-    rng = np.random.default_rng(seed)
-    return jax.tree.map(
-        lambda leaf: jnp.asarray(leaf + 0.1 * rng.normal(size=leaf.shape), np.float64),
-        tree,
-    )
-
-
-def linear(parameters, x):
-    return x @ parameters["kernel"] + parameters["bias"][None]
 
 
 def head_losses(params, z, seen):
@@ -65,23 +61,6 @@ def stitched(params, seen, stages):
             for j in range(3)
         ]
     return head_losses(params, every, seen)
-
-
-def convolved(x, kernel, stride=1, padding=0):
-    return jax.lax.conv_general_dilated(
-        x,
-        kernel,
-        (stride, stride),
-        [(padding, padding)] * 2,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
-
-
-def pooled(x):
-    """The maximum over 2 x 2 pixels."""
-    return jax.lax.reduce_window(
-        x, -jnp.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID"
-    )
 
 
 def dense(index):
@@ -134,29 +113,6 @@ def test_networks_that_are_not_mixed_are_those_of_single_tasks():
         assert np.asarray(leaf)[np.eye(3, dtype=bool)].any()
 
 
-def normed(own, x, seen, **options):
-    """A convolution, normalised by its labelled samples."""
-    y = convolved(x, own["conv"]["kernel"], **options)
-    return standard(own["norm"], y, seen)
-
-
-def standard(norm, y, seen):
-    share = (seen / seen.sum())[:, None, None, None]
-    mean = (y * share).sum(0).mean((0, 1))[None, None, None]
-    var = ((y - mean) ** 2 * share).sum(0).mean((0, 1))[None, None, None]
-    scale, bias = (norm[n][None, None, None] for n in ("scale", "bias"))
-    return (y - mean) / jnp.sqrt(var + 1e-5) * scale + bias
-
-
-def block(own, x, seen, stride):
-    y = convolved(x, own["conv1"]["kernel"], stride, 1)
-    y = jnp.maximum(standard(own["norm1"], y, seen), 0)
-    y = standard(own["norm2"], convolved(y, own["conv2"]["kernel"], 1, 1), seen)
-    if "conv3" in own:
-        x = standard(own["norm3"], convolved(x, own["conv3"]["kernel"], stride), seen)
-    return jnp.maximum(x + y, 0)
-
-
 def attended(params, seen):
     shared, used = params["shared"], seen.mask.any(axis=0)
     network = shared["network"]
@@ -180,7 +136,7 @@ def attended(params, seen):
 @pytest.mark.usefixtures("x64")
 def test_mtan_is_as_by_hand():
     shape = (10, 9, 2)
-    model = made("mtan", shape, width=2, dtype=jnp.float64)
+    model = made("mtan", shape, network="resnet18(width=2)", dtype=jnp.float64)
     params, state = model.init(jax.random.key(0))
     params = wide(params)
     seen = batch(shape, np.float64)
@@ -189,7 +145,7 @@ def test_mtan_is_as_by_hand():
 
 
 def test_masks_are_of_one_task_alone():
-    model = made("mtan", (8, 8, 1), width=2)
+    model = made("mtan", (8, 8, 1), network="resnet18(width=2)")
     params, state = model.init(jax.random.key(0))
     values = params["tasks"].values
     h = jax.tree.map(lambda leaf: leaf.at[1].add(1.0), values["own"]["h"])

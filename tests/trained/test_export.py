@@ -74,7 +74,7 @@ def test_every_model_exports(tmp_path, name):
     text = {
         "resnet18": "resnet18(width=4)",
         "mlp": "mlp(hidden=(8,))",
-        "mtan": "mtan(width=2)",
+        "mtan": "mtan(network='resnet18(width=2)')",
         "transformer": "transformer(width=8, layers=1, pooling='low_rank')",
     }.get(name, name)
     rng = np.random.default_rng(0)
