@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import mtopt
+from experiments.catalogue import catalogue
 from mtopt.training.checkpoint import Checkpoints
 from tests.helpers.commands import run_here
 from tests.helpers.folders import (
@@ -133,3 +134,7 @@ def test_a_misfit_ends_the_command_in_one_line(tmp_path, monkeypatch, capsys):
     assert line.endswith(
         f"{file} has 13: expected classes from 0 to 12, or -1 for none"
     )
+
+
+def test_the_list_says_that_a_folder_is_needed():
+    assert "  nyuv2(folder, valid_fraction=0.1, seed=0, tasks=None" in catalogue()

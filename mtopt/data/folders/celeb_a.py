@@ -154,24 +154,27 @@ def _attributes(
     path: pathlib.Path,
 ) -> tuple[list[str], tuple[str, ...], Int8[np.ndarray, "n K"]]:
     """The images, the attributes sorted by name, and which an image has."""
-    count, *lines = [line.split() for line in lines_of(path)]
-    if len(lines) < 2 or count != [str(len(lines) - 1)]:
+    count, *lines = lines_of(path)
+    if len(lines) < 2 or count.strip() != str(len(lines) - 1):
         raise UserError(
-            f"{path} starts with {' '.join(count)!r} and has {len(lines)} lines more: "
-            "expected the number of images, a line of attributes, and one of each image"
+            f"{path} starts with {count!r} and has {len(lines)} lines more: expected "
+            "the number of images, a line of attributes, and one of each image"
         )
-    names, *rows = lines
-    for row in rows:
-        if len(row) != 1 + len(names) or not {*row[1:]} <= {"1", "-1"}:
-            raise UserError(
-                f"{path}: the line of {row[0]} is not a file and {len(names)} times 1 "
-                "or -1, as there are attributes"
-            )
+    names, *rows = lines[0].split(), *lines[1:]
     if len(set(names)) < len(names):
         raise UserError(f"{path} has an attribute twice: expected names that differ")
-    values = np.array([[cell == "1" for cell in row[1:]] for row in rows], np.int8)
-    order = sorted(range(len(names)), key=lambda i: names[i])
-    return [row[0] for row in rows], tuple(names[i] for i in order), values[:, order]
+    files, values = [], np.empty((len(rows), len(names)), np.int8)
+    for i, row in enumerate(rows):
+        file, *cells = row.split()
+        if len(cells) != len(names) or not {*cells} <= {"1", "-1"}:
+            raise UserError(
+                f"{path}: the line of {file} is not a file and {len(names)} times 1 or "
+                "-1, as there are attributes"
+            )
+        files.append(file)
+        values[i] = [cell == "1" for cell in cells]
+    order = sorted(range(len(names)), key=lambda k: names[k])
+    return files, tuple(names[k] for k in order), values[:, order]
 
 
 def _parts(path: pathlib.Path, files: Sequence[str]) -> Int[np.ndarray, " n"]:

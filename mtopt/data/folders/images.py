@@ -29,7 +29,8 @@ class ImageFiles:
         labels: Shaped[np.ndarray, "n ..."],
         size: int,
     ) -> None:
-        self.paths = tuple(paths)
+        # Of a hundred thousand files, texts take a fraction of the memory.
+        self.paths = tuple(map(str, paths))
         self.labels = labels
         self.size = size
 
@@ -37,7 +38,7 @@ class ImageFiles:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Mapping[str, Any]:
-        x = image_at(self.paths[index], self.size)
+        x = image_at(pathlib.Path(self.paths[index]), self.size)
         return {"x": x, "y": np.asarray(self.labels[index])}
 
 
