@@ -340,7 +340,7 @@ def _on_one_input(datasets: Sequence[Dataset]) -> tuple[Dataset, ...]:
                 raise UserError(
                     f"shared_inputs=True, and the {part} inputs of {first.name!r} and "
                     f"{other.name!r} differ: expected the same samples in the same "
-                    "order"
+                    "order, joined before they are augmented"
                 )
     return (first, *(_with_inputs(first, other) for other in others))
 

@@ -212,15 +212,15 @@ def _with(dataset: AnyDataset, by: str) -> AnyDataset:
     if isinstance(dataset, JointDataset):
         own = tuple(_with(group, by) for group in dataset.groups)
         return dataclasses.replace(dataset, groups=own, **parts)
-    _check_images(dataset)
+    _check_images(dataset, augmentation)
     if certain.by:
         parts["encoding"] = TransformedImages(encoding_of(dataset), certain.by)
     reading = {**dataset.reading, "augmented": by}
     return dataclasses.replace(dataset, reading=reading, **parts)
 
 
-def _check_images(dataset: Dataset) -> None:
-    """Raises unless inputs are images, and labels of pixels of their size."""
+def _check_images(dataset: Dataset, augmentation: Augmentation) -> None:
+    """Raises unless a data set has images, with labels of pixels of their size."""
     first = next(dataset.train.in_order(1))
     lead = 1 if dataset.x_axis is None else 2
     shape = getattr(first.x, "shape", ())[lead:]
@@ -235,3 +235,5 @@ def _check_images(dataset: Dataset) -> None:
             f"the {dataset.kind} labels of {dataset.name!r} are {first.y.shape[2:4]} "
             f"pixels, its images {shape[:2]}: augmentation takes labels of each pixel"
         )
+    # What a transformation does not take is told before training.
+    jax.eval_shape(augmentation, first, jax.random.key(0))

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-from jaxtyping import Array, Shaped
 
 SEGMENTATION, DEPTH, NORMALS = "segmentation", "depth", "normals"
 NO_LABEL = {SEGMENTATION: -1, DEPTH: 0, NORMALS: 0}
@@ -23,7 +22,7 @@ class Labels:
       inverse: whether depths are inverse ones.
     """
 
-    values: Shaped[Array, "K ..."]
+    values: Any
     kind: str = dataclasses.field(metadata={"static": True})
     inverse: bool = dataclasses.field(default=False, metadata={"static": True})
 
@@ -38,7 +37,7 @@ class Sample:
       labels: of each group of tasks.
     """
 
-    image: Shaped[Array, "H W channels"]
+    image: Any
     labels: tuple[Labels, ...]
 
     def with_labels(

@@ -81,12 +81,11 @@ class ScaleCrop(Transformation):
       divides inverse depths by :math:`s`.
     """
 
-    scales: tuple[float, ...] = (1.0, 1.2, 1.5)
+    scales: tuple[float | int, ...] = (1.0, 1.2, 1.5)
     random: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        several = isinstance(self.scales, tuple) and len(self.scales) > 0
-        expect(several, "scales", self.scales, "one or more numbers in parentheses")
+        _expect_numbers("scales", self.scales)
         for scale in self.scales:
             expect_number("scales", scale, above=0)
 
@@ -245,12 +244,14 @@ class Normalise(Transformation):
       [[[2.0, -1.0]]]
     """
 
-    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
-    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    mean: tuple[float | int, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float | int, ...] = (0.229, 0.224, 0.225)
     random: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if len(self.mean) != len(self.std) or not self.mean:
+        _expect_numbers("mean", self.mean)
+        _expect_numbers("std", self.std)
+        if len(self.mean) != len(self.std):
             raise UserError(
                 f"mean is {self.mean}, std {self.std}: expected as many numbers in each"
             )
@@ -324,6 +325,11 @@ def of_inputs(text: str) -> str:
     calls = CallText.parse_sum("augmentation", text, TRANSFORMATIONS)
     stages = zip(calls, transformations(text), strict=True)
     return " + ".join(call.text for call, stage in stages if not stage.random)
+
+
+def _expect_numbers(name: str, values: Any) -> None:
+    several = isinstance(values, tuple) and len(values) > 0
+    expect(several, name, values, "one number or more, as in (1.0, 1.5)")
 
 
 def _unit(image: Shaped[Array, "H W C"]) -> Float[Array, "H W C"]:
