@@ -15,7 +15,8 @@ batches; see :mod:`mtopt.metrics.pixels`. To train on all images, and look at th
 part on the way::
 
   --config.data="augmented(nyuv2(folder='nyuv2', valid_fraction=0),
-  by='scale_crop + flip')" --config.steps=79600
+  by='scale_crop + flip')" --config.steps=79600 --config.eval_every=398
+  --config.optimizer.schedule="piecewise_constant(boundaries_and_scales={39800: 0.5})"
 """
 
 from ..common.config import Config, Optimizer
