@@ -3,6 +3,7 @@
 :data:`DATASETS` maps the names that the command line knows to their loaders.
 """
 
+from mtopt.data.augment.augmented import augmented as augmented
 from mtopt.data.dataset import ArraySplit as ArraySplit
 from mtopt.data.dataset import Dataset as Dataset
 from mtopt.data.dataset import Split as Split
