@@ -238,7 +238,7 @@ def _shape(x: Any, lead: int) -> dict[str, Any]:
 def _class_words(reading: Mapping[str, Any], task: str) -> str:
     """A task's classes in their order, where they have names, and what they weigh."""
     names = reading.get("classes", {}).get(task, ())
-    words = _listed({str(code): name for code, name in enumerate(names)})
+    words = _listed({str(i): n for i, n in enumerate(names) if n != str(i)})
     weights = reading.get("class weights", {}).get(task, {})
     weighed = _listed({name: f"{value:.3g}" for name, value in weights.items()})
     return f" ({words})" * bool(words) + f", weights {weighed}" * bool(weighed)
