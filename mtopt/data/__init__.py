@@ -19,6 +19,7 @@ from mtopt.data.images.multi_mnist import multi_mnist as multi_mnist
 from mtopt.data.images.planted_outliers import planted_outliers as planted_outliers
 from mtopt.data.images.scenes import scenes as scenes
 from mtopt.data.loader import LoaderSplit as LoaderSplit
+from mtopt.data.prepared.qm9 import qm9 as qm9
 from mtopt.data.prepared.tfds import tfds as tfds
 from mtopt.data.related_tasks import related_tasks as related_tasks
 from mtopt.data.sources import JointDataset as JointDataset
@@ -38,6 +39,7 @@ DATASETS = {
     "cifar100": cifar100,
     "npz": npz,
     "planted_outliers": planted_outliers,
+    "qm9": qm9,
     "related_tasks": related_tasks,
     "scenes": scenes,
     "table": table,

@@ -35,6 +35,7 @@ TINY = {
     "field_gate": ((6,), {"hidden": (8,), "dropout": 0.1}),
     "funnel": ((6,), {"hidden": (8,), "dropout": 0.1}),
     "home": ((6,), {"hidden": (8, 4), "rank": 2}),
+    "message_passing": ((5, 4), {"width": 8, "layers": 1, "basis": 4}),
     "mtan": ((8, 8, 1), {"width": 2}),
     "mmoe": ((6,), {**EXPERTS, "tower": 8}),
     "one_gate": ((6,), {**EXPERTS, "top": 2}),

@@ -1,7 +1,7 @@
 """Records of prepared sets as samples: inputs, labels by kind, and which are real."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,11 +25,13 @@ class Chosen:
       inputs: nested names of the features that are inputs; several make a dict.
       size: what images are brought to, (height, width); None: they have one size.
       groups: the tasks of each kind, sorted by name.
+      combine: what makes one array of several inputs, by name, in place of the dict.
     """
 
     inputs: tuple[str, ...]
     size: tuple[int, int] | None
     groups: tuple[tuple[TaskFeature, ...], ...]
+    combine: Callable[[Mapping[str, np.ndarray]], np.ndarray] | None = None
 
     @classmethod
     def of(
@@ -221,6 +223,8 @@ def read_inputs(record: Mapping[str, Any], part: Part, chosen: Chosen) -> Any:
             value = resized(value, chosen.size)
         narrow = {"f8": "f4", "i8": "i4", "u8": "u4"}.get(value.dtype.str[1:])
         own[name] = value if narrow is None else value.astype(narrow)
+    if chosen.combine is not None:
+        return chosen.combine(own)
     return own if len(own) > 1 else own[chosen.inputs[0]]
 
 
