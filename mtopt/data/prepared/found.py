@@ -6,6 +6,9 @@ import pathlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from mtopt.data.prepared.pictures import decoded
 from mtopt.errors import UserError, nearest
 
 FORMAT = "array_record"
@@ -125,6 +128,14 @@ class Records:
             for path, _ in _leaves(builder.info)
             if "/".join(path) in names
         }
+        # tfds takes images as their files have them; sets of photographs have some in
+        # grey or CMYK among those in colour.
+        files = {p: each for p, each in _leaves(builder.info) if is_photograph(each)}
+        self._channels = {
+            name: files[path].shape[2] or 3
+            for name, path in self._paths.items()
+            if path in files
+        }
         wanted: dict[str, Any] = {}
         for path, feature in _leaves(builder.info):
             if path in self._paths.values():
@@ -132,7 +143,7 @@ class Records:
                 inside = wanted
                 for key in above:
                     inside = inside.setdefault(key, {})
-                inside[last] = feature
+                inside[last] = tfds.features.Text() if path in files else feature
         # tfds's own PartialDecoding asks for the TensorFlow types of scalars.
         self._features = tfds.features.FeaturesDict(wanted)
         self._source = builder.as_data_source(
@@ -147,7 +158,21 @@ class Records:
 
     def _decoded(self, raw: bytes) -> dict[str, Any]:
         nested = self._features.deserialize_example_np(raw)
-        return {name: _at(nested, path) for name, path in self._paths.items()}
+        flat = {name: _at(nested, path) for name, path in self._paths.items()}
+        for name, channels in self._channels.items():
+            flat[name] = decoded(flat[name], channels)
+        return flat
+
+
+def is_photograph(feature: Any) -> bool:
+    """Whether a feature is an image of bytes: depths in 16 bits or floats are not.
+
+    Args:
+      feature: of a set.
+    """
+    import tensorflow_datasets as tfds
+
+    return isinstance(feature, tfds.features.Image) and feature.np_dtype == np.uint8
 
 
 def _leaves(info: Any) -> Iterator[tuple[tuple[str, ...], Any]]:

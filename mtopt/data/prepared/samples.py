@@ -9,7 +9,7 @@ from jaxtyping import Bool, Int, Num
 
 from mtopt.data.prepared.choice import TaskFeature, is_image
 from mtopt.data.prepared.found import PreparedSet
-from mtopt.data.prepared.resizing import resized
+from mtopt.data.prepared.pictures import resized
 from mtopt.data.tables.npz_kinds import CLASSES_OF, check_range
 from mtopt.data.tables.scaling import target_moments
 from mtopt.errors import UserError

@@ -72,7 +72,7 @@ def tfds(
       kind: pattern of features to ``classification``, ``binary``, ``ordinal``,
         ``ordinal_adjacent`` or ``regression``, in place of their own.
       size: height and width in pixels that images are brought to, or one number for
-        both, 1 or more; see :func:`mtopt.data.prepared.resizing.resized`. Needed where
+        both, 1 or more; see :func:`mtopt.data.prepared.pictures.resized`. Needed where
         a set's images have several sizes.
       folder: the folder of prepared sets; None for tfds's own,
         ``~/tensorflow_datasets`` or the variable ``TFDS_DATA_DIR``.

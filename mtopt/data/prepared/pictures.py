@@ -1,13 +1,38 @@
-"""Images of any size brought to one."""
+"""Files of images as arrays, and images of any size brought to one."""
+
+import io
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Shaped, UInt8
 
 from mtopt.errors import UserError
 
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+
+
+def decoded(file: bytes, channels: int) -> UInt8[np.ndarray, "h w c"]:
+    """The pixels of a PNG or JPEG file, in as many channels as asked for.
+
+    Args:
+      file: its bytes.
+      channels: 1 for grey, 3 for red, green and blue, 4 with transparency.
+
+    Example:
+      >>> from PIL import Image
+      >>> grey = io.BytesIO()
+      >>> Image.new("L", (5, 4), 7).save(grey, "PNG")
+      >>> decoded(grey.getvalue(), 3).shape
+      (4, 5, 3)
+    """
+    from PIL import Image
+
+    with Image.open(io.BytesIO(file)) as image:
+        pixels = np.asarray(image.convert(MODES[channels]))
+    return pixels.reshape(*pixels.shape[:2], channels)
+
 
 def resized(
-    image: UInt8[np.ndarray, "h w c"], size: tuple[int, int]
+    image: Shaped[np.ndarray, "h w c"], size: tuple[int, int]
 ) -> UInt8[np.ndarray, "H W c"]:
     """The centre of an image in another size.
 
