@@ -151,7 +151,9 @@ def _dataset(
         target_mean=np.array([scale.mean for scale in own]) if numbers else None,
         target_std=np.array([scale.std for scale in own]) if numbers else None,
         reading=reading,
-        **splits,
+        train=splits["train"],
+        valid=splits["valid"],
+        test=splits["test"],
     )
 
 

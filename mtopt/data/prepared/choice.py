@@ -221,8 +221,8 @@ def _is_array(feature: Any) -> bool:
 def _is_numbers(feature: Any) -> bool:
     import tensorflow_datasets as tfds
 
-    numbers = isinstance(feature, tfds.features.Tensor)
-    return numbers and np.dtype(feature.np_dtype).kind in "biuf"
+    dtype: Any = getattr(feature, "np_dtype", None)
+    return isinstance(feature, tfds.features.Tensor) and np.dtype(dtype).kind in "biuf"
 
 
 def in_words(feature: Any) -> str:

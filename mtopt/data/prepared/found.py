@@ -41,19 +41,20 @@ class PreparedSet:
         Raises:
           UserError: where it is not there, in another format, or not whole.
         """
-        import tensorflow_datasets as tfds
+        from google.protobuf.json_format import ParseError
+        from tensorflow_datasets.core import read_only_builder, registered
 
         place = None if folder is None else pathlib.Path(folder).expanduser()
         where = {} if place is None else {"data_dir": str(place)}
         try:
-            builder = tfds.core.read_only_builder.builder_from_files(name, **where)
-        except tfds.core.registered.DatasetNotFoundError:
+            builder = read_only_builder.builder_from_files(name, **where)
+        except registered.DatasetNotFoundError:
             raise UserError(_not_prepared(name, place)) from None
-        except ValueError as error:
-            problem = " ".join(str(error).split())
-            raise UserError(f"cannot read the prepared set {name!r}: {problem}") from (
-                error
-            )
+        except (OSError, ValueError, ParseError) as error:
+            raise UserError(
+                f"cannot read what was prepared of {name}, {_in_a_line(error)}: "
+                f"`{_build(name, place)} --overwrite` prepares it anew"
+            ) from error
         formats = {each.value for each in builder.info.available_file_formats()}
         if FORMAT not in formats:
             found = " and ".join(sorted(formats)) or "no"
@@ -123,6 +124,7 @@ class Records:
     def __init__(self, builder: Any, split: str, names: Collection[str]) -> None:
         import tensorflow_datasets as tfds
 
+        self._path, self._split = builder.data_path, split
         self._paths = {
             "/".join(path): path
             for path, _ in _leaves(builder.info)
@@ -154,10 +156,17 @@ class Records:
         return len(self._source)
 
     def __getitems__(self, index: Sequence[int]) -> list[dict[str, Any]]:
-        return [self._decoded(raw) for raw in self._source.__getitems__([*index])]
+        try:
+            found = self._source.__getitems__([*index])
+        except RuntimeError as error:  # of array_record, for whatever it can't read
+            raise UserError(
+                f"{self._path}: cannot read the split {self._split!r}, "
+                f"{_in_a_line(error)}: prepare the set anew"
+            ) from error
+        return [self._decoded(raw) for raw in found]
 
     def _decoded(self, raw: bytes) -> dict[str, Any]:
-        nested = self._features.deserialize_example_np(raw)
+        nested: Any = self._features.deserialize_example_np(raw)
         flat = {name: _at(nested, path) for name, path in self._paths.items()}
         for name, channels in self._channels.items():
             flat[name] = decoded(flat[name], channels)
@@ -197,6 +206,10 @@ def _at(nested: Mapping[str, Any], path: Sequence[str]) -> Any:
     return nested
 
 
+def _in_a_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
 def _build(name: str, folder: pathlib.Path | None) -> str:
     place = "" if folder is None else f" --data_dir={folder}"
     return f"tfds build {name} --file_format={FORMAT}{place}"
@@ -205,9 +218,10 @@ def _build(name: str, folder: pathlib.Path | None) -> str:
 def _not_prepared(name: str, folder: pathlib.Path | None) -> str:
     """What to say of a set that is not there."""
     import tensorflow_datasets as tfds
+    from tensorflow_datasets.core.utils import file_utils
 
     own, *_ = name.replace(":", "/").split("/")
-    dirs = tfds.core.utils.file_utils.list_data_dirs(
+    dirs = file_utils.list_data_dirs(
         given_data_dir=None if folder is None else str(folder)
     )
     roots = [pathlib.Path(each).expanduser() for each in dirs]

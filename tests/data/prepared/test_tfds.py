@@ -1,6 +1,8 @@
 """A small set, written and read without TensorFlow: its features become tasks."""
 
 import itertools
+import json
+import shutil
 import subprocess
 import sys
 
@@ -304,6 +306,32 @@ def test_files_that_are_missing_or_in_another_format_are_named(tmp_path):
         match=r"holds tfrecord files, expected array_record: `tfds convert_format "
         r"--dataset_version_dir=.*faces/1.0.0 --out_file_format=array_record`",
     ) as error:
+        load(name="faces", folder=tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_format_that_was_added_is_read(folder, tmp_path):
+    shutil.copytree(folder / "faces", tmp_path / "faces")
+    info = tmp_path / "faces" / "1.0.0" / "dataset_info.json"
+    stored = json.loads(info.read_text())
+    added = {"fileFormat": "tfrecord", "alternativeFileFormats": ["array_record"]}
+    info.write_text(json.dumps(stored | added))
+    assert load(name="faces", folder=tmp_path).test.size == 8
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("dataset_info.json", "cannot read what was prepared of faces, .*--overwrite`"),
+        ("features.json", "cannot read what was prepared of faces"),
+        ("*train*", "1.0.0: cannot read the split 'train', .*prepare the set anew"),
+    ],
+)
+def test_files_that_break_off_are_named(folder, tmp_path, pattern, message):
+    shutil.copytree(folder / "faces", tmp_path / "faces")
+    (file,) = tmp_path.glob(f"faces/1.0.0/{pattern}")
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(UserError, match=message) as error:
         load(name="faces", folder=tmp_path)
     assert "\n" not in str(error.value)
 
