@@ -90,6 +90,13 @@ def qm9(
       UserError: for an unknown variant, one that is not prepared, or a name that is no
         task.
 
+    Example:
+      >>> qm9(variant="cormorant", folder="/nowhere")
+      Traceback (most recent call last):
+      mtopt.errors.UserError: no qm9/cormorant in /nowhere: expected it to be \
+prepared, which `tfds build qm9/cormorant --file_format=array_record \
+--data_dir=/nowhere` does; it needs TensorFlow, here or on another machine
+
     References:
       Ramakrishnan et al., Quantum chemistry structures and properties of 134 kilo
       molecules, Scientific Data 1, 2014. As eleven tasks: Navon et al., Multi-Task

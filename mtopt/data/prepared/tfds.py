@@ -92,6 +92,13 @@ def tfds(
         that prepares it; a pattern that no feature fits; inputs of no one shape, or of
         other shapes in one set than in another.
 
+    Example:
+      >>> tfds(name="shapes3d", tasks="label_*", folder="/nowhere")
+      Traceback (most recent call last):
+      mtopt.errors.UserError: no shapes3d in /nowhere: expected it to be prepared, \
+which `tfds build shapes3d --file_format=array_record --data_dir=/nowhere` does; it \
+needs TensorFlow, here or on another machine
+
     References:
       TensorFlow Datasets, a collection of ready-to-use datasets,
       https://www.tensorflow.org/datasets.

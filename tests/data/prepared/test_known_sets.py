@@ -1,6 +1,7 @@
 """Sets that tensorflow-datasets knows, mocked and prepared: they train and score."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -78,7 +79,8 @@ def test_kinds_of_a_stream_train_on_one_input(folder, tmp_path):
     params, state = model.init(jax.random.key(0))
 
     def predict(x):
-        return jax.tree.map(lambda each: each[None], model.predict(params, state, x))
+        outputs = model.predict(params, state, jnp.asarray(x))
+        return jax.tree.map(lambda each: each[None], outputs)
 
     one, other = (evaluate(predict, data, data.test).metrics for data in (disk, device))
     np.testing.assert_allclose(one, other, rtol=1e-6)
