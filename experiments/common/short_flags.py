@@ -2,7 +2,9 @@
 
 ``--data=FILE --tasks=NAME,NAME`` stands for ``--config.data="table(path=FILE,
 tasks=(NAME, NAME))"``, or ``npz(...)`` for a file of arrays; ``--dataset=TEXT`` for
-``--config.data=TEXT`` and ``--model=TEXT`` for ``--config.model=TEXT``.
+``--config.data=TEXT`` and ``--model=TEXT`` for ``--config.model=TEXT``. Of the
+experiment ``tfds``, ``--dataset=NAME,NAME --tasks=PATTERN,PATTERN`` stands for
+``--config.data="tfds(name='NAME,NAME', tasks=('PATTERN', 'PATTERN'))"``.
 """
 
 import pathlib
@@ -16,10 +18,20 @@ from mtopt.errors import UserError
 from .config import Config
 from .places import DATA
 
+PREPARED = "tfds"
+"""The experiment whose data sets are named as tfds does."""
 TASKS = flags.DEFINE_list(
-    "tasks", None, "The columns of labels of --data, separated by commas."
+    "tasks",
+    None,
+    "The columns of labels of --data, separated by commas; of a set of tfds, features "
+    "or patterns of them, as 'label_*'.",
 )
-DATASET = flags.DEFINE_string("dataset", None, "For --config.data.")
+DATASET = flags.DEFINE_string(
+    "dataset",
+    None,
+    "For --config.data; of --experiment=tfds the name of a prepared set, as shapes3d, "
+    "or several, as domainnet/real,domainnet/sketch.",
+)
 MODEL = flags.DEFINE_string("model", None, "For --config.model.")
 SHORT = (DATA, TASKS, DATASET, MODEL)
 
@@ -48,12 +60,17 @@ def set_fields(config: Any, experiment: str) -> None:
             f"{', --'.join(given())}"
         )
     _check_once()
+    prepared = experiment == PREPARED and DATASET.value is not None
     if DATASET.value is not None:
         config.data = DATASET.value
     if DATA.value is not None:
         config.data = _of_file(DATA.value, TASKS.value)
+    elif prepared and "(" not in config.data:
+        config.data = _of_set(config.data, TASKS.value)
     elif TASKS.value is not None:
-        raise UserError("--tasks names columns of a file: expected --data=FILE too")
+        needed = "--dataset=NAME" if experiment == PREPARED else "--data=FILE"
+        what = "features of a set" if experiment == PREPARED else "columns of a file"
+        raise UserError(f"--tasks names {what}: expected {needed} too")
     if MODEL.value is not None:
         config.model = MODEL.value
 
@@ -83,3 +100,9 @@ def _of_file(path: str, tasks: list[str] | None) -> str:
             "labels"
         )
     return f"table({options})"
+
+
+def _of_set(name: str, tasks: list[str] | None) -> str:
+    """A prepared set of tfds, as text."""
+    options = "" if tasks is None else f", tasks={tuple(tasks)!r}"
+    return f"tfds(name={name!r}{options})"

@@ -24,6 +24,8 @@ from mtopt.data.images.multi_mnist import multi_mnist as multi_mnist
 from mtopt.data.images.planted_outliers import planted_outliers as planted_outliers
 from mtopt.data.images.scenes import scenes as scenes
 from mtopt.data.loader import LoaderSplit as LoaderSplit
+from mtopt.data.prepared.qm9 import qm9 as qm9
+from mtopt.data.prepared.tfds import tfds as tfds
 from mtopt.data.related_tasks import related_tasks as related_tasks
 from mtopt.data.sources import JointDataset as JointDataset
 from mtopt.data.sources import join as join
@@ -47,8 +49,10 @@ DATASETS = {
     "office_31": office_31,
     "office_home": office_home,
     "planted_outliers": planted_outliers,
+    "qm9": qm9,
     "related_tasks": related_tasks,
     "scenes": scenes,
     "table": table,
+    "tfds": tfds,
 }
 """Every data set by its name."""

@@ -243,7 +243,7 @@ def _own_words(reading: Mapping[str, Any], task: str) -> str:
     """What a loader said of a task: of its labels, the names and weights of classes."""
     of_labels = reading.get("of labels", {}).get(task, "")
     names = reading.get("classes", {}).get(task, ())
-    words = _listed({str(code): name for code, name in enumerate(names)})
+    words = _listed({str(i): n for i, n in enumerate(names) if n != str(i)})
     weights = reading.get("class weights", {}).get(task, {})
     weighed = _listed({name: f"{value:.3g}" for name, value in weights.items()})
     of_classes = f" ({words})" * bool(words) + f", weights {weighed}" * bool(weighed)

@@ -15,6 +15,7 @@ from mtopt.models.home import home
 from mtopt.models.joint import JointModel as JointModel
 from mtopt.models.joint import join as join
 from mtopt.models.lenet import lenet
+from mtopt.models.message_passing import message_passing
 from mtopt.models.mlp import mlp
 from mtopt.models.mmoe import mmoe
 from mtopt.models.mtan import mtan
@@ -42,6 +43,7 @@ MODELS: dict[str, Callable[..., Model]] = {
     "funnel": funnel,
     "home": home,
     "lenet": lenet,
+    "message_passing": message_passing,
     "mlp": mlp,
     "mmoe": mmoe,
     "mtan": mtan,

@@ -4,7 +4,9 @@ import os
 import subprocess
 import sys
 
+import grain  # noqa: F401
 from absl.testing import flagsaver
+from array_record.python import array_record_data_source  # noqa: F401
 
 from experiments import main
 from tests.helpers.repository import ROOT
@@ -47,7 +49,11 @@ def run(tmp_path, *flags, **extra):
 
 
 def run_here(folder, patch, *flags):
-    """In this process, where all that a command imports is there already."""
+    """In this process, where all that a command imports is there already.
+
+    So are the flags that grain and array_record define: a run that imported them would
+    put back the flags of before, and the next one would not find theirs.
+    """
     argv = ["main", *flags]
     patch.chdir(folder)
     patch.setattr(sys, "argv", argv)

@@ -37,6 +37,7 @@ TINY = {
     "funnel": ((6,), {"hidden": (8,), "dropout": 0.1}),
     "home": ((6,), {"hidden": (8, 4), "rank": 2}),
     "mtan": ((8, 8, 1), {"network": "resnet18(width=2)"}),
+    "message_passing": ((5, 4), {"width": 8, "layers": 1, "basis": 4}),
     "mmoe": ((6,), {**EXPERTS, "tower": 8}),
     "one_gate": ((6,), {**EXPERTS, "top": 2}),
     "pooled_mlp": ((6,), {"hidden": (64, 32), "outlier_gate": True}),

@@ -78,7 +78,8 @@ def test_every_model_exports(tmp_path, name):
         "transformer": "transformer(width=8, layers=1, pooling='low_rank')",
     }.get(name, name)
     rng = np.random.default_rng(0)
-    own = {"pooled_mlp": (20,), "set_attention": (20,), "transformer": (5, 4)}
+    own = {"pooled_mlp": (20,), "set_attention": (20,)}
+    own |= {"message_passing": (5, 4), "transformer": (5, 4)}
     shape = own.get(name, (16, 16, 1))
     x = rng.normal(size=(16, *shape)).astype(np.float32)
     labels = {"a": np.arange(16) % 3, "b": np.arange(16) % 2}

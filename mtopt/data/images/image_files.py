@@ -1,12 +1,12 @@
 """Where MNIST and Fashion-MNIST come from: IDX files, or tfds's prepared data."""
 
 import pathlib
-from typing import Any
 
 import numpy as np
 
 from mtopt.data.images.idx import read_idx
 from mtopt.data.images.pairs import Images
+from mtopt.data.prepared.found import PreparedSet
 from mtopt.errors import UserError
 
 FILES = {
@@ -73,31 +73,17 @@ def _checked(images: np.ndarray, labels: np.ndarray, root: pathlib.Path) -> Imag
 
 
 def _from_tfds(name: str) -> dict[str, Images]:
-    import tensorflow_datasets as tfds
-
-    builder = tfds.builder(name)
-    if not builder.data_path.exists():
+    try:
+        found = PreparedSet.of(name, None)
+    except UserError as error:
         raise UserError(
-            f"no {name} in {builder.data_path}: give the folder of its four IDX files "
-            f"(folder=), or prepare it with tfds.builder({name!r}, "
-            "file_format='array_record').download_and_prepare(), which needs TensorFlow"
-        )
-    found = builder.info.file_format
-    if found is not tfds.core.FileFormat.ARRAY_RECORD:
-        raise UserError(
-            f"{builder.data_path} holds {found and found.value} files, which "
-            "only TensorFlow reads: prepare it with file_format='array_record', or "
-            "give the folder of its four IDX files (folder=)"
-        )
-    # tfds's decorator hides the arguments of as_data_source from the type checker.
-    read = builder.as_data_source
-    return {
-        split: _collect(read(split))  # pyright: ignore[reportCallIssue]
-        for split in FILES
-    }
+            f"{error}; or give the folder of its four IDX files (folder=)"
+        ) from error
+    return {split: _collect(found, split) for split in FILES}
 
 
-def _collect(source: Any) -> Images:
-    samples = source.__getitems__(range(len(source)))
+def _collect(found: PreparedSet, split: str) -> Images:
+    records = found.records(split, ("image", "label"))
+    samples = records.__getitems__(range(len(records)))
     images = np.stack([sample["image"][..., 0] for sample in samples])
     return Images(images, np.array([sample["label"] for sample in samples]))

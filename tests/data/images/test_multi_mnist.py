@@ -1,12 +1,9 @@
 """Multi-MNIST from tiny IDX files: layouts, honest splits, prepared files."""
 
-import functools
-import types
-
 import jax
 import numpy as np
 import pytest
-import tensorflow_datasets as tfds
+from tensorflow_datasets.core.utils import file_utils
 
 from mtopt.data import (
     ArraySplit,
@@ -20,6 +17,7 @@ from mtopt.data import multi_mnist as load
 from mtopt.data.images.idx import write_idx
 from mtopt.data.images.image_files import FILES
 from mtopt.errors import UserError
+from tests.helpers.prepared import mocked
 
 COUNTS = {"num_train": 60, "num_valid": 12, "num_test": 20}
 SIZES = {"train": 100, "test": 30}
@@ -212,39 +210,19 @@ def test_a_cache_that_cannot_be_written_is_named(folder, tmp_path):
 
 
 def test_images_that_tfds_has_prepared(tmp_path, monkeypatch):
-    formats = tfds.core.FileFormat
-    with tfds.testing.mock_data(num_examples=40):
-        mock = tfds.builder("mnist")
-
-        def as_data_source(split):
-            source = mock.as_data_source(split)
-            # tfds's mock has a __getitems__ that does not work.
-            source.__class__ = type(
-                "Source", (type(source),), {"__getitems__": one_by_one}
-            )
-            return source
-
-        def one_by_one(source, index):
-            return [source[i] for i in index]
-
-        def prepared(file_format):
-            info = types.SimpleNamespace(file_format=file_format)
-            return types.SimpleNamespace(
-                data_path=tmp_path, info=info, as_data_source=as_data_source
-            )
-
-        monkeypatch.setattr(tfds, "builder", lambda _: prepared(formats.ARRAY_RECORD))
-        data = load(**COUNTS)
-        monkeypatch.setattr(tfds, "builder", lambda _: prepared(formats.TFRECORD))
-        with pytest.raises(UserError, match="holds tfrecord files"):
-            load(**COUNTS)
+    monkeypatch.setattr(file_utils, "list_data_dirs", lambda **_: [str(tmp_path)])
+    mocked(tmp_path, "mnist", train=40, test=30)
+    data = load(**COUNTS)
     assert data.train.size == 60
     assert samples(data.test).x.shape == (20, 36, 36, 1)
+    (info,) = tmp_path.glob("mnist/*/dataset_info.json")
+    info.write_text(info.read_text().replace("array_record", "tfrecord"))
+    with pytest.raises(UserError, match=r"holds tfrecord files.*folder="):
+        load(**COUNTS)
 
 
 def test_images_that_tfds_has_not_prepared(tmp_path, monkeypatch):
-    builder = functools.partial(tfds.builder, data_dir=tmp_path)
-    monkeypatch.setattr(tfds, "builder", builder)
+    monkeypatch.setattr(file_utils, "list_data_dirs", lambda **_: [str(tmp_path)])
     with pytest.raises(UserError, match=r"no fashion_mnist in .*folder="):
         multi_fashion(**COUNTS)
 

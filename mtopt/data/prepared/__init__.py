@@ -1,0 +1,1 @@
+"""Data sets that tensorflow-datasets has prepared, read without TensorFlow."""
