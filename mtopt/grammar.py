@@ -167,6 +167,42 @@ class CallText:
         _check_options(what, call, registry, arguments, given)
         return cls(call.name, call.options, _entry(what, call.name, registry))
 
+    @classmethod
+    def parse_sum(
+        cls, what: str, text: str, registry: Registry
+    ) -> tuple["CallText", ...]:
+        """Reads several such entries, joined by ``+``.
+
+        Args:
+          what: what is being named, for the error.
+          text: ``"flip + scale_crop(scales=(1.0, 1.5))"``.
+          registry: name to function.
+
+        Raises:
+          UserError: as of :meth:`parse`.
+
+        Example:
+          >>> both = CallText.parse_sum("bag", "list + dict(a=1)", {
+          ...     "list": list, "dict": lambda *, a: {"a": a}})
+          >>> [call.build() for call in both]
+          [[], {'a': 1}]
+        """
+        calls = _parse(what, text)
+        if any(call.inner for call in calls):
+            raise _unreadable(what, text)
+        for call in calls:
+            _check_options(what, call, registry, 0)
+        return tuple(
+            cls(call.name, call.options, _entry(what, call.name, registry))
+            for call in calls
+        )
+
+    @property
+    def text(self) -> str:
+        """Itself as a text that reads the same."""
+        options = ", ".join(f"{name}={value!r}" for name, value in self.options.items())
+        return f"{self.name}({options})"
+
     def build(self, *arguments: Any, **given: Any) -> Any:
         """Calls the function; what is given takes the place of the text's options."""
         return self.function(*arguments, **{**self.options, **given})

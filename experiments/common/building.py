@@ -8,7 +8,7 @@ from typing import Any
 
 import optax
 
-from mtopt.data import DATASETS, join
+from mtopt.data import DATASETS, augmented, join
 from mtopt.data.dataset import Dataset
 from mtopt.data.sources import JointDataset
 from mtopt.errors import UserError
@@ -22,8 +22,8 @@ from mtopt.trained.description import ModelDescription
 
 from .config import Config
 
-JOIN = "join"
-"""What stands around the texts of several data sets."""
+AROUND: Mapping[str, Any] = {"join": join, "augmented": augmented}
+"""What stands around the texts of data sets: of several, and of one."""
 
 
 def load_dataset(
@@ -37,7 +37,8 @@ def load_dataset(
     Args:
       text: as ``name(option=value)``; several sources as
         ``join(one, two(option=value), pool=True)``, with the options of
-        :func:`mtopt.data.join`.
+        :func:`mtopt.data.join`; with random changes of training images as
+        ``augmented(one, by='scale_crop + flip')``, see :func:`mtopt.data.augmented`.
       data_dir: the user's folder of data sets.
       registry: name to loader.
       **given: options that the data set has, and the text leaves out.
@@ -46,11 +47,17 @@ def load_dataset(
       UserError: for an unknown data set, one that can't be read, or one that has not
         the options that are given, or has them in its text.
     """
-    joined = joined_texts("data set", text, JOIN, join)
-    if joined is not None:
-        texts, options = joined
-        sources = (load_dataset(t, data_dir, registry, **given) for t in texts)
-        return join(*sources, **options)
+    for name, function in AROUND.items():
+        inside = joined_texts("data set", text, name, function)
+        if inside is not None:
+            texts, options = inside
+            sets = [load_dataset(t, data_dir, registry, **given) for t in texts]
+            if function is augmented and len(sets) != 1:
+                raise UserError(
+                    f"{name} stands around {len(sets)} data sets: expected one, which "
+                    "may be join(...) of several"
+                )
+            return function(*sets, **options)
     call = CallText.parse("data set", text, registry, given=(*given,))
     for option in given:
         if option in call.options:
@@ -90,7 +97,7 @@ def batch_sizes(dataset: Dataset | JointDataset, batch_size: int) -> list[int]:
       batch_size: of groups that have no number of their own.
     """
     if isinstance(dataset, JointDataset):
-        return [own or batch_size for own in dataset.train.batch_sizes]
+        return [own or batch_size for own in dataset.batch_sizes]
     return [batch_size]
 
 

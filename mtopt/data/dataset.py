@@ -83,6 +83,8 @@ class Dataset:
       common_units: whether the targets of a regression are all in one unit, as the
         exam scores of several schools are. Otherwise an error is divided by its
         task's ``target_std`` before it meets those of other tasks.
+      inverse_depth: whether depths are inverse ones, as disparities are: where an image
+        is enlarged they grow, and depths shrink.
       encoding: what makes inputs of raw ones, as the loader did; None where it took
         them as they are.
 
@@ -103,6 +105,7 @@ class Dataset:
     target_scale: np.ndarray | None = None
     reading: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     common_units: bool = False
+    inverse_depth: bool = False
     encoding: Encoding | None = None
 
     def __post_init__(self) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from mtopt.batch import is_real
-from mtopt.data.dataset import ArraySplit, Dataset
+from mtopt.data.augment.augmented import AugmentedSplit
+from mtopt.data.dataset import ArraySplit, Dataset, Split
 from mtopt.data.division import SPLITS
 from mtopt.data.equal_rows import overlap_words
 from mtopt.data.fingerprint import fingerprint
@@ -14,10 +15,14 @@ from mtopt.data.sources import JointDataset
 from mtopt.data.stream import StreamSplit
 
 LISTED = 12
-CLASSES = ("classification", "segmentation")
 """The most tasks, or arrays, that a summary names one by one."""
+CLASSES = ("classification", "segmentation")
+"""Kinds whose labels are classes."""
 COLUMNS = ("task", "group", "split", "weight")
 """What a column of a table may say of a row, beside inputs and labels."""
+
+FOLDERS = ("folder", "parts")
+"""What a loader of a folder says of it."""
 
 
 def describe(dataset: Dataset | JointDataset) -> dict[str, Any]:
@@ -52,7 +57,7 @@ def describe(dataset: Dataset | JointDataset) -> dict[str, Any]:
             "shared_inputs": dataset.shared_inputs,
             "groups": [describe(group) for group in dataset.groups],
         }
-    splits = {title: getattr(dataset, title) for title in SPLITS}
+    splits = {title: _plain(getattr(dataset, title)) for title in SPLITS}
     first = next(dataset.train.in_order(1)).x
     lead = 1 if dataset.x_axis is None else 2
     labels = {title: _labels(split) for title, split in splits.items()}
@@ -126,8 +131,11 @@ def _lines(described: Mapping[str, Any]) -> list[tuple[str, str]]:
         *_column_lines(reading.get("inputs", {})),
         *((key, f"column {reading[key]}") for key in COLUMNS if key in reading),
         ("rows", ", ".join(f"{n} {title}" for title, n in described["rows"].items())),
+        *((key, reading[key]) for key in FOLDERS if key in reading),
         *tasks,
     ]
+    if changes := reading.get("augmented"):
+        lines.append(("augment", f"training images, by {changes}"))
     if overlap := reading.get("equal inputs"):
         lines.append(("equal", overlap_words(overlap, described["rows"])))
     if weights := reading.get("weights"):
@@ -158,7 +166,7 @@ def _task_lines(described: Mapping[str, Any]) -> list[tuple[str, str]]:
             f"{of_kind if kind in CLASSES else kind}{how}",
         ),
         *(
-            (name, _task_words(task) + _class_words(reading, name))
+            (name, _task_words(task) + _own_words(reading, name))
             for name, task in [*tasks.items()][:LISTED]
         ),
     ]
@@ -186,6 +194,11 @@ def _labels(split: Any) -> np.ndarray | None:
     return split.labels if isinstance(split, ArraySplit | StreamSplit) else None
 
 
+def _plain(split: Split) -> Split:
+    """The split as it is read, which may be augmented afterwards."""
+    return split.split if isinstance(split, AugmentedSplit) else split
+
+
 def _missing(dataset: Dataset, labels: Mapping[str, int | None]) -> int | None:
     """Missing labels among the rows; tasks with rows of their own have none."""
     if dataset.x_axis is not None:
@@ -200,7 +213,7 @@ def _missing(dataset: Dataset, labels: Mapping[str, int | None]) -> int | None:
 
 def _values(dataset: Dataset, k: int) -> dict[str, Any]:
     """What the labels of a task are, where they are in memory: one number a sample."""
-    held = [getattr(dataset, title) for title in SPLITS]
+    held = [_plain(getattr(dataset, title)) for title in SPLITS]
     held = [split.samples for split in held if isinstance(split, ArraySplit)]
     if len(held) < len(SPLITS) or any(np.ndim(b.y) != 2 for b in held):
         return {}
@@ -226,13 +239,15 @@ def _shape(x: Any, lead: int) -> dict[str, Any]:
     return {"dtype": str(x.dtype), "shape": tuple(x.shape[lead:])}
 
 
-def _class_words(reading: Mapping[str, Any], task: str) -> str:
-    """A task's classes in their order, where they have names, and what they weigh."""
+def _own_words(reading: Mapping[str, Any], task: str) -> str:
+    """What a loader said of a task: of its labels, the names and weights of classes."""
+    of_labels = reading.get("of labels", {}).get(task, "")
     names = reading.get("classes", {}).get(task, ())
     words = _listed({str(code): name for code, name in enumerate(names)})
     weights = reading.get("class weights", {}).get(task, {})
     weighed = _listed({name: f"{value:.3g}" for name, value in weights.items()})
-    return f" ({words})" * bool(words) + f", weights {weighed}" * bool(weighed)
+    of_classes = f" ({words})" * bool(words) + f", weights {weighed}" * bool(weighed)
+    return of_labels + of_classes
 
 
 def _listed(values: Mapping[str, str]) -> str:

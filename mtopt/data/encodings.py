@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from mtopt.data.augment.encoding import TransformedImages
 from mtopt.data.dataset import Dataset
 from mtopt.data.encoding import AsTheyAre, Encoding, Unknown
 from mtopt.data.tables.frame_encoding import FrameEncoding
@@ -16,6 +17,7 @@ ENCODINGS = {
     "columns": FrameEncoding,
     "arrays": NpzEncoding,
     "images": ImageEncoding,
+    "transformed": TransformedImages,
     "unknown": Unknown,
 }
 """Name to encoding; a loader's own is one line here."""
@@ -45,7 +47,10 @@ def encoding_to_json(encoding: Encoding) -> dict[str, Any]:
     """
     names = {made: name for name, made in ENCODINGS.items()}
     fields: Any = encoding
-    return {"encoding": names[type(fields)], **dataclasses.asdict(fields)}
+    values = {"encoding": names[type(fields)], **dataclasses.asdict(fields)}
+    if isinstance(encoding, TransformedImages):
+        values["before"] = encoding_to_json(encoding.before)
+    return values
 
 
 def encoding_from_json(values: dict[str, Any]) -> Encoding:
@@ -56,7 +61,10 @@ def encoding_from_json(values: dict[str, Any]) -> Encoding:
       AsTheyAre(dtype='int8', shape=(8,))
     """
     fields = {name: _frozen(value) for name, value in values.items()}
-    return ENCODINGS[fields.pop("encoding")](**fields)
+    made = ENCODINGS[fields.pop("encoding")]
+    if made is TransformedImages:
+        fields["before"] = encoding_from_json(values["before"])
+    return made(**fields)
 
 
 def _frozen(value: Any) -> Any:

@@ -6,12 +6,15 @@ import jax
 import numpy as np
 
 from mtopt.batch import Batch
+from mtopt.data.augment.augmented import AugmentedSplit
 from mtopt.data.dataset import ArraySplit, Dataset, Split
 from mtopt.data.division import SPLITS
 from mtopt.data.sources import JointDataset
 from mtopt.data.stream import StreamSplit
 
 SAMPLES_OF_A_STREAM = 256
+BYTES_OF_A_STREAM = 64 * 2**20
+"""Enough for as many samples of a few hundred kilobytes; of larger ones, fewer."""
 
 
 def fingerprint(dataset: Dataset | JointDataset) -> str:
@@ -20,7 +23,7 @@ def fingerprint(dataset: Dataset | JointDataset) -> str:
     Two data sets have one fingerprint if task names, kind, and the shapes, types and
     numbers of all arrays agree, after scaling and division into parts; a renamed task
     or one changed label gives another. Of a split that is read from a source as it is
-    needed, 256 samples evenly spaced stand for the rest.
+    needed, 256 samples evenly spaced stand for the rest, fewer of large ones.
 
     Args:
       dataset: the data set; its name and where it came from do not matter. That of a
@@ -43,7 +46,12 @@ def fingerprint(dataset: Dataset | JointDataset) -> str:
     content = {title: _content(getattr(dataset, title)) for title in SPLITS}
     sizes = tuple(getattr(dataset, title).size for title in SPLITS)
     scale = (dataset.target_mean, dataset.target_std)
-    return fingerprint_of((content, scale), repr((named, sizes)))
+    changes = [
+        repr(split.augmentation)
+        for split in (dataset.train, dataset.valid, dataset.test)
+        if isinstance(split, AugmentedSplit)
+    ]
+    return fingerprint_of((content, scale), repr((named, sizes)), *changes)
 
 
 def fingerprint_of(arrays: object, *words: str) -> str:
@@ -71,8 +79,12 @@ def fingerprint_of(arrays: object, *words: str) -> str:
 
 def _content(split: Split) -> Batch:
     """All samples of a split, or some that stand for them."""
+    if isinstance(split, AugmentedSplit):
+        return _content(split.split)
     if isinstance(split, ArraySplit):
         return split.samples
     if isinstance(split, StreamSplit):
-        return split.spaced(SAMPLES_OF_A_STREAM)
+        one = sum(leaf.nbytes for leaf in jax.tree.leaves(split.spaced(1)))
+        many = max(1, BYTES_OF_A_STREAM // max(one, 1))
+        return split.spaced(min(SAMPLES_OF_A_STREAM, many))
     return next(split.in_order(SAMPLES_OF_A_STREAM))

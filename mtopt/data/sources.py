@@ -14,7 +14,7 @@ from mtopt.data.batches import Batches
 from mtopt.data.dataset import ArraySplit, Dataset, Split
 from mtopt.data.division import SPLITS
 from mtopt.data.pooling import pooled
-from mtopt.data.stream import BatchSource, StreamSplit
+from mtopt.data.stream import StreamSplit, one_stream
 from mtopt.errors import UserError, expect
 
 
@@ -29,6 +29,7 @@ class JointDataset:
       name: what to call it in tables.
       groups: the data sets, by the order of their tasks.
       shared_inputs: True where every sample has labels of all groups.
+      batch_sizes: samples of each group in a step; None: as many as are asked for.
       train: of all groups; batches are those that :class:`mtopt.TaskGroups` take.
       valid: likewise.
       test: likewise.
@@ -37,9 +38,10 @@ class JointDataset:
     name: str
     groups: tuple[Dataset, ...]
     shared_inputs: bool
-    train: "JointSplit"
-    valid: "JointSplit"
-    test: "JointSplit"
+    batch_sizes: tuple[int | None, ...]
+    train: Split
+    valid: Split
+    test: Split
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -145,7 +147,7 @@ def join(
         for part in SPLITS
     }
     joined = name or " + ".join(dict.fromkeys(group.name for group in groups))
-    return JointDataset(joined, groups, shared_inputs, **parts)
+    return JointDataset(joined, groups, shared_inputs, own, **parts)
 
 
 class JointSplit(Split):
@@ -167,26 +169,29 @@ class JointSplit(Split):
         self.shared_inputs = shared_inputs
         self.size = parts[0].size if shared_inputs else sum(p.size for p in parts)
         self.batch_sizes = tuple(batch_sizes)
-        self._together = _Together(
-            tuple(p.take for p in parts if isinstance(p, ArraySplit)), shared_inputs
-        )
+        self._stream = one_stream(parts) if shared_inputs else None
 
     @override
     def batches(
         self, batch_size: int, *, seeds: Sequence[int], start: int = 0
     ) -> Iterator[Batch]:
+        if self._stream is not None:
+            return self._stream.batches(batch_size, seeds=seeds, start=start)
         streams = [
             part.batches(own, seeds=seeds, start=start)
             for part, own in zip(self.parts, self._sizes(batch_size), strict=True)
         ]
         inside = [stream for stream in streams if isinstance(stream, Batches)]
+        together = _Together(
+            tuple(stream.make for stream in inside), self.shared_inputs
+        )
         if len(inside) < len(streams):
-            return map(self._together.of, zip(*streams, strict=True))
+            return map(together.of, zip(*streams, strict=True))
         common = [stream.common for stream in inside]
         if self.shared_inputs:  # of which one copy is enough
             common[1:] = [dataclasses.replace(each, x=()) for each in common[1:]]
         numbers = zip(*(stream.parts for stream in inside), strict=True)
-        return Batches(self._together, tuple(common), numbers)
+        return Batches(together, tuple(common), numbers)
 
     @override
     def steps_per_epoch(self, batch_size: int) -> int:
@@ -197,6 +202,9 @@ class JointSplit(Split):
     @override
     def in_order(self, batch_size: int) -> Iterator[Batch]:
         """As of each part; one that has ended goes on without labels."""
+        if self._stream is not None:
+            yield from self._stream.in_order(batch_size)
+            return
         streams = [part.in_order(batch_size) for part in self.parts]
         last: list[Batch] = []
         for found in itertools.zip_longest(*streams):
@@ -204,7 +212,7 @@ class JointSplit(Split):
                 _unlabelled(last[i]) if batch is None else batch
                 for i, batch in enumerate(found)
             ]
-            yield self._together.of(last)
+            yield _Together((), self.shared_inputs).of(last)
 
     def _sizes(self, batch_size: int) -> list[int]:
         return [own or batch_size for own in self.batch_sizes]
@@ -283,7 +291,7 @@ def _sources(
     """The groups with the samples of each in a step; of joined ones as they were."""
     if isinstance(dataset, Dataset):
         return [(dataset, size)]
-    own = zip(dataset.groups, dataset.train.batch_sizes, strict=True)
+    own = zip(dataset.groups, dataset.batch_sizes, strict=True)
     return [(group, size or before) for group, before in own]
 
 
@@ -332,7 +340,7 @@ def _on_one_input(datasets: Sequence[Dataset]) -> tuple[Dataset, ...]:
                 raise UserError(
                     f"shared_inputs=True, and the {part} inputs of {first.name!r} and "
                     f"{other.name!r} differ: expected the same samples in the same "
-                    "order"
+                    "order, joined before they are augmented"
                 )
     return (first, *(_with_inputs(first, other) for other in others))
 
@@ -351,12 +359,14 @@ def _with_inputs(first: Dataset, other: Dataset) -> Dataset:
 
 def _inputs(split: Split) -> Any:
     """All of them, where they are in memory."""
-    if isinstance(split, StreamSplit) and isinstance(split.source, BatchSource):
-        return split.source.samples.x
+    if isinstance(split, StreamSplit):
+        return None if split.held is None else split.held.x
     return split.samples.x if isinstance(split, ArraySplit) else None
 
 
 def _same_inputs(one: Split, two: Split) -> bool:
+    if one_stream([one, two]) is not None:
+        return True
     x, other = _inputs(one), _inputs(two)
     if x is None or type(one) is not type(two):
         return False

@@ -1,8 +1,7 @@
 """A split too large for the device: batches are read from disk as they are needed."""
 
-import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,42 +9,47 @@ from typing_extensions import override
 
 from mtopt.batch import Batch, is_real, narrowed
 from mtopt.data.dataset import ArraySplit, Split
-from mtopt.errors import UserError
+from mtopt.data.random_access import (
+    BatchSource,
+    SeveralGroups,
+    SomeLabels,
+    Source,
+    fetch,
+)
+from mtopt.errors import UserError, expect_number
+from mtopt.per_task import check_names
 
 ON_DEVICE_BYTES = 256 * 2**20
-THREADS = 2
+WORKERS = 2
 BATCHES_AHEAD = 4
-
-
-@runtime_checkable
-class Source(Protocol):
-    """Samples that can be read in any order, as ``tfds.data_source`` gives them.
-
-    A sample is a dict of ``x`` (any pytree of arrays), ``y`` ``[K, ...]`` and, where
-    labels are missing, ``mask`` ``[K]``, or their weights. A source that also has
-    ``__getitems__`` (a list of samples from a list of indices) is read one batch at a
-    time.
-    """
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int, /) -> Mapping[str, Any]: ...
+ENDLESS = 2**40
+"""More batches than any run takes: grain wants a number."""
 
 
 class StreamSplit(Split):
-    """A split of shared inputs, read from a random-access source by grain.
+    """A split that is read from random-access sources by grain.
 
-    The samples of a seed are a fresh shuffle each epoch, one after the other, and
-    batch t is samples ``t B`` to ``t B + B - 1`` of them: every sample is seen once
-    an epoch, and any batch can be computed without those before it. Two threads read
-    a few batches ahead, in this process. Batches are NumPy arrays.
+    The samples of a source and seed are a fresh shuffle each epoch, one after the
+    other. Of shared inputs, batch t is samples ``t B`` to ``t B + B - 1`` of them:
+    every sample is seen once an epoch, and any batch can be computed without those
+    before it. Disjoint tasks each walk through their own samples in the same way; an
+    epoch is as long as the largest task needs, and a task with fewer samples than the
+    batch size fills only part of its sub-batch. Batches are NumPy arrays, in the types
+    that the source has.
 
     Args:
-      source: the samples.
-      x_axis: None; disjoint tasks are not streamed.
+      source: the samples; of disjoint tasks, those of each by its name.
+      group: the number of the group of tasks whose labels are read, of a source of
+        tasks of several kinds: the splits of its groups, which
+        :func:`mtopt.data.join` makes one data set of with ``shared_inputs=True``, read
+        each sample once. None for a source of one kind.
+      workers: threads that read and decode batches ahead, 1 or more; the batches are
+        the same for any number. They work side by side wherever the source lets go of
+        Python's lock, as NumPy, Pillow and array_record do.
 
     Raises:
-      UserError: for a source without samples, or disjoint tasks.
+      UserError: for a source without samples, or without that group; for no workers,
+        or task names that are no texts.
 
     Example:
       >>> source = [{"x": np.full(2, i), "y": np.full(3, i)} for i in range(6)]
@@ -53,35 +57,93 @@ class StreamSplit(Split):
       >>> batch = next(split.batches(4, seeds=(0, 1)))
       >>> batch.x.shape, batch.y.shape, batch.mask.shape
       ((2, 4, 2), (2, 3, 4), (2, 3, 4))
+
+      Each task its own samples:
+
+      >>> two = [{"x": np.full(2, i), "y": i} for i in range(2)]
+      >>> five = [{"x": np.full(2, i), "y": i} for i in range(5)]
+      >>> split = StreamSplit({"few": two, "more": five})
+      >>> batch = next(split.batches(3, seeds=(0,)))
+      >>> batch.x.shape, batch.mask.sum(axis=2).tolist()
+      ((1, 2, 3, 2), [[2, 3]])
     """
 
-    def __init__(self, source: Source, x_axis: int | None = None) -> None:
-        if x_axis is not None:
-            raise UserError(
-                "a stream holds shared inputs only, and these tasks have inputs of "
-                "their own: keep them on the device (a larger on_device_bytes)"
-            )
-        if len(source) == 0:
+    def __init__(
+        self,
+        source: Source | Mapping[str, Source],
+        *,
+        group: int | None = None,
+        workers: int = WORKERS,
+    ) -> None:
+        expect_number("workers", workers, at_least=1)
+        self.workers = workers
+        self.names = None
+        self.x_axis = None
+        if isinstance(source, Mapping):
+            self.names = tuple(sorted(source))
+            check_names(self.names)
+            self.x_axis = 0
+            self.sources = tuple(source[name] for name in self.names)
+        elif group is None:
+            self.sources = (source,)
+        else:
+            self.sources = (_one_group(source, group),)
+        self._lengths = [len(each) for each in self.sources]
+        self._longest = max(self._lengths)
+        self.size = sum(self._lengths)
+        if self.size == 0:
             raise UserError("a split has no samples: expected at least one")
-        self.source = source
-        self.size = len(source)
+
+    @classmethod
+    def of(cls, samples: Batch, x_axis: int | None) -> "StreamSplit":
+        """That of samples in memory, which may be more than the device can hold.
+
+        Args:
+          samples: all, as NumPy arrays.
+          x_axis: None for shared inputs, 0 for disjoint ones.
+        """
+        if x_axis is None:
+            return cls(BatchSource(samples))
+        count = len(samples.mask)
+        names = samples.names or [f"{k:06}" for k in range(count)]
+        made = cls({name: BatchSource(samples, k) for k, name in enumerate(names)})
+        made.names = samples.names
+        return made
+
+    @property
+    def held(self) -> Batch | None:
+        """All samples, where they are in memory."""
+        first = self.sources[0]
+        return first.samples if isinstance(first, BatchSource) else None
 
     @property
     def labels(self) -> np.ndarray | None:
         """The labels of each task, ``[K]``; None where reading all would tell."""
-        if isinstance(self.source, BatchSource):
-            return is_real(np.asarray(self.source.samples.mask)).sum(axis=1)
-        batch = self.spaced(1)
-        if "mask" in fetch(self.source, [0])[0]:
+        if self.held is not None:
+            return is_real(np.asarray(self.held.mask)).sum(axis=1)
+        some = [fetch(each, [0])[0] for each in self.sources if len(each)]
+        if any("mask" in sample for sample in some):
             return None
-        return np.full(len(batch.mask), self.size)
+        if self.x_axis is not None:
+            return np.array(self._lengths)
+        return np.full(len(some[0]["y"]), self.size)
 
     def spaced(self, count: int) -> Batch:
-        """Samples evenly spaced over the source; all, where they are in memory."""
-        if isinstance(self.source, BatchSource):
-            return self.source.samples
+        """Samples evenly spaced over each source; all, where they are in memory.
+
+        Args:
+          count: of each source, at most.
+        """
+        if self.held is not None:
+            return self.held
         return self._read(
-            np.linspace(0, self.size - 1, min(count, self.size), dtype=int)
+            [
+                _padded(
+                    np.linspace(0, length - 1, min(count, length), dtype=int), width
+                )
+                for length in self._lengths
+                for width in [min(count, self._longest)]
+            ]
         )
 
     @override
@@ -95,64 +157,75 @@ class StreamSplit(Split):
     @override
     def steps_per_epoch(self, batch_size: int) -> int:
         # One epoch follows the other within a batch: the step that ends it counts.
-        return -(-self.size // min(batch_size, self.size))
+        return -(-self._longest // min(batch_size, self._longest))
 
     @override
     def in_order(self, batch_size: int) -> Iterator[Batch]:
-        width = min(batch_size, self.size)
-        for begin in range(0, self.size, width):
-            index = np.arange(begin, begin + width)
-            batch = self._read(np.minimum(index, self.size - 1))
-            mask = narrowed(batch.mask, index < self.size)
-            yield dataclasses.replace(batch, mask=mask)
+        width = min(batch_size, self._longest)
+
+        def places(t: int) -> list[np.ndarray]:
+            index = np.arange(t * width, (t + 1) * width)
+            return [np.where(index < length, index, -1) for length in self._lengths]
+
+        # Batches of an evaluation are large: one is read while another is scored.
+        yield from self._ahead(places, -(-self._longest // width), 1)
 
     def _stream(self, seed: int, batch_size: int, start: int) -> Iterator[Batch]:
         import grain
 
-        width = min(batch_size, self.size)
-        batches = (
-            grain.MapDataset.range(self.size)
-            .seed(seed)
+        width = min(batch_size, self._longest)
+        # Sources of one size would else be shuffled alike.
+        seeds = np.random.SeedSequence(seed).generate_state(len(self.sources))
+        walks = [
+            grain.MapDataset.range(length)
+            .seed(seed if self.x_axis is None else int(own))
             .shuffle()
             .repeat()
-            .batch(width)
-            .map(self._read)
-        )
-        ahead = grain.ReadOptions(
-            num_threads=THREADS, prefetch_buffer_size=BATCHES_AHEAD
-        )
-        stream = iter(batches.to_iter_dataset(ahead))
+            .batch(min(width, length))
+            if length
+            else None
+            for length, own in zip(self._lengths, seeds, strict=True)
+        ]
+
+        def places(t: int) -> list[np.ndarray]:
+            index = [np.zeros(0, int) if walk is None else walk[t] for walk in walks]
+            return [_padded(own, width) for own in index]
+
+        ahead = max(BATCHES_AHEAD, self.workers)
+        stream = self._ahead(places, ENDLESS, ahead)
         stream.set_state({"next_index": start})
         return stream
 
-    def _read(self, index: np.ndarray) -> Batch:
-        samples = fetch(self.source, [int(i) for i in index])
-        x = jax.tree.map(lambda *leaves: np.stack(leaves), *[s["x"] for s in samples])
-        y = np.stack([s["y"] for s in samples], axis=1)
-        if "mask" not in samples[0]:
-            return Batch(x, y, np.ones(y.shape[:2], bool))
-        return Batch(x, y, np.stack([s["mask"] for s in samples], axis=1))
+    def _ahead(
+        self, places: Callable[[int], list[np.ndarray]], count: int, ahead: int
+    ) -> Any:
+        """The batches at ``places(t)``, some of them read before they are asked for."""
+        import grain
 
+        return iter(
+            grain.MapDataset.range(count)
+            .map(lambda t: self._read(places(t)))
+            .to_iter_dataset(grain.ReadOptions(min(self.workers, ahead), ahead))
+        )
 
-class BatchSource:
-    """The samples of one batch of shared inputs, one by one.
-
-    Args:
-      samples: NumPy arrays, in the shapes of :class:`mtopt.Batch`.
-    """
-
-    def __init__(self, samples: Batch) -> None:
-        self.samples = samples
-
-    def __len__(self) -> int:
-        return self.samples.mask.shape[1]
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        return {
-            "x": jax.tree.map(lambda leaf: leaf[index], self.samples.x),
-            "y": self.samples.y[:, index],
-            "mask": self.samples.mask[:, index],
-        }
+    def _read(self, places: Sequence[np.ndarray]) -> Batch:
+        """The samples at some places of each source; -1 is padding, at the end."""
+        found = [
+            fetch(source, [int(i) for i in index[index >= 0]])
+            for source, index in zip(self.sources, places, strict=True)
+        ]
+        # Padding is a masked copy of another sample.
+        other = next((own[-1] for own in found if own), None)
+        if other is None:
+            other = next(fetch(each, [0])[0] for each in self.sources if len(each))
+        width = len(places[0])
+        samples = [
+            [*own, *[own[-1] if own else other] * (width - len(own))] for own in found
+        ]
+        there = np.stack([index >= 0 for index in places])
+        if self.x_axis is None:
+            return _shared(samples[0], there)
+        return _disjoint(samples, there, self.names)
 
 
 def place(
@@ -167,24 +240,91 @@ def place(
 
     Returns:
       Split name to split.
-
-    Raises:
-      UserError: for disjoint tasks that are larger.
     """
     total = sum(leaf.nbytes for leaf in jax.tree.leaves(dict(batches)))
     if total <= on_device_bytes:
         return {name: ArraySplit(batch, x_axis) for name, batch in batches.items()}
-    return {
-        name: StreamSplit(BatchSource(batch), x_axis) for name, batch in batches.items()
-    }
+    return {name: StreamSplit.of(batch, x_axis) for name, batch in batches.items()}
 
 
-def fetch(source: Source, index: Sequence[int]) -> Sequence[Mapping[str, Any]]:
-    """Reads many samples: in one call where the source can do that.
+def one_stream(parts: Sequence[Split]) -> StreamSplit | None:
+    """The groups of tasks of one source as one stream, which reads every sample once.
 
     Args:
-      source: of samples.
-      index: which of them.
+      parts: the splits of the groups, in their order.
+
+    Returns:
+      The stream, whose batches :class:`mtopt.TaskGroups` take; None unless all are
+      groups of one source.
     """
-    at_once = getattr(source, "__getitems__", None)
-    return [source[i] for i in index] if at_once is None else at_once([*index])
+    views = [view for part in parts for view in _views(part)]
+    if len(views) < len(parts) or any(v.source is not views[0].source for v in views):
+        return None
+    workers = max(part.workers for part in parts if isinstance(part, StreamSplit))
+    return StreamSplit(SeveralGroups(views), workers=workers)
+
+
+def _views(split: Split) -> list[SomeLabels]:
+    """The view of a group of a source, if it is one."""
+    sources = split.sources if isinstance(split, StreamSplit) else ()
+    return [s for s in sources if isinstance(s, SomeLabels) and s.group is not None]
+
+
+def _one_group(source: Source, group: int) -> SomeLabels:
+    """The labels of one group of tasks.
+
+    Raises:
+      UserError: for a source that does not have that group.
+    """
+    y = fetch(source, [0])[0]["y"] if len(source) else ()
+    if not isinstance(y, tuple):
+        raise UserError(
+            f"group={group} of a source whose samples have labels of one kind: "
+            "expected a tuple y, one entry a group, or no group"
+        )
+    if len(source) and not 0 <= group < len(y):
+        raise UserError(
+            f"group={group} of a source with {len(y)} groups of labels: expected 0 to "
+            f"{len(y) - 1}"
+        )
+    return SomeLabels(source, group)
+
+
+def _padded(index: np.ndarray, width: int) -> np.ndarray:
+    return np.pad(index, (0, width - len(index)), constant_values=-1)
+
+
+def _shared(samples: Sequence[Mapping[str, Any]], there: np.ndarray) -> Batch:
+    """A batch of samples with labels of all tasks, of one kind or a tuple of groups."""
+    x = _stacked([sample["x"] for sample in samples])
+    y = _stacked([sample["y"] for sample in samples], axis=1)
+    if "mask" in samples[0]:
+        mask = _stacked([sample["mask"] for sample in samples], axis=1)
+        mask = jax.tree.map(lambda own: narrowed(own, there), mask)
+    else:
+        groups = [
+            np.repeat(there, len(jax.tree.leaves(group)[0]), axis=0)
+            for group in (y if isinstance(y, tuple) else (y,))
+        ]
+        mask = tuple(groups) if isinstance(y, tuple) else groups[0]
+    return Batch(x, y, mask)
+
+
+def _disjoint(
+    samples: Sequence[Sequence[Mapping[str, Any]]],
+    there: np.ndarray,
+    names: tuple[str, ...] | None,
+) -> Batch:
+    """A batch of the samples of each task."""
+    flat = [sample for own in samples for sample in own]
+
+    def stacked(key: str) -> Any:
+        every = _stacked([sample[key] for sample in flat])
+        return jax.tree.map(lambda a: a.reshape(*there.shape, *a.shape[1:]), every)
+
+    mask = narrowed(stacked("mask"), there) if "mask" in flat[0] else there
+    return Batch(stacked("x"), stacked("y"), mask, names)
+
+
+def _stacked(trees: Sequence[Any], axis: int = 0) -> Any:
+    return jax.tree.map(lambda *leaves: np.stack(leaves, axis=axis), *trees)

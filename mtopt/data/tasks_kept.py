@@ -1,7 +1,7 @@
 """Some tasks of a data set alone."""
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import jax
@@ -10,7 +10,8 @@ import numpy as np
 from mtopt.batch import Batch
 from mtopt.data.dataset import ArraySplit, Dataset, Split
 from mtopt.data.division import SPLITS
-from mtopt.data.stream import BatchSource, Source, StreamSplit, fetch
+from mtopt.data.random_access import SomeLabels
+from mtopt.data.stream import StreamSplit
 from mtopt.errors import UserError, expect, nearest
 
 
@@ -85,14 +86,29 @@ def _kept(split: Split, rows: np.ndarray, names: tuple[str, ...]) -> Split:
     if isinstance(split, ArraySplit):
         return ArraySplit(_some(split.samples, rows, names, split.x_axis), split.x_axis)
     if isinstance(split, StreamSplit):
-        source = split.source
-        if isinstance(source, BatchSource):
-            return StreamSplit(BatchSource(_some(source.samples, rows, names, None)))
-        return StreamSplit(_SomeTasks(source, rows))
+        return _streamed(split, rows, names)
     raise UserError(
         f"tasks names some of a split of type {type(split).__name__}: expected an "
         "ArraySplit or a StreamSplit"
     )
+
+
+def _streamed(
+    split: StreamSplit, rows: np.ndarray, names: tuple[str, ...]
+) -> StreamSplit:
+    if split.held is not None:
+        some = _some(split.held, rows, names, split.x_axis)
+        return StreamSplit.of(some, split.x_axis)
+    if split.x_axis is not None:
+        own = {name: split.sources[k] for name, k in zip(names, rows, strict=True)}
+        return StreamSplit(own, workers=split.workers)
+    (source,) = split.sources
+    view = (
+        source.kept(rows)
+        if isinstance(source, SomeLabels)
+        else SomeLabels(source, None, rows)
+    )
+    return StreamSplit(view, workers=split.workers)
 
 
 def _some(
@@ -104,26 +120,3 @@ def _some(
         x = jax.tree.map(lambda leaf: leaf[rows], x)
     y = jax.tree.map(lambda leaf: leaf[rows], samples.y)
     return Batch(x, y, samples.mask[rows], None if samples.names is None else names)
-
-
-class _SomeTasks:
-    """A source whose samples have the labels of some tasks alone."""
-
-    def __init__(self, source: Source, rows: np.ndarray) -> None:
-        self._source = source
-        self._rows = rows
-
-    def __len__(self) -> int:
-        return len(self._source)
-
-    def __getitem__(self, index: int) -> Mapping[str, Any]:
-        return self._of(self._source[index])
-
-    def __getitems__(self, index: Sequence[int]) -> list[Mapping[str, Any]]:
-        return [self._of(sample) for sample in fetch(self._source, index)]
-
-    def _of(self, sample: Mapping[str, Any]) -> Mapping[str, Any]:
-        labels = {
-            key: sample[key][self._rows] for key in ("y", "mask") if key in sample
-        }
-        return {**sample, **labels}

@@ -1,6 +1,7 @@
 """Streams have every sample once an epoch, and can be entered anywhere."""
 
 import itertools
+import time
 
 import jax
 import numpy as np
@@ -8,7 +9,8 @@ import pytest
 
 from mtopt import Batch
 from mtopt.data.dataset import ArraySplit
-from mtopt.data.stream import BatchSource, StreamSplit, place
+from mtopt.data.random_access import BatchSource
+from mtopt.data.stream import StreamSplit, place
 from mtopt.errors import UserError
 
 
@@ -101,8 +103,26 @@ def test_splits_are_placed_by_their_size():
         assert [split.size for split in splits.values()] == [10, 10]
 
 
+@pytest.mark.parametrize("workers", [1, 3, 8])
+def test_any_number_of_workers_reads_the_same_stream(workers):
+    """Even where the first of them take longest."""
+
+    class Slow(BatchSource):
+        def __getitem__(self, index):
+            time.sleep(0.002 * (index % 4))
+            return super().__getitem__(index)
+
+    many = StreamSplit(Slow(samples()), workers=workers)
+    for a, b in zip(first(many, 9, 4), first(stream(), 9, 4), strict=True):
+        assert equal(a, b)
+    pairs = zip(many.in_order(3), stream().in_order(3), strict=True)
+    assert all(equal(a, b) for a, b in pairs)
+
+
 def test_what_cannot_be_streamed_is_an_error():
-    with pytest.raises(UserError, match="shared inputs only"):
-        StreamSplit([{"x": 0, "y": np.zeros(1)}], x_axis=0)
     with pytest.raises(UserError, match="no samples"):
         StreamSplit([])
+    with pytest.raises(UserError, match="workers is 0: expected"):
+        StreamSplit(BatchSource(samples()), workers=0)
+    with pytest.raises(UserError, match="labels of one kind"):
+        StreamSplit(BatchSource(samples()), group=0)

@@ -246,8 +246,9 @@ def test_a_large_set_is_streamed(tmp_path):
     assert isinstance(data.train, StreamSplit)
     batch = next(data.train.batches(4, seeds=(0,)))
     assert batch.y.shape == (1, 3, 4)
-    with pytest.raises(UserError, match="on_device_bytes"):
-        npz(save(tmp_path, **disjoint()), on_device_bytes=100)
+    data = npz(save(tmp_path, **disjoint()), on_device_bytes=100)
+    assert isinstance(data.train, StreamSplit)
+    assert next(data.train.batches(4, seeds=(0,))).y.shape == (1, 3, 4)
 
 
 def test_the_name_is_that_of_the_file_or_its_folder(tmp_path):
