@@ -125,6 +125,7 @@ def deeplab(
         pixels, or an option out of range.
 
     Example:
+      >>> import jax
       >>> model = deeplab((32, 40, 3), names=("depth",), kind="depth", outputs=1,
       ...                 depth=18, width=2, rates=(1, 2))
       >>> params, state = jax.eval_shape(model.init, jax.random.key(0))

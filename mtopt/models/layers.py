@@ -302,7 +302,9 @@ def max_pool(x: Float[Array, "B H W C"]) -> Float[Array, "B h w C"]:
     """The maximum over 2 x 2 windows; an odd last row or column is left out.
 
     A reshape and a maximum: under ``vmap`` over tasks its gradient is about eight
-    times faster on a CPU than that of ``lax.reduce_window``.
+    times faster on a CPU than that of ``lax.reduce_window``. It is for what a
+    convolution makes; behind a normalisation its gradient may miss the maxima, and
+    :func:`mtopt.models.unpooling.max_pool_with_places` is right.
 
     Example:
       >>> max_pool(jnp.arange(20.).reshape(1, 4, 5, 1))[0, :, :, 0].tolist()

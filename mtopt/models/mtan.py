@@ -82,6 +82,7 @@ def mtan(
         or labels that it does not take.
 
     Example:
+      >>> import jax
       >>> model = mtan((8, 8, 3), names=("a", "b"), kind="classification", outputs=3,
       ...              network="resnet18(width=2)")
       >>> params, model_state = jax.eval_shape(model.init, jax.random.key(0))

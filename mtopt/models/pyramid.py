@@ -108,6 +108,11 @@ def pyramid_head(
       What makes the head, ``(features, outputs, *, kind, dtype) -> factory``, as
       :class:`mtopt.models.staged.Encoder` has it.
 
+    Example:
+      >>> head = pyramid_head((16, 16), 8, (1, 2))(32, 3, kind="normals")(nnx.Rngs(0))
+      >>> head(jnp.ones((1, 2, 2, 32))).shape
+      (1, 16, 16, 3)
+
     References:
       Chen, Papandreou, Schroff and Adam, Rethinking Atrous Convolution for Semantic
       Image Segmentation, 2017, arXiv 1706.05587.

@@ -88,11 +88,16 @@ def make_batch(shape, kind, outputs, *, size=8, x_axis=None, tasks=3):
         "soft": rng.dirichlet(np.ones(outputs), (tasks, size)).astype(np.float32),
         "preference": rng.choice([0, 0.5, 1], (tasks, size)).astype(np.float32),
         "segmentation": rng.integers(-1, outputs, size=pixels),
+        "normals": _of_length_one(rng.normal(size=(*pixels, 3))).astype(np.float32),
         "depth": np.maximum(rng.normal(1, 1, size=pixels), 0).astype(np.float32),
     }[kind]
     if np.issubdtype(y.dtype, np.integer):
         y = y.astype(np.int32)
     return mtopt.Batch(jnp.asarray(x), jnp.asarray(y), jnp.ones((tasks, size), bool))
+
+
+def _of_length_one(vectors):
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
 class Normed(nnx.Module):

@@ -49,7 +49,10 @@ def test_every_method_trains_what_depends_on_the_task(model, name):
     assert_finite_step(model, make(name, 3))
 
 
-@over(MODELS, slow={"home", "mtan", "resnet18", "set_attention", "transformer"})
+DEEP = {"deeplab", "home", "mtan", "resnet18", "segnet", "set_attention", "transformer"}
+
+
+@over(MODELS, slow=DEEP)
 def test_a_program_does_not_grow_with_the_number_of_tasks(name):
     def size(tasks):
         names = tuple(f"t{k:02d}" for k in range(tasks))

@@ -11,7 +11,7 @@ import pytest
 import mtopt
 from mtopt.models import MODELS, join, some_tasks
 from tests.helpers.close import assert_close
-from tests.helpers.models import TINY
+from tests.helpers.models import TINY, make_batch
 
 KINDS = {
     "classification": (("c", "d"), 3),
@@ -21,6 +21,13 @@ KINDS = {
 
 
 ONE_OUTPUT = {"binary": (("c", "d"), 1), "regression": (("o",), 1)}
+OF_PIXELS = {
+    "depth": (("d",), 1),
+    "normals": (("n",), 3),
+    "segmentation": (("s", "t"), 4),
+}
+UNEQUAL = {"deeplab": OF_PIXELS, "pooled_mlp": ONE_OUTPUT, "segnet": OF_PIXELS}
+"""What shares its last layer has as many outputs for every kind."""
 
 
 QUICK = {"mlp", "mmoe", "pooled_mlp"}
@@ -50,19 +57,16 @@ def joined(name, shared_inputs, kinds):
     ],
 )
 def test_every_model_has_heads_for_every_kind(name, shared_inputs):
-    # What shares its last layer, too, has as many outputs for every kind.
-    kinds = ONE_OUTPUT if name == "pooled_mlp" else KINDS
+    kinds = UNEQUAL.get(name, KINDS)
     model, shape = joined(name, shared_inputs, kinds)
     rng = np.random.default_rng(0)
     inputs = [jnp.asarray(rng.normal(size=(6, *shape)), jnp.float32) for _ in kinds]
     x = inputs[0] if shared_inputs else tuple(inputs)
     y = tuple(
-        rng.integers(0, max(outputs, 2), (len(names), 6)).astype(
-            "float32" if kind == "regression" else "int32"
-        )
+        np.asarray(make_batch(shape, kind, outputs, size=6, tasks=len(names)).y)
         for kind, (names, outputs) in kinds.items()
     )
-    mask = tuple(np.ones(each.shape, bool) for each in y)
+    mask = tuple(np.ones(each.shape[:2], bool) for each in y)
     params, state = jax.jit(model.init)(jax.random.key(0))
     tx = mtopt.chain(mtopt.mgda(len(model.tasks.names)), optax.sgd(1e-2))
     first = mtopt.TrainState.create(params, tx, jax.random.key(1), state)
