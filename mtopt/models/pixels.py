@@ -23,6 +23,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 from jax.typing import DTypeLike
@@ -78,7 +79,9 @@ def check_pixels(kind: str) -> None:
     expect(kind in PIXELS, "kind", kind, expected)
 
 
-def has_label(targets: Num[Array, "b h w ..."], kind: str) -> Bool[Array, "b h w"]:
+def has_label(
+    targets: Num[Array, "b h w ..."] | Num[np.ndarray, "b h w ..."], kind: str
+) -> Bool[Array, "b h w"] | Bool[np.ndarray, "b h w"]:
     """Which pixels have a label.
 
     Args:

@@ -149,6 +149,7 @@ def _dataset(
         for part, title in enumerate(SPLITS)
     }
     x_axis = None if labels.task is None else 0
+    parts: dict[str, Any] = {**place(batches, x_axis, on_device_bytes)}
     return Dataset(
         name=name,
         tasks=labels.names,
@@ -160,7 +161,7 @@ def _dataset(
         reading=reading,
         common_units=common,
         encoding=encoding,
-        **place(batches, x_axis, on_device_bytes),
+        **parts,
     )
 
 
