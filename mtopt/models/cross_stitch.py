@@ -50,9 +50,7 @@ class CrossStitch(nnx.Module):
             nnx.Param(jnp.broadcast_to(start, (c, count, count))) for c in channels
         )
 
-    def __call__(
-        self, x: Num[Array, "b ..."], task: Task
-    ) -> Float[Array, "b features"]:
+    def __call__(self, x: Num[Array, "b ..."], task: Task) -> Float[Array, "b ..."]:
         """What the last unit makes for the task."""
         every = self._stage(0, x, each=False)
         for i, unit in enumerate(self.units):

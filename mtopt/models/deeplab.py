@@ -8,7 +8,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from mtopt.errors import expect, expect_one_of
+from mtopt.errors import expect
 from mtopt.models.functional import Model, functional
 from mtopt.models.layers import check_image
 from mtopt.models.pyramid import pyramid_head
@@ -65,10 +65,10 @@ def deeplab_encoder(
     rates: tuple[int, ...] = (12, 24, 36),
 ) -> Encoder:
     """What :func:`deeplab` shares."""
-    expect_one_of("depth", depth, tuple(NETWORKS))
+    expect(depth in NETWORKS, "depth", depth, f"one of {tuple(NETWORKS)}")
     expect(width >= 1, "width", width, "1 or more")
     whole = isinstance(rates, tuple) and all(isinstance(rate, int) for rate in rates)
-    expected = "pixels of the representation, each 1 or more, as in (2, 4, 6)"
+    expected = "dilations, each 1 or more, as in (2, 4, 6) or (2,)"
     expect(whole and min(rates, default=1) >= 1, "rates", rates, expected)
     check_image(input_shape, smallest=SMALLEST["imagenet"], model="deeplab")
     height, across, channels = input_shape

@@ -55,7 +55,7 @@ class Masks(nnx.Module):
         self.h = nnx.List(Normed(size.inner, size.outputs, **options) for size in sizes)
 
     def __call__(
-        self, place: int, *read: Float[Array, "b h w c"]
+        self, place: int, *read: Float[Array, "b h w _"]
     ) -> Float[Array, "b h w d"]:
         """What the task lets through there, from 0 to 1, by all that it reads."""
         z = read[0] if len(read) == 1 else jnp.concatenate(read, axis=-1)

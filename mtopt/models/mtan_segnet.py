@@ -5,7 +5,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Num
 
-from mtopt.models.layers import Normed, as_floats, max_pool
+from mtopt.models.layers import Normed, as_floats
 from mtopt.models.masks import MaskSize
 from mtopt.models.segnet import SegNet, convolved
 from mtopt.models.unpooling import max_pool_with_places, unpool
@@ -62,7 +62,8 @@ class AttendedSegNet(nnx.Module):
             x, place = max_pool_with_places(p)
             places.append(place)
             kept = task.own(i, u, *own) * p
-            own = (max_pool(jax.nn.relu(self.down[i](kept))),)
+            onwards, _ = max_pool_with_places(jax.nn.relu(self.down[i](kept)))
+            own = (onwards,)
         (attended,) = own
         for i, block in enumerate(network.up):
             u = unpool(x, places.pop())

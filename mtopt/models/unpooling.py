@@ -11,7 +11,9 @@ def max_pool_with_places(
 
     A maximum is picked by its place, so that its gradient goes to one pixel, the first
     of equal ones, and the gradient of pooling is :func:`unpool`: a select, no scatter.
-    One byte a window is kept, in place of the four numbers.
+    One byte a window is kept, in place of the four numbers. The gradient of ``x.max``
+    looks for the pixels that equal the maximum, and finds none where XLA computes a
+    normalisation again in the backward pass, with another rounding.
 
     Args:
       x: feature maps of even height and width.

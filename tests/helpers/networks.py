@@ -1,10 +1,13 @@
 """Layers of convolutional networks, written by hand in plain JAX."""
 
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import mtopt
+from mtopt.models.segnet import segnet_encoder
 
 
 def wide(tree, seed=0):
@@ -114,3 +117,69 @@ def depth_batch(names, size, shape, dtype=np.float64):
     y = rng.random((*lead, *shape[:2])) * (rng.random((*lead, *shape[:2])) < 0.9)
     mask = jnp.asarray(rng.random(lead) < 0.8)
     return mtopt.Batch(x, jnp.asarray(y, dtype), mask, names)
+
+
+def stage(blocks, x, seen, stride, dilations):
+    """Basic blocks of a ResNet: the first strides, up to which dilations are lower."""
+    entry, dilation = dilations
+    x = block(blocks[0], x, seen, stride, (entry, dilation))
+    for own in blocks[1:]:
+        x = block(own, x, seen, 1, (dilation, dilation))
+    return x
+
+
+def down_block(layers, x, seen):
+    """What a block of SegNet makes of maps."""
+    for own in layers:
+        x = jnp.maximum(normed(own, x, seen, padding=1), 0)
+    return x
+
+
+def pooled_with_hits(x):
+    """The maxima of windows, and of which pixel each is, as one of four."""
+    windows = split_windows(x)
+    hits = jax.nn.one_hot(windows.argmax(axis=3), 4, axis=3, dtype=x.dtype)
+    return (windows * hits).sum(axis=3), hits
+
+
+def unpooled(x, hits):
+    """Values where the maxima were."""
+    return joined_windows(x[:, :, :, None] * hits)
+
+
+def pyramid(own, x, size, rates):
+    """The head of DeepLab, without dropout."""
+
+    def layer(name, z, index=None, **options):
+        at = own[name] if index is None else own[name][index]
+        z = convolved(z, at["conv"]["kernel"], **options)
+        mean = z.mean(axis=-1, keepdims=True)
+        var = ((z - mean) ** 2).mean(axis=-1, keepdims=True)
+        scale, bias = (at["norm"][n][None, None, None] for n in ("scale", "bias"))
+        return jnp.maximum((z - mean) / jnp.sqrt(var + 1e-6) * scale + bias, 0)
+
+    whole = layer("image", x.mean(axis=(1, 2), keepdims=True))
+    far = [
+        layer("far", x, i, padding=rate, dilation=rate) for i, rate in enumerate(rates)
+    ]
+    near = layer("near", x)
+    whole = jnp.broadcast_to(whole, (*x.shape[:3], whole.shape[-1]))
+    y = layer("joined", jnp.concatenate([near, *far, whole], axis=-1))
+    y = layer("smooth", y, padding=1)
+    return interpolated(linear(own["outputs"], y), size)
+
+
+def pixel_head(own, x):
+    """The head of SegNet: two convolutions."""
+    y = convolved(x, own["conv"]["kernel"], padding=1)
+    y = y + own["conv"]["bias"][None, None, None]
+    y = convolved(y, own["outputs"]["kernel"])
+    return y + own["outputs"]["bias"][None, None, None]
+
+
+def shallow(monkeypatch):
+    """SegNets have two blocks, of one and two convolutions: sooner compiled."""
+    module = sys.modules[segnet_encoder.__module__]
+    monkeypatch.setattr(module, "GROWTH", (1, 2))
+    monkeypatch.setattr(module, "DEPTHS", (1, 2))
+    monkeypatch.setattr(module, "REDUCTION", 4)
