@@ -46,7 +46,7 @@ def test_models_read_raw_images_and_pictures_show_them(tmp_path):
     )
     runner.prepare(config, "scenes", None)(tmp_path)
     stored = json.loads((tmp_path / "data.json").read_text())
-    assert "augment   training images, by scale_crop" in stored["words"]
+    assert "augment  training images, by scale_crop" in stored["words"]
     drawn = {path.stem for path in tmp_path.glob("predicted-*.png")}
     assert drawn == {f"predicted-{k}" for k in ("depth", "normals", "segmentation")}
     model = mtopt.load(tmp_path, method="equal_weighting")
