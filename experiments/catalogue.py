@@ -66,9 +66,9 @@ def _calls(
 
 
 def _options(function: Callable[..., Any], given: tuple[str, ...]) -> Iterator[str]:
-    """The options a text can set: keyword-only ones, and a path."""
+    """The options a text can set: keyword-only ones, and a path or folder."""
     for name, parameter in inspect.signature(function).parameters.items():
-        if parameter.kind is not parameter.KEYWORD_ONLY and name != "path":
+        if parameter.kind is not parameter.KEYWORD_ONLY and name not in PLACES:
             continue
         if name in given:
             continue
@@ -76,5 +76,7 @@ def _options(function: Callable[..., Any], given: tuple[str, ...]) -> Iterator[s
         yield name if default is parameter.empty else f"{name}={default!r}"
 
 
+PLACES = ("path", "folder")
+"""What a data set is read from."""
 GIVEN = ("names", "kind", "outputs", "x_axis", "dtype")
 """Options of a model that the data set answers."""

@@ -10,6 +10,11 @@ from mtopt.data.dataset import Split as Split
 from mtopt.data.description import describe as describe
 from mtopt.data.description import summary as summary
 from mtopt.data.fingerprint import fingerprint as fingerprint
+from mtopt.data.folders.celeb_a import celeb_a as celeb_a
+from mtopt.data.folders.cityscapes import cityscapes as cityscapes
+from mtopt.data.folders.nyuv2 import nyuv2 as nyuv2
+from mtopt.data.folders.office_31 import office_31 as office_31
+from mtopt.data.folders.office_home import office_home as office_home
 from mtopt.data.images.cifar100 import cifar100 as cifar100
 from mtopt.data.images.digit_questions import digit_questions as digit_questions
 from mtopt.data.images.multi_digits import multi_digits as multi_digits
@@ -34,8 +39,13 @@ DATASETS = {
     "multi_mnist": multi_mnist,
     "multi_fashion": multi_fashion,
     "multi_fashion_mnist": multi_fashion_mnist,
+    "celeb_a": celeb_a,
     "cifar100": cifar100,
+    "cityscapes": cityscapes,
     "npz": npz,
+    "nyuv2": nyuv2,
+    "office_31": office_31,
+    "office_home": office_home,
     "planted_outliers": planted_outliers,
     "related_tasks": related_tasks,
     "scenes": scenes,

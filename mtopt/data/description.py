@@ -21,6 +21,9 @@ CLASSES = ("classification", "segmentation")
 COLUMNS = ("task", "group", "split", "weight")
 """What a column of a table may say of a row, beside inputs and labels."""
 
+FOLDERS = ("folder", "parts")
+"""What a loader of a folder says of it."""
+
 
 def describe(dataset: Dataset | JointDataset) -> dict[str, Any]:
     """Kinds, sizes, labels and inputs of a data set, as plain values for JSON.
@@ -128,6 +131,7 @@ def _lines(described: Mapping[str, Any]) -> list[tuple[str, str]]:
         *_column_lines(reading.get("inputs", {})),
         *((key, f"column {reading[key]}") for key in COLUMNS if key in reading),
         ("rows", ", ".join(f"{n} {title}" for title, n in described["rows"].items())),
+        *((key, reading[key]) for key in FOLDERS if key in reading),
         *tasks,
     ]
     if changes := reading.get("augmented"):
@@ -162,7 +166,7 @@ def _task_lines(described: Mapping[str, Any]) -> list[tuple[str, str]]:
             f"{of_kind if kind in CLASSES else kind}{how}",
         ),
         *(
-            (name, _task_words(task) + _class_words(reading, name))
+            (name, _task_words(task) + _own_words(reading, name))
             for name, task in [*tasks.items()][:LISTED]
         ),
     ]
@@ -230,13 +234,15 @@ def _shape(x: Any, lead: int) -> dict[str, Any]:
     return {"dtype": str(x.dtype), "shape": tuple(x.shape[lead:])}
 
 
-def _class_words(reading: Mapping[str, Any], task: str) -> str:
-    """A task's classes in their order, where they have names, and what they weigh."""
+def _own_words(reading: Mapping[str, Any], task: str) -> str:
+    """What a loader said of a task: of its labels, the names and weights of classes."""
+    of_labels = reading.get("of labels", {}).get(task, "")
     names = reading.get("classes", {}).get(task, ())
     words = _listed({str(code): name for code, name in enumerate(names)})
     weights = reading.get("class weights", {}).get(task, {})
     weighed = _listed({name: f"{value:.3g}" for name, value in weights.items()})
-    return f" ({words})" * bool(words) + f", weights {weighed}" * bool(weighed)
+    of_classes = f" ({words})" * bool(words) + f", weights {weighed}" * bool(weighed)
+    return of_labels + of_classes
 
 
 def _listed(values: Mapping[str, str]) -> str:

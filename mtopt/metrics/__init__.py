@@ -41,6 +41,7 @@ from mtopt.metrics.spread import mean_and_spread as mean_and_spread
 from mtopt.metrics.task_metrics import Metric as Metric
 from mtopt.metrics.task_metrics import accuracy as accuracy
 from mtopt.metrics.task_metrics import auc as auc
+from mtopt.metrics.task_metrics import f1 as f1
 from mtopt.metrics.task_metrics import mae as mae
 from mtopt.metrics.task_metrics import r2 as r2
 from mtopt.metrics.task_metrics import rmse as rmse

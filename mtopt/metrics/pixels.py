@@ -70,8 +70,10 @@ def confusion(
             f"a pixel is of class {target.max()}: expected -1, or 0 to {count - 1}, as "
             "the head has"
         )
-    cells = np.where(known, target * count + output.argmax(axis=-1), count**2)
-    cells = _by_image(cells).astype(np.int64)
+    # Classes that are kept as bytes would overflow.
+    truth = target.astype(np.int64)
+    cells = np.where(known, truth * count + output.argmax(axis=-1), count**2)
+    cells = _by_image(cells)
     image = np.arange(len(target))[:, None] * (count**2 + 1)
     size = len(target) * (count**2 + 1)
     counts = np.bincount((cells + image).ravel(), minlength=size)

@@ -1,4 +1,4 @@
-"""How well one task is solved: accuracy, AUC, RMSE, MAE, R2, on labelled samples.
+"""How well one task is solved: accuracy, F1, AUC, RMSE, MAE, R2, on labelled samples.
 
 A task metric is a function of ``(output, target, mask)``: what the head put out,
 what it should have put out, and which samples carry a label at all. NumPy in, a
@@ -83,6 +83,38 @@ def accuracy(output: np.ndarray, target: np.ndarray, mask: np.ndarray) -> float:
         output, target = labelled(output, target, mask, np.shape(output))
         correct = (output > 0) == _zero_one(target)
     return float(correct.mean()) if measurable(output) else float("nan")
+
+
+def f1(output: np.ndarray, target: np.ndarray, mask: np.ndarray) -> float:
+    r"""How well labels that are 1 are found, in [0, 1]; higher is better.
+
+    .. math:: F_1 = 2\,TP / (2\,TP + FP + FN)
+
+    the harmonic mean of precision and recall. A label is predicted where its logit is
+    above 0.
+
+    Args:
+      output: logits ``[n]``.
+      target: 0/1 labels ``[n]``.
+      mask: bool ``[n]``, True where the sample is labelled.
+
+    Returns:
+      The mean; nan where no label is 1 and none is predicted, or where the logit of a
+      labelled sample is not finite.
+
+    Raises:
+      UserError: as `accuracy`.
+
+    Example:
+      >>> logits, labels = np.array([2.0, 1.0, -1.0, -2.0]), np.array([1, 0, 1, 0])
+      >>> f1(logits, labels, np.ones(4, bool))
+      0.5
+    """
+    output, target = labelled(output, target, mask, np.shape(output))
+    truth, found = _zero_one(target), output > 0
+    if not measurable(output) or not (truth | found).any():
+        return float("nan")
+    return float(2 * (truth & found).sum() / (truth.sum() + found.sum()))
 
 
 def auc(output: np.ndarray, target: np.ndarray, mask: np.ndarray) -> float:

@@ -98,7 +98,8 @@ def join(models: Sequence[Model], *, shared_inputs: bool = False) -> JointModel:
             for model, heads, state, seen in own
         )
 
-    return JointModel(tasks, init, predict)
+    # One program, in which the encoder is drawn once.
+    return JointModel(tasks, jax.jit(init), predict)
 
 
 def _check_encoders(models: Sequence[Model]) -> None:

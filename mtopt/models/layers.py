@@ -211,7 +211,9 @@ class BatchNorm(nnx.Module):
             mean = self.average(values)
             var = self.average((values - over(mean)) ** 2)
             for kept, new in ((self.mean, mean), (self.var, var)):
-                kept[...] = (0.9 * kept[...] + 0.1 * new).astype(kept.dtype)
+                # Not kept[...] = ...: flax would ask a tracer for its sharding, and JAX
+                # search all that was traced before for what to say of it.
+                kept.set_value((0.9 * kept[...] + 0.1 * new).astype(kept.dtype))
         scale = jax.lax.rsqrt(var + 1e-5) * self.scale[...]
         return ((values - over(mean)) * over(scale) + over(self.bias[...])).astype(
             x.dtype

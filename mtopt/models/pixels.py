@@ -80,8 +80,8 @@ def check_pixels(kind: str) -> None:
 
 
 def has_label(
-    targets: Num[Array, "b h w ..."] | Num[np.ndarray, "b h w ..."], kind: str
-) -> Bool[Array, "b h w"] | Bool[np.ndarray, "b h w"]:
+    targets: Num[Array | np.ndarray, "b h w ..."], kind: str
+) -> Bool[Array | np.ndarray, "b h w"]:
     """Which pixels have a label.
 
     Args:

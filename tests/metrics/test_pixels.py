@@ -37,6 +37,12 @@ def test_confusion_counts_labelled_pixels_of_each_image():
     assert second.tolist() == [[2, 1, 0, 0], [0] * 4, [0] * 4, [1, 0, 0, 1]]
 
 
+def test_classes_may_be_bytes():
+    thirteen = np.eye(13)[np.full((1, 2, 3), 12)]
+    (matrix,) = metrics.confusion(thirteen, np.full((1, 2, 3), 12, np.int8))
+    assert matrix[12, 12] == matrix.sum() == 6
+
+
 def test_mean_iou_leaves_out_a_class_of_neither_or_is_nan_as_asked():
     matrices = metrics.confusion(LOGITS, TRUTH)
     # Class 0: 3 of 6 (5 true, 4 taken); 1: 2 of 4 (2 true, 4 taken); 3: 1 of 2.

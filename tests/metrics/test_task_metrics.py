@@ -35,6 +35,9 @@ def test_metrics_match_scikit_learn_on_the_labelled_samples():
     assert metrics.auc(score, label, mask) == pytest.approx(
         reference.roc_auc_score(label[mask], p)
     )
+    assert metrics.f1(score, label, mask) == pytest.approx(
+        reference.f1_score(label[mask], p > 0)
+    )
     assert metrics.accuracy(score, label, mask) == pytest.approx(
         reference.accuracy_score(label[mask], p > 0)
     )
@@ -63,6 +66,14 @@ def test_planted_answers():
     assert metrics.auc(np.array([0.9, 0.1, 0.8, 0.2, 9.0]), labels, mask) == 0.0
     assert metrics.auc(np.zeros(5), labels, mask) == 0.5
     assert metrics.accuracy(np.array([-1.0, 1.0, 1.0, 1.0, 9.0]), labels, mask) == 0.75
+
+
+def test_f1_needs_a_label_that_is_1_or_taken_for_it():
+    none, one = np.zeros(3), np.array([0.0, 1.0, 0.0])
+    assert metrics.f1(-np.ones(3), one, everything(3)) == 0.0
+    assert metrics.f1(np.array([1.0, -1.0, -1.0]), none, everything(3)) == 0.0
+    assert np.isnan(metrics.f1(-np.ones(3), none, everything(3)))
+    assert np.isnan(metrics.f1(np.array([np.nan, 1.0, 1.0]), one, everything(3)))
 
 
 def test_macro_auc_leaves_out_the_columns_of_one_class():

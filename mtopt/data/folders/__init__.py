@@ -1,0 +1,1 @@
+"""Data sets in folders, as the field publishes them: pixels, domains, attributes."""
