@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import mtopt
+from mtopt.data.augment.augmented import as_read
 from mtopt.data.dataset import Dataset
 from mtopt.data.sources import JointDataset
 from mtopt.models.pixels import DEPTH, NORMALS, PIXELS, SEGMENTATION, has_label
@@ -94,7 +95,7 @@ def _maps(
     k: int,
 ) -> Maps:
     """The truth, then what the first seed of each method predicts."""
-    batch = next(dataset.test.in_order(IMAGES))
+    batch = next(as_read(dataset.test).in_order(IMAGES))
     several = isinstance(batch.y, tuple)
     own = batch.y[dataset.groups.index(group)] if several else batch.y
     rows = {"truth": np.asarray(own[k])}

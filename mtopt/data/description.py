@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from mtopt.batch import is_real
-from mtopt.data.augment.augmented import AugmentedSplit
-from mtopt.data.dataset import ArraySplit, Dataset, Split
+from mtopt.data.augment.augmented import as_read
+from mtopt.data.dataset import ArraySplit, Dataset
 from mtopt.data.division import SPLITS
 from mtopt.data.equal_rows import overlap_words
 from mtopt.data.fingerprint import fingerprint
@@ -57,7 +57,7 @@ def describe(dataset: Dataset | JointDataset) -> dict[str, Any]:
             "shared_inputs": dataset.shared_inputs,
             "groups": [describe(group) for group in dataset.groups],
         }
-    splits = {title: _plain(getattr(dataset, title)) for title in SPLITS}
+    splits = {title: as_read(getattr(dataset, title)) for title in SPLITS}
     first = next(dataset.train.in_order(1)).x
     lead = 1 if dataset.x_axis is None else 2
     labels = {title: _labels(split) for title, split in splits.items()}
@@ -194,11 +194,6 @@ def _labels(split: Any) -> np.ndarray | None:
     return split.labels if isinstance(split, ArraySplit | StreamSplit) else None
 
 
-def _plain(split: Split) -> Split:
-    """The split as it is read, which may be augmented afterwards."""
-    return split.split if isinstance(split, AugmentedSplit) else split
-
-
 def _missing(dataset: Dataset, labels: Mapping[str, int | None]) -> int | None:
     """Missing labels among the rows; tasks with rows of their own have none."""
     if dataset.x_axis is not None:
@@ -213,7 +208,7 @@ def _missing(dataset: Dataset, labels: Mapping[str, int | None]) -> int | None:
 
 def _values(dataset: Dataset, k: int) -> dict[str, Any]:
     """What the labels of a task are, where they are in memory: one number a sample."""
-    held = [_plain(getattr(dataset, title)) for title in SPLITS]
+    held = [as_read(getattr(dataset, title)) for title in SPLITS]
     held = [split.samples for split in held if isinstance(split, ArraySplit)]
     if len(held) < len(SPLITS) or any(np.ndim(b.y) != 2 for b in held):
         return {}

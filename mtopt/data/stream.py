@@ -136,15 +136,12 @@ class StreamSplit(Split):
         """
         if self.held is not None:
             return self.held
-        return self._read(
-            [
-                _padded(
-                    np.linspace(0, length - 1, min(count, length), dtype=int), width
-                )
-                for length in self._lengths
-                for width in [min(count, self._longest)]
-            ]
-        )
+        own = [min(count, length) for length in self._lengths]
+        places = [
+            np.linspace(0, length - 1, few, dtype=int)
+            for length, few in zip(self._lengths, own, strict=True)
+        ]
+        return self._read([_padded(index, max(own)) for index in places])
 
     @override
     def batches(
@@ -188,8 +185,8 @@ class StreamSplit(Split):
         ]
 
         def places(t: int) -> list[np.ndarray]:
-            index = [np.zeros(0, int) if walk is None else walk[t] for walk in walks]
-            return [_padded(own, width) for own in index]
+            found = [() if walk is None else walk[t] for walk in walks]
+            return [_padded(np.asarray(own, int), width) for own in found]
 
         ahead = max(BATCHES_AHEAD, self.workers)
         stream = self._ahead(places, ENDLESS, ahead)
@@ -210,9 +207,10 @@ class StreamSplit(Split):
 
     def _read(self, places: Sequence[np.ndarray]) -> Batch:
         """The samples at some places of each source; -1 is padding, at the end."""
+        drawn = [index[index >= 0].tolist() for index in places]
         found = [
-            fetch(source, [int(i) for i in index[index >= 0]])
-            for source, index in zip(self.sources, places, strict=True)
+            [*fetch(source, index)] if index else []
+            for source, index in zip(self.sources, drawn, strict=True)
         ]
         # Padding is a masked copy of another sample.
         other = next((own[-1] for own in found if own), None)
@@ -298,7 +296,7 @@ def _shared(samples: Sequence[Mapping[str, Any]], there: np.ndarray) -> Batch:
     """A batch of samples with labels of all tasks, of one kind or a tuple of groups."""
     x = _stacked([sample["x"] for sample in samples])
     y = _stacked([sample["y"] for sample in samples], axis=1)
-    if "mask" in samples[0]:
+    if any("mask" in sample for sample in samples):
         mask = _stacked([sample["mask"] for sample in samples], axis=1)
         mask = jax.tree.map(lambda own: narrowed(own, there), mask)
     else:
@@ -322,8 +320,9 @@ def _disjoint(
         every = _stacked([sample[key] for sample in flat])
         return jax.tree.map(lambda a: a.reshape(*there.shape, *a.shape[1:]), every)
 
-    mask = narrowed(stacked("mask"), there) if "mask" in flat[0] else there
-    return Batch(stacked("x"), stacked("y"), mask, names)
+    # Some sources may have missing labels, and others none.
+    flat = [{"mask": True, **sample} for sample in flat]
+    return Batch(stacked("x"), stacked("y"), narrowed(stacked("mask"), there), names)
 
 
 def _stacked(trees: Sequence[Any], axis: int = 0) -> Any:

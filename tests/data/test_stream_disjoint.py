@@ -152,10 +152,13 @@ def test_weights_and_missing_labels_are_those_of_the_source():
         def __getitem__(self, index):
             return {**super().__getitem__(index), "mask": np.float32(index)}
 
-    stream = StreamSplit({"a": Weighed("large", 3), "b": Weighed("small", 2)})
+    sources = {"a": Own("one", 2), "b": Weighed("large", 3), "c": Weighed("small", 2)}
+    stream = StreamSplit(sources)
     (batch,) = first(stream, 1, 3)
-    np.testing.assert_array_equal(batch.mask[0, 0], batch.y[0, 0])
-    np.testing.assert_array_equal(np.sort(batch.mask[0, 1]), [0, 0, 1])
+    # A source without masks has all of its labels.
+    np.testing.assert_array_equal(batch.mask[0, 0], [1, 1, 0])
+    np.testing.assert_array_equal(batch.mask[0, 1], batch.y[0, 1])
+    np.testing.assert_array_equal(np.sort(batch.mask[0, 2]), [0, 0, 1])
     assert stream.labels is None
 
 

@@ -111,19 +111,27 @@ def test_a_group_alone_sees_the_samples_of_all():
             assert equal((own.y, own.mask), (both.y[g], both.mask[g]))
 
 
-def test_some_tasks_of_a_group():
-    source = Scenes()
+def some_tasks(source):
+    """The last task of each group."""
     parts = [keep_tasks(group, group.tasks[-1:]) for group in joined(source).groups]
-    data = join(*parts, shared_inputs=True)
+    return join(*parts, shared_inputs=True)
+
+
+def test_some_tasks_of_a_group():
+    data = some_tasks(Scenes())
     assert data.tasks == ("classes", "count", "depth")
     (batch,) = first(data.train, 1, 4)
     assert [y.shape for y in batch.y] == [(1, 1, 4, 2, 3), (1, 1, 4), (1, 1, 4, 2, 3)]
     np.testing.assert_array_equal(batch.y[1][0], 10 * batch.x[..., 0, 0, 0])
+    source = Scenes()
+    data = some_tasks(source)
     source.read.clear()
     assert sum(1 for _ in data.test.in_order(9)) == 1
     assert set(source.read.values()) == {1}
     # A view of a view is still one of the source.
-    both = keep_tasks(keep_tasks(joined(source).groups[0], ("area", "count")), "count")
+    both = keep_tasks(
+        keep_tasks(joined(Scenes()).groups[0], ("area", "count")), "count"
+    )
     np.testing.assert_array_equal(first(both.train, 1, 4)[0].y, batch.y[1])
 
 

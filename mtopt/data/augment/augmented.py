@@ -109,6 +109,11 @@ class AugmentedSplit(Split):
         return map(certain.of_all, batches) if certain.by else batches
 
 
+def as_read(split: Split) -> Split:
+    """A split before what :func:`augmented` does to it; any other as it is."""
+    return split.split if isinstance(split, AugmentedSplit) else split
+
+
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
     """What is done to a batch; equal for equal data, so that it is compiled once.

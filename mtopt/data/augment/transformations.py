@@ -349,4 +349,7 @@ def _grey(x: Float[Array, "H W C"]) -> Float[Array, "H W 1"]:
     channels = x.shape[-1]
     weights = LUMA if channels == len(LUMA) else (1 / channels,) * channels
     # A CPU takes long to reduce along so short an axis.
-    return sum(x[..., i : i + 1] * weight for i, weight in enumerate(weights))
+    grey = jnp.zeros_like(x[..., :1])
+    for i, weight in enumerate(weights):
+        grey += x[..., i : i + 1] * weight
+    return grey

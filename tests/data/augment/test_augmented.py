@@ -22,6 +22,7 @@ from mtopt.data import (
     multi_digits,
     summary,
 )
+from mtopt.data.augment.sample import Sample
 from mtopt.data.batches import Batches
 from mtopt.data.encodings import encoding_from_json, encoding_of, encoding_to_json
 from mtopt.data.random_access import BatchSource
@@ -94,6 +95,19 @@ def disjoint(streamed):
     batch = Batch.disjoint(samples)
     split = StreamSplit.of(batch, 0) if streamed else ArraySplit(batch, 0)
     return Dataset("own", ("a", "b"), "segmentation", 64, 0, *[split] * 3)
+
+
+@dataclasses.dataclass(frozen=True)
+class Darker:
+    """A transformation of one's own."""
+
+    factor: float = 0.5
+    random = True
+
+    def __call__(self, sample, key):
+        share = self.factor * jax.random.uniform(key)
+        image = sample.image * (1 - share)
+        return Sample(image.astype(sample.image.dtype), sample.labels)
 
 
 def first(split, count, seeds=(0,), start=0, batch_size=4):
@@ -298,6 +312,18 @@ def test_sources_that_are_augmented_each_are_joined(streamed):
     assert isinstance(data.train.batches(4, seeds=(0,)), Batches) == (not streamed)
     for both, a, b in zip(found, alone, plain, strict=True):
         assert equal((both.x, both.y), ((a.x, b.x), (a.y, b.y)))
+
+
+def test_a_transformation_of_ones_own_is_named_by_its_module():
+    data = augmented(of_kind("depth"), f"flip + {__name__}:Darker(factor=1.0)")
+    seen = np.concatenate([b.x[..., 1].max(axis=(2, 3)) for b in first(data.train, 4)])
+    assert len(np.unique(seen)) > 8
+    assert seen.max() < 47
+    same, other = (
+        augmented(of_kind("depth"), f"flip + {__name__}:Darker(factor={f})")
+        for f in (1.0, 0.9)
+    )
+    assert fingerprint(data) == fingerprint(same) != fingerprint(other)
 
 
 def test_misuse_is_one_line():
