@@ -16,6 +16,7 @@ from experiments.common.published import (
 from experiments.common.results import Comparison, MethodResult
 from experiments.common.table import table
 from mtopt import metrics
+from mtopt.data.prepared.qm9 import FEATURES
 from mtopt.methods import METHODS
 from mtopt.metrics import metrics_of
 
@@ -103,6 +104,13 @@ def test_rows_name_methods_and_sources_that_are_known(name):
         assert {len(line) for line in csv.reader(file)} == {
             2 + len(found.columns) + any(np.isfinite(r.delta_m) for r in found.rows)
         }
+
+
+def test_columns_are_those_of_the_loaders():
+    every = {f"{kind}.{m.name}" for kind in KINDS for m in metrics_of(kind)}
+    assert {*published("nyuv2").columns} == every
+    assert {*published("cityscapes").columns} < every
+    assert {*published("qm9").columns} == {f"{task}.mae" for task in FEATURES}
 
 
 def test_of_other_experiments_nothing_is_published():
