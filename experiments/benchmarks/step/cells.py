@@ -4,6 +4,8 @@ Nothing here imports a library of arrays but NumPy: the processes of either side
 """
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,20 +16,26 @@ class Network(NamedTuple):
 
     Attributes:
       shape: that of one input.
-      classes: 1 for binary labels, which are then floats.
+      kind: of the labels; binary ones are floats.
+      classes: 1 for binary labels.
       batch: the number of samples, where a cell does not say one.
+      options: of mtopt's model.
     """
 
     shape: tuple[int, ...]
+    kind: str
     classes: int
     batch: int
+    options: Mapping[str, Any] = MappingProxyType({})
 
 
 HIDDEN = (1024, 512)  # of the MLP, on 1024 features
+WIDTH = 16  # of SegNet: a quarter of the published one
 NETWORKS = {
-    "mlp": Network((1024,), 1, 128),
-    "lenet": Network((36, 36, 1), 10, 256),
-    "resnet18": Network((32, 32, 3), 10, 64),
+    "mlp": Network((1024,), "binary", 1, 128, {"hidden": HIDDEN}),
+    "lenet": Network((36, 36, 1), "classification", 10, 256),
+    "resnet18": Network((32, 32, 3), "classification", 10, 64),
+    "segnet": Network((64, 64, 3), "segmentation", 13, 8, {"width": WIDTH}),
 }
 
 
@@ -77,9 +85,13 @@ def parse(text: str) -> Cell:
 
 
 def numbers(cell: Cell) -> tuple[Any, Any]:
-    """Inputs ``[B, ...]``, channels last, and labels ``[K, B]``, drawn from seed 0."""
+    """Inputs ``[B, ...]``, channels last, and labels ``[K, B]``, drawn from seed 0.
+
+    Of pixels, one of each: ``[K, B, h, w]``.
+    """
     rng = np.random.default_rng(0)
-    classes = cell.network.classes
-    x = rng.normal(size=(cell.batch, *cell.network.shape)).astype("float32")
-    y = rng.integers(max(classes, 2), size=(cell.tasks, cell.batch))
-    return x, y.astype("float32" if classes == 1 else "int32")
+    shape, kind, classes, *_ = cell.network
+    x = rng.normal(size=(cell.batch, *shape)).astype("float32")
+    of_sample = shape[:2] if kind == "segmentation" else ()
+    y = rng.integers(max(classes, 2), size=(cell.tasks, cell.batch, *of_sample))
+    return x, y.astype("float32" if kind == "binary" else "int32")

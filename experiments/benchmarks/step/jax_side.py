@@ -13,7 +13,7 @@ import mtopt
 from mtopt.models import MODELS, Model
 
 from ..clock import seconds
-from .cells import HIDDEN, Cell, numbers
+from .cells import Cell, numbers
 from .program import Known, Program
 
 PLAIN = "plain"
@@ -57,18 +57,18 @@ def build(cell: Cell, method: str, *, remat: bool = False) -> Program:
 def problem(cell: Cell) -> tuple[Model, Any, Any, mtopt.Batch]:
     """The model, its parameters and state, and the batch of a cell."""
     network = cell.network
-    options = {"hidden": HIDDEN} if cell.model == "mlp" else {}
     names = tuple(f"task_{k:04d}" for k in range(cell.tasks))
     model = MODELS[cell.model](
         network.shape,
         names=names,
-        kind="binary" if network.classes == 1 else "classification",
+        kind=network.kind,
         outputs=network.classes,
-        **options,
+        **network.options,
     )
     params, model_state = jax.jit(model.init)(jax.random.key(0))
     x, y = map(jnp.asarray, numbers(cell))
-    return model, params, model_state, mtopt.Batch(x, y, jnp.ones(y.shape, bool))
+    mask = jnp.ones(y.shape[:2], bool)
+    return model, params, model_state, mtopt.Batch(x, y, mask)
 
 
 def plain(cell: Cell, _: str, optimizer: Any = None) -> tuple[Any, Any, Any]:

@@ -188,7 +188,7 @@ def _model(cell: Cell, device: str) -> Model:
     x, y = map(torch.from_numpy, numbers(cell))
     if x.ndim == 4:
         x = x.permute(0, 3, 1, 2).contiguous()
-    labels = list((y if cell.network.classes == 1 else y.long()).to(device))
+    labels = list((y if cell.network.kind == "binary" else y.long()).to(device))
     trunk = torch_models.trunk(cell).to(device)
     parts = [torch_models.head(cell) for _ in range(cell.tasks)]
     heads = torch.nn.ModuleList(parts).to(device)
