@@ -8,6 +8,8 @@ import pytest
 
 import mtopt
 from mtopt.models import MODELS, pyramid
+from mtopt.models.deeplab import NETWORKS
+from mtopt.models.residual import Bottleneck
 from tests.helpers.by_hand import assert_as_by_hand, at
 from tests.helpers.methods import over
 from tests.helpers.networks import (
@@ -224,8 +226,10 @@ def test_misuse_is_one_line(name):
     ],
     ids=str,
 )
-def test_three_kinds_of_pixels_train_on_one_network(model, options):
+def test_three_kinds_of_pixels_train_on_one_network(model, options, monkeypatch):
     """Classes, depth and normals of the same images, each with a head of its kind."""
+    shallow(monkeypatch)
+    monkeypatch.setitem(NETWORKS, 50, (Bottleneck, (2, 2, 2, 2)))
     kinds = {"segmentation": 4, "depth": 1, "normals": 3}
     every = tuple(sorted(kinds))
     joint = mtopt.models.join(
