@@ -220,7 +220,10 @@ def overlapping_max_pool(x: Float[Array, "B H W C"]) -> Float[Array, "B h w C"]:
     """The maximum over 3 x 3 windows, stride 2, one pixel of padding.
 
     Rows first, then columns, each the maximum of three strided slices: as in
-    :func:`mtopt.models.layers.max_pool`, without ``lax.reduce_window``.
+    :func:`mtopt.models.layers.max_pool`, without ``lax.reduce_window``. Of two pixels
+    one is picked, and gets the gradient: that of ``jnp.maximum`` goes to what equals
+    the maximum, which nothing does where XLA computes a normalisation again in the
+    backward pass, with another rounding.
 
     Example:
       >>> overlapping_max_pool(jnp.arange(12.).reshape(1, 4, 3, 1))[0, :, :, 0].tolist()
@@ -234,5 +237,10 @@ def overlapping_max_pool(x: Float[Array, "B H W C"]) -> Float[Array, "B h w C"]:
             jax.lax.slice_in_dim(x, begin, begin + last, stride=2, axis=axis)
             for begin in range(3)
         ]
-        x = jnp.maximum(jnp.maximum(thirds[0], thirds[1]), thirds[2])
+        x = _larger(_larger(thirds[0], thirds[1]), thirds[2])
     return x
+
+
+def _larger(a: Float[Array, "*shape"], b: Float[Array, "*shape"]) -> Array:
+    """The first where they are equal; NaN where either is."""
+    return jnp.where((a >= b) | jnp.isnan(a), a, b)
