@@ -54,8 +54,9 @@ class AttendedSegNet(nnx.Module):
         self, x: Num[Array, "b H W c"], task: Task
     ) -> Float[Array, "b H W width"]:
         """What the task lets through of the last block."""
-        network, own, places = self.network, (), []
+        network, places = self.network, []
         x = as_floats(x, network.dtype)
+        own: tuple[Array, ...] = ()
         for i, block in enumerate(network.down):
             u = convolved(block[:1], x)
             p = convolved(block[1:], u)
@@ -64,7 +65,7 @@ class AttendedSegNet(nnx.Module):
             kept = task.own(i, u, *own) * p
             onwards, _ = max_pool_with_places(jax.nn.relu(self.down[i](kept)))
             own = (onwards,)
-        (attended,) = own
+        attended = own[0]
         for i, block in enumerate(network.up):
             u = unpool(x, places.pop())
             x = convolved(block, u)

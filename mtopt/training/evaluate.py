@@ -95,9 +95,7 @@ def evaluate(
       by: what models are chosen by, for the selection.
     """
     if batch_size is None:
-        first = next(split.in_order(1))
-        axes = np.ndim(jax.tree.leaves(first.mask)[0])
-        batch_size = samples_at_once(first.x, axes)
+        batch_size = _batch_size(dataset, next(split.in_order(1)).x)
     found: list[list[Any]] = [[] for _ in dataset.groups]
     for batch in split.in_order(batch_size):
         parts = map(_by_group, (predict(batch.x), batch.y, batch.mask))
@@ -128,6 +126,14 @@ def samples_at_once(x: Any, lead: int = 1) -> int:
     """
     numbers = sum(math.prod(leaf.shape[lead:]) for leaf in jax.tree.leaves(x))
     return max(1, min(MOST_SAMPLES, MOST_NUMBERS // max(numbers, 1)))
+
+
+def _batch_size(dataset: Dataset | JointDataset, x: Any) -> int:
+    """The same for the inputs of all groups."""
+    apart = isinstance(dataset, JointDataset) and not dataset.shared_inputs
+    inputs = x if apart else (x,)
+    axes = [1 if group.x_axis is None else 2 for group in dataset.groups]
+    return min(map(samples_at_once, inputs, axes))
 
 
 def _by_group(value: Any) -> tuple[Any, ...]:
@@ -218,10 +224,8 @@ def _scores_of_statistics(
             scores[s, :, i] = [metric.function(row) for row in of_tasks]
             pooled[s, i] = metric.function(np.concatenate(of_tasks))
     selection = _selection(scores, data, by)
-    labelled = mask.any(axis=1)[None]
-    return Scores(
-        scores, pooled, np.where(np.isnan(selection) & labelled, -np.inf, selection)
-    )
+    diverged = np.isnan(selection) & np.any(mask, axis=1)
+    return Scores(scores, pooled, np.where(diverged, -np.inf, selection))
 
 
 def _selection(scores: np.ndarray, data: Dataset, by: Criterion) -> np.ndarray:

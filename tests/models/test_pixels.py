@@ -176,6 +176,23 @@ def test_a_split_is_scored_from_the_rows_of_its_images(trained):
         assert_close(scores.selection[0], first * units, rtol=1e-6)
 
 
+def test_large_images_are_evaluated_a_few_at_a_time(monkeypatch):
+    data, *_ = joint()
+    seen = []
+
+    def predict(x):
+        seen.append(len(x))
+        return tuple(
+            np.zeros((1, 1, *shape))
+            for shape in ((len(x), 5, 5), (len(x), 5, 5, 3), (len(x), 5, 5, 4))
+        )
+
+    # Of 75 numbers each; labels and masks have other axes in front.
+    monkeypatch.setattr("mtopt.training.evaluate.MOST_NUMBERS", 2 * 75 + 1)
+    evaluate(predict, data, data.test)
+    assert seen == [2, 2, 2]
+
+
 def test_a_model_that_diverged_is_chosen_by_nobody(trained):
     data, model, _, state, _ = trained
 

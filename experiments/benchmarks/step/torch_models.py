@@ -100,7 +100,7 @@ def segnet() -> Any:
                 x, own = pooled
                 places.append(own)
             for up in self.blocks[len(SEGNET) :]:
-                x = up(nn.functional.max_unpool2d(x, places.pop(), 2))
+                x = up(nn.functional.max_unpool2d(x, places.pop(), [2, 2]))
             return x
 
     return SegNet()
