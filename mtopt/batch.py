@@ -213,7 +213,8 @@ def masked_mean(
     ``head_loss`` should end with: dividing by the batch size instead would shrink the
     loss of a task with few labels. Of tokens or pixels
     with a mask of their own, ``[b, t]``, each counts alike, whatever sample it is of;
-    the parts of :class:`mtopt.micro_batches.MicroBatches` are averaged by samples.
+    :class:`mtopt.micro_batches.MicroBatches` goes by samples unless ``label_mask`` of
+    :class:`mtopt.Tasks` has that mask.
 
     Args:
       values: losses, ``[b, ...]``, where the first axes are those of the mask; further

@@ -77,6 +77,11 @@ class GroupedProblem(BatchProblem):
         return self._concatenate([part.labels for part in self.parts])
 
     @property
+    def counted(self) -> Array:
+        """How many labels each loss is the mean over, ``[K]``."""
+        return self._concatenate([part.counted for part in self.parts])
+
+    @property
     def model_state(self) -> Any:
         """Those of the groups, or None where none has one."""
         states = tuple(part.model_state for part in self.parts)

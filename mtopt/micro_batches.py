@@ -34,8 +34,8 @@ class MicroBatches(Problem):
 
     .. math:: L_k = \sum_m \frac{n_k^m}{n_k} L_k^m
 
-    with :math:`n_k^m` the labels of task k in part m, or their weight. It equals the
-    problem on the whole batch for losses that are means over labels, as
+    with :math:`n_k^m` the labels of task k in part m, of pixels each, or their weight.
+    It equals the problem on the whole batch for losses that are means over labels, as
     :func:`mtopt.masked_mean`.
 
     Attributes:
@@ -221,7 +221,7 @@ class MicroBatches(Problem):
 
         def one(inputs: Any) -> Any:
             part, *own = inputs
-            share = part.labels / divisor(self.labels)
+            share = part.counted / divisor(self.whole.counted)
             return function(part, share, *own)
 
         return one

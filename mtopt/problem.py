@@ -369,9 +369,12 @@ class BatchProblem(Problem):
     """A problem that knows its batch, and can be made of less of it.
 
     Attributes:
+      counted: how many labels each loss is the mean over, or the sum of their weights,
+        ``[K]``: of pixels each, where ``labels`` counts samples.
       model_state: BatchNorm statistics and their like, or None.
     """
 
+    counted: Array
     model_state: Any
 
     @abc.abstractmethod

@@ -74,6 +74,14 @@ class StackedProblem(BatchProblem):
         """How many labels each task has in this batch, or their weight, ``[K]``."""
         return self.batch.mask.sum(axis=1)
 
+    @property
+    def counted(self) -> Array:
+        """How many labels each loss is the mean over, or their weight, ``[K]``."""
+        if self.tasks.label_mask is None:
+            return self.labels
+        mask = jax.vmap(self.tasks.label_mask)(self.batch.y, self.batch.mask)
+        return mask.sum(axis=tuple(range(1, mask.ndim)))
+
     @override
     def losses(
         self, params: Params, *, shared_axis: int | None = None

@@ -71,6 +71,9 @@ class Tasks:
         next level mixes; ``task.index`` picks it.
       kind: of labels that ``head_loss`` is of, such as ``"binary"``, to be compared
         with that of a data set (:class:`mtopt.data.Dataset`); None for any.
+      label_mask: ``(targets, mask) -> mask``, of the labels that ``head_loss`` is the
+        mean over, ``[b, ...]``, where a sample has several, as one for each pixel;
+        ``micro_batches`` go by their number. None: one label a sample.
 
     Raises:
       UserError: for names out of order, an ``encode`` of other arguments than its
@@ -108,6 +111,7 @@ class Tasks:
     remat: bool = False
     per_task: bool = False
     kind: str | None = None
+    label_mask: Callable[[Any, Any], Any] | None = None
 
     def __post_init__(self) -> None:
         check_names(self.names)

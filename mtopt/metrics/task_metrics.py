@@ -44,9 +44,17 @@ class Metric(NamedTuple):
           output: of a head, ``[n, ...]``.
           target: labels ``[n, ...]``.
           mask: bool ``[n]``, True where the sample is labelled.
+
+        Raises:
+          UserError: for another number of labels than of outputs.
         """
         if self.statistic is None:
             return self.function(output, target, mask)
+        if not len(output) == len(target) == len(mask):
+            raise UserError(
+                f"{len(target)} labels and a mask of {len(mask)} for {len(output)} "
+                "outputs: expected one each of every sample"
+            )
         return self.function(self.statistic(output[mask], target[mask]))
 
 

@@ -1,6 +1,7 @@
 """A multi-task model of two NNX modules, as functions of plain trees."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from mtopt.models.heads import (
     predictions,
 )
 from mtopt.models.pairs import pairs
+from mtopt.models.pixels import PIXELS
 from mtopt.models.pure import Factory, Pure
 from mtopt.models.told import HEAD, OWN, Told
 from mtopt.own_statistics import OwnStatistics, in_evaluation
@@ -281,6 +283,7 @@ def functional(
         coupled=pooled,
         per_task=per_task,
         kind=kind,
+        label_mask=functools.partial(label_mask, kind=kind) if kind in PIXELS else None,
     )
     gated = trunk.gated or branch.gated
     # One program: op by op, stacked modules would compile for each of their layers.

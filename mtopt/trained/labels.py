@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Num
 
+from mtopt.data.augment.sample import NO_LABEL
 from mtopt.errors import UserError
 from mtopt.models.ordinal import ORDINAL
-from mtopt.models.pixels import PIXELS
+from mtopt.models.pixels import NORMALS, PIXELS
 from mtopt.trained.description import GroupDescription
 
 
@@ -40,8 +41,7 @@ def read_labels(
       ([1.0, 0.0, 0.0], [True, False, True])
     """
     if group.kind in PIXELS:
-        maps = np.asarray(labels)
-        return maps, np.ones(len(maps), bool)
+        return _read_maps(group, task, labels)
     cells = np.asarray(labels, object)
     empty = np.vectorize(_empty, otypes=[bool])(cells)
     names = group.classes.get(task, ())
@@ -66,6 +66,36 @@ def read_labels(
         _expect_classes(group, task, target)
     mask = ~empty.reshape(len(cells), -1).any(axis=1)
     return target.astype(np.float64), mask
+
+
+def _read_maps(
+    group: GroupDescription, task: str, labels: Any
+) -> tuple[Num[np.ndarray, "N ..."], Bool[np.ndarray, " N"]]:
+    """Labels of pixels, none of which is missing but by its value.
+
+    Raises:
+      UserError: for what is no array of finite numbers, ``[N, h, w]``, or of normals
+        ``[N, h, w, 3]``.
+    """
+    normals = group.kind == NORMALS
+    expected = f"an array of numbers [N, h, w{', 3' if normals else ''}]"
+    try:
+        maps = np.asarray(labels)
+    except ValueError as error:
+        raise UserError(
+            f"labels of task {task!r} are no array ({error}): expected {expected}"
+        ) from error
+    if maps.dtype.kind not in "biuf" or maps.ndim != (4 if normals else 3):
+        raise UserError(
+            f"labels of task {task!r} are {maps.dtype}{list(maps.shape)}: expected "
+            f"{expected}"
+        )
+    if not np.isfinite(maps).all():
+        raise UserError(
+            f"labels of task {task!r} have pixels that are not finite: expected "
+            f"{NO_LABEL[group.kind]} where there is no label"
+        )
+    return maps, np.ones(len(maps), bool)
 
 
 def _expect_classes(group: GroupDescription, task: str, target: np.ndarray) -> None:
