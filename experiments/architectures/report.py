@@ -11,12 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from mtopt.metrics import Metric, paired_interval
+from mtopt.metrics import Metric
 from mtopt.metrics.paired import Paired
 
+from ..common.against import MEANING, against, against_text
 from ..common.drawing import INK, Style, head, save, style_of, tidy
 from ..common.literal import literal_name
-from ..common.paired import with_interval
 from ..common.sheet import UNDEFINED, Block, Cell, Column, Sheet, seeds_column
 from ..common.table import to_text
 
@@ -63,19 +63,11 @@ class Result:
         return list(dict.fromkeys(name for _, _, name in self.scores))
 
     def against(self, text: str, method: str, name: str, control: str) -> Paired:
-        """How a model stands to a control over the same seeds.
-
-        A score: the difference in points. An error: the ratio, whose interval is that
-        of the mean of logarithms.
-        """
+        """How a model stands to a control over the same seeds."""
         one, other = (
             self.scores[text, method, each].values for each in (name, control)
         )
-        if self.metrics[text].higher_is_better:
-            return paired_interval(100 * one, 100 * other)
-        found = paired_interval(np.log(one), np.log(other))
-        mean, low, high = np.exp(found[:3]).tolist()
-        return found._replace(mean=mean, low=low, high=high)
+        return against(one, other, self.metrics[text])
 
 
 def score(values: np.ndarray, metric: Metric) -> np.ndarray:
@@ -120,8 +112,7 @@ def table(result: Result) -> str:
         for method in result.methods
     ]
     legend = [
-        "vs: over the same seeds, with its 95 % interval: of an error the ratio (below "
-        "1 is better), of a score the difference in points (above 0 is better).",
+        f"vs: {MEANING}",
         *(f"{label}: {model}" for model, label in labels(result.models).items()),
     ]
     return to_text(Sheet(blocks, legend, {}))
@@ -138,7 +129,7 @@ def _block(result: Result, text: str, method: str) -> Block:
     for place, control in enumerate(models[: result.controls]):
         cells = [
             Cell(
-                _interval(result.against(text, method, name, control), metric)
+                against_text(result.against(text, method, name, control), metric)
                 if i > place
                 else UNDEFINED
             )
@@ -148,13 +139,6 @@ def _block(result: Result, text: str, method: str) -> Block:
     count = len(rows[0].values)
     title = f"{text}, {method}: {count} seed{'s' * (count > 1)}"
     return Block(title, tuple(short.values()), [columns])
-
-
-def _interval(found: Paired, metric: Metric) -> str:
-    if metric.higher_is_better:
-        return with_interval(found, 2)
-    mean, low, high = (f"{value:.2f}" for value in found[:3])
-    return mean if np.isnan(found.low) else f"{mean} [{low}, {high}]"
 
 
 def labels(models: Sequence[str]) -> dict[str, str]:

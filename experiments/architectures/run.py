@@ -28,6 +28,7 @@ from ..common.building import load_dataset, make_aggregator, make_model, parse_m
 from ..common.data_record import record_datasets
 from ..common.experiment import Job
 from ..common.gate_pictures import gate_masses, masses
+from ..common.in_memory import in_memory, of_rows
 from ..common.progress import ProgressBar, seeds_label
 from ..common.report import write_report
 from ..common.run_folder import folder_name, read_arrays, run_folder, write_arrays
@@ -130,27 +131,14 @@ def _first_rows(dataset: Any, rows: int) -> Dataset:
         raise UserError(
             f"{dataset.name} has {len(dataset.groups)} groups of tasks: expected one"
         )
-    train = dataset.train
-    if not isinstance(train, ArraySplit) or train.x_axis is not None:
-        raise UserError(
-            f"the training samples of {dataset.name} are a {type(train).__name__}, "
-            "or each task has its own: expected arrays in memory, one input for all "
-            "tasks"
-        )
+    train = in_memory(dataset, "train")
     if rows > train.size:
         raise UserError(
             f"rows is {rows}: expected {train.size}, all of {dataset.name}, or fewer"
         )
     if not rows:
         return dataset
-    samples = train.samples
-    first = Batch(
-        jax.tree.map(lambda leaf: leaf[:rows], samples.x),
-        jax.tree.map(lambda leaf: leaf[:, :rows], samples.y),
-        samples.mask[:, :rows],
-        samples.names,
-    )
-    return dataclasses.replace(dataset, train=ArraySplit(first, None))
+    return dataclasses.replace(dataset, train=of_rows(train, np.arange(rows)))
 
 
 def _parameters(model: Model) -> int:

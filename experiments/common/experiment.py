@@ -99,6 +99,7 @@ PROJECTS = {
     "raters": "raters",
     "robust_boosting_real": "robust_boosting.real",
     "robust_boosting_synthetic": "robust_boosting.synthetic",
+    "scenes_sharing": "scenes_sharing",
     "toy": "toy",
 }
 """Name to the package that is the experiment."""

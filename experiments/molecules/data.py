@@ -9,6 +9,8 @@ from mtopt.data.dataset import ArraySplit, Dataset
 from mtopt.data.sources import JointDataset
 from mtopt.errors import UserError
 
+from ..common.in_memory import in_memory, of_rows
+
 
 def first_labelled(dataset: Dataset, count: int, seed: int) -> Dataset:
     """The data set with so many training samples, drawn at random; 0 keeps all.
@@ -18,21 +20,21 @@ def first_labelled(dataset: Dataset, count: int, seed: int) -> Dataset:
     """
     if count == 0:
         return dataset
-    train = _held(dataset, "train")
+    train = in_memory(dataset, "train")
     if count > train.size:
         raise UserError(
             f"labelled asks for {count} molecules of {dataset.name!r}: expected "
             f"{train.size} at most, or 0 for all"
         )
     rows = np.sort(np.random.default_rng(seed).permutation(train.size)[:count])
-    return dataclasses.replace(dataset, train=_rows(train, rows))
+    return dataclasses.replace(dataset, train=of_rows(train, rows))
 
 
 def permuted(dataset: Dataset, seed: int) -> Dataset:
     """The training labels of a molecule are those of another, all of them together."""
-    train = _held(dataset, "train")
+    train = in_memory(dataset, "train")
     order = np.random.default_rng([seed, 1]).permutation(train.size)
-    other = _rows(train, order).samples
+    other = of_rows(train, order).samples
     samples = dataclasses.replace(other, x=train.samples.x)
     return dataclasses.replace(dataset, train=ArraySplit(samples, None))
 
@@ -41,26 +43,8 @@ def beside(target: Dataset, source: Dataset) -> JointDataset:
     """Both, to be trained together, and scored by the target alone."""
     nothing = {}
     for part in ("valid", "test"):
-        held = _rows(_held(source, part), np.array([0]))
+        held = of_rows(in_memory(source, part), np.array([0]))
         unlabelled = np.zeros((len(source.tasks), 1), bool)
         samples = dataclasses.replace(held.samples, mask=unlabelled)
         nothing[part] = ArraySplit(samples, None)
     return join(target, dataclasses.replace(source, **nothing))
-
-
-def _held(dataset: Dataset, part: str) -> ArraySplit:
-    split = getattr(dataset, part)
-    if not isinstance(split, ArraySplit) or split.x_axis is not None:
-        raise UserError(
-            f"the {part} samples of {dataset.name!r} are streamed, or of each task its "
-            "own: expected shared inputs in memory"
-        )
-    return split
-
-
-def _rows(split: ArraySplit, rows: np.ndarray) -> ArraySplit:
-    held = split.samples
-    samples = dataclasses.replace(
-        held, x=held.x[rows], y=held.y[:, rows], mask=held.mask[:, rows]
-    )
-    return ArraySplit(samples, None)

@@ -138,7 +138,7 @@ def test_all_molecules_and_several_methods_without_controls(folder, tmp_path):
         ({"sources": ("npz(path='few.npz')",)}, "task 'few0' stands in"),
         ({"methods": ("mdga",)}, "no method 'mdga'"),
         ({"sources": ("multi_digits",)}, "other parameters"),
-        ({"target": "planted_outliers"}, "each task its own"),
+        ({"target": "planted_outliers"}, "each task has its own"),
         (
             {
                 "sources": (
