@@ -19,7 +19,7 @@ MODELS = (
     "cross_stitch(encoder='mlp(hidden=(18, 16))')",
     "task_expert(hidden=(15, 15), experts=2, width=12)",
     "skills(width=18, hidden=16, layers=1)",
-    "field_gate(hidden=(30, 16), reduction=4)",
+    "field_gate(hidden=(30, 16), reduction=4.0)",
     "set_attention(width=8, points=6, gate=21)",
 )
 """All that read a vector; others read images, sequences, or events in an order."""

@@ -24,7 +24,7 @@ def get_config() -> Config:
             "home(hidden=(23, 32), rank=0)",
             "task_expert(hidden=(64, 32), experts=2, width=16)",
             "skills(width=64, hidden=13, layers=1)",
-            "field_gate(hidden=(62, 32), reduction=240)",
+            "field_gate(hidden=(62, 32), reduction=240.0)",
             "set_attention(width=8, gate=29)",
         ),
         redrawn=False,
