@@ -244,8 +244,11 @@ def functional(
         encode_all: Callable[..., Any], params: Params, model_state: Any, x: Any
     ) -> Any:
         count = len(params["tasks"].names)
-        places = jnp.array([names.index(name) for name in params["tasks"].names])
-        told = (Task(places, params["tasks"].values),) if per_task else ()
+        told: tuple[Task, ...] = ()
+        if per_task:
+            own_names, values = params["tasks"].names, params["tasks"].values
+            places = jnp.array([names.index(name) for name in own_names])
+            told = (Task(places, values),)
         if tasks.z_axis is not None:
             model_state = in_evaluation(model_state, count).values
             in_axes = (None, 0, x_axis, *(0,) * len(told))
