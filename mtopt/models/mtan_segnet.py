@@ -56,7 +56,7 @@ class AttendedSegNet(nnx.Module):
         """What the task lets through of the last block."""
         network, places = self.network, []
         x = as_floats(x, network.dtype)
-        own: tuple[Array, ...] = ()
+        own: list[Array] = []
         for i, block in enumerate(network.down):
             u = convolved(block[:1], x)
             p = convolved(block[1:], u)
@@ -64,7 +64,7 @@ class AttendedSegNet(nnx.Module):
             places.append(place)
             kept = task.own(i, u, *own) * p
             onwards, _ = max_pool_with_places(jax.nn.relu(self.down[i](kept)))
-            own = (onwards,)
+            own = [onwards]
         attended = own[0]
         for i, block in enumerate(network.up):
             u = unpool(x, places.pop())
