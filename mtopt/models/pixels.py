@@ -33,7 +33,8 @@ from mtopt.errors import expect
 from mtopt.models.convolution import convolution
 from mtopt.models.layers import uniform
 
-SEGMENTATION, DEPTH, NORMALS = PIXELS = ("segmentation", "depth", "normals")
+SEGMENTATION, DEPTH, NORMALS = "segmentation", "depth", "normals"
+PIXELS = (SEGMENTATION, DEPTH, NORMALS)
 """Kinds of labels of pixels."""
 SMALLEST_NORM = 1e-6
 
