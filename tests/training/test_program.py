@@ -16,7 +16,7 @@ NAMES = ("a", "b")
 
 
 @functools.cache
-def model(names):
+def model(names, hidden=(3,)):
     return MODELS["mlp"](
         (4,),
         names=names,
@@ -24,7 +24,7 @@ def model(names):
         outputs=1,
         x_axis=None,
         dtype=jnp.float32,
-        hidden=(3,),
+        hidden=hidden,
     )
 
 
@@ -95,3 +95,26 @@ def test_map_models_is_vmap():
             np.testing.assert_allclose(found[name], wanted[name], rtol=1e-6)
     with pytest.raises(ValueError, match="inconsistent sizes"):
         map_models(lambda a, b: a)(jnp.ones(1), jnp.ones(2))
+
+
+@pytest.mark.parametrize("on_nonfinite", ["stop", "skip_task"])
+def test_a_guarded_program_grows_as_its_arrays_do(on_nonfinite):
+    """What joins a check of each array stands once in it, not in the part of each.
+
+    Eight layers more are twice as many lines as four more: three times as many where
+    the check of all arrays was put into the part of each, of which SegNet had so many
+    that it took minutes to compile.
+    """
+    four, eight, sixteen = (lines(layers, on_nonfinite) for layers in (4, 8, 16))
+    assert sixteen - eight < 2.3 * (eight - four)
+
+
+def lines(layers, on_nonfinite):
+    """Of the compiled step of an MLP of so many layers."""
+    tx = mtopt.chain(mtopt.equal_weighting(2), optax.adam(1e-2))
+    program = shared_program(
+        model(NAMES, (8,) * layers), tx, 1, on_nonfinite=on_nonfinite
+    )
+    state = program.init(jax.random.split(jax.random.key(0), 1))
+    compiled = program.step.lower(state, batch_of(1)).compile()
+    return len(compiled.as_text().splitlines())
