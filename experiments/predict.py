@@ -20,7 +20,7 @@ from absl import flags
 
 import mtopt
 from mtopt.errors import UserError
-from mtopt.models.pixels import PIXELS
+from mtopt.pixels import PIXELS
 from mtopt.trained.model import TrainedModel
 
 from .common.command import command, start

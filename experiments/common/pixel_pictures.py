@@ -14,7 +14,7 @@ import mtopt
 from mtopt.data.augment.augmented import as_read
 from mtopt.data.dataset import Dataset
 from mtopt.data.sources import JointDataset
-from mtopt.models.pixels import DEPTH, NORMALS, PIXELS, SEGMENTATION, has_label
+from mtopt.pixels import DEPTH, NORMALS, PIXELS, SEGMENTATION, has_label
 
 from .drawing import INK, head, save
 from .results import Comparison

@@ -36,6 +36,7 @@ from jaxtyping import Float, Num
 
 from mtopt.errors import UserError, expect_one_of
 from mtopt.metrics.task_metrics import Metric
+from mtopt.pixels import DEPTH, NORMALS, SEGMENTATION, has_label
 
 Rows = Float[np.ndarray, "n ..."]
 NAN = float("nan")
@@ -64,7 +65,7 @@ def confusion(
     """
     _check(np.shape(output)[:-1], target)
     count = output.shape[-1]
-    known = target >= 0
+    known = has_label(target, SEGMENTATION)
     if (target >= count).any():
         raise UserError(
             f"a pixel is of class {target.max()}: expected -1, or 0 to {count - 1}, as "
@@ -145,7 +146,7 @@ def depth_sums(
       [[2.0, 0.75, 2.0]]
     """
     _check(np.shape(output), target)
-    known = target != 0
+    known = has_label(target, DEPTH)
     target = np.where(known, target, 1).astype(np.float64)
     wrong = np.where(known, np.abs(output - target), 0)
     each = (wrong, wrong / np.abs(target), known)
@@ -207,7 +208,8 @@ def angles(
     """
     expect_one_of("valid", valid, ("any", "sum"))
     _check(np.shape(output), target)
-    known = target.any(axis=-1) if valid == "any" else target.sum(axis=-1) != 0
+    by_sum = valid == "sum"
+    known = target.sum(axis=-1) != 0 if by_sum else has_label(target, NORMALS)
     with np.errstate(invalid="ignore"):  # inf times 0
         cosine = (output.astype(np.float64) * target).sum(axis=-1)
     finite = np.isfinite(cosine)
@@ -282,15 +284,15 @@ def by_batches(function: Callable[[Rows], float], size: int) -> Callable[[Rows],
 
 
 PIXEL_METRICS: dict[str, tuple[Metric, ...]] = {
-    "segmentation": (
+    SEGMENTATION: (
         Metric("miou", True, mean_iou, confusion),
         Metric("pixel_accuracy", True, pixel_accuracy, confusion),
     ),
-    "depth": (
+    DEPTH: (
         Metric("abs_err", False, absolute_error, depth_sums),
         Metric("rel_err", False, relative_error, depth_sums),
     ),
-    "normals": (
+    NORMALS: (
         Metric("angle_mean", False, mean_angle, angles, unit=90.0),
         Metric("angle_median", False, median_angle, angles, unit=90.0),
         Metric("within_11.25", True, share_below(11.25), angles),

@@ -20,11 +20,11 @@ from mtopt.models.heads import (
     predictions,
 )
 from mtopt.models.pairs import pairs
-from mtopt.models.pixels import PIXELS
 from mtopt.models.pure import Factory, Pure
 from mtopt.models.told import HEAD, OWN, Told
 from mtopt.own_statistics import OwnStatistics, in_evaluation
 from mtopt.per_task import PerTask, task_keys
+from mtopt.pixels import PIXELS
 from mtopt.problem import Params
 from mtopt.task import Task
 from mtopt.tasks import Tasks

@@ -14,14 +14,8 @@ from mtopt.errors import UserError, expect, nearest
 from mtopt.kind import own_kind
 from mtopt.models.layers import dense
 from mtopt.models.ordinal import ORDINAL, Thresholds, adjacent_loss, cumulative_loss
-from mtopt.models.pixels import (
-    NORMALS,
-    PIXEL_LOSSES,
-    PIXELS,
-    SEGMENTATION,
-    has_label,
-    pixel_predictions,
-)
+from mtopt.models.pixels import PIXEL_LOSSES, pixel_predictions
+from mtopt.pixels import NORMALS, PIXELS, SEGMENTATION, has_label
 
 
 def cross_entropy(

@@ -91,14 +91,18 @@ def dense(
     dtype: DTypeLike,
     rngs: nnx.Rngs,
     use_bias: bool = True,
+    kernel_init: nnx.Initializer | None = None,
 ) -> nnx.Linear:
-    """A fully connected layer with float32 parameters, computing in ``dtype``."""
+    """A fully connected layer with float32 parameters, computing in ``dtype``.
+
+    Kernel and bias start as torch's, unless ``kernel_init`` is given for the former.
+    """
     init = uniform(features)
     return nnx.Linear(
         features,
         outputs,
         use_bias=use_bias,
-        kernel_init=init,
+        kernel_init=kernel_init or init,
         bias_init=init,
         dtype=dtype,
         rngs=rngs,
@@ -106,15 +110,21 @@ def dense(
 
 
 def conv(
-    channels: int, outputs: int, *, size: int, dtype: DTypeLike, rngs: nnx.Rngs
+    channels: int,
+    outputs: int,
+    *,
+    size: int,
+    dtype: DTypeLike,
+    rngs: nnx.Rngs,
+    padding: str = "VALID",
 ) -> nnx.Conv:
-    """A square convolution without padding, float32 parameters, as :func:`dense`."""
+    """A square convolution with float32 parameters, as :func:`dense`."""
     init = uniform(channels * size * size)
     return nnx.Conv(
         channels,
         outputs,
         (size, size),
-        padding="VALID",
+        padding=padding,
         kernel_init=init,
         bias_init=init,
         dtype=dtype,

@@ -1,5 +1,6 @@
 """Messages between the atoms of a molecule, by their distances alone."""
 
+import functools
 import math
 
 import jax
@@ -11,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Num
 from mtopt.errors import UserError, expect, expect_number
 from mtopt.models.functional import Model, functional
 from mtopt.models.heads import linear_head
-from mtopt.models.layers import as_floats, uniform
+from mtopt.models.layers import as_floats, dense
 
 ELEMENTS = 118
 COLUMNS = 4
@@ -23,28 +24,9 @@ def shifted_softplus(x: Float[Array, "..."]) -> Float[Array, "..."]:
     return jax.nn.softplus(x) - math.log(2)
 
 
-def dense(
-    features: int,
-    outputs: int,
-    *,
-    dtype: DTypeLike,
-    rngs: nnx.Rngs,
-    use_bias: bool = True,
-) -> nnx.Linear:
-    """A layer that starts as SchNet's, by Glorot: torch's own start loses the messages.
-
-    That keeps a third of the variance at each of five layers: what an atom hears would
-    all but vanish beside what it is.
-    """
-    return nnx.Linear(
-        features,
-        outputs,
-        use_bias=use_bias,
-        kernel_init=nnx.initializers.glorot_uniform(),
-        bias_init=uniform(features),
-        dtype=dtype,
-        rngs=rngs,
-    )
+# As SchNet starts. torch's own start keeps a third of the variance at each of five
+# layers: what an atom hears would all but vanish beside what it is.
+glorot_dense = functools.partial(dense, kernel_init=nnx.initializers.glorot_uniform())
 
 
 class Interaction(nnx.Module):
@@ -55,11 +37,15 @@ class Interaction(nnx.Module):
     ) -> None:
         make = {"dtype": dtype, "rngs": rngs}
         self.filters = nnx.Sequential(
-            dense(basis, width, **make), shifted_softplus, dense(width, width, **make)
+            glorot_dense(basis, width, **make),
+            shifted_softplus,
+            glorot_dense(width, width, **make),
         )
-        self.sent = dense(width, width, use_bias=False, **make)
+        self.sent = glorot_dense(width, width, use_bias=False, **make)
         self.received = nnx.Sequential(
-            dense(width, width, **make), shifted_softplus, dense(width, width, **make)
+            glorot_dense(width, width, **make),
+            shifted_softplus,
+            glorot_dense(width, width, **make),
         )
 
     def __call__(
@@ -97,8 +83,8 @@ class MessagePassing(nnx.Module):
         self.interactions = nnx.List(
             Interaction(width, basis, dtype=dtype, rngs=rngs) for _ in range(layers)
         )
-        self.of_atom = dense(width, width, dtype=dtype, rngs=rngs)
-        self.of_molecule = dense(2 * width, width, dtype=dtype, rngs=rngs)
+        self.of_atom = glorot_dense(width, width, dtype=dtype, rngs=rngs)
+        self.of_molecule = glorot_dense(2 * width, width, dtype=dtype, rngs=rngs)
         self.basis = basis
         self.cutoff = cutoff
         self.atoms = atoms

@@ -1,41 +1,32 @@
-r"""Labels of pixels: classes, depth, surface normals, and the head they share.
+r"""Losses and the head of labels of pixels, whose kinds :mod:`mtopt.pixels` has.
 
-Every pixel has a label of its own, or none: sensors leave holes, annotators leave
-borders. What stands for none is what the field's files have:
-
-================ ============================== ============ =======================
-kind             label of a pixel               none         loss of a pixel
-================ ============================== ============ =======================
-``segmentation`` a class, 0 to C - 1            -1           cross-entropy
-``depth``        a number above 0, the distance 0            :math:`|\hat d - d|`
-                 or its inverse
-``normals``      a unit vector                  (0, 0, 0)    :math:`1 - \hat n \cdot n`
-================ ============================== ============ =======================
+================ ============================
+kind             loss of a pixel
+================ ============================
+``segmentation`` cross-entropy
+``depth``        :math:`|\hat d - d|`
+``normals``      :math:`1 - \hat n \cdot n`
+================ ============================
 
 A task's loss is the mean over the pixels that have a label, of all samples of a batch
 together, as in the released codes of Liu et al. (2019, arXiv 1803.10704) and those
-after it. They take a pixel for one without a normal where the *sum* of its components
-is 0, which leaves out valid ones such as :math:`(1, -1, 0) / \sqrt 2`; here all three
-must be 0.
+after it.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import nnx
 from jax.typing import DTypeLike
-from jaxtyping import Array, Bool, Float, Int, Num
+from jaxtyping import Array, Float, Int, Num
 
 from mtopt.errors import expect
-from mtopt.models.convolution import convolution
-from mtopt.models.layers import uniform
+from mtopt.models.layers import conv
+from mtopt.pixels import DEPTH, NORMALS, PIXELS, SEGMENTATION
 
-SEGMENTATION, DEPTH, NORMALS = "segmentation", "depth", "normals"
-PIXELS = (SEGMENTATION, DEPTH, NORMALS)
-"""Kinds of labels of pixels."""
 SMALLEST_NORM = 1e-6
 
 
@@ -80,28 +71,6 @@ def check_pixels(kind: str) -> None:
     expect(kind in PIXELS, "kind", kind, expected)
 
 
-def has_label(
-    targets: Num[Array | np.ndarray, "b h w ..."], kind: str
-) -> Bool[Array | np.ndarray, "b h w"]:
-    """Which pixels have a label.
-
-    Args:
-      targets: classes or depths ``[b, h, w]``, normals ``[b, h, w, 3]``, of NumPy or
-        JAX.
-      kind: an entry of :data:`PIXELS`.
-
-    Example:
-      >>> has_label(jnp.array([[[-1, 0, 2]]]), "segmentation").tolist()
-      [[[False, True, True]]]
-      >>> has_label(jnp.array([[[[1., -1., 0.], [0., 0., 0.]]]]), "normals").tolist()
-      [[[True, False]]]
-    """
-    if kind == SEGMENTATION:
-        return targets >= 0
-    known = targets != 0
-    return known if kind == DEPTH else known.any(axis=-1)
-
-
 def pixel_predictions(
     outputs: Float[Array, "b h w C"], kind: str
 ) -> Float[Array, "b h w ..."]:
@@ -109,7 +78,7 @@ def pixel_predictions(
 
     Args:
       outputs: of :func:`pixel_head`; vectors of any length, but 0.
-      kind: an entry of :data:`PIXELS`.
+      kind: an entry of :data:`mtopt.pixels.PIXELS`.
     """
     if kind == SEGMENTATION:
         return outputs
@@ -126,8 +95,9 @@ class PixelHead(nnx.Module):
     def __init__(
         self, features: int, outputs: int, *, dtype: DTypeLike, rngs: nnx.Rngs
     ) -> None:
-        self.conv = _same(features, features, 3, dtype=dtype, rngs=rngs)
-        self.outputs = _same(features, outputs, 1, dtype=dtype, rngs=rngs)
+        options: dict[str, Any] = {"padding": "SAME", "dtype": dtype, "rngs": rngs}
+        self.conv = conv(features, features, size=3, **options)
+        self.outputs = conv(features, outputs, size=1, **options)
 
     def __call__(self, x: Float[Array, "b h w features"]) -> Float[Array, "b h w C"]:
         """The outputs of every pixel."""
@@ -142,8 +112,8 @@ def pixel_head(
     Args:
       features: of a pixel in the representation ``[b, h, w, features]``.
       outputs: classes, 1 of depth, or 3 of normals.
-      kind: an entry of :data:`PIXELS`; the head of all is the same, but for its
-        outputs.
+      kind: an entry of :data:`mtopt.pixels.PIXELS`; the head of all is the same, but
+        for its outputs.
       dtype: what it computes in.
 
     Raises:
@@ -155,21 +125,3 @@ def pixel_head(
     """
     check_pixels(kind)
     return lambda rngs: PixelHead(features, outputs, dtype=dtype, rngs=rngs)
-
-
-def _same(
-    channels: int, outputs: int, size: int, *, dtype: DTypeLike, rngs: nnx.Rngs
-) -> nnx.Conv:
-    """A convolution that keeps the size of its inputs."""
-    init = uniform(channels * size * size)
-    return nnx.Conv(
-        channels,
-        outputs,
-        (size, size),
-        padding="SAME",
-        kernel_init=init,
-        bias_init=init,
-        dtype=dtype,
-        conv_general_dilated=convolution,
-        rngs=rngs,
-    )

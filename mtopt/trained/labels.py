@@ -5,10 +5,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Num
 
-from mtopt.data.augment.sample import NO_LABEL
 from mtopt.errors import UserError
 from mtopt.models.ordinal import ORDINAL
-from mtopt.models.pixels import NORMALS, PIXELS
+from mtopt.pixels import NO_LABEL, NORMALS, PIXELS
 from mtopt.trained.description import GroupDescription
 
 

@@ -17,7 +17,7 @@ from mtopt.data.sources import JointDataset
 from mtopt.errors import UserError, nearest
 from mtopt.metrics import metrics_of
 from mtopt.models.links import label_of, probabilities_of
-from mtopt.models.pixels import PIXELS
+from mtopt.pixels import PIXELS
 from mtopt.trained.description import ModelDescription
 from mtopt.trained.export import write_program
 from mtopt.trained.labels import read_labels

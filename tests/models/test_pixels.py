@@ -15,7 +15,8 @@ from mtopt.data import join as join_data
 from mtopt.errors import UserError
 from mtopt.models import functional, join
 from mtopt.models.heads import LOSSES, label_losses, label_mask, predictions
-from mtopt.models.pixels import PIXELS, PixelHead, pixel_head
+from mtopt.models.pixels import PixelHead, pixel_head
+from mtopt.pixels import PIXELS
 from mtopt.training.evaluate import evaluate
 from tests.helpers.close import assert_close
 

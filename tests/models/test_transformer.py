@@ -9,8 +9,8 @@ import pytest
 import mtopt
 from mtopt.models import MODELS
 from mtopt.models.heads import LOSSES
-from mtopt.models.pixels import PIXELS
 from mtopt.models.transformer import POOLING
+from mtopt.pixels import PIXELS
 from tests.helpers.by_hand import plain
 from tests.helpers.close import assert_close
 from tests.helpers.methods import over

@@ -13,13 +13,14 @@ from typing_extensions import override
 
 from mtopt.batch import Batch
 from mtopt.data.augment.encoding import TransformedImages
-from mtopt.data.augment.sample import NO_LABEL, Labels, Sample
+from mtopt.data.augment.sample import Labels, Sample
 from mtopt.data.augment.transformations import of_inputs, transformations
 from mtopt.data.batches import Batches
 from mtopt.data.dataset import Dataset, Split
 from mtopt.data.encodings import encoding_of
 from mtopt.data.sources import JointDataset
 from mtopt.errors import UserError
+from mtopt.pixels import PIXELS
 
 TAG = 0x696D6167
 """Keys of images are apart from those of a run's parameters and noise by it."""
@@ -235,7 +236,7 @@ def _check_images(dataset: Dataset, augmentation: Augmentation) -> None:
             f"the inputs of {dataset.name!r} are {found}: augmentation takes images "
             "[height, width, channels]"
         )
-    if dataset.kind in NO_LABEL and first.y.shape[2:4] != shape[:2]:
+    if dataset.kind in PIXELS and first.y.shape[2:4] != shape[:2]:
         raise UserError(
             f"the {dataset.kind} labels of {dataset.name!r} are {first.y.shape[2:4]} "
             f"pixels, its images {shape[:2]}: augmentation takes labels of each pixel"

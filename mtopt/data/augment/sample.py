@@ -6,10 +6,6 @@ from typing import Any
 
 import jax
 
-SEGMENTATION, DEPTH, NORMALS = "segmentation", "depth", "normals"
-NO_LABEL = {SEGMENTATION: -1, DEPTH: 0, NORMALS: 0}
-"""Kinds of labels of pixels, and what stands for none."""
-
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 from typing_extensions import override
 
-from mtopt.data.augment.sample import DEPTH, NO_LABEL, NORMALS, Labels, Sample
+from mtopt.data.augment.sample import Labels, Sample
 from mtopt.data.augment.window import Window
 from mtopt.errors import UserError, expect, expect_number
 from mtopt.grammar import CallText
+from mtopt.pixels import DEPTH, NO_LABEL, NORMALS, PIXELS
 
 LUMA = (0.299, 0.587, 0.114)
 """What red, green and blue add to the brightness that is seen (ITU-R BT.601)."""
@@ -112,7 +113,7 @@ class ScaleCrop(Transformation):
         image = rows.bilinear(sample.image.astype(jnp.float32), axis=0)
         image = columns.bilinear(image, axis=1)
         return sample.with_labels(
-            _as(image, sample.image.dtype), dict.fromkeys(NO_LABEL, cut)
+            _as(image, sample.image.dtype), dict.fromkeys(PIXELS, cut)
         )
 
 
@@ -161,7 +162,7 @@ class Flip(Transformation):
             )
 
         image = mirror(sample.image, 1)
-        return sample.with_labels(image, dict.fromkeys(NO_LABEL, of_labels))
+        return sample.with_labels(image, dict.fromkeys(PIXELS, of_labels))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mtopt.data.augment.sample import DEPTH, NORMALS, SEGMENTATION
 from mtopt.data.dataset import Dataset
 from mtopt.data.folders.pixel_labels import PixelLabels
 from mtopt.data.folders.pixels import read_pixels
 from mtopt.data.sources import JointDataset
 from mtopt.data.stream import ON_DEVICE_BYTES
+from mtopt.pixels import DEPTH, NORMALS, SEGMENTATION
 
 CLASSES = 13
 

@@ -5,11 +5,11 @@ import pathlib
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Num, Shaped, UInt8
+from jaxtyping import Num, Shaped, UInt8
 
-from mtopt.data.augment.sample import DEPTH, NO_LABEL, NORMALS, SEGMENTATION
 from mtopt.data.folders.files import array_at
 from mtopt.errors import UserError
+from mtopt.pixels import DEPTH, NORMALS, SEGMENTATION
 
 Size = tuple[int, int]
 ROUNDING = 0.01
@@ -21,7 +21,7 @@ class PixelLabels:
     """The labels of a task, in a folder of their own.
 
     Args:
-      kind: an entry of :data:`mtopt.models.pixels.PIXELS`, and the name of the task.
+      kind: an entry of :data:`mtopt.pixels.PIXELS`, and the name of the task.
       folder: the name of the folder.
       outputs: classes, 1 of depth, 3 of normals.
       dtype: what they are kept in.
@@ -46,15 +46,6 @@ class PixelLabels:
           UserError: for a file that cannot be read, or holds what is no label.
         """
         return _READERS[self.kind](self, path, size)
-
-    def known(self, labels: Num[np.ndarray, "... H W"]) -> Bool[np.ndarray, "..."]:
-        """Which pixels have a label.
-
-        Args:
-          labels: of :meth:`read`, or several of them.
-        """
-        found = labels != NO_LABEL[self.kind]
-        return found.any(axis=-1) if self.kind == NORMALS else found
 
 
 def read_image(path: pathlib.Path) -> UInt8[np.ndarray, "H W 3"]:

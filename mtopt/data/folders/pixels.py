@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import Int
 
 from mtopt.batch import Batch
-from mtopt.data.augment.sample import DEPTH
 from mtopt.data.dataset import ArraySplit, Dataset, Split
 from mtopt.data.division import TRAIN, VALID, divide
 from mtopt.data.folders.files import folder_at
@@ -18,6 +17,7 @@ from mtopt.data.sources import JointDataset, join
 from mtopt.data.stream import StreamSplit
 from mtopt.data.tasks_kept import kept_names
 from mtopt.errors import UserError, expect_number
+from mtopt.pixels import DEPTH, has_label
 
 IMAGE = "image"
 SAMPLED = 64
@@ -116,7 +116,7 @@ def read_pixels(
     said = {"folder": str(root), "parts": _parts_words(valid_fraction, seed)}
     groups = []
     for g, own in enumerate(labels):
-        known = own.known(looked_at[g])
+        known = has_label(looked_at[g], own.kind)
         words = f", {1 - known.mean():.1%} of pixels have none in {len(known)} images"
         scale = None
         if own.kind == DEPTH:

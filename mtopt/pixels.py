@@ -1,0 +1,49 @@
+r"""Labels of pixels: their kinds, and which pixels have one.
+
+Every pixel has a label of its own, or none: sensors leave holes, annotators leave
+borders. What stands for none is what the field's files have:
+
+================ ======================================== =========
+kind             label of a pixel                         none
+================ ======================================== =========
+``segmentation`` a class, 0 to C - 1                      -1
+``depth``        a number above 0, a distance or its      0
+                 inverse
+``normals``      a unit vector                            (0, 0, 0)
+================ ======================================== =========
+
+Released codes since Liu et al. (2019, arXiv 1803.10704) take a pixel for one without a
+normal where the *sum* of its components is 0, which leaves out valid ones such as
+:math:`(1, -1, 0) / \sqrt 2`; here all three must be 0.
+"""
+
+import numpy as np
+from jaxtyping import Array, Bool, Num
+
+SEGMENTATION, DEPTH, NORMALS = "segmentation", "depth", "normals"
+NO_LABEL = {SEGMENTATION: -1, DEPTH: 0, NORMALS: 0}
+"""Kind to what stands for no label, in each component."""
+PIXELS = tuple(NO_LABEL)
+"""Kinds of labels of pixels."""
+
+
+def has_label(
+    labels: Num[Array | np.ndarray, "..."], kind: str
+) -> Bool[Array | np.ndarray, "..."]:
+    """Which pixels have a label.
+
+    Args:
+      labels: classes or depths ``[..., h, w]``, normals ``[..., h, w, 3]``, of NumPy or
+        JAX.
+      kind: an entry of :data:`PIXELS`.
+
+    Example:
+      >>> has_label(np.array([[-1, 0, 2]]), "segmentation").tolist()
+      [[False, True, True]]
+      >>> has_label(np.array([[[1., -1., 0.], [0., 0., 0.]]]), "normals").tolist()
+      [[True, False]]
+    """
+    if kind == SEGMENTATION:
+        return labels >= 0
+    known = labels != 0
+    return known.any(axis=-1) if kind == NORMALS else known
