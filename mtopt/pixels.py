@@ -17,8 +17,10 @@ normal where the *sum* of its components is 0, which leaves out valid ones such 
 :math:`(1, -1, 0) / \sqrt 2`; here all three must be 0.
 """
 
+from typing import Any
+
 import numpy as np
-from jaxtyping import Array, Bool, Num
+from jaxtyping import Array, Num
 
 SEGMENTATION, DEPTH, NORMALS = "segmentation", "depth", "normals"
 NO_LABEL = {SEGMENTATION: -1, DEPTH: 0, NORMALS: 0}
@@ -27,15 +29,16 @@ PIXELS = tuple(NO_LABEL)
 """Kinds of labels of pixels."""
 
 
-def has_label(
-    labels: Num[Array | np.ndarray, "..."], kind: str
-) -> Bool[Array | np.ndarray, "..."]:
+def has_label(labels: Num[Array | np.ndarray, "..."], kind: str) -> Any:
     """Which pixels have a label.
 
     Args:
       labels: classes or depths ``[..., h, w]``, normals ``[..., h, w, 3]``, of NumPy or
         JAX.
       kind: an entry of :data:`PIXELS`.
+
+    Returns:
+      Booleans ``[..., h, w]``, of NumPy or JAX as the labels.
 
     Example:
       >>> has_label(np.array([[-1, 0, 2]]), "segmentation").tolist()

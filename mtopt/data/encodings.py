@@ -48,8 +48,8 @@ def encoding_to_json(encoding: Encoding) -> dict[str, Any]:
     names = {made: name for name, made in ENCODINGS.items()}
     fields: Any = encoding
     values = {"encoding": names[type(fields)], **dataclasses.asdict(fields)}
-    if isinstance(encoding, TransformedImages):
-        values["before"] = encoding_to_json(encoding.before)
+    for name in _encodings_in(type(fields)):
+        values[name] = encoding_to_json(getattr(fields, name))
     return values
 
 
@@ -62,9 +62,14 @@ def encoding_from_json(values: dict[str, Any]) -> Encoding:
     """
     fields = {name: _frozen(value) for name, value in values.items()}
     made = ENCODINGS[fields.pop("encoding")]
-    if made is TransformedImages:
-        fields["before"] = encoding_from_json(values["before"])
+    for name in _encodings_in(made):
+        fields[name] = encoding_from_json(values[name])
     return made(**fields)
+
+
+def _encodings_in(made: Any) -> list[str]:
+    """The fields of an encoding that hold another."""
+    return [field.name for field in dataclasses.fields(made) if field.type is Encoding]
 
 
 def _frozen(value: Any) -> Any:

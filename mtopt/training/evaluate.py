@@ -102,7 +102,7 @@ def evaluate(
         for rows, group, part in zip(
             found, dataset.groups, zip(*parts, strict=True), strict=True
         ):
-            rows.append(kept(group.kind, *part))
+            rows.append(_kept(group.kind, *part))
     each = [
         _scores(rows, group, by)
         for rows, group in zip(found, dataset.groups, strict=True)
@@ -141,7 +141,7 @@ def _by_group(value: Any) -> tuple[Any, ...]:
     return value if isinstance(value, tuple) else (value,)
 
 
-def kept(kind: str, outputs: Any, labels: Any, mask: Any) -> tuple[Any, Any, Any]:
+def _kept(kind: str, outputs: Any, labels: Any, mask: Any) -> tuple[Any, Any, Any]:
     """What of a batch is kept until the split has been read.
 
     Args:

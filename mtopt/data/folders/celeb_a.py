@@ -2,18 +2,17 @@
 
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Int, Int8
 
-from mtopt.batch import Batch
-from mtopt.data.dataset import ArraySplit, Dataset, Split
+from mtopt.data.dataset import Dataset
 from mtopt.data.division import SPLITS
 from mtopt.data.folders.files import folder_at, lines_of
 from mtopt.data.folders.images import ImageFiles, check_size
-from mtopt.data.folders.placed import in_memory
-from mtopt.data.stream import ON_DEVICE_BYTES, StreamSplit
+from mtopt.data.placed import placed
+from mtopt.data.stream import ON_DEVICE_BYTES
 from mtopt.data.tasks_kept import kept_names
 from mtopt.errors import UserError
 
@@ -104,7 +103,7 @@ def celeb_a(
             raise UserError(f"no file {images / file}: {ATTRIBUTES} names it")
     kept = kept_names(names, tasks)
     labels = labels[:, [names.index(name) for name in kept]]
-    streams = {}
+    sources = {}
     for number, part in enumerate(SPLITS):
         rows = np.flatnonzero(parts == number)
         if not len(rows):
@@ -113,14 +112,8 @@ def celeb_a(
                 "expected one or more"
             )
         paths = [images / files[i] for i in rows]
-        streams[part] = StreamSplit(ImageFiles(paths, labels[rows], size))
-    held = in_memory(streams, on_device_bytes)
-    splits: Mapping[str, Split] = streams
-    if held is not None:
-        splits = {
-            part: ArraySplit(Batch(b.x, b.y, b.mask, kept), x_axis=None)
-            for part, b in held.items()
-        }
+        sources[part] = ImageFiles(paths, labels[rows], size)
+    (splits,) = placed(sources, [kept], on_device_bytes)
     shares = labels[parts == 0].mean(axis=0)
     return Dataset(
         name="celeb_a",

@@ -5,13 +5,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mtopt.data.dataset import ArraySplit, Dataset, Split
+from mtopt.data.dataset import Dataset
 from mtopt.data.division import SPLITS
 from mtopt.data.folders.domain_files import found, has_lists, listed
 from mtopt.data.folders.files import folder_at
 from mtopt.data.folders.images import ImageFiles, check_size
-from mtopt.data.folders.placed import in_memory
-from mtopt.data.stream import StreamSplit
+from mtopt.data.placed import placed
 from mtopt.data.tasks_kept import kept_names
 from mtopt.errors import UserError
 
@@ -49,9 +48,9 @@ def read_domains(
     else:
         own = {domain: domains[domain] for domain in kept}
         each = found(root, own, classes, seed)
-    streams = {}
+    sources = {}
     for part in SPLITS:
-        sources = {}
+        own = {}
         for domain in kept:
             paths, labels = each[domain].of_part(part)
             if not paths:
@@ -59,12 +58,9 @@ def read_domains(
                     f"{root}: {domain} has no image to {_VERBS[part]}: expected more "
                     "images of a class"
                 )
-            sources[domain] = ImageFiles(paths, labels, size)
-        streams[part] = StreamSplit(sources)
-    held = in_memory(streams, on_device_bytes)
-    splits: Mapping[str, Split] = streams
-    if held is not None:
-        splits = {part: ArraySplit(batch, x_axis=0) for part, batch in held.items()}
+            own[domain] = ImageFiles(paths, labels, size)
+        sources[part] = own
+    (splits,) = placed(sources, [kept], on_device_bytes)
     rule = "by list files" if by_lists else f"60/20/20 of each class, by seed {seed}"
     reading = {
         "folder": str(root),

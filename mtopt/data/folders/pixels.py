@@ -7,14 +7,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from mtopt.batch import Batch
-from mtopt.data.dataset import ArraySplit, Dataset, Split
+from mtopt.data.dataset import Dataset
 from mtopt.data.division import TRAIN, VALID, divide
 from mtopt.data.folders.files import folder_at
 from mtopt.data.folders.pixel_labels import PixelLabels, read_image
-from mtopt.data.folders.placed import in_memory
+from mtopt.data.placed import placed
 from mtopt.data.sources import JointDataset, join
-from mtopt.data.stream import StreamSplit
 from mtopt.data.tasks_kept import kept_names
 from mtopt.errors import UserError, expect_number
 from mtopt.pixels import DEPTH, has_label
@@ -111,16 +109,17 @@ def read_pixels(
         held_out = numbers["train"][parts == VALID]
         valid = PixelFiles(root / "train", held_out, labels, train.like)
     sources = {"train": train, "valid": valid, "test": test}
-    splits = _splits(sources, on_device_bytes)
+    kinds = [(own.kind,) for own in labels]
+    splits = placed(sources, kinds, on_device_bytes)
     looked_at = _looked_at(train)
     said = {"folder": str(root), "parts": _parts_words(valid_fraction, seed)}
     groups = []
-    for g, own in enumerate(labels):
-        known = has_label(looked_at[g], own.kind)
+    for own, parts_of, seen in zip(labels, splits, looked_at, strict=True):
+        known = has_label(seen, own.kind)
         words = f", {1 - known.mean():.1%} of pixels have none in {len(known)} images"
         scale = None
         if own.kind == DEPTH:
-            scale = _deviation(looked_at[g][known], root / "train" / own.folder)
+            scale = _deviation(seen[known], root / "train" / own.folder)
         groups.append(
             Dataset(
                 name=name,
@@ -128,9 +127,9 @@ def read_pixels(
                 kind=own.kind,
                 outputs=own.outputs,
                 x_axis=None,
-                train=splits["train"][g],
-                valid=splits["valid"][g],
-                test=splits["test"][g],
+                train=parts_of["train"],
+                valid=parts_of["valid"],
+                test=parts_of["test"],
                 target_scale=scale,
                 inverse_depth=inverse_depth and own.kind == DEPTH,
                 reading={**said, "of labels": {own.kind: words}},
@@ -190,30 +189,6 @@ def _divided(
         f"valid_fraction={valid_fraction} leaves none of the {count} images of {train} "
         "to validation: expected more images, a larger share, or 0"
     )
-
-
-def _splits(
-    sources: Mapping[str, PixelFiles], on_device_bytes: int
-) -> dict[str, list[Split]]:
-    """Part to the split of each group of tasks."""
-    # Of one source there is one stream, so that it is read once.
-    streams = {id(source): StreamSplit(source) for source in sources.values()}
-    by_part = {part: streams[id(source)] for part, source in sources.items()}
-    held = in_memory(by_part, on_device_bytes)
-    if held is None:
-        return {
-            part: [StreamSplit(source, group=g) for g in range(len(source.labels))]
-            for part, source in sources.items()
-        }
-    return {
-        part: [
-            ArraySplit(Batch(batch.x, y, mask, (own.kind,)), x_axis=None)
-            for y, mask, own in zip(
-                batch.y, batch.mask, sources[part].labels, strict=True
-            )
-        ]
-        for part, batch in held.items()
-    }
 
 
 def _looked_at(train: PixelFiles) -> list[np.ndarray]:

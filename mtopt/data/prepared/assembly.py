@@ -7,8 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from mtopt.batch import Batch
-from mtopt.data.dataset import ArraySplit, Dataset, Split
+from mtopt.data.dataset import Dataset, Split
+from mtopt.data.placed import placed
 from mtopt.data.prepared.choice import TaskFeature, in_words, is_image
 from mtopt.data.prepared.samples import (
     Chosen,
@@ -19,7 +19,6 @@ from mtopt.data.prepared.samples import (
     scales,
 )
 from mtopt.data.sources import JointDataset, join
-from mtopt.data.stream import StreamSplit
 from mtopt.errors import UserError
 
 Parts = Mapping[str, Part]
@@ -41,28 +40,17 @@ def assembled(
     scaling = scales(parts, chosen.tasks)
     _input_shapes(chosen, parts)
     sources = {t: PreparedSource(part, chosen, scaling) for t, part in parts.items()}
-    fits = sum(map(_nbytes, sources.values())) <= on_device_bytes
-    one = len(chosen.groups) == 1
-    splits: list[dict[str, Split]] = [{} for _ in chosen.groups]
-    for title, source in sources.items():
-        whole = _whole(source) if fits else None
-        for g, group in enumerate(chosen.groups):
-            if whole is None:
-                splits[g][title] = StreamSplit(source, group=None if one else g)
-                continue
-            y, mask = (whole.y, whole.mask) if one else (whole.y[g], whole.mask[g])
-            names = tuple(task.task for task in group)
-            split = ArraySplit(Batch(whole.x, y, mask, names), x_axis=None)
-            # On the device once, for all groups.
-            whole = dataclasses.replace(whole, x=split.samples.x)
-            splits[g][title] = split
+    names = [tuple(task.task for task in group) for group in chosen.groups]
+    splits = placed(sources, names, on_device_bytes)
     name = parts["train"].found.name
     reading = _reading([(chosen, parts)])
     groups = [
         _dataset(name, group, scaling, own, None, reading)
         for group, own in zip(chosen.groups, splits, strict=True)
     ]
-    return groups[0] if one else join(*groups, name=name, shared_inputs=True)
+    if len(groups) == 1:
+        return groups[0]
+    return join(*groups, name=name, shared_inputs=True)
 
 
 def disjoint(
@@ -116,15 +104,7 @@ def _one_group(
         }
         for title in read[0][1]
     }
-    # Each task's samples are padded to as many as the largest has.
-    size = sum(len(own) * max(map(_nbytes, own.values())) for own in sources.values())
-    splits: dict[str, Split] = {}
-    for title, own in sources.items():
-        stream = StreamSplit(own)
-        splits[title] = stream
-        if size <= on_device_bytes:
-            longest = max(map(len, own.values()))
-            splits[title] = ArraySplit(next(stream.in_order(longest)), x_axis=0)
+    (splits,) = placed(sources, [tuple(t.task for t in tasks)], on_device_bytes)
     return _dataset(name, tasks, scaling, splits, 0, _reading(read))
 
 
@@ -191,16 +171,6 @@ def _input_shapes(chosen: Chosen, parts: Parts) -> Any:
     (first,) = records.__getitems__([int(part.rows[0])])
     x = read_inputs(first, part, chosen)
     return jax.tree.map(lambda a: f"{a.dtype}{list(a.shape)}", x)
-
-
-def _nbytes(source: PreparedSource) -> int:
-    """What the samples take in memory; all are as large as the first."""
-    return len(source) * sum(leaf.nbytes for leaf in jax.tree.leaves(source[0]))
-
-
-def _whole(source: PreparedSource) -> Batch:
-    """All samples as one batch."""
-    return next(StreamSplit(source).in_order(len(source)))
 
 
 def _reading(read: Sequence[tuple[Chosen, Parts]]) -> dict[str, Any]:
