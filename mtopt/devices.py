@@ -1,5 +1,6 @@
 """One training step on several devices: which of them has which samples and tasks."""
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable
@@ -204,7 +205,13 @@ class Devices:
         return jax.tree.map(self._place, tree)
 
     def _traced(self) -> Any:
-        """A context: what is traced in it is traced for these devices."""
+        """A context: what is traced in it is traced for these devices.
+
+        For one there is none: under a mesh JAX does not map the derivative of a grouped
+        convolution by its inputs' channels (jax 0.10.2), as mapped encoders have.
+        """
+        if self.count == 1:
+            return contextlib.nullcontext()
         return jax.sharding.use_abstract_mesh(self.mesh.abstract_mesh)
 
     def _place(self, leaf: Any, *axes: tuple[str, ...]) -> Any:

@@ -1,5 +1,6 @@
 """Programs over seeds: what one seed runs, and how its state is laid out."""
 
+import dataclasses
 import functools
 
 import jax
@@ -118,3 +119,20 @@ def lines(layers, on_nonfinite):
     state = program.init(jax.random.split(jax.random.key(0), 1))
     compiled = program.step.lower(state, batch_of(1)).compile()
     return len(compiled.as_text().splitlines())
+
+
+def test_an_encoder_of_images_for_each_task_trains():
+    """Their convolutions are mapped twice, which JAX refuses where a mesh is set."""
+    of_images = MODELS["cross_stitch"](
+        (8, 8, 1),
+        names=NAMES,
+        kind="regression",
+        outputs=1,
+        encoder="resnet18(width=2)",
+    )
+    tx = mtopt.chain(mtopt.mgda(2), optax.sgd(0.1))
+    program = shared_program(of_images, tx, 1)
+    state = jax.eval_shape(program.init, jax.random.split(jax.random.key(0), 1))
+    batch = dataclasses.replace(batch_of(1), x=np.ones((1, 6, 8, 8, 1), "f4"))
+    _, losses = jax.eval_shape(program.step, state, batch)
+    assert losses.values.shape == (1, 2)
