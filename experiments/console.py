@@ -28,6 +28,7 @@ PROGRAMS = {
     "benchmark transfer": "benchmarks.transfer",
     "benchmark convolutions": "benchmarks.convolutions",
     "benchmark devices": "benchmarks.devices",
+    "benchmark stream": "benchmarks.stream",
     "methods-table": "benchmarks.method_table",
 }
 """Subcommand to module; a new program is one line here."""
