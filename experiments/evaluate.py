@@ -2,7 +2,9 @@
 
 ``python -m experiments.evaluate --run=RUN --split=valid``, or ``mtopt evaluate``, reads
 the data of the run again. ``--data=FILE`` names a file in its place, of the kind that
-the run was trained on, with the labels that training had: see ``mtopt predict``.
+the run was trained on, with the labels that training had: see ``mtopt predict``. Where
+that is one array, as images are, the file is an ``.npz`` with ``x`` and an array of
+labels for each task, by its name.
 """
 
 import dataclasses
@@ -24,7 +26,7 @@ from .common.command import command, data_dir, start
 from .common.comparison_sheet import comparison_sheet
 from .common.data_record import check_data
 from .common.places import DATA, RUN, finished_run
-from .common.raw_file import read_raw
+from .common.raw_file import read_labels, read_raw
 from .common.results import Comparison, MethodResult
 from .common.results_file import read_comparisons
 from .common.stored_sweep import read_run_or_sweep
@@ -122,7 +124,7 @@ def _on_file(path: pathlib.Path) -> Score:
     """On the rows of a file, which every model reads as it was trained."""
 
     def score(model: TrainedModel) -> Mapping[str, Mapping[str, float]]:
-        found = model.score(read_raw(path, model))
+        found = model.score(read_raw(path, model), read_labels(path, model))
         if missing := [task for task in model.tasks if task not in found]:
             raise UserError(
                 f"{path} has no labels of {', '.join(missing)}: expected those of "

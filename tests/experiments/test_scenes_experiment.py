@@ -6,7 +6,7 @@ import pytest
 from absl.testing import flagsaver
 
 import mtopt
-from experiments import predict
+from experiments import evaluate, predict
 from experiments.common.pixel_pictures import painter
 from mtopt.data import scenes
 from tests.helpers.commands import run_here
@@ -70,6 +70,35 @@ def test_new_images_are_predicted_as_arrays(finished, monkeypatch, capsys):
     with flagsaver.flagsaver(**flags, out="p.csv"), pytest.raises(SystemExit):
         predict.main(["predict"])
     assert "labels of pixels are arrays: expected .npz" in capsys.readouterr().err
+
+
+def test_a_file_of_images_and_labels_is_measured(finished, monkeypatch, capsys):
+    batch = next(scenes(num_train=1, num_valid=1, num_test=3, size=16).test.in_order(3))
+    labels = {task: np.asarray(y[0]) for task, y in zip(TASKS, batch.y, strict=True)}
+    x = np.asarray(batch.x)
+    np.savez(finished / "labelled.npz", x=x, **labels)
+    np.savez(finished / "inputs.npz", x=x)
+    np.savez(finished / "labels.npz", **labels)
+    np.save(finished / "x.npy", x)
+    monkeypatch.chdir(finished)
+    expected = mtopt.load(finished / "run", method="mgda").score(x, labels)
+    with flagsaver.flagsaver(run=["run"], data="labelled.npz"):
+        evaluate.main(["evaluate"])
+    table = capsys.readouterr().out
+    assert f"{expected['depth']['abs_err']:.3f}" in table
+    misuse = {
+        "inputs.npz": "inputs.npz has x: expected x, and labels as arrays depth",
+        "labels.npz": "labels.npz has depth, normals, segmentation: expected x",
+        "x.npy": "x.npy has no labels: expected x, and labels as arrays depth",
+    }
+    for file, message in misuse.items():
+        with flagsaver.flagsaver(run=["run"], data=file), pytest.raises(SystemExit):
+            evaluate.main(["evaluate"])
+        assert message in capsys.readouterr().err
+    flags = {"run": ["run"], "method": ["mgda"], "data": "inputs.npz"}
+    with flagsaver.flagsaver(**flags, out="of_npz.npz"):
+        predict.main(["predict"])
+    assert (finished / "of_npz.npz").exists()
 
 
 def test_what_has_no_label_is_black_and_depths_share_a_scale():
