@@ -7,7 +7,7 @@ from jaxtyping import Bool, Num
 
 from mtopt.errors import UserError
 from mtopt.models.ordinal import ORDINAL
-from mtopt.pixels import NO_LABEL, NORMALS, PIXELS
+from mtopt.pixels import NO_LABEL, NORMALS, PIXELS, SEGMENTATION, unit_normals
 from mtopt.trained.description import GroupDescription
 
 
@@ -74,7 +74,7 @@ def _read_maps(
 
     Raises:
       UserError: for what is no array of finite numbers, ``[N, h, w]``, or of normals
-        ``[N, h, w, 3]``.
+        ``[N, h, w, 3]``; for what is no class, no distance, or longer than 1.
     """
     normals = group.kind == NORMALS
     expected = f"an array of numbers [N, h, w{', 3' if normals else ''}]"
@@ -93,6 +93,17 @@ def _read_maps(
         raise UserError(
             f"labels of task {task!r} have pixels that are not finite: expected "
             f"{NO_LABEL[group.kind]} where there is no label"
+        )
+    if normals:
+        return unit_normals(maps, f"task {task!r}"), np.ones(len(maps), bool)
+    if group.kind == SEGMENTATION:
+        fits = np.isin(maps, np.arange(-1, group.outputs))
+        expected = f"whole numbers from 0 to {group.outputs - 1}, or -1 for no label"
+    else:
+        fits, expected = maps >= 0, "numbers above 0, or 0 for no label"
+    if not fits.all():
+        raise UserError(
+            f"labels of task {task!r} have {maps[~fits][0]}: expected {expected}"
         )
     return maps, np.ones(len(maps), bool)
 

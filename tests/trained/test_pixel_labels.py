@@ -25,6 +25,14 @@ def group(kind, outputs):
         ("depth", np.full((1, 2, 2), np.nan), "expected 0 where there is no label"),
         ("segmentation", np.full((1, 2, 2), np.nan), "expected -1 where there is no"),
         ("segmentation", np.full((1, 2, 2), "wall"), "<U4"),
+        (
+            "segmentation",
+            np.full((1, 2, 2), 3),
+            "have 3: expected whole numbers",
+        ),
+        ("segmentation", np.full((1, 2, 2), 0.5), "have 0.5: expected whole numbers"),
+        ("depth", np.full((1, 2, 2), -1.0), "have -1.0: expected numbers above 0"),
+        ("normals", np.ones((1, 2, 2, 3)), "has a vector of length 1.732: expected"),
         ("normals", np.ones((4, 2, 2)), r"expected an array of numbers \[N, h, w, 3\]"),
     ],
 )

@@ -9,11 +9,11 @@ from jaxtyping import Num, Shaped, UInt8
 
 from mtopt.data.folders.files import array_at
 from mtopt.errors import UserError
-from mtopt.pixels import DEPTH, NORMALS, SEGMENTATION
+from mtopt.pixels import DEPTH, LENGTHS, NORMALS, SEGMENTATION, unit_normals
 
 Size = tuple[int, int]
 ROUNDING = 0.01
-"""How far single precision and interpolation may carry a number out of its range."""
+"""How far single precision and interpolation may carry a colour out of its range."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,18 +92,10 @@ def _depths(
 def _normals(
     labels: PixelLabels, path: pathlib.Path, size: Size
 ) -> Num[np.ndarray, "H W 3"]:
-    expected = "vectors of length 1, or (0, 0, 0) for none"
     found = array_at(path)
     if found.dtype.kind not in "fiu" or found.shape != (*size, 3):
-        raise _misfit(path, found, f"{expected}, {(*size, 3)}")
-    found = found.astype(np.float32)
-    length = np.sqrt((found**2).sum(axis=-1, keepdims=True))
-    # Interpolation shortens vectors, but does not make them longer.
-    if not (length <= 1 + ROUNDING).all():
-        raise UserError(
-            f"{path} has a vector of length {np.max(length):.4g}: expected {expected}"
-        )
-    return (found / np.where(length > 0, length, 1)).astype(labels.dtype)
+        raise _misfit(path, found, f"{LENGTHS}, {(*size, 3)}")
+    return unit_normals(found, str(path)).astype(labels.dtype)
 
 
 _READERS = {SEGMENTATION: _classes, DEPTH: _depths, NORMALS: _normals}
