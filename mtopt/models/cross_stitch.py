@@ -65,8 +65,7 @@ class CrossStitch(nnx.Module):
         def stage(network: Any, x: Any) -> Any:
             return network.stages[i](x)
 
-        over = nnx.vmap(stage, in_axes=(0, 1 if each else None), out_axes=1)
-        return over(self.networks.stack, x)
+        return self.networks.over(stage, x, x_axis=1 if each else None)
 
 
 def _mixed(alpha: Float[Array, "c K K"], every: Any) -> Any:

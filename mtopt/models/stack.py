@@ -1,5 +1,12 @@
-"""Copies of a module, stacked: a program does not grow with their number."""
+"""Copies of a module, stacked: a program does not grow with their number.
 
+But for those with convolutions, which run one behind the other. Mapped, they would be
+one convolution of groups: for XLA twenty times the work on a CPU (three networks of
+3 x 3 kernels and 8 to 64 channels, forward and back: 5 to 19 ms, mapped 119 to 395),
+and a ``NotImplementedError`` of JAX where per-task gradients meet several devices.
+"""
+
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -36,17 +43,29 @@ class Stack(nnx.Module):
 
     def __call__(self, x: Any) -> Float[Array, "b E ..."]:
         """What all make of one input."""
-        return _each(self.stack, x)
+        return self.over(_call, x)
 
     def each(self, x: Float[Array, "b E ..."]) -> Float[Array, "b E ..."]:
         """What each makes of an input of its own."""
-        return _each(self.stack, x, x_axis=1)
+        return self.over(_call, x, x_axis=1)
+
+    def over(
+        self, function: Callable[[Any, Any], Any], x: Any, x_axis: int | None = None
+    ) -> Any:
+        """``function(module, x)`` of every module, ``[b, E, ...]``.
+
+        Args:
+          function: may change a module's variables, which are kept.
+          x: one input, or any tree of arrays.
+          x_axis: 1 where each module has an input of its own, on that axis.
+        """
+        return _over(self.stack, function, x, x_axis)
 
     def some(self, indices: Int[Array, " A"], x: Any) -> Float[Array, "b A ..."]:
         """What those at some places make of one input; the others do not run."""
         structure, state = nnx.split(self.stack)
         chosen = jax.tree.map(lambda leaf: _entry(leaf, indices), state)
-        return _each(nnx.merge(structure, chosen), x)
+        return _over(nnx.merge(structure, chosen), _call, x, None)
 
     def at(self, index: int | Int[Array, ""], x: Any) -> Any:
         """What one of them makes of an input; its statistics alone move."""
@@ -64,9 +83,34 @@ class Stack(nnx.Module):
         return outputs
 
 
-def _each(stack: nnx.Module, x: Any, x_axis: int | None = None) -> Any:
-    every = nnx.vmap(lambda one, x: one(x), in_axes=(0, x_axis), out_axes=1)
-    return every(stack, x)
+def _call(module: Any, x: Any) -> Any:
+    return module(x)
+
+
+def _over(
+    stack: nnx.Module, function: Callable[[Any, Any], Any], x: Any, x_axis: int | None
+) -> Any:
+    if not any(isinstance(own, nnx.Conv) for _, own in nnx.iter_modules(stack)):
+        return nnx.vmap(function, in_axes=(0, x_axis), out_axes=1)(stack, x)
+    structure, state = nnx.split(stack)
+    outputs, moved = [], []
+    for i in range(len(jax.tree.leaves(state)[0])):
+        own = jax.tree.map(lambda leaf, i=i: _entry(leaf, i), state)
+        one = nnx.merge(structure, own)
+        if x_axis is not None:
+            own_x = jax.tree.map(lambda leaf, i=i: leaf.take(i, x_axis), x)
+        outputs.append(function(one, x if x_axis is None else own_x))
+        moved.append(nnx.state(one, nnx.Not(nnx.Param)))
+    nnx.update(stack, jax.tree.map(_stacked, *moved))
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves, 1), *outputs)
+
+
+def _stacked(*leaves: Any) -> Any:
+    """One entry for each; of randomness evaluation has shapes alone."""
+    first = leaves[0]
+    if isinstance(first, jax.ShapeDtypeStruct):
+        return jax.ShapeDtypeStruct((len(leaves), *first.shape), first.dtype)
+    return jnp.stack(leaves)
 
 
 def _entry(leaf: Any, index: int | Int[Array, "..."]) -> Any:
