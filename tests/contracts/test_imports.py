@@ -12,6 +12,7 @@ ORDER = (
     "errors",
     "imported",
     "kind",
+    "pixels",
     "cache_folder",
     "arrays",
     "among_tasks",
