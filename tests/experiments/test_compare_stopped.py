@@ -47,10 +47,11 @@ def test_a_sweep_that_is_interrupted_leaves_no_worker(tmp_path):
     process = started(tmp_path, *SMALL, "--jobs=2", "--out=cut")
     wait_for(process, HOLDER, tmp_path / "cut" / "units")
     process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=60)
+    # Python hears of a signal when what is being compiled is: on a busy machine, late.
+    said, _ = process.communicate(timeout=240)
     assert process.returncode == 130
     assert "stopped; continue with --resume=cut" in said
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while is_running(process.pid):
         assert time.monotonic() < until
         time.sleep(0.1)
