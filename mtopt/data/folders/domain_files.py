@@ -23,7 +23,7 @@ class DomainFiles(NamedTuple):
     Attributes:
       paths: of the images.
       classes: of each, from 0.
-      parts: of each, as in :data:`mtopt.data.division.SPLITS`.
+      parts: of each, as in ``mtopt.data.division.SPLITS``.
       names: of the classes; those of their folders.
     """
 

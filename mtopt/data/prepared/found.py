@@ -17,7 +17,7 @@ FORMAT = "array_record"
 
 @dataclasses.dataclass(frozen=True)
 class PreparedSet:
-    """A set that :mod:`tensorflow_datasets` has prepared as array_record files.
+    """A set that ``tensorflow_datasets`` has prepared as array_record files.
 
     It is read from what stands beside the records, ``features.json`` and
     ``dataset_info.json``: the code that made it, which may need TensorFlow, is not.
