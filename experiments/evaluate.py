@@ -26,7 +26,7 @@ from .common.command import command, data_dir, start
 from .common.comparison_sheet import comparison_sheet
 from .common.data_record import check_data
 from .common.places import DATA, RUN, finished_run
-from .common.raw_file import read_labels, read_raw
+from .common.raw_file import labels_beside, read_raw
 from .common.results import Comparison, MethodResult
 from .common.results_file import read_comparisons
 from .common.stored_sweep import read_run_or_sweep
@@ -124,7 +124,7 @@ def _on_file(path: pathlib.Path) -> Score:
     """On the rows of a file, which every model reads as it was trained."""
 
     def score(model: TrainedModel) -> Mapping[str, Mapping[str, float]]:
-        found = model.score(read_raw(path, model), read_labels(path, model))
+        found = model.score(read_raw(path, model), labels_beside(path, model))
         if missing := [task for task in model.tasks if task not in found]:
             raise UserError(
                 f"{path} has no labels of {', '.join(missing)}: expected those of "

@@ -28,7 +28,9 @@ from ..common.building import make_model
 from ..common.command import command, start
 
 GIGABYTES = flags.DEFINE_float("stream_gb", 0.5, "What is read, in GB.", lower_bound=0)
-WORKERS = flags.DEFINE_list("stream_workers", ["1", "2", "4"], "Numbers of threads.")
+WORKERS = flags.DEFINE_multi_integer(
+    "stream_workers", [1, 2, 4], "Numbers of threads; repeat it.", lower_bound=1
+)
 MODEL = flags.DEFINE_string(
     "stream_model", "deeplab(depth=18, width=8)", "The model, of labels of pixels."
 )
@@ -134,7 +136,7 @@ def main(argv: list[str]) -> None:
     titles = ("workers", "GB", "step ms", "waiting", "peak MB")
     if not AS_JSON.value:
         print("".join(f"{title:>10}" for title in titles))
-    for workers in map(int, WORKERS.value):
+    for workers in WORKERS.value:
         found = measure(workers)
         if AS_JSON.value:
             print(json.dumps(found._asdict()), flush=True)

@@ -53,7 +53,7 @@ def read_raw(path: pathlib.Path, model: TrainedModel) -> Any:
         ) from error
 
 
-def read_labels(path: pathlib.Path, model: TrainedModel) -> dict[str, Any] | None:
+def labels_beside(path: pathlib.Path, model: TrainedModel) -> dict[str, Any] | None:
     """The labels beside the rows, of each task by its name.
 
     Args:

@@ -28,17 +28,19 @@ def placed(
       For each group, part to split. Those of a part have the same inputs, which are on
       the device once.
     """
-    streams = {id(source): StreamSplit(source) for source in sources.values()}
-    if sum(map(_nbytes, streams.values())) <= on_device_bytes:
-        made = {key: _held(each, groups) for key, each in streams.items()}
+    each = {id(source): source for source in sources.values()}
+    streams = {key: StreamSplit(source) for key, source in each.items()}
+    ones = {key: stream.spaced(1) for key, stream in streams.items()}
+    # Each task's samples are padded to as many as the largest has.
+    size = sum(_longest(streams[key]) * _nbytes(one) for key, one in ones.items())
+    if size <= on_device_bytes:
+        made = {key: _held(stream, groups) for key, stream in streams.items()}
     else:
-        each = {id(source): source for source in sources.values()}
         made = {
-            key: [
-                StreamSplit(source, group=g) if _several(streams[key]) else streams[key]
-                for g in range(len(groups))
-            ]
-            for key, source in each.items()
+            key: [StreamSplit(each[key], group=g) for g in range(len(groups))]
+            if isinstance(one.y, tuple)
+            else [streams[key]]
+            for key, one in ones.items()
         }
     return [
         {part: made[id(source)][g] for part, source in sources.items()}
@@ -59,15 +61,8 @@ def _held(stream: StreamSplit, groups: Sequence[tuple[str, ...]]) -> list[ArrayS
     return splits
 
 
-def _several(stream: StreamSplit) -> bool:
-    """Whether a sample has a tuple of labels, one entry a group of tasks."""
-    return isinstance(stream.spaced(1).y, tuple)
-
-
-def _nbytes(stream: StreamSplit) -> int:
-    """What all samples take; each task's are padded to as many as the largest has."""
-    one = stream.spaced(1)
-    return _longest(stream) * sum(leaf.nbytes for leaf in jax.tree.leaves(one))
+def _nbytes(batch: Batch) -> int:
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(batch))
 
 
 def _longest(stream: StreamSplit) -> int:

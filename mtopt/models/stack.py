@@ -6,6 +6,7 @@ one convolution of groups: for XLA twenty times the work on a CPU (three network
 and a ``NotImplementedError`` of JAX where per-task gradients meet several devices.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -63,16 +64,11 @@ class Stack(nnx.Module):
 
     def some(self, indices: Int[Array, " A"], x: Any) -> Float[Array, "b A ..."]:
         """What those at some places make of one input; the others do not run."""
-        structure, state = nnx.split(self.stack)
-        chosen = jax.tree.map(lambda leaf: _entry(leaf, indices), state)
-        return _over(nnx.merge(structure, chosen), _call, x, None)
+        return _over(_at(self.stack, indices), _call, x, None)
 
     def at(self, index: int | Int[Array, ""], x: Any) -> Any:
         """What one of them makes of an input; its statistics alone move."""
-        structure, state = nnx.split(self.stack)
-        one = nnx.merge(
-            structure, jax.tree.map(lambda leaf: _entry(leaf, index), state)
-        )
+        one = _at(self.stack, index)
         outputs = one(x)
         moved = jax.tree.map(
             lambda all_of_it, own: all_of_it.at[index].set(own),
@@ -92,15 +88,14 @@ def _over(
 ) -> Any:
     if not any(isinstance(own, nnx.Conv) for _, own in nnx.iter_modules(stack)):
         return nnx.vmap(function, in_axes=(0, x_axis), out_axes=1)(stack, x)
-    structure, state = nnx.split(stack)
-    outputs, moved = [], []
-    for i in range(len(jax.tree.leaves(state)[0])):
-        own = jax.tree.map(lambda leaf, i=i: _entry(leaf, i), state)
-        one = nnx.merge(structure, own)
-        if x_axis is not None:
-            own_x = jax.tree.map(lambda leaf, i=i: leaf.take(i, x_axis), x)
-        outputs.append(function(one, x if x_axis is None else own_x))
-        moved.append(nnx.state(one, nnx.Not(nnx.Param)))
+    count = len(jax.tree.leaves(nnx.state(stack))[0])
+    networks = [_at(stack, i) for i in range(count)]
+    inputs = [x] * count
+    if x_axis is not None:
+        entry = functools.partial(jax.lax.index_in_dim, axis=x_axis, keepdims=False)
+        inputs = [jax.tree.map(lambda a, i=i: entry(a, i), x) for i in range(count)]
+    outputs = [function(*each) for each in zip(networks, inputs, strict=True)]
+    moved = [nnx.state(network, nnx.Not(nnx.Param)) for network in networks]
     nnx.update(stack, jax.tree.map(_stacked, *moved))
     return jax.tree.map(lambda *leaves: jnp.stack(leaves, 1), *outputs)
 
@@ -111,6 +106,12 @@ def _stacked(*leaves: Any) -> Any:
     if isinstance(first, jax.ShapeDtypeStruct):
         return jax.ShapeDtypeStruct((len(leaves), *first.shape), first.dtype)
     return jnp.stack(leaves)
+
+
+def _at(stack: nnx.Module, index: int | Int[Array, "..."]) -> Any:
+    """One of a stack, or a stack of some."""
+    structure, state = nnx.split(stack)
+    return nnx.merge(structure, jax.tree.map(lambda leaf: _entry(leaf, index), state))
 
 
 def _entry(leaf: Any, index: int | Int[Array, "..."]) -> Any:

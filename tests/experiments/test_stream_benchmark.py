@@ -25,7 +25,7 @@ def benchmark(*flags):
 
 
 def test_a_line_for_each_number_of_threads():
-    flags = ("--stream_gb=0.02", "--stream_workers=1,2")
+    flags = ("--stream_gb=0.02", "--stream_workers=1", "--stream_workers=2")
     head, *lines = benchmark(*flags).splitlines()
     assert head.split() == ["workers", "GB", "step", "ms", "waiting", "peak", "MB"]
     assert [line.split()[:2] for line in lines] == [["1", "0.02"], ["2", "0.02"]]
