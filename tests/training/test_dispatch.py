@@ -22,6 +22,7 @@ from mtopt.training.program import shared_program
 from mtopt.training.writer import read_records
 from tests.helpers import problems
 from tests.helpers.close import assert_close
+from tests.helpers.compiled import compiled
 
 NAMES = problems.names(3)
 SEEDS = (0, 1)
@@ -132,14 +133,16 @@ def run(folder, every, most=None, stop=None, on_nonfinite=None, data=None, steps
 
 def test_other_intervals_run_the_same_program():
     """What was compiled for one run, another finds."""
-    walk([1])
-    loop = dispatch._looped(program().step, split().take)
-    compiled = loop._cache_size()
-    for most in (2, 5):
-        Dispatch(program().step, split().batches(3, seeds=SEEDS), most).advance(
-            begin(), 1
-        )
-    assert loop._cache_size() == compiled > 0
+    program.cache_clear()
+    with compiled() as first:
+        walk([1])
+    starts = [begin(), begin()]
+    with compiled() as names:
+        for most, start in zip((2, 5), starts, strict=True):
+            coming = split().batches(3, seeds=SEEDS)
+            Dispatch(program().step, coming, most).advance(start, 1)
+    assert first
+    assert not names
 
 
 def test_what_is_due_comes_where_it_did(tmp_path):
