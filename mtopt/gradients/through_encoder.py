@@ -19,8 +19,8 @@ from mtopt.passes import over_tasks, platform
 ROWS = ("auto", "always", "never")
 HEAVY = 2**24
 """Bytes that the operations of a forward pass make, in all."""
-FEW = 2
-"""Tasks at which passes written out were measured to be faster than all at once."""
+FEW = 8
+"""The most passes through convolutions that are written out, each to be compiled."""
 
 
 def through_encoder(problem: Any, part: Any, params: Any) -> TaskGradients | None:
@@ -33,8 +33,8 @@ def through_encoder(problem: Any, part: Any, params: Any) -> TaskGradients | Non
       params: where to evaluate.
 
     Returns:
-      The gradients; None where every parameter has its rows, as those of tasks with
-      representations of their own.
+      The gradients; None where a vmapped backward pass is all that is to be done, as
+      for tasks with representations of their own.
     """
     if part.tasks.z_axis is not None or part.tasks.rows == "always":
         return None
@@ -42,7 +42,7 @@ def through_encoder(problem: Any, part: Any, params: Any) -> TaskGradients | Non
     encoder = Encoder.of(part, params).only(
         lambda sites: part.tasks.rows == "never" or cheaper(num_tasks, sites)
     )
-    if not encoder.sites:
+    if encoder.is_vmapped(num_tasks):
         return None
     representation, pull = encoder.forward()
     return pull(problem.representation_gradients(params, representation))
@@ -63,12 +63,12 @@ def rows_through_encoder(
       params: where to evaluate.
 
     Returns:
-      None where no parameter is a layer's, or representations are the tasks' own.
+      None where a vmapped backward pass is all that is to be done.
     """
     if part.tasks.z_axis is not None:
         return None
     encoder = Encoder.of(part, params)
-    if not encoder.sites:
+    if encoder.is_vmapped(len(problem.names)):
         return None
     representation, pull = encoder.forward()
     losses, heads, gradients = problem.losses_and_head_grads(params, representation)
@@ -115,6 +115,10 @@ class Encoder(NamedTuple):
         """The same, with rows for the parameters that are not chosen."""
         sites = {leaf: own for leaf, own in self.sites.items() if chosen(own)}
         return self._replace(sites=sites)
+
+    def is_vmapped(self, num_tasks: int) -> bool:
+        """Whether what it does is one vmapped backward pass for all rows."""
+        return not self.sites and passes_of(self.program, num_tasks) == "vmap"
 
     def forward(self) -> tuple[Any, Callable[[Any], TaskGradients]]:
         """The representation, and from its gradients, of all tasks, to those of all."""
@@ -172,7 +176,8 @@ def passes_of(program: Program, num_tasks: int) -> str:
 
     All at once, unless on a CPU a pass is :data:`HEAVY`: one after another then, so
     that memory holds what one of them makes. XLA:CPU's own convolutions are up to eight
-    times slower in loops; the passes of :data:`FEW` tasks are written out.
+    times slower in loops; the passes of at most :data:`FEW` tasks are written out,
+    which take two thirds of the time of all at once, and each its second of compiling.
 
     Args:
       program: the encoder.

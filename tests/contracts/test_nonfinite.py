@@ -12,7 +12,7 @@ import pytest
 import mtopt
 from mtopt.nonfinite import heads_not_finite
 from tests.helpers import problems
-from tests.helpers.compiled import compiled_once
+from tests.helpers.compilations import compiled_once
 from tests.helpers.methods import SOME, make, over
 
 K = 3

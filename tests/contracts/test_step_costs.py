@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from experiments.benchmarks.step import cells, jax_side
-from tests.helpers.compilations import counted_compilations
+from tests.helpers.compilations import compilations
 
 REP_MTL = "log_losses(rep_mtl(equal_weighting(reduction='sum')))"
 OUTLIERS = "outlier_weighted(equal_weighting)"
@@ -94,10 +94,10 @@ def test_products_of_forty_tasks_take_a_quarter_of_the_memory_of_their_rows():
 
 def test_a_second_step_of_the_same_shapes_compiles_nothing():
     step, state, batch = jax_side.own(cells.Cell("mlp", 2, 4), "mgda")
-    with counted_compilations() as compilations:
+    with compilations() as names:
         state, _ = step(state, batch)
-        assert compilations() == 1
+        assert len(names) == 1
         other = dataclasses.replace(batch, x=np.asarray(batch.x) + 1)
         for each in (batch, other):
             state, _ = step(state, each)
-        assert compilations() == 1
+        assert len(names) == 1

@@ -15,7 +15,7 @@ from experiments.common.tuned import Numbers, at, tuned
 from mtopt.grammar import MethodText
 from mtopt.training.program import shared_program
 from tests.helpers import problems
-from tests.helpers.compiled import compiled_once
+from tests.helpers.compilations import compiled_once
 from tests.helpers.sweeps import TINY, compared_here
 
 TEXTS = {

@@ -253,12 +253,21 @@ def test_no_rows_are_in_the_compiled_step():
     assert "f32[8,64,64]" not in text["auto"]
 
 
+@pytest.mark.parametrize("encoder", ["convolution", "without layers"])
 @pytest.mark.parametrize("passes", ["unroll", "map"])
-def test_one_task_after_another_gives_the_same(passes, monkeypatch):
+def test_one_task_after_another_gives_the_same(encoder, passes, monkeypatch):
     monkeypatch.setattr(through_encoder, "passes_of", lambda program, num_tasks: passes)
-    encode, params, batch, _ = case("convolution", np.float32)
+    encode, params, batch, _ = case(encoder, np.float32)
     problem = mtopt.Tasks(NAMES, encode, head_loss, rows="never").problem(batch, KEY)
     close_to_rows(jax.jit(functools.partial(answers, problem))(params), 1e-5)
+    for written in (
+        problem.losses_and_grads,
+        lambda params: problem.task_gradients(params).rows(),
+    ):
+        text = str(jax.make_jaxpr(written)(params))
+        own = {"unroll": 3, "map": 1}[passes]
+        assert text.count("conv_general_dilated[") == 1 + own
+        assert passes == "unroll" or "scan[" in text
 
 
 @pytest.mark.parametrize(

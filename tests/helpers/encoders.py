@@ -80,16 +80,20 @@ def transformer(shared, x, key):
     return (h @ shared["embedding"].T).mean(1)
 
 
-def convolved(shared, x, key):
+def maps(kernel, x):
     image = x.reshape(len(x), 2, 3, 1)
     found = jax.lax.conv_general_dilated(
-        image,
-        shared["kernel"],
-        (1, 1),
-        "SAME",
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        image, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
-    return jnp.tanh(found.reshape(len(x), -1)) @ shared["w"]
+    return jnp.tanh(found.reshape(len(x), -1))
+
+
+def convolved(shared, x, key):
+    return maps(shared["kernel"], x) @ shared["w"]
+
+
+def without_layers(shared, x, key):
+    return maps(shared, x)[:, :WIDTH]
 
 
 def checkpointed(shared, x, key):
@@ -159,6 +163,7 @@ ENCODERS = {
         6,
     ),
     "convolution": (convolved, {"kernel": normal(3, 3, 1, 2), "w": normal(12, W)}, 1),
+    "without layers": (without_layers, normal(3, 3, 1, 2), 0),
     "checkpoint": (checkpointed, {"w": normal(W, W), "v": normal(W, W, seed=1)}, 2),
     "functions": (
         in_a_function_of_its_own,

@@ -6,7 +6,7 @@ import numpy as np
 
 import mtopt
 from tests.helpers import problems
-from tests.helpers.compiled import compiled_once
+from tests.helpers.compilations import compiled_once
 
 ROWS = jnp.array([[1.0, 2.0, 0.0, 1.0], [-1.0, 0.5, 4.0, 0.0], [0.2, 0.0, 0.1, 0.3]])
 

@@ -9,7 +9,7 @@ import pytest
 import mtopt
 from mtopt.methods.famo import famo
 from tests.helpers import problems
-from tests.helpers.compiled import compiled_once
+from tests.helpers.compilations import compiled_once
 
 KEY = jax.random.key(3)
 

@@ -19,7 +19,7 @@ from mtopt.training.checkpoint import Checkpoints
 from tests.helpers import problems
 from tests.helpers.arrays import linear_update
 from tests.helpers.close import assert_close
-from tests.helpers.compiled import compiled_once
+from tests.helpers.compilations import compiled_once
 from tests.helpers.families import family
 from tests.helpers.idle import in_words
 from tests.helpers.methods import (

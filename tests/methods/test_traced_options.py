@@ -10,7 +10,7 @@ import pytest
 import mtopt
 from tests.helpers import problems
 from tests.helpers.close import assert_close
-from tests.helpers.compiled import compiled_once
+from tests.helpers.compilations import compiled_once
 from tests.helpers.methods import over
 from tests.helpers.options import (
     MAKERS,

@@ -22,7 +22,7 @@ from mtopt.training.program import shared_program
 from mtopt.training.writer import read_records
 from tests.helpers import problems
 from tests.helpers.close import assert_close
-from tests.helpers.compiled import compiled
+from tests.helpers.compilations import compilations
 
 NAMES = problems.names(3)
 SEEDS = (0, 1)
@@ -134,10 +134,10 @@ def run(folder, every, most=None, stop=None, on_nonfinite=None, data=None, steps
 def test_other_intervals_run_the_same_program():
     """What was compiled for one run, another finds."""
     program.cache_clear()
-    with compiled() as first:
+    with compilations() as first:
         walk([1])
     starts = [begin(), begin()]
-    with compiled() as names:
+    with compilations() as names:
         for most, start in zip((2, 5), starts, strict=True):
             coming = split().batches(3, seeds=SEEDS)
             Dispatch(program().step, coming, most).advance(start, 1)

@@ -8,7 +8,7 @@ import pytest
 
 import mtopt
 from tests.helpers import problems
-from tests.helpers.compiled import compiled_once
+from tests.helpers.compilations import compiled_once
 from tests.helpers.methods import FEW, assert_finite, make
 
 TASKS, PARAMS, BATCH = problems.classification(3, 6, 5, (7,), 4, None)

@@ -11,7 +11,7 @@ import pytest
 import mtopt
 from tests.helpers import problems
 from tests.helpers.close import assert_close
-from tests.helpers.compiled import compiled_once
+from tests.helpers.compilations import compiled_once
 from tests.helpers.updates import KEY
 
 COSTLY = (4, 128, 256, (256,), 10, None)

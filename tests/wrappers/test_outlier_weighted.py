@@ -16,7 +16,7 @@ from mtopt.transforms import per_task_sam
 from mtopt.wrappers import outlier_weighted
 from tests.helpers import problems
 from tests.helpers.close import assert_close
-from tests.helpers.compiled import compiled_once
+from tests.helpers.compilations import compiled_once
 from tests.helpers.methods import FEW, assert_finite, make, over, some_methods
 
 ROWS = jnp.array([[1.0, 0.0, 0.5], [2.0, 0.4, 0.0], [-0.3, 0.1, -0.1], [0.1, 0.2, 0.3]])

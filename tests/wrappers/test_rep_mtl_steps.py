@@ -12,7 +12,7 @@ import mtopt
 from mtopt.methods.famo import logit_slope
 from tests.helpers import problems
 from tests.helpers.close import assert_close
-from tests.helpers.compiled import compiled_once
+from tests.helpers.compilations import compiled_once
 from tests.helpers.rep_mtl import KEY, equal, saliency_penalties, setting
 
 
