@@ -26,8 +26,20 @@ def protocol(
     most = "at most " * bool(config.patience)
     return (
         f"{config.model} on {config.data}; {most}{config.steps} steps of {samples}; "
-        f"{_optimizer(config.optimizer, rate)}; the model of the best look at "
-        f"validation data, one every {config.eval_every} steps"
+        f"{_optimizer(config.optimizer, rate)}; {_tested(config, dataset)}"
+    )
+
+
+def _tested(config: Config, dataset: Dataset | JointDataset) -> str:
+    """Which models the scores are of."""
+    every = f"one every {config.eval_every} steps"
+    if config.test_looks:
+        return (
+            f"no model is chosen: means over the last {config.test_looks} looks at "
+            f"test data, {every}"
+        )
+    return (
+        f"the model of the best look at validation data, {every}"
         f"{_choice(config, dataset)}; test data read once"
     )
 

@@ -19,7 +19,7 @@ class MethodResult:
       notes: what is to be said of it beside the numbers, a line each.
       seeds: of the first axis of the arrays; 0, 1 and so on unless given.
       chosen_steps: the step whose model was tested, ``[seeds]``, of models that are
-        chosen task by task ``[seeds, K]``; None for a method that has no steps.
+        chosen task by task ``[seeds, K]``; None where none was chosen.
       seconds_per_step: what a step took, of all models that are trained at once; nan
         where it was not measured.
       step_bytes: the memory of its compiled step, for all models that are trained at

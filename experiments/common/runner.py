@@ -402,7 +402,9 @@ def _train(
         looks if len(step) else {},  # without a look there is no curve
         tuple(notes),
         tuple(seed for stack in stacks for seed in stack),
-        np.concatenate([part["chosen_step"] for part in parts]),
+        None
+        if config.test_looks
+        else np.concatenate([part["chosen_step"] for part in parts]),
         float(np.median([read_seconds_per_step(place) for place in places])),
         float(np.fmax.reduce([read_step_bytes(place) for place in places])),
     )

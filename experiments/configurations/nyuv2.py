@@ -11,11 +11,12 @@ of it after 100 of 200 epochs, random scale, crop and flip, three seeds. Two thi
 differ. A tenth of the training images is left to validation, which chooses the model;
 theirs are all trained on, and scores are means of the last ten epochs on the test part.
 And a score is over all pixels of the part, theirs of depth and normals are means over
-batches; see :mod:`mtopt.metrics.pixels`. To train on all images, and look at the test
-part on the way::
+batches; see :mod:`mtopt.metrics.pixels`. Trained on all images, and tested as theirs
+are::
 
   --config.data="augmented(nyuv2(folder='nyuv2', valid_fraction=0),
   by='scale_crop + flip')" --config.steps=79600 --config.eval_every=398
+  --config.test_looks=10
   --config.optimizer.schedule="piecewise_constant(boundaries_and_scales={39800: 0.5})"
 """
 

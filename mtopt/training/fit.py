@@ -14,6 +14,7 @@ import numpy as np
 
 from mtopt.data.dataset import Dataset
 from mtopt.data.sources import JointDataset
+from mtopt.errors import UserError
 from mtopt.metrics import mean_and_spread
 from mtopt.step import TrainState
 from mtopt.training.checkpoint import Checkpoints
@@ -25,6 +26,8 @@ from mtopt.training.evaluate import (
     metric_tasks,
     primary_metrics,
 )
+from mtopt.training.last_looks import SPLIT as TEST_LOOK
+from mtopt.training.last_looks import last_looks, mean_of_looks
 from mtopt.training.loop import (
     Callback,
     LoopOptions,
@@ -58,15 +61,34 @@ class FitOptions(LoopOptions):
         first metric.
       patience: validations without a better model, in a row, after which a model takes
         no more steps; None for never. Steps that a guard skipped do not count.
+      test_looks: so many of the last validations look at the test split, too, and test
+        scores are the means of those looks, as in tables of benchmarks without a
+        validation split. None: the chosen model is tested, once.
 
     Raises:
-      UserError: for a number below 1.
+      UserError: for a number below 1, more looks than there are, or looks and patience,
+        which would end before them.
     """
 
     batch_size: int
     eval_every: int
     choose_by: str = ""
     patience: int | None = None
+    test_looks: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.test_looks and self.patience:
+            raise UserError(
+                f"test_looks is {self.test_looks} and patience {self.patience}: "
+                "expected one of them, as training that ends early has no last looks"
+            )
+        _ = self.tested
+
+    @property
+    def tested(self) -> tuple[int, ...]:
+        """The steps at which the test split is looked at."""
+        return last_looks(self.steps, self.eval_every, self.test_looks or 0)
 
 
 @jax.tree_util.register_dataclass
@@ -132,7 +154,7 @@ def fit(
     belongs_to: Mapping[str, str] = MappingProxyType({}),
     progress: Progress = lambda step, losses: None,
 ) -> Fit:
-    """Trains S seeds, chooses each one's model on validation, tests it once.
+    """Trains S seeds, chooses each one's model on validation, and tests.
 
     As :func:`mtopt.training.loop.train`, which see; the folder also gets
     the chosen models, ``models.safetensors``, and ``result.json`` at the end.
@@ -163,14 +185,18 @@ def fit(
     by = criterion(options.choose_by, dataset)
     update = jax.jit(BestModel.update, donate_argnums=0)
 
+    def scores_of(model: tuple[Any, Any], state: TrainState, **on: Any) -> Scores:
+        predict = functools.partial(program.predict, *model)
+        return without_diverged(program, state, evaluate(predict, dataset, **on))
+
     def validate(
         step: int, state: TrainState, best: BestModel, write: Write
     ) -> BestModel:
-        predict = functools.partial(
-            program.predict, state.evaluated_params, state.model_state
-        )
-        scores = evaluate(predict, dataset, dataset.valid, by=by)
-        scores = without_diverged(program, state, scores)
+        model = state.evaluated_params, state.model_state
+        if step in options.tested:
+            scores = scores_of(model, state, split=dataset.test)
+            _record_scores(write, TEST_LOOK, step, seeds, dataset, scores)
+        scores = scores_of(model, state, split=dataset.valid, by=by)
         _record_scores(write, "valid", step, seeds, dataset, scores)
         score = _score(scores, program, [by.has(task) for task in dataset.tasks])
         score = jnp.where(stopped(program, state), -jnp.inf, score)
@@ -183,9 +209,12 @@ def fit(
     tested = []
 
     def test(state: TrainState, best: BestModel, write: Write) -> None:
-        predict = functools.partial(program.predict, best.params, best.model_state)
-        scores = evaluate(predict, dataset, dataset.test)
-        scores = without_diverged(program, state, scores)
+        if options.tested:
+            wait_for_all(f"{folder} has its records")
+            scores = mean_of_looks(folder, dataset, seeds, options.tested)
+        else:
+            chosen = best.params, best.model_state
+            scores = scores_of(chosen, state, split=dataset.test)
         _record_scores(write, "test", options.steps, seeds, dataset, scores)
         tested.append(scores)
         chosen = {"params": best.params, "model_state": best.model_state}
@@ -241,7 +270,7 @@ def read_result(folder: pathlib.Path) -> dict[str, np.ndarray] | None:
     Returns:
       ``test [S, K, M]`` and ``pooled [S, M]``; ``step [T]`` and ``validation
       [S, T, K]``, the primary metric on validation data, NaN for a task without any;
-      ``chosen_step``, that of the tested models: ``[S]``, or ``[S, K]`` where each task
+      ``chosen_step``, that of the chosen models: ``[S]``, or ``[S, K]`` where each task
       has its own.
     """
     if not (folder / "result.json").exists():

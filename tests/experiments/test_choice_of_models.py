@@ -15,6 +15,7 @@ from experiments.common.stored_sweep import StoredSweep
 from experiments.compare.plan import plan
 from mtopt.errors import UserError
 from mtopt.training.fit import read_validation
+from mtopt.training.writer import read_records
 from tests.helpers.npz import save
 
 CONFIG = Config(
@@ -68,6 +69,21 @@ def test_a_run_says_how_it_was_chosen_and_stops(folder, tmp_path):
     assert "without a number" not in said  # a model that has stopped fell nowhere
     found = read_validation(run_folder(tmp_path / "run", "equal_weighting", (0,)))
     np.testing.assert_allclose(found.scores[:, 0], found.metrics["sick"]["auc"])
+
+
+def test_means_of_the_last_looks_are_said_to_be_that(folder, tmp_path):
+    prepare(config(test_looks=2, eval_every=25), "npz", folder)(tmp_path / "run")
+    said = " ".join((tmp_path / "run" / "table.txt").read_text().split())
+    expected = "no model is chosen: means over the last 2 looks at test data, one every"
+    assert f"{expected} 25 steps" in said
+    assert "chosen step" not in said
+    assert "read once" not in said
+    files = [*(tmp_path / "run").rglob("metrics.jsonl")]
+    assert len(files) == 3  # of the method, and of each task's own models
+    for records in map(read_records, files):
+        assert {r["step"] for r in records if r["split"] == "test_look"} == {50, 60}
+    with pytest.raises(UserError, match="60 steps have 3 looks, one every 25"):
+        prepare(config(test_looks=4, eval_every=25), "npz", folder)
 
 
 def test_protocols_of_usual_runs_say_neither(folder):

@@ -89,7 +89,8 @@ def nyuv2(
 
     Differences from released code:
       That of the line of MTAN has no validation part, takes the mean of the last ten
-      epochs' scores on ``val/`` for the result, and reads single precision. It takes
+      epochs' scores on ``val/`` for the result (``test_looks=10`` of
+      :class:`mtopt.training.fit.FitOptions`), and reads single precision. It takes
       the vectors of the files for normals as they are; here each is divided by its
       length.
     """
