@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from mtopt.errors import UserError
+from mtopt.passes import WRITTEN_OUT, platform
 from mtopt.per_task import PerTask
 
 
@@ -13,6 +14,21 @@ def have_layers(heads: PerTask) -> bool:
     """Whether a task has more than one layer of its own, as two matrices say."""
     matrices = (leaf for leaf in jax.tree.leaves(heads.values) if leaf.ndim > 2)
     return len(list(matrices)) > 1
+
+
+def passes_of_heads(heads: Any, num_tasks: int) -> str:
+    """How heads are gone through; see :func:`mtopt.passes.over_tasks`.
+
+    All at once, but for kernels of images on a CPU: those of several tasks are one
+    convolution of as many groups, whose gradients take it seven times as long.
+
+    Args:
+      heads: parameters of the tasks' own, ``[K, ...]``.
+      num_tasks: K.
+    """
+    kernels = any(leaf.ndim > 4 for leaf in jax.tree.leaves(heads))
+    apart = kernels and platform() == "cpu" and num_tasks <= WRITTEN_OUT
+    return "unroll" if apart else "vmap"
 
 
 def check_outputs(outputs: Any, has_aux: bool) -> None:

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 
 PASSES = ("vmap", "unroll", "map")
+WRITTEN_OUT = 8
+"""The most tasks whose convolutions are written out, as each is compiled."""
 
 
 def over_tasks(

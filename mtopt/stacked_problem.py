@@ -18,7 +18,7 @@ from mtopt.errors import UserError
 from mtopt.floats import has_gaps, map_floats, merge, only_floats, without_floats
 from mtopt.gradients.task_gradients import TaskGradients
 from mtopt.gradients.through_encoder import rows_through_encoder, through_encoder
-from mtopt.heads import check_outputs, have_layers
+from mtopt.heads import check_outputs, have_layers, passes_of_heads
 from mtopt.linalg import combine, gramian, scale_rows, steepest, where_present
 from mtopt.nonfinite import tasks_not_finite
 from mtopt.own_statistics import OwnStatistics
@@ -412,9 +412,10 @@ class StackedProblem(BatchProblem):
         constants = None
         if has_gaps(representation):
             constants = without_floats(self._encode(params, shared_axis)[0])
-        on_tasks = over_tasks(function, (0, z_axis, z_axis, 0, 0, 0, 0))
         labels = self.batch.y, self.loss_mask, self.present
         heads = self._heads(params)
+        passes = passes_of_heads(heads, len(self.names))
+        on_tasks = over_tasks(function, (0, z_axis, z_axis, 0, 0, 0, 0), passes)
         return on_tasks(heads, representation, constants, *labels, self._head_keys)
 
     def _key(self, use: int) -> Any:

@@ -14,13 +14,11 @@ from mtopt.gradients.program import Program
 from mtopt.gradients.sites import Site, find_sites
 from mtopt.gradients.task_gradients import TaskGradients
 from mtopt.linalg import steepest
-from mtopt.passes import over_tasks, platform
+from mtopt.passes import WRITTEN_OUT, over_tasks, platform
 
 ROWS = ("auto", "always", "never")
 HEAVY = 2**24
 """Bytes that the operations of a forward pass make, in all."""
-FEW = 8
-"""The most passes through convolutions that are written out, each to be compiled."""
 
 
 def through_encoder(problem: Any, part: Any, params: Any) -> TaskGradients | None:
@@ -176,8 +174,8 @@ def passes_of(program: Program, num_tasks: int) -> str:
 
     All at once, unless on a CPU a pass is :data:`HEAVY`: one after another then, so
     that memory holds what one of them makes. XLA:CPU's own convolutions are up to eight
-    times slower in loops; the passes of at most :data:`FEW` tasks are written out,
-    which take two thirds of the time of all at once, and each its second of compiling.
+    times slower in loops; those of at most :data:`mtopt.passes.WRITTEN_OUT` tasks are
+    written out, in two thirds to three quarters of the time of all at once.
 
     Args:
       program: the encoder.
@@ -189,7 +187,7 @@ def passes_of(program: Program, num_tasks: int) -> str:
         return "vmap"
     if "conv_general_dilated" not in program.primitives:
         return "map"
-    return "unroll" if num_tasks <= FEW else "vmap"
+    return "unroll" if num_tasks <= WRITTEN_OUT else "vmap"
 
 
 def cheaper(num_tasks: int, sites: Sequence[Site]) -> bool:

@@ -13,8 +13,8 @@ import mtopt
 from mtopt.gradients import through_encoder
 from mtopt.gradients.outer_products import OuterProducts
 from mtopt.gradients.program import Program
-from mtopt.gradients.through_encoder import FEW
 from mtopt.linalg import combine, gramian, row_norms
+from mtopt.passes import WRITTEN_OUT
 from tests.helpers import encoders, problems
 from tests.helpers.close import assert_close
 from tests.helpers.encoders import ENCODERS, NAMES, SAMPLES, WIDTH, normal
@@ -276,8 +276,8 @@ def test_one_task_after_another_gives_the_same(encoder, passes, monkeypatch):
         ("dense", "cpu", 9, True, "map"),
         ("dense", "cpu", 9, False, "vmap"),
         ("dense", "gpu", 9, True, "vmap"),
-        ("convolution", "cpu", FEW, True, "unroll"),
-        ("convolution", "cpu", FEW + 1, True, "vmap"),
+        ("convolution", "cpu", WRITTEN_OUT, True, "unroll"),
+        ("convolution", "cpu", WRITTEN_OUT + 1, True, "vmap"),
     ],
 )
 def test_how_tasks_go_back(encoder, platform, num_tasks, heavy, expected, monkeypatch):
