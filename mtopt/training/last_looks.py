@@ -74,8 +74,9 @@ def mean_of_looks(
         [of_look(records.get((seed, step), nothing)) for step in looks]
         for seed in seeds
     ]
-    means = [
-        np.array([[look[part] for look in own] for own in found], float).mean(axis=1)
-        for part in (0, 1)
-    ]
-    return Scores(*means, np.full((len(seeds), len(dataset.tasks)), np.nan))
+
+    def mean_of(part: int) -> np.ndarray:
+        return np.array([[look[part] for look in own] for own in found], float).mean(1)
+
+    nothing_chosen = np.full((len(seeds), len(dataset.tasks)), np.nan)
+    return Scores(mean_of(0), mean_of(1), nothing_chosen)
