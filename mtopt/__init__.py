@@ -10,6 +10,8 @@ from mtopt.batch import Batch as Batch
 from mtopt.batch import masked_mean as masked_mean
 from mtopt.beside import Beside as Beside
 from mtopt.chain import chain as chain
+from mtopt.constants import freeze as freeze
+from mtopt.constants import thaw as thaw
 from mtopt.devices import Devices as Devices
 from mtopt.errors import UserError as UserError
 from mtopt.evaluation import Evaluation as Evaluation

@@ -52,8 +52,8 @@ def warn_of_frozen(
             "aggregator, and their gradients still decide about the other parameters, "
             "by its weights, or by a radius or a scale of rows: freeze them before it, "
             "as in mtopt.chain(optax.freeze(mask), aggregator, ...), or, beside what "
-            "evaluates gradients again, as SAM does, by jax.lax.stop_gradient in "
-            "encode",
+            "evaluates gradients again, as SAM does, take them out of what is trained: "
+            "mtopt.freeze(model, params, where)",
             stacklevel=2,
         )
 

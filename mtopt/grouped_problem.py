@@ -309,6 +309,13 @@ class GroupedProblem(BatchProblem):
         return dataclasses.replace(self, parts=parts)
 
     @override
+    def with_constants_of(self, whole: BatchProblem) -> "GroupedProblem":
+        assert isinstance(whole, GroupedProblem)
+        pairs = zip(self.parts, whole.parts, strict=True)
+        parts = tuple(part.with_constants_of(own) for part, own in pairs)
+        return dataclasses.replace(self, parts=parts)
+
+    @override
     def cut_parts(
         self, representation: Any, count: int, *, task_axis: bool = False
     ) -> Any:

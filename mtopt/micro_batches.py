@@ -114,7 +114,9 @@ class MicroBatches(Problem):
     @override
     def representation(self, params: Params, *, shared_axis: int | None = None) -> Any:
         stacked = jax.lax.map(
-            lambda part: part.representation(params, shared_axis=shared_axis),
+            lambda part: self._own(part).representation(
+                params, shared_axis=shared_axis
+            ),
             self.parts,
         )
         return self.whole.join_parts(stacked, task_axis=shared_axis is not None)
@@ -187,7 +189,9 @@ class MicroBatches(Problem):
 
     @override
     def tasks_not_finite(self, params: Params) -> Bool[Array, " K"]:
-        found = jax.lax.map(lambda part: part.tasks_not_finite(params), self.parts)
+        found = jax.lax.map(
+            lambda part: self._own(part).tasks_not_finite(params), self.parts
+        )
         return found.any(axis=0)
 
     @override
@@ -197,6 +201,10 @@ class MicroBatches(Problem):
             f"evaluated in {self.count} micro-batches: expected micro_batches=1, or a "
             "method that does not split (the table of methods says which do)"
         )
+
+    def _own(self, part: Any) -> Any:
+        """One of the parts, with the constants, which are not stacked."""
+        return part.with_constants_of(self.whole)
 
     def _cut(self, representation: Any, shared_axis: int | None = None) -> Any:
         """A tree like the representation in the M parts, leaves ``[M, ...]``."""
@@ -221,6 +229,7 @@ class MicroBatches(Problem):
 
         def one(inputs: Any) -> Any:
             part, *own = inputs
+            part = self._own(part)
             share = part.counted / divisor(self.whole.counted)
             return function(part, share, *own)
 

@@ -417,6 +417,14 @@ class BatchProblem(Problem):
         """
 
     @abc.abstractmethod
+    def with_constants_of(self, whole: "BatchProblem") -> Any:
+        """The problem with the constants of another, which :meth:`in_parts` leaves out.
+
+        Args:
+          whole: the problem that this one is a part of.
+        """
+
+    @abc.abstractmethod
     def cut_parts(
         self, representation: Any, count: int, *, task_axis: bool = False
     ) -> Any:

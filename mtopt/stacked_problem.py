@@ -32,7 +32,15 @@ from mtopt.task_encoder import TaskEncoder
 
 @functools.partial(
     jax.tree_util.register_dataclass,
-    data_fields=["batch", "loss_mask", "key", "model_state", "hidden", "seen"],
+    data_fields=[
+        "batch",
+        "loss_mask",
+        "key",
+        "model_state",
+        "hidden",
+        "seen",
+        "constants",
+    ],
     meta_fields=["tasks", "apart"],
 )
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +56,7 @@ class StackedProblem(BatchProblem):
       hidden: tasks whose own parameters are not read, ``[K]``; see :meth:`without`.
       apart: True for one of several groups that have inputs of their own.
       seen: which samples have a label in any group, where groups share the inputs.
+      constants: shared parameters that are not trained; see :func:`mtopt.freeze`.
     """
 
     batch: Batch
@@ -58,6 +67,7 @@ class StackedProblem(BatchProblem):
     hidden: Any = None
     apart: bool = False
     seen: Any = None
+    constants: Any = None
 
     @property
     @override
@@ -306,8 +316,14 @@ class StackedProblem(BatchProblem):
             loss_mask=jax.vmap(loss_mask)(batch.mask),
             key=jax.random.split(self.key, count),
             model_state=None,
+            constants=None,
             hidden=jax.tree.map(lambda own: jnp.stack([own] * count), self.hidden),
         )
+
+    @override
+    def with_constants_of(self, whole: BatchProblem) -> "StackedProblem":
+        assert isinstance(whole, StackedProblem)
+        return dataclasses.replace(self, constants=whole.constants)
 
     @override
     def cut_parts(
@@ -373,7 +389,7 @@ class StackedProblem(BatchProblem):
     @property
     def _encoder(self) -> TaskEncoder:
         of_batch = self.tasks, self.batch, self.key, self._key(0)
-        return TaskEncoder(*of_batch, self.model_state, self.seen)
+        return TaskEncoder(*of_batch, self.model_state, self.seen, self.constants)
 
     def _encode(
         self, params: Params, shared_axis: int | None = None

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from mtopt.batch import Batch
 from mtopt.chain import refuse_untold
+from mtopt.constants import thaw
 from mtopt.errors import UserError, expect, expect_one_of
 from mtopt.evaluation import Evaluation
 from mtopt.made_of import least_losses, modules, parts
@@ -49,6 +50,9 @@ class TrainState:
       nonfinite: what a guarded step has noticed, a :class:`mtopt.NonFinite`.
       stationary: in which steps a task without a gradient decided for all, a
         :class:`mtopt.Stationary`.
+      constants: shared parameters that no step changes, as :func:`mtopt.freeze` takes
+        them out; None without any. Several seeds may have them in common: their axis
+        under ``jax.vmap`` is None then.
     """
 
     step: Any
@@ -58,6 +62,7 @@ class TrainState:
     key: Any
     nonfinite: Any
     stationary: Any
+    constants: Any = None
 
     @classmethod
     def create(
@@ -66,6 +71,7 @@ class TrainState:
         tx: optax.GradientTransformation,
         key: PRNGKeyArray,
         model_state: Any = None,
+        constants: Any = None,
     ) -> "TrainState":
         """The state before the first step.
 
@@ -79,19 +85,21 @@ class TrainState:
         step = jnp.zeros((), jnp.int32)
         seen = NonFinite.nothing(len(names))
         rest = Stationary.nothing(len(names))
-        state = cls(step, params, tx.init(params), model_state, key, seen, rest)
+        start = tx.init(params)
+        state = cls(step, params, start, model_state, key, seen, rest, constants)
         return jax.tree.map(jnp.copy, state)
 
     @property
     def evaluated_params(self) -> Any:
         """What is to be evaluated: the average that the chain keeps, else ``params``.
 
-        A chain keeps one where :func:`mtopt.average_parameters` stands in it.
+        A chain keeps one where :func:`mtopt.average_parameters` stands in it. Constants
+        are in their places.
         """
-        average = optax.tree.get(self.opt_state, "averaged_params")
-        if average is None:
-            return self.params
-        return optax.tree.cast_like(average, self.params)
+        found = optax.tree.get(self.opt_state, "averaged_params")
+        if found is None:
+            return thaw(self.params, self.constants)
+        return thaw(optax.tree.cast_like(found, self.params), self.constants)
 
 
 def mean_of_present(
@@ -232,7 +240,7 @@ def make_train_step(
         state: TrainState, batch: Batch
     ) -> tuple[TrainState, dict[str, Any]]:
         key = jax.random.fold_in(state.key, state.step)
-        of_batch = tasks.problem(batch, key, state.model_state)
+        of_batch = tasks.problem(batch, key, state.model_state, state.constants)
         problem = in_micro_batches(of_batch)
         if on_nonfinite is None:
             new, evaluation, _, decides = advance(state, problem)
@@ -250,7 +258,8 @@ def make_train_step(
         losses = evaluation.losses
         still_bad = tasks_not_finite(losses, ()) | heads_not_finite(told)
         still_bad = (still_bad | tasks_below(losses, least)) & problem.present
-        skipped = nobody | still_bad.any() | lost_finiteness(state, new)
+        old, new = (dataclasses.replace(each, constants=None) for each in (state, new))
+        skipped = nobody | still_bad.any() | lost_finiteness(old, new)
         if on_nonfinite == "stop":
             skipped |= state.nonfinite.first >= 0
         position = state.step + state.nonfinite.skipped
@@ -262,8 +271,9 @@ def make_train_step(
             "nonfinite": bad | still_bad,
             "skipped": skipped,
         }
-        kept = jax.tree.map(lambda a, b: jnp.where(skipped, a, b), state, new)
-        return dataclasses.replace(kept, nonfinite=found), metrics
+        kept = jax.tree.map(lambda a, b: jnp.where(skipped, a, b), old, new)
+        held = state.constants
+        return dataclasses.replace(kept, nonfinite=found, constants=held), metrics
 
     return train_step
 

@@ -152,7 +152,11 @@ class Tasks:
         return jax.checkpoint(self.encode) if self.remat else self.encode
 
     def problem(
-        self, batch: Batch, key: PRNGKeyArray, model_state: Any = None
+        self,
+        batch: Batch,
+        key: PRNGKeyArray,
+        model_state: Any = None,
+        constants: Any = None,
     ) -> StackedProblem:
         """This model on one batch, with one key and the model state closed over.
 
@@ -163,6 +167,7 @@ class Tasks:
             or removing another task does not change it.
           model_state: BatchNorm statistics and their like; with ``x_axis=0`` or
             ``per_task`` of every task, leaves ``[K, ...]``.
+          constants: shared parameters that are not trained; see :func:`mtopt.freeze`.
 
         Raises:
           UserError: where a shape does not fit the K tasks, or the batch is of tasks
@@ -174,8 +179,9 @@ class Tasks:
         if self.x_axis is not None:
             x = fill_padding(_arrays(batch.x), is_real(mask))
         y = zero_masked(_arrays(batch.y), mask)
+        own = Batch(x, y, mask, self.names)
         return StackedProblem(
-            Batch(x, y, mask, self.names), loss_mask(mask), key, model_state, self
+            own, loss_mask(mask), key, model_state, self, constants=constants
         )
 
     def _check(self, batch: Batch) -> None:
@@ -259,7 +265,11 @@ class TaskGroups:
         return tuple(sorted(name for group in self.groups for name in group.names))
 
     def problem(
-        self, batch: Batch, key: PRNGKeyArray, model_state: Any = None
+        self,
+        batch: Batch,
+        key: PRNGKeyArray,
+        model_state: Any = None,
+        constants: Any = None,
     ) -> GroupedProblem:
         """The groups on one batch; arguments as for :meth:`Tasks.problem`.
 
@@ -281,7 +291,7 @@ class TaskGroups:
         names = (None,) * count if batch.names is None else batch.names
         parts = tuple(
             dataclasses.replace(
-                group.problem(Batch(x, y, mask, own), key, state),
+                group.problem(Batch(x, y, mask, own), key, state, constants),
                 apart=not self.shared_inputs,
             )
             for group, x, y, mask, own, state in zip(

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -63,6 +63,9 @@ class Model:
         model without a gate.
       among: the tasks that the encoder has places for; more than those of ``tasks``
         behind :func:`mtopt.models.some_tasks`.
+      frozen_at: ``paths -> model``: the same, whose modules run as in evaluation if all
+        of their parameters are at these paths, for :func:`mtopt.freeze`; None for a
+        model that cannot be told.
     """
 
     tasks: Tasks
@@ -70,6 +73,7 @@ class Model:
     predict: Callable[[Params, Any, Any], Float[Array, "K B ..."]]
     mixtures: Callable[[Params, Any, Any], Mixtures] | None = None
     among: tuple[str, ...] = ()
+    frozen_at: Callable[[Sequence[str]], "Model"] | None = None
 
 
 def functional(
@@ -82,6 +86,7 @@ def functional(
     statistics: str = "own",
     per_task: bool = False,
     own: Factory | None = None,
+    frozen: Sequence[str] = (),
 ) -> Model:
     """A model of K equal heads on one encoder, from two NNX modules.
 
@@ -125,6 +130,9 @@ def functional(
       own: makes what each task has to itself below its representation, such as gates
         on the inputs or experts; any NNX module, also with dropout and BatchNorm. Its
         parameters are the task's, ``params["tasks"]["own"]``, beside ``["head"]``.
+      frozen: paths of the encoder's parameters that are not trained, as
+        :func:`mtopt.freeze` finds them. A module that has no others runs as in
+        evaluation: on its running statistics, which stay, and without dropout.
 
     Returns:
       The model. The head of a task starts from ``fold_in(key, crc32(name))``, so that
@@ -174,7 +182,7 @@ def functional(
             "use nnx.LayerNorm in heads"
         )
 
-    untold = Pure.of(encoder)
+    untold = Pure.of(encoder, frozen)
     pooled = untold.stateful and x_axis is not None and statistics == "pooled"
     if pooled:
         untold.expect_own_batch_norm()
@@ -288,9 +296,24 @@ def functional(
         kind=kind,
         label_mask=functools.partial(label_mask, kind=kind) if kind in PIXELS else None,
     )
+
+    def frozen_at(paths: Sequence[str]) -> Model:
+        return functional(
+            encoder,
+            head,
+            names,
+            kind=kind,
+            x_axis=x_axis,
+            statistics=statistics,
+            per_task=per_task,
+            own=own,
+            frozen=paths,
+        )
+
     gated = trunk.gated or branch.gated
     # One program: op by op, stacked modules would compile for each of their layers.
-    return Model(tasks, jax.jit(init), predict, mixtures if gated else None, names)
+    gates = mixtures if gated else None
+    return Model(tasks, jax.jit(init), predict, gates, names, frozen_at)
 
 
 def _place(part: str, place: str) -> str:

@@ -24,11 +24,13 @@ class JointModel:
         entry of ``tasks`` and of the state for each group.
       predict: ``(params, model_state, x) -> tuple``: what each model predicts; ``x`` is
         one input, or a tuple with those of each group.
+      frozen_at: as of :class:`mtopt.models.Model`.
     """
 
     tasks: TaskGroups
     init: Callable[[PRNGKeyArray], tuple[Params, Any]]
     predict: Callable[[Params, Any, Any], tuple[Float[Array, "k B ..."], ...]]
+    frozen_at: Callable[[Sequence[str]], "JointModel"] | None = None
 
 
 def join(models: Sequence[Model], *, shared_inputs: bool = False) -> JointModel:
@@ -98,8 +100,15 @@ def join(models: Sequence[Model], *, shared_inputs: bool = False) -> JointModel:
             for model, heads, state, seen in own
         )
 
+    each = [model.frozen_at for model in models]
+
+    def frozen_at(paths: Sequence[str]) -> JointModel:
+        frozen = [own(paths) for own in each if own is not None]
+        return join(frozen, shared_inputs=shared_inputs)
+
+    told_so = None if None in each else frozen_at
     # One program, in which the encoder is drawn once.
-    return JointModel(tasks, jax.jit(init), predict)
+    return JointModel(tasks, jax.jit(init), predict, told_so)
 
 
 def _check_encoders(models: Sequence[Model]) -> None:

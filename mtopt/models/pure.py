@@ -1,7 +1,7 @@
 """NNX modules as pure functions: the one place that calls split and merge."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -33,8 +33,13 @@ class Pure:
     gated: bool
 
     @classmethod
-    def of(cls, make: Factory) -> "Pure":
+    def of(cls, make: Factory, frozen: Sequence[str] = ()) -> "Pure":
         """The functions of the module that ``make`` makes.
+
+        Args:
+          make: makes it.
+          frozen: paths of parameters. A module within it that has no others is in
+            evaluation mode at any time.
 
         Raises:
           UserError: for arrays that are neither parameters, statistics nor
@@ -48,6 +53,8 @@ class Pure:
             module.eval()
             evaluation = nnx.graphdef(module)
             module.train()
+            for node in _all_at(module, frozen):
+                node.eval()
             training, _, *kinds = nnx.split(
                 module, nnx.Param, nnx.BatchStat, nnx.RngState, ...
             )
@@ -156,6 +163,22 @@ def observed(module: Any, x: Any, *told: Any) -> tuple[Any, dict[str, Array]]:
         for place, weights in found.items()
         if weights.ndim == 2 and len(weights) == samples
     }
+
+
+def _all_at(module: nnx.Module, paths: Sequence[str]) -> list[nnx.Module]:
+    """The modules, at any depth, whose parameters are all at some paths."""
+    known = set(paths)
+
+    def at(place: tuple[Any, ...], node: nnx.Module) -> set[str]:
+        own = nnx.to_pure_dict(nnx.state(node, nnx.Param))
+        found = (path for path, _ in jax.tree_util.tree_leaves_with_path(own))
+        below = (jax.tree_util.keystr(p, simple=True, separator=".") for p in found)
+        return {".".join([*map(str, place), path]) for path in below}
+
+    if not known:
+        return []
+    each = [(node, at(place, node)) for place, node in nnx.iter_modules(module)]
+    return [node for node, own in each if own and own <= known]
 
 
 def _keys(key: PRNGKeyArray, shape: tuple[int, ...]) -> Any:

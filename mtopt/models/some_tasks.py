@@ -70,7 +70,11 @@ def some_tasks(model: Model, names: tuple[str, ...]) -> Model:
     tasks = dataclasses.replace(
         model.tasks, names=names, **({"encode": encode} if told else {})
     )
-    return dataclasses.replace(model, tasks=tasks, init=jax.jit(init))
+    frozen_at = model.frozen_at
+    cut = None
+    if frozen_at is not None:
+        cut = lambda paths: some_tasks(frozen_at(paths), names)  # noqa: E731
+    return dataclasses.replace(model, tasks=tasks, init=jax.jit(init), frozen_at=cut)
 
 
 def _rows(tree: Any, places: np.ndarray) -> Any:

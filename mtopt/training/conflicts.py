@@ -31,7 +31,7 @@ def gradient_conflicts(
 
     def measure(state: TrainState, batch: Batch) -> dict[str, jax.Array]:
         key = jax.random.fold_in(state.key, state.step)
-        problem = tasks.problem(batch, key, state.model_state)
+        problem = tasks.problem(batch, key, state.model_state, state.constants)
         found = diagnostics(problem.evaluate(state.params))
         return {"norm": found.norm, "cosine": found.cosine}
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from mtopt.analysis.gates import gates, silence
 from mtopt.batch import Batch, is_real
+from mtopt.constants import thaw
 from mtopt.devices import Devices
 from mtopt.step import TrainState
 
@@ -43,7 +44,8 @@ def measured_gates(
     apart = model.tasks.x_axis is not None
 
     def numbers(state: TrainState, batch: Batch) -> Mapping[str, Any]:
-        weights, experts = observe(state.params, state.model_state, batch.x)
+        params = thaw(state.params, state.constants)
+        weights, experts = observe(params, state.model_state, batch.x)
         counted = is_real(batch.mask)
         found: dict[str, Any] = {}
         for place, own in weights.items():

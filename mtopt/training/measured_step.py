@@ -51,7 +51,7 @@ def measured_step(
     def measured(state: TrainState, batch: Batch) -> tuple[TrainState, Diagnostics]:
         new, _ = step(state, batch)
         key = jax.random.fold_in(state.key, state.step)
-        problem = tasks.problem(batch, key, state.model_state)
+        problem = tasks.problem(batch, key, state.model_state, state.constants)
         if micro_batches > 1:
             problem = MicroBatches.of(problem, micro_batches)
         updates = optax.tree.sub(new.params, state.params)

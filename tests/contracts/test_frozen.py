@@ -79,7 +79,9 @@ def test_what_is_frozen_behind_an_aggregator_is_named(behind):
 def test_so_it_is_where_a_transformation_before_it_reads_the_gradients(before):
     """SAM spends its radius on them, and makes rows of them again."""
     aggregator = mtopt.mgda(2) if len(before()) > 1 else mtopt.equal_weighting(2)
-    with pytest.warns(UserWarning, match=r"first.*stop_gradient in encode"):
+    with pytest.warns(
+        UserWarning, match=r"first.*mtopt\.freeze\(model, params, where\)"
+    ):
         trace(mtopt.chain(*before(), aggregator, optax.sgd(0.1), optax.freeze(MASK)))
 
 

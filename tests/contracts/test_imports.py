@@ -24,6 +24,7 @@ ORDER = (
     "gradients",
     "beside",
     "floats",
+    "constants",
     "per_task",
     "batch",
     "sample_axis",

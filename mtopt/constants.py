@@ -1,0 +1,140 @@
+"""Shared parameters as constants: what ``encode`` reads, and nothing changes."""
+
+import difflib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+from mtopt.errors import UserError
+
+Where = str | Sequence[str] | Callable[[str], bool]
+
+
+def freeze(model: Any, params: Any, where: Where) -> tuple[Any, Any, Any]:
+    r"""Takes parameters that are not to be trained out of those that are.
+
+    With :math:`\theta = (\theta_t, c)`, a step is one of :math:`\theta_t` alone: its
+    rows, solve, optimizer state and backward passes are those of a model in which
+    :math:`c` is written as numbers. Freezing behind an aggregator, by
+    ``optax.freeze``, leaves the rows of :math:`c` in the solve.
+
+    Args:
+      model: what encodes with them: a :class:`mtopt.models.Model`, whose frozen modules
+        then run as in evaluation, BatchNorm on its running statistics and without
+        dropout; or :class:`mtopt.Tasks`, which stay as they are.
+      params: ``{"shared": tree, "tasks": PerTask}``.
+      where: of the shared parameters: a path such as ``"body"`` or ``"layers.0"``, for
+        all below it, or several, or ``path -> bool`` of every array.
+
+    Returns:
+      The model, the parameters with None in place of what is frozen, and the constants:
+      the shared parameters with None in place of all else. They are for
+      ``TrainState.create(params, tx, key, model_state, constants)``, or for
+      ``tasks.problem(batch, key, model_state, constants)``.
+
+    Raises:
+      UserError: for a path that names nothing, or where nothing is frozen, or a model
+        whose frozen modules would go on averaging over batches.
+
+    Example:
+      >>> import jax.numpy as jnp, mtopt, optax
+      >>> def encode(shared, x, key):
+      ...     return jnp.tanh(x @ shared["body"]) @ shared["adapter"]
+      >>> def head_loss(head, z, y, mask, key):
+      ...     return mtopt.masked_mean((z @ head - y) ** 2, mask)
+      >>> tasks = mtopt.Tasks(("a", "b"), encode, head_loss)
+      >>> params = {"shared": {"body": jnp.ones((3, 4)), "adapter": jnp.ones((4, 2))},
+      ...           "tasks": mtopt.PerTask(jnp.ones((2, 2)), tasks.names)}
+      >>> tasks, params, constants = freeze(tasks, params, "body")
+      >>> jax.tree.map(jnp.shape, (params["shared"], constants))
+      ({'adapter': (4, 2), 'body': None}, {'adapter': None, 'body': (3, 4)})
+      >>> tx = mtopt.chain(mtopt.mgda(2), optax.adam(1e-2))
+      >>> state = mtopt.TrainState.create(
+      ...     params, tx, jax.random.key(0), constants=constants)
+      >>> batch = mtopt.Batch.shared(
+      ...     jnp.eye(3), {"a": jnp.ones(3), "b": jnp.array([1., 2., 3.])})
+      >>> state, _ = mtopt.make_train_step(tasks, tx)(state, batch)
+      >>> whole = thaw(state.params, state.constants)
+      >>> bool((whole["shared"]["body"] == 1).all()), whole["shared"]["adapter"].shape
+      (True, (4, 2))
+    """
+    leaves, tree = jax.tree_util.tree_flatten_with_path(params["shared"])
+    paths = [jax.tree_util.keystr(p, simple=True, separator=".") for p, _ in leaves]
+    chosen = _chosen(paths, where)
+    values = [value for _, value in leaves]
+    kept = [None if own else value for own, value in zip(chosen, values, strict=True)]
+    held = [value if own else None for own, value in zip(chosen, values, strict=True)]
+    frozen = [path for own, path in zip(chosen, paths, strict=True) if own]
+    frozen_at = getattr(model, "frozen_at", None)
+    if frozen_at is not None:
+        model = frozen_at(frozen)
+    elif getattr(getattr(model, "tasks", None), "stateful", False):
+        raise UserError(
+            f"a {type(model).__name__} keeps statistics of batches, and cannot be told "
+            "that some of its modules are frozen: expected a mtopt.models.Model"
+        )
+    return model, {**params, "shared": tree.unflatten(kept)}, tree.unflatten(held)
+
+
+def thaw(params: Any, constants: Any) -> Any:
+    """Puts constants back among the parameters, as :func:`freeze` found them.
+
+    Args:
+      params: with None in place of what is frozen.
+      constants: that, with None in place of all else; None for none.
+
+    Example:
+      >>> thaw({"shared": {"a": 1.0, "b": None}}, {"a": None, "b": 2.0})
+      {'shared': {'a': 1.0, 'b': 2.0}}
+    """
+    return {**params, "shared": filled(params["shared"], constants)}
+
+
+def filled(shared: Any, constants: Any) -> Any:
+    """The shared parameters with constants where these have gaps.
+
+    Args:
+      shared: with None in place of what is frozen.
+      constants: that, with None in place of all else; None for none.
+    """
+    if constants is None:
+        return shared
+    return jax.tree.map(
+        lambda own, other: other if own is None else own,
+        shared,
+        constants,
+        is_leaf=lambda node: node is None,
+    )
+
+
+def _chosen(paths: Sequence[str], where: Where) -> list[bool]:
+    """Of every path, whether it is to be frozen."""
+    if callable(where):
+        chosen = [bool(where(path)) for path in paths]
+    else:
+        places = (where,) if isinstance(where, str) else tuple(where)
+        for place in places:
+            _expect_place(place, paths)
+        chosen = [any(_below(path, place) for place in places) for path in paths]
+    if not any(chosen):
+        raise UserError(
+            f"where freezes nothing of params['shared'], whose arrays are "
+            f"{', '.join(paths)}: expected paths among them, or parts of these"
+        )
+    return chosen
+
+
+def _below(path: str, place: str) -> bool:
+    return path == place or path.startswith(place + ".")
+
+
+def _expect_place(place: str, paths: Sequence[str]) -> None:
+    if any(_below(path, place) for path in paths):
+        return
+    parts = [path.split(".") for path in paths]
+    known = {".".join(own[:n]) for own in parts for n in range(1, len(own) + 1)}
+    (near,) = difflib.get_close_matches(place, sorted(known), 1) or [None]
+    first = ", ".join(dict.fromkeys(own[0] for own in parts))
+    hint = f"did you mean {near!r}?" if near else f"expected a path below {first}"
+    raise UserError(f"params['shared'] has nothing at {place!r}: {hint}")
