@@ -53,12 +53,12 @@ def scale_tasks(rates: Number | Mapping[str, Number]) -> optax.GradientTransform
             return updates, state
         known = task_names(heads)
         if not isinstance(rates, Mapping):
-            own = jnp.full(len(known), rates)
+            own = jnp.full(len(known), rates, float)
         else:
             for name in rates:
                 if name not in known:
                     raise UserError(f"a rate of task {name!r}: {nearest(name, known)}")
-            own = jnp.stack([jnp.asarray(rates.get(name, 1.0)) for name in known])
+            own = jnp.stack([jnp.asarray(rates.get(name, 1), float) for name in known])
         return {"shared": shared, "tasks": scale_heads(heads, own)}, state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)

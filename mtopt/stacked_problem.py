@@ -30,19 +30,7 @@ from mtopt.task import Task
 from mtopt.task_encoder import TaskEncoder
 
 
-@functools.partial(
-    jax.tree_util.register_dataclass,
-    data_fields=[
-        "batch",
-        "loss_mask",
-        "key",
-        "model_state",
-        "hidden",
-        "seen",
-        "constants",
-    ],
-    meta_fields=["tasks", "apart"],
-)
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class StackedProblem(BatchProblem):
     """:class:`mtopt.Tasks` on one batch; made by :meth:`mtopt.Tasks.problem`.
@@ -63,9 +51,9 @@ class StackedProblem(BatchProblem):
     loss_mask: Any
     key: Any
     model_state: Any
-    tasks: Any
+    tasks: Any = dataclasses.field(metadata={"static": True})
     hidden: Any = None
-    apart: bool = False
+    apart: bool = dataclasses.field(default=False, metadata={"static": True})
     seen: Any = None
     constants: Any = None
 

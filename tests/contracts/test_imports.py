@@ -71,6 +71,7 @@ ORDER = (
     "metrics",
     "boosting",
     "models",
+    "merging",
     "pretext",
     "training",
     "trained",
