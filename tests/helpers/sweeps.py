@@ -28,7 +28,11 @@ TINY = [
 
 
 def started(folder, *flags):
-    """The command, running in a process group of its own."""
+    """The command, running in a process group of its own.
+
+    It hears an interrupt even if what runs the tests has been told to ignore them, as a
+    shell tells its background jobs: a process inherits that.
+    """
     return subprocess.Popen(
         [sys.executable, "-m", "experiments.compare", *flags],
         cwd=folder,
@@ -37,6 +41,7 @@ def started(folder, *flags):
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
