@@ -25,7 +25,8 @@ def freeze(model: Any, params: Any, where: Where) -> tuple[Any, Any, Any]:
         dropout; or :class:`mtopt.Tasks`, which stay as they are.
       params: ``{"shared": tree, "tasks": PerTask}``.
       where: of the shared parameters: a path such as ``"body"`` or ``"layers.0"``, for
-        all below it, or several, or ``path -> bool`` of every array.
+        all below it, or several, or ``path -> bool`` of every array. What has no
+        parameters, as dropout, is frozen with the module that holds it.
 
     Returns:
       The model, the parameters with None in place of what is frozen, and the constants:
@@ -34,8 +35,9 @@ def freeze(model: Any, params: Any, where: Where) -> tuple[Any, Any, Any]:
       ``tasks.problem(batch, key, model_state, constants)``.
 
     Raises:
-      UserError: for a path that names nothing, or where nothing is frozen, or a model
-        whose frozen modules would go on averaging over batches.
+      UserError: for a path that names nothing, or where nothing is frozen; for
+        parameters with gaps, which were frozen before; for a model whose frozen modules
+        would go on averaging over batches.
 
     Example:
       >>> import jax.numpy as jnp, mtopt, optax
@@ -59,20 +61,17 @@ def freeze(model: Any, params: Any, where: Where) -> tuple[Any, Any, Any]:
       >>> bool((whole["shared"]["body"] == 1).all()), whole["shared"]["adapter"].shape
       (True, (4, 2))
     """
-    leaves, tree = jax.tree_util.tree_flatten_with_path(params["shared"])
+    shared = _shared_of(params)
+    leaves, tree = jax.tree_util.tree_flatten_with_path(shared)
     paths = [jax.tree_util.keystr(p, simple=True, separator=".") for p, _ in leaves]
     chosen = _chosen(paths, where)
     values = [value for _, value in leaves]
     kept = [None if own else value for own, value in zip(chosen, values, strict=True)]
     held = [value if own else None for own, value in zip(chosen, values, strict=True)]
-    frozen = [path for own, path in zip(chosen, paths, strict=True) if own]
     frozen_at = getattr(model, "frozen_at", None)
     if frozen_at is not None:
-        model = frozen_at(frozen)
-    elif getattr(getattr(model, "tasks", None), "stateful", False):
-        raise UserError(
-            f"a {type(model).__name__} keeps statistics of batches, and cannot be told "
-            "that some of its modules are frozen: expected a mtopt.models.Model"
+        model = frozen_at(
+            [path for own, path in zip(chosen, paths, strict=True) if own]
         )
     return model, {**params, "shared": tree.unflatten(kept)}, tree.unflatten(held)
 
@@ -88,6 +87,8 @@ def thaw(params: Any, constants: Any) -> Any:
       >>> thaw({"shared": {"a": 1.0, "b": None}}, {"a": None, "b": 2.0})
       {'shared': {'a': 1.0, 'b': 2.0}}
     """
+    if constants is None:
+        return params
     return {**params, "shared": filled(params["shared"], constants)}
 
 
@@ -100,6 +101,7 @@ def filled(shared: Any, constants: Any) -> Any:
     """
     if constants is None:
         return shared
+    check_constants(shared, constants)
     return jax.tree.map(
         lambda own, other: other if own is None else own,
         shared,
@@ -108,11 +110,77 @@ def filled(shared: Any, constants: Any) -> Any:
     )
 
 
+def check_constants(shared: Any, constants: Any) -> None:
+    """Raises unless constants stand where parameters have gaps, and nowhere else.
+
+    Args:
+      shared: with None in place of what is frozen.
+      constants: that, with None in place of all else.
+
+    Raises:
+      UserError: naming a path that both have, or saying that the trees are others.
+    """
+    trees = [_places(tree) for tree in (shared, constants)]
+    if trees[0].keys() != trees[1].keys():
+        path = sorted(trees[0].keys() ^ trees[1].keys())[0]
+        raise UserError(
+            f"constants are of another tree than params['shared'], of which one alone "
+            f"has {path!r}: expected both as mtopt.freeze returned them"
+        )
+    both = [p for p, own in trees[0].items() if not (own or trees[1][p])]
+    if both:
+        raise UserError(
+            f"{both[0]!r} stands in params['shared'] and in the constants: expected "
+            "the parameters that mtopt.freeze returned, with a gap there"
+        )
+
+
+def has_gaps(shared: Any) -> bool:
+    """Whether something of the shared parameters has been taken out.
+
+    Args:
+      shared: the shared parameters.
+    """
+    return any(_places(shared).values())
+
+
+def _places(tree: Any) -> dict[str, bool]:
+    """Every path, and whether there is a gap."""
+    found = jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda node: node is None)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="."): leaf is None
+        for path, leaf in found
+    }
+
+
+def _shared_of(params: Any) -> Any:
+    """The whole shared parameters."""
+    if not isinstance(params, dict) or "shared" not in params:
+        found = sorted(params) if isinstance(params, dict) else type(params).__name__
+        raise UserError(
+            f"params are {found}: expected "
+            '{"shared": ..., "tasks": mtopt.PerTask(...)}'
+        )
+    if has_gaps(params["shared"]):
+        raise UserError(
+            "params['shared'] has gaps, where something is frozen already: expected "
+            "whole parameters, as mtopt.thaw makes them, and all that is to be frozen "
+            "at once"
+        )
+    return params["shared"]
+
+
 def _chosen(paths: Sequence[str], where: Where) -> list[bool]:
     """Of every path, whether it is to be frozen."""
     if callable(where):
         chosen = [bool(where(path)) for path in paths]
     else:
+        several = isinstance(where, Sequence) and all(isinstance(p, str) for p in where)
+        if not several:
+            raise UserError(
+                f"where is {where!r}: expected a path, several of them, or a function "
+                "path -> bool"
+            )
         places = (where,) if isinstance(where, str) else tuple(where)
         for place in places:
             _expect_place(place, paths)
@@ -136,5 +204,6 @@ def _expect_place(place: str, paths: Sequence[str]) -> None:
     known = {".".join(own[:n]) for own in parts for n in range(1, len(own) + 1)}
     (near,) = difflib.get_close_matches(place, sorted(known), 1) or [None]
     first = ", ".join(dict.fromkeys(own[0] for own in parts))
-    hint = f"did you mean {near!r}?" if near else f"expected a path below {first}"
+    hint = f"expected a path below {first}" if first else "it is one array"
+    hint = f"did you mean {near!r}?" if near else hint
     raise UserError(f"params['shared'] has nothing at {place!r}: {hint}")

@@ -181,7 +181,7 @@ class Devices:
         Args:
           state: of the step.
         """
-        shared = jax.tree.leaves(state.params["shared"])
+        shared = jax.tree.leaves((state.params["shared"], state.constants))
         shapes = {leaf.shape for leaf in shared if leaf.ndim > 1}
         rows = {(len(self.tasks.names), *shape) for shape in shapes}
 

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from mtopt.batch import Batch
 from mtopt.chain import refuse_untold
-from mtopt.constants import thaw
+from mtopt.constants import check_constants, thaw
 from mtopt.errors import UserError, expect, expect_one_of
 from mtopt.evaluation import Evaluation
 from mtopt.made_of import least_losses, modules, parts
@@ -79,9 +79,12 @@ class TrainState:
         must outlive that.
 
         Raises:
-          UserError: for parameters without a place for those of the tasks.
+          UserError: for parameters without a place for those of the tasks, or constants
+            that are not what these lack.
         """
         names = _names(params)
+        if constants is not None:
+            check_constants(params["shared"], constants)
         step = jnp.zeros((), jnp.int32)
         seen = NonFinite.nothing(len(names))
         rest = Stationary.nothing(len(names))

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mtopt.linalg import combine
+from mtopt.merging.task_vectors import expect_vectors
 
 
 def added(base: Any, weights: Float[Array, " n"], vectors: Any) -> Any:
@@ -17,6 +18,7 @@ def added(base: Any, weights: Float[Array, " n"], vectors: Any) -> Any:
       weights: one for each vector.
       vectors: a tree like it, leaves ``[n, ...]``.
     """
+    expect_vectors(base, vectors)
     change = combine(weights, vectors)
     return jax.tree.map(lambda leaf, own: leaf + own.astype(leaf.dtype), base, change)
 

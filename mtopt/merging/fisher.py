@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from mtopt.merging.task_vectors import expect_vectors
+
 
 def fisher(base: Any, vectors: Any, information: Any) -> Any:
     r"""Where a model is sure of an entry, the entry is near that model's.
@@ -18,6 +20,9 @@ def fisher(base: Any, vectors: Any, information: Any) -> Any:
       information: :math:`F_i`, the diagonals of the Fisher matrices, such as means of
         squared gradients of the log-likelihood at the tuned models: a tree like the
         vectors, at least 0; times a number for each model where models count unequally.
+
+    Raises:
+      UserError: for vectors or information of another tree than the base.
 
     Returns:
       Parameters like those of the base: of an entry of which no model knows anything,
@@ -33,10 +38,15 @@ def fisher(base: Any, vectors: Any, information: Any) -> Any:
       Matena and Raffel, Merging Models with Fisher-Weighted Averaging, 2021, arXiv
       2111.09832.
     """
+    expect_vectors(base, vectors)
+    expect_vectors(base, information)
 
     def one(start: Array, own: Array, known: Array) -> Array:
-        total = known.sum(axis=0)
-        weights = jnp.where(total[None] > 0, known, 1)
-        return start + (weights * own).sum(axis=0) / weights.sum(axis=0)
+        known = known.astype(jnp.promote_types(known.dtype, jnp.float32))
+        most = known.max(axis=0)
+        shares = known / jnp.where(most > 0, most, 1)[None]  # whose sum is no overflow
+        weights = jnp.where(most[None] > 0, shares, 1)
+        change = (weights * own).sum(axis=0) / weights.sum(axis=0)
+        return start + change.astype(start.dtype)
 
     return jax.tree.map(one, base, vectors, information)

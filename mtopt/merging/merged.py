@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from mtopt.merging.scaling import Scaling
+from mtopt.merging.task_vectors import expect_vectors
 from mtopt.tasks import TaskGroups, Tasks
 
 
@@ -30,6 +31,9 @@ def merged(model: Any, base: Any, vectors: Any, rule: Scaling) -> tuple[Any, Any
     Returns:
       The model, its parameters, with ``params["shared"]["coefficients"]``, and the
       constants. ``init`` of the model gives these parameters again.
+
+    Raises:
+      UserError: for vectors of another tree than the base.
 
     Example:
       >>> import jax.numpy as jnp, mtopt, optax
@@ -56,6 +60,7 @@ def merged(model: Any, base: Any, vectors: Any, rule: Scaling) -> tuple[Any, Any
       >>> state.params["shared"]["coefficients"]["w"].round(2).tolist()
       [1.0, 1.0]
     """
+    expect_vectors(base["shared"], vectors)
     known = rule.known(base["shared"], vectors)
     constants = {"base": base["shared"], "vectors": vectors, "known": known}
     gaps = jax.tree.map(lambda _: None, constants)
@@ -87,7 +92,8 @@ def merged(model: Any, base: Any, vectors: Any, rule: Scaling) -> tuple[Any, Any
     def predict(own: Any, model_state: Any, x: Any) -> Any:
         return model.predict({**own, "shared": whole(own["shared"])}, model_state, x)
 
-    changes: dict[str, Any] = {"tasks": tasks, "predict": predict, "frozen_at": None}
+    changes: dict[str, Any] = {"tasks": tasks, "predict": predict}
+    changes |= {"encode_frozen": None, "frozen": ("base", "vectors", "known")}
     changes["init"] = lambda key: (params, model.init(key)[1])
     if getattr(model, "mixtures", None) is not None:
 

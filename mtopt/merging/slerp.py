@@ -63,12 +63,12 @@ def weights_of(position: Float[Array, " n"], products: Float[Array, "n n"]) -> A
       position: the logarithm of a.
       products: the Gramian of the vectors.
     """
-    pulls = jnp.exp(position - jax.lax.stop_gradient(position.max()))
     each = jnp.eye(len(position), dtype=products.dtype)
-    found, mean = each[0], pulls[0]
+    found, mean = each[0], position[0]  # by logarithms: far apart, a is 0 or infinite
     for k in range(1, len(position)):
-        found = between(found, each[k], mean / (mean + pulls[k]), products)
-        mean = (k * mean + pulls[k]) / (k + 1)
+        share = jax.nn.sigmoid(mean - position[k])
+        found = between(found, each[k], share, products)
+        mean = jnp.logaddexp(jnp.log(k) + mean, position[k]) - jnp.log(k + 1)
     return found
 
 

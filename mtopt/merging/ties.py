@@ -9,6 +9,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from mtopt.errors import expect, expect_one_of
+from mtopt.merging.task_vectors import expect_vectors
 
 PER = ("array", "model")
 
@@ -39,14 +40,16 @@ def ties(
         Among equal magnitudes the first are kept.
       scale: :math:`\lambda`; 1 as in the paper without a set to choose it on.
       per: ``"model"``: the largest of all entries of a vector, as in the paper;
-        ``"array"``: of each array, as mergekit has it.
+        ``"array"``: of each array, as mergekit has it; of one of fewer than
+        :math:`1 / \rho` entries nothing is kept.
 
     Returns:
       Parameters like those of the base. Where the sum is exactly 0 its sign counts as
       positive.
 
     Raises:
-      UserError: for a density out of range, or another ``per``.
+      UserError: for a density out of range, another ``per``, or vectors of another
+        tree.
 
     Example:
       Two vectors disagree in the first entry, and the larger one wins:
@@ -66,8 +69,11 @@ def ties(
     expect(0 < density <= 1, "density", density, "in (0, 1]")
     expect_one_of("per", per, PER)
 
+    expect_vectors(base, vectors)
+
     def of_array(own: Float[Array, "n ..."]) -> Float[Array, "..."]:
-        flat = own.reshape(len(own), -1)
+        wide = jnp.promote_types(own.dtype, jnp.float32)
+        flat = own.astype(wide).reshape(len(own), -1)
         kept = jax.vmap(lambda vector: _trimmed(vector, density))(flat)
         return _elected(kept).reshape(own.shape[1:])
 
@@ -77,12 +83,14 @@ def ties(
         first = jax.tree.map(lambda leaf: leaf[0], vectors)
         flat = jax.vmap(lambda vector: ravel_pytree(vector)[0])(vectors)
         change = ravel_pytree(first)[1](of_array(flat))
-    return jax.tree.map(lambda leaf, own: leaf + scale * own, base, change)
+    return jax.tree.map(
+        lambda leaf, own: leaf + (scale * own).astype(leaf.dtype), base, change
+    )
 
 
 def _trimmed(vector: Float[Array, " D"], density: float) -> Float[Array, " D"]:
     """The largest entries; the rest 0."""
-    kept = math.floor(density * len(vector))
+    kept = math.floor(density * len(vector) + 1e-9)  # of .29 * 100 29
     _, places = jax.lax.top_k(jnp.abs(vector), kept)
     return jnp.zeros_like(vector).at[places].set(vector[places])
 
@@ -90,6 +98,6 @@ def _trimmed(vector: Float[Array, " D"], density: float) -> Float[Array, " D"]:
 def _elected(vectors: Float[Array, "n D"]) -> Float[Array, " D"]:
     """The mean of the entries that have the sign of their sum."""
     positive = vectors.sum(axis=0) >= 0
-    agrees = jnp.where(positive[None], vectors > 0, vectors < 0)
+    agrees = jnp.where(positive[None], vectors > 0, vectors < 0) | jnp.isnan(vectors)
     total = jnp.where(agrees, vectors, 0).sum(axis=0)
     return total / jnp.maximum(agrees.sum(axis=0), 1).astype(total.dtype)

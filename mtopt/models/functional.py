@@ -63,9 +63,10 @@ class Model:
         model without a gate.
       among: the tasks that the encoder has places for; more than those of ``tasks``
         behind :func:`mtopt.models.some_tasks`.
-      frozen_at: ``paths -> model``: the same, whose modules run as in evaluation if all
-        of their parameters are at these paths, for :func:`mtopt.freeze`; None for a
-        model that cannot be told.
+      encode_frozen: ``paths -> encode`` of ``tasks`` in which modules run as in
+        evaluation if all of their parameters are at these paths; None for a model that
+        cannot be told.
+      frozen: the paths that it has been told.
     """
 
     tasks: Tasks
@@ -73,7 +74,33 @@ class Model:
     predict: Callable[[Params, Any, Any], Float[Array, "K B ..."]]
     mixtures: Callable[[Params, Any, Any], Mixtures] | None = None
     among: tuple[str, ...] = ()
-    frozen_at: Callable[[Sequence[str]], "Model"] | None = None
+    encode_frozen: Callable[[Sequence[str]], Callable[..., Any]] | None = None
+    frozen: tuple[str, ...] = ()
+
+    def frozen_at(self, paths: Sequence[str]) -> "Model":
+        """This model, of whose encoder some parameters are frozen.
+
+        Args:
+          paths: theirs, as :func:`mtopt.freeze` finds them.
+
+        Raises:
+          UserError: where it cannot be told, and keeps statistics of batches.
+        """
+        known = tuple(sorted({*self.frozen, *paths}))
+        tasks = self.tasks
+        if self.encode_frozen is not None:
+            tasks = dataclasses.replace(tasks, encode=self.encode_frozen(known))
+        elif tasks.stateful:
+            raise UserError(cannot_be_told(self))
+        return dataclasses.replace(self, tasks=tasks, frozen=known)
+
+
+def cannot_be_told(model: Any) -> str:
+    """What is said of a model that cannot be told what is frozen."""
+    return (
+        f"this {type(model).__name__} keeps statistics of batches, and cannot be told "
+        "which of its modules are frozen: expected one of mtopt.models.functional"
+    )
 
 
 def functional(
@@ -86,7 +113,6 @@ def functional(
     statistics: str = "own",
     per_task: bool = False,
     own: Factory | None = None,
-    frozen: Sequence[str] = (),
 ) -> Model:
     """A model of K equal heads on one encoder, from two NNX modules.
 
@@ -130,9 +156,6 @@ def functional(
       own: makes what each task has to itself below its representation, such as gates
         on the inputs or experts; any NNX module, also with dropout and BatchNorm. Its
         parameters are the task's, ``params["tasks"]["own"]``, beside ``["head"]``.
-      frozen: paths of the encoder's parameters that are not trained, as
-        :func:`mtopt.freeze` finds them. A module that has no others runs as in
-        evaluation: on its running statistics, which stay, and without dropout.
 
     Returns:
       The model. The head of a task starts from ``fold_in(key, crc32(name))``, so that
@@ -182,40 +205,50 @@ def functional(
             "use nnx.LayerNorm in heads"
         )
 
-    untold = Pure.of(encoder, frozen)
-    pooled = untold.stateful and x_axis is not None and statistics == "pooled"
-    if pooled:
-        untold.expect_own_batch_norm()
-    trunk = untold
-    if per_task:
-        trunk = Told(untold, None if own is None else Pure.of(own), names)
+    def made(frozen: Sequence[str]) -> Pure | Told:
+        untold = Pure.of(encoder, frozen)
+        if not per_task:
+            return untold
+        return Told(untold, None if own is None else Pure.of(own), names)
+
+    trunk = made(())
     stateful = trunk.stateful
+    pooled = stateful and x_axis is not None and statistics == "pooled"
+    if pooled:
+        assert isinstance(trunk, Pure)  # what is told its task has its own
+        trunk.expect_own_batch_norm()
     each = stateful and (per_task or x_axis is not None) and not pooled
 
-    def encode(shared: Any, x: Any, key: PRNGKeyArray, *rest: Any) -> Any:
-        model_state: Any = rest[0] if stateful else {}
-        labelled = rest[1] if stateful else None
-        values = model_state.values if each else model_state
-        told = rest[-1:] if per_task else ()
-        outputs, moved = trunk.train(shared, values, x, key, labelled, *told)
-        if not stateful:
-            return outputs
-        return outputs, model_state._replace(values=moved) if each else moved
+    def encode_frozen(frozen: Sequence[str]) -> Callable[..., Any]:
+        trunk = made(frozen)
 
-    def encode_pooled(
-        shared: Any,
-        x: Any,
-        key: PRNGKeyArray,
-        model_state: Any,
-        labelled: Bool[Array, "K b"],
-    ) -> tuple[Any, Any]:
-        flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), x)
-        outputs, moved = untold.train(
-            shared, model_state, flat, key, labelled.reshape(-1)
-        )
-        return jax.tree.map(
-            lambda leaf: leaf.reshape(*labelled.shape, *leaf.shape[1:]), outputs
-        ), moved
+        def encode(shared: Any, x: Any, key: PRNGKeyArray, *rest: Any) -> Any:
+            model_state: Any = rest[0] if stateful else {}
+            labelled = rest[1] if stateful else None
+            values = model_state.values if each else model_state
+            told = rest[-1:] if per_task else ()
+            outputs, moved = trunk.train(shared, values, x, key, labelled, *told)
+            if not stateful:
+                return outputs
+            return outputs, model_state._replace(values=moved) if each else moved
+
+        def encode_pooled(
+            shared: Any,
+            x: Any,
+            key: PRNGKeyArray,
+            model_state: Any,
+            labelled: Bool[Array, "K b"],
+        ) -> tuple[Any, Any]:
+            assert isinstance(trunk, Pure)
+            flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), x)
+            outputs, moved = trunk.train(
+                shared, model_state, flat, key, labelled.reshape(-1)
+            )
+            return jax.tree.map(
+                lambda leaf: leaf.reshape(*labelled.shape, *leaf.shape[1:]), outputs
+            ), moved
+
+        return encode_pooled if pooled else encode
 
     def above(parameters: Any) -> Any:
         return parameters if own is None else parameters[HEAD]
@@ -287,7 +320,7 @@ def functional(
 
     tasks = Tasks(
         names,
-        encode_pooled if pooled else encode,
+        encode_frozen(()),
         head_loss,
         x_axis=x_axis,
         stateful=stateful,
@@ -297,23 +330,10 @@ def functional(
         label_mask=functools.partial(label_mask, kind=kind) if kind in PIXELS else None,
     )
 
-    def frozen_at(paths: Sequence[str]) -> Model:
-        return functional(
-            encoder,
-            head,
-            names,
-            kind=kind,
-            x_axis=x_axis,
-            statistics=statistics,
-            per_task=per_task,
-            own=own,
-            frozen=paths,
-        )
-
     gated = trunk.gated or branch.gated
     # One program: op by op, stacked modules would compile for each of their layers.
     gates = mixtures if gated else None
-    return Model(tasks, jax.jit(init), predict, gates, names, frozen_at)
+    return Model(tasks, jax.jit(init), predict, gates, names, encode_frozen)
 
 
 def _place(part: str, place: str) -> str:

@@ -8,7 +8,7 @@ import jax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from mtopt.errors import UserError
-from mtopt.models.functional import Model
+from mtopt.models.functional import Model, cannot_be_told
 from mtopt.per_task import in_words
 from mtopt.problem import Params
 from mtopt.tasks import TaskGroups
@@ -24,13 +24,35 @@ class JointModel:
         entry of ``tasks`` and of the state for each group.
       predict: ``(params, model_state, x) -> tuple``: what each model predicts; ``x`` is
         one input, or a tuple with those of each group.
-      frozen_at: as of :class:`mtopt.models.Model`.
+      encode_frozen: ``paths -> encodes``, one of each group, else as that of
+        :class:`mtopt.models.Model`.
+      frozen: the paths that it has been told.
     """
 
     tasks: TaskGroups
     init: Callable[[PRNGKeyArray], tuple[Params, Any]]
     predict: Callable[[Params, Any, Any], tuple[Float[Array, "k B ..."], ...]]
-    frozen_at: Callable[[Sequence[str]], "JointModel"] | None = None
+    encode_frozen: Callable[[Sequence[str]], Sequence[Callable[..., Any]]] | None = None
+    frozen: tuple[str, ...] = ()
+
+    def frozen_at(self, paths: Sequence[str]) -> "JointModel":
+        """As of :class:`mtopt.models.Model`.
+
+        Args:
+          paths: of parameters of the encoder.
+
+        Raises:
+          UserError: where it cannot be told, and keeps statistics of batches.
+        """
+        known = tuple(sorted({*self.frozen, *paths}))
+        groups = self.tasks.groups
+        if self.encode_frozen is not None:
+            pairs = zip(groups, self.encode_frozen(known), strict=True)
+            groups = [dataclasses.replace(own, encode=its) for own, its in pairs]
+        elif any(group.stateful for group in groups):
+            raise UserError(cannot_be_told(self))
+        tasks = dataclasses.replace(self.tasks, groups=tuple(groups))
+        return dataclasses.replace(self, tasks=tasks, frozen=known)
 
 
 def join(models: Sequence[Model], *, shared_inputs: bool = False) -> JointModel:
@@ -100,15 +122,17 @@ def join(models: Sequence[Model], *, shared_inputs: bool = False) -> JointModel:
             for model, heads, state, seen in own
         )
 
-    each = [model.frozen_at for model in models]
+    made = [model.encode_frozen for model in models]
+    encoders = [own for own in made if own is not None]
 
-    def frozen_at(paths: Sequence[str]) -> JointModel:
-        frozen = [own(paths) for own in each if own is not None]
-        return join(frozen, shared_inputs=shared_inputs)
+    def encode_frozen(paths: Sequence[str]) -> Sequence[Callable[..., Any]]:
+        if shared_inputs and not told:
+            return [encoders[0](paths)] * len(models)
+        return [own(paths) for own in encoders]
 
-    told_so = None if None in each else frozen_at
+    tellable = encode_frozen if len(encoders) == len(models) else None
     # One program, in which the encoder is drawn once.
-    return JointModel(tasks, jax.jit(init), predict, told_so)
+    return JointModel(tasks, jax.jit(init), predict, tellable)
 
 
 def _check_encoders(models: Sequence[Model]) -> None:

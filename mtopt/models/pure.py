@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from mtopt.constants import has_gaps
 from mtopt.errors import UserError
 from mtopt.models.layers import BatchNorm, average_over
 from mtopt.models.noted import is_gate, noted
@@ -114,6 +115,7 @@ class Pure:
         labelled: Bool[Array, " b"] | None = None,
     ) -> Any:
         """The module in training mode, whose statistics are over labelled samples."""
+        _expect_whole(parameters)
         streams, structure = jax.tree.flatten(self.randomness)
         # Every layer draws from a stream of its own, made anew: streams are counters
         # that a call advances, and equal keys would drop the same units twice.
@@ -136,6 +138,7 @@ class Pure:
 
     def in_evaluation(self, parameters: Any, statistics: Any) -> Any:
         """The module in evaluation mode."""
+        _expect_whole(parameters)
         return nnx.merge(self.evaluation, parameters, statistics, self.randomness)
 
     def observe(
@@ -163,6 +166,16 @@ def observed(module: Any, x: Any, *told: Any) -> tuple[Any, dict[str, Array]]:
         for place, weights in found.items()
         if weights.ndim == 2 and len(weights) == samples
     }
+
+
+def _expect_whole(parameters: Any) -> None:
+    """Raises for parameters that something frozen has been taken out of."""
+    if has_gaps(parameters):
+        raise UserError(
+            "params['shared'] has gaps, where something is frozen: expected them "
+            "filled, by TrainState.create(..., constants=...) in a step, and by "
+            "mtopt.thaw or state.evaluated_params in a prediction"
+        )
 
 
 def _all_at(module: nnx.Module, paths: Sequence[str]) -> list[nnx.Module]:

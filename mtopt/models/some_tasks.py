@@ -1,6 +1,7 @@
 """The part of a model that has some of its tasks, for those of a kind among others."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -61,20 +62,27 @@ def some_tasks(model: Model, names: tuple[str, ...]) -> Model:
             model_state = _rows(model_state, places)
         return {**params, "tasks": PerTask(heads, names)}, model_state
 
-    def encode(*arguments: Any) -> Any:
-        *others, task = arguments
-        place = jax.numpy.asarray(places)[task.index]
-        return model.tasks.encode(*others, Task(place, task.own))
+    def cut(encode: Callable[..., Any]) -> Callable[..., Any]:
+        if not model.tasks.per_task:
+            return encode
 
-    told = model.tasks.per_task
+        def of_some(*arguments: Any) -> Any:
+            *others, task = arguments
+            place = jax.numpy.asarray(places)[task.index]
+            return encode(*others, Task(place, task.own))
+
+        return of_some
+
+    told = model.encode_frozen
     tasks = dataclasses.replace(
-        model.tasks, names=names, **({"encode": encode} if told else {})
+        model.tasks, names=names, encode=cut(model.tasks.encode)
     )
-    frozen_at = model.frozen_at
-    cut = None
-    if frozen_at is not None:
-        cut = lambda paths: some_tasks(frozen_at(paths), names)  # noqa: E731
-    return dataclasses.replace(model, tasks=tasks, init=jax.jit(init), frozen_at=cut)
+    return dataclasses.replace(
+        model,
+        tasks=tasks,
+        init=jax.jit(init),
+        encode_frozen=None if told is None else lambda paths: cut(told(paths)),
+    )
 
 
 def _rows(tree: Any, places: np.ndarray) -> Any:

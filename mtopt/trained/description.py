@@ -2,7 +2,7 @@
 
 import dataclasses
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -147,19 +147,8 @@ class GroupDescription:
                 f"model {call.name!r} made a {type(model).__name__}: expected a "
                 "mtopt.models.Model, as mtopt.models.functional makes"
             )
-        return _rematerialised(model) if remat else model
-
-
-def _rematerialised(model: Model) -> Model:
-    """The model whose encoder is computed again in the backward pass."""
-    tasks, frozen_at = dataclasses.replace(model.tasks, remat=True), model.frozen_at
-
-    def frozen_too(paths: Sequence[str]) -> Model:
-        assert frozen_at is not None
-        return _rematerialised(frozen_at(paths))
-
-    told = None if frozen_at is None else frozen_too
-    return dataclasses.replace(model, tasks=tasks, frozen_at=told)
+        tasks = dataclasses.replace(model.tasks, remat=remat)
+        return dataclasses.replace(model, tasks=tasks)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,6 +12,7 @@ from jax.core import Tracer
 
 from mtopt.batch import Batch
 from mtopt.devices import Devices
+from mtopt.errors import UserError
 from mtopt.models.functional import Model
 from mtopt.per_task import task_keys
 from mtopt.step import TrainState, make_train_step
@@ -136,7 +137,16 @@ def shared_program(
       on_nonfinite: as :func:`mtopt.make_train_step`.
       micro_batches: as :func:`mtopt.make_train_step`.
       devices: that every replica runs on, all of them; the first one unless given.
+
+    Raises:
+      UserError: for a model of which something is frozen.
     """
+    if getattr(model, "frozen", ()):
+        raise UserError(
+            "the model has frozen parameters, and a program starts with all of them "
+            "anew: expected a loop with mtopt.TrainState.create(..., constants=...), "
+            "or the model before mtopt.freeze or mtopt.merging.merged"
+        )
     on = devices or Devices(model.tasks)
     of_step: Any = {"on_nonfinite": on_nonfinite, "micro_batches": micro_batches}
     train_step = on.run(make_train_step(model.tasks, tx, **of_step))

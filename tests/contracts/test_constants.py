@@ -13,6 +13,7 @@ import mtopt
 from mtopt.models import functional, join
 from mtopt.models.layers import BatchNorm
 from mtopt.training.checkpoint import Checkpoints
+from mtopt.training.program import shared_program
 from tests.helpers.close import assert_close
 from tests.helpers.methods import RULES, K, make, over
 
@@ -338,6 +339,55 @@ def test_paths_that_name_nothing_are_one_line(where, message):
 def test_a_model_that_cannot_be_told_is_refused_where_it_keeps_statistics():
     model = network(None)
     params, _ = model.init(KEY)
-    untold = dataclasses.replace(model, frozen_at=None)
+    untold = dataclasses.replace(model, encode_frozen=None)
     with pytest.raises(mtopt.UserError, match="cannot be told"):
         mtopt.freeze(untold, params, "body")
+
+
+def test_a_model_keeps_what_was_changed_of_it():
+    model = network(None)
+    params, _ = model.init(KEY)
+    tasks = dataclasses.replace(
+        model.tasks, remat=True, rows="never", head_loss=lambda *own: jnp.float32(7)
+    )
+    own, *_ = mtopt.freeze(dataclasses.replace(model, tasks=tasks), params, "body")
+    assert (own.tasks.remat, own.tasks.rows) == (True, "never")
+    assert own.tasks.head_loss is tasks.head_loss
+    assert own.tasks.encode is not tasks.encode
+
+
+def test_what_is_frozen_twice_or_there_twice_is_one_line():
+    model = network(None)
+    params, model_state = model.init(KEY)
+    own, rest, constants = mtopt.freeze(model, params, "body")
+    with pytest.raises(mtopt.UserError, match=r"has gaps.*frozen already"):
+        mtopt.freeze(own, rest, "adapter")
+    tx = chain()
+    with pytest.raises(mtopt.UserError, match=r"'adapter.*' stands in params.*and in"):
+        mtopt.TrainState.create(rest, tx, KEY, model_state, params["shared"])
+    with pytest.raises(mtopt.UserError, match=r"constants are of another tree"):
+        mtopt.TrainState.create(rest, tx, KEY, model_state, {"body": constants["body"]})
+    with pytest.raises(mtopt.UserError, match=r"has gaps.*evaluated_params"):
+        own.predict(rest, model_state, jnp.ones((2, 5)))
+    with pytest.raises(mtopt.UserError, match=r"a program starts with all of them"):
+        shared_program(own, tx, 1)
+    with pytest.raises(mtopt.UserError, match=r"params are \['adapter', 'body'\]"):
+        mtopt.freeze(model, params["shared"], "body")
+
+
+def test_all_that_is_shared_may_be_frozen():
+    """Heads alone are trained, by any method; the shared part has no row."""
+    model = network(None)
+    params, model_state = model.init(KEY)
+    own, rest, constants = mtopt.freeze(model, params, lambda path: True)
+    for method in ("mgda", "famo"):
+        tx = chain(method)
+        state = mtopt.TrainState.create(rest, tx, KEY, model_state, constants)
+        before = copied(state.params)
+        batch = mtopt.Batch(
+            normal(SAMPLES, 5), normal(K, SAMPLES), np.ones((K, SAMPLES), bool)
+        )
+        state, _ = mtopt.make_train_step(own.tasks, tx)(state, batch)
+        assert not equal(before["tasks"], state.params["tasks"])
+        assert equal(copied(model_state), state.model_state)
+        assert jax.tree.leaves(state.params["shared"]) == []

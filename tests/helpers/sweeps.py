@@ -31,18 +31,21 @@ def started(folder, *flags):
     """The command, running in a process group of its own.
 
     It hears an interrupt even if what runs the tests has been told to ignore them, as a
-    shell tells its background jobs: a process inherits that.
+    shell tells its background jobs: a process inherits that, but not a handler.
     """
-    return subprocess.Popen(
-        [sys.executable, "-m", "experiments.compare", *flags],
-        cwd=folder,
-        env=environment(folder),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-m", "experiments.compare", *flags],
+            cwd=folder,
+            env=environment(folder),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def one_after_another(units, jobs, cluster, cache):

@@ -162,6 +162,30 @@ def test_between_parallel_vectors_it_is_a_straight_line(other):
     assert np.isfinite(jax.jacobian(end)(position)).all()
 
 
+@pytest.mark.parametrize("place", range(3))
+@pytest.mark.parametrize("lead", [-500.0, 500.0])
+def test_positions_far_apart_are_finite(lead, place):
+    def weights(position):
+        return weights_of(position, jnp.eye(3))
+
+    position = jnp.zeros(3).at[place].set(lead)
+    assert np.isfinite(jax.jacobian(weights)(position)).all()
+    found = np.asarray(weights(position))
+    if lead > 0 and place == 2:  # the last is alone
+        np.testing.assert_allclose(found, [0, 0, 1], atol=1e-6)
+    if lead < 0 and place == 2:
+        np.testing.assert_allclose(found[2], 0, atol=1e-6)
+    assert np.isfinite(found).all()
+
+
+def test_vectors_of_another_tree_are_one_line():
+    base, _, tasks, (*_, held) = setting("blockwise")
+    with pytest.raises(mtopt.UserError, match=r"vectors\['v'\] is not there"):
+        merged(tasks, base, {"w": held["vectors"]["w"]}, blockwise)
+    with pytest.raises(mtopt.UserError, match=r"vectors\['v'\] is \(4,\)"):
+        merged(tasks, base, base["shared"], blockwise)
+
+
 @pytest.mark.parametrize("x_axis", [None, 0])
 @pytest.mark.parametrize("rule", RULES)
 def test_a_step_merges_once_and_pulls_back_once(rule, x_axis):

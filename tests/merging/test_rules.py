@@ -104,4 +104,41 @@ def test_trees_that_differ_are_one_line():
     with pytest.raises(mtopt.UserError, match=r"\['c'\] is \(1,\): expected nothing"):
         task_vectors(BASE, [{**BASE, "c": jnp.zeros(1)}])
     with pytest.raises(mtopt.UserError, match="tuned has no model"):
-        task_vectors(BASE, [])
+        task_vectors(BASE, iter([]))
+    with pytest.raises(mtopt.UserError, match=r"base\['n'\] is int32: expected a tree"):
+        task_vectors({"n": jnp.arange(3)}, [{"n": jnp.arange(3)}])
+    with pytest.raises(mtopt.UserError, match="of other containers"):
+        task_vectors([jnp.ones(1)], [(jnp.ones(1),)])
+    for rule in (average, task_arithmetic, ties):
+        with pytest.raises(mtopt.UserError, match=r"vectors\['b'\] is not there"):
+            rule(BASE, {"w": VECTORS["w"]})
+    with pytest.raises(mtopt.UserError, match=r"vectors\['b'\] is \(\)"):
+        fisher(BASE, VECTORS, {"w": VECTORS["w"], "b": jnp.ones(2)})
+
+
+RULES = {
+    "average": average,
+    "task_arithmetic": task_arithmetic,
+    "ties": lambda base, vectors: ties(base, vectors, density=1.0),
+    "fisher": lambda base, vectors: fisher(base, vectors, vectors),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+def test_sums_do_not_overflow_and_keep_the_dtype_of_the_base(rule, dtype):
+    large = 20000.0 if dtype == "float16" else 1e37
+    base = {"w": jnp.zeros(2, dtype)}
+    found = rule(base, {"w": jnp.full((3, 2), large, dtype)})["w"]
+    assert found.dtype == dtype
+    if rule is not task_arithmetic:
+        np.testing.assert_allclose(np.asarray(found, float), large, rtol=1e-2)
+
+
+def test_nan_is_seen_and_a_share_is_a_decimal():
+    vectors = {"w": jnp.array([[1.0, jnp.nan, 2.0]])}
+    assert np.isnan(ties({"w": jnp.zeros(3)}, vectors, density=0.5)["w"]).any()
+    for density, kept in ((0.29, 29), (0.57, 57), (0.58, 58)):
+        own = {"w": jnp.arange(1.0, 101.0)[None]}
+        found = ties({"w": jnp.zeros(100)}, own, density=density)["w"]
+        assert int((found != 0).sum()) == kept
