@@ -1,12 +1,12 @@
 """Shared parameters as constants: what ``encode`` reads, and nothing changes."""
 
-import difflib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 
-from mtopt.errors import UserError
+from mtopt.errors import UserError, close_to
+from mtopt.floats import filled, has_gaps
 
 Where = str | Sequence[str] | Callable[[str], bool]
 
@@ -89,25 +89,22 @@ def thaw(params: Any, constants: Any) -> Any:
     """
     if constants is None:
         return params
-    return {**params, "shared": filled(params["shared"], constants)}
+    return {**params, "shared": whole(params["shared"], constants)}
 
 
-def filled(shared: Any, constants: Any) -> Any:
+def whole(shared: Any, constants: Any) -> Any:
     """The shared parameters with constants where these have gaps.
 
     Args:
       shared: with None in place of what is frozen.
       constants: that, with None in place of all else; None for none.
+
+    Raises:
+      UserError: as :func:`check_constants`.
     """
-    if constants is None:
-        return shared
-    check_constants(shared, constants)
-    return jax.tree.map(
-        lambda own, other: other if own is None else own,
-        shared,
-        constants,
-        is_leaf=lambda node: node is None,
-    )
+    if constants is not None:
+        check_constants(shared, constants)
+    return filled(shared, constants)
 
 
 def check_constants(shared: Any, constants: Any) -> None:
@@ -133,15 +130,6 @@ def check_constants(shared: Any, constants: Any) -> None:
             f"{both[0]!r} stands in params['shared'] and in the constants: expected "
             "the parameters that mtopt.freeze returned, with a gap there"
         )
-
-
-def has_gaps(shared: Any) -> bool:
-    """Whether something of the shared parameters has been taken out.
-
-    Args:
-      shared: the shared parameters.
-    """
-    return any(_places(shared).values())
 
 
 def _places(tree: Any) -> dict[str, bool]:
@@ -202,8 +190,7 @@ def _expect_place(place: str, paths: Sequence[str]) -> None:
         return
     parts = [path.split(".") for path in paths]
     known = {".".join(own[:n]) for own in parts for n in range(1, len(own) + 1)}
-    (near,) = difflib.get_close_matches(place, sorted(known), 1) or [None]
     first = ", ".join(dict.fromkeys(own[0] for own in parts))
     hint = f"expected a path below {first}" if first else "it is one array"
-    hint = f"did you mean {near!r}?" if near else hint
+    hint = close_to(place, sorted(known)) or hint
     raise UserError(f"params['shared'] has nothing at {place!r}: {hint}")

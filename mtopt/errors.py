@@ -35,11 +35,21 @@ def nearest(name: str, known: "list[str] | tuple[str, ...]") -> str:
       >>> nearest("sgd", ["mgda", "equal_weighting"])
       'known are equal_weighting, mgda'
     """
+    return close_to(name, known) or f"known are {', '.join(sorted(known))}"
+
+
+def close_to(name: str, known: "list[str] | tuple[str, ...]") -> str | None:
+    """A hint with the closest known names, None where none is close.
+
+    Args:
+      name: what the user wrote.
+      known: the names that exist.
+    """
     import difflib
 
     close = difflib.get_close_matches(name, known, n=2, cutoff=0.7)
     if not close:
-        return f"known are {', '.join(sorted(known))}"
+        return None
     return f"did you mean {' or '.join(repr(c) for c in close)}?"
 
 

@@ -47,9 +47,21 @@ def merge(floats: Any, others: Any) -> Any:
     """
     if others is None or not jax.tree.leaves(others):
         return floats
+    return filled(floats, bare(others))
+
+
+def filled(tree: Any, others: Any) -> Any:
+    """The tree with what others have where it has None.
+
+    Args:
+      tree: with gaps.
+      others: a tree like it, or None where there is none.
+    """
+    if others is None:
+        return tree
     return jax.tree.map(
-        lambda own, other: bare(other) if own is None else own,
-        floats,
+        lambda own, other: other if own is None else own,
+        tree,
         others,
         is_leaf=lambda node: node is None,
     )

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
 from mtopt.batch import Batch, is_real
-from mtopt.constants import filled
+from mtopt.constants import whole
 from mtopt.own_statistics import check_states
 from mtopt.passes import over_tasks
 from mtopt.per_task import task_keys
@@ -55,7 +55,7 @@ class TaskEncoder(NamedTuple):
           labelled: which samples have a label.
           task: which one it is, where the encoder is told.
         """
-        shared = filled(shared, self.constants)
+        shared = whole(shared, self.constants)
         if self.tasks.coupled:
             of_all, state = self._coupled(shared)
             return jax.tree.map(lambda leaf: leaf[x], of_all), state
@@ -76,7 +76,7 @@ class TaskEncoder(NamedTuple):
           shared_axis: as of :meth:`mtopt.Problem.losses`.
         """
         if self.tasks.coupled and shared_axis is None:
-            return self._coupled(filled(shared, self.constants))
+            return self._coupled(whole(shared, self.constants))
         if self.tasks.z_axis is None and shared_axis is None:
             return self.one(shared, *self.arguments, None)
         in_axes = (shared_axis, *self.in_axes)

@@ -19,7 +19,16 @@ def added(base: Any, weights: Float[Array, " n"], vectors: Any) -> Any:
       vectors: a tree like it, leaves ``[n, ...]``.
     """
     expect_vectors(base, vectors)
-    change = combine(weights, vectors)
+    return changed(base, combine(weights, vectors))
+
+
+def changed(base: Any, change: Any) -> Any:
+    """The base with a change, in its own dtypes.
+
+    Args:
+      base: a tree.
+      change: a tree like it.
+    """
     return jax.tree.map(lambda leaf, own: leaf + own.astype(leaf.dtype), base, change)
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mtopt.linalg import combine
-from mtopt.merging.arithmetic import added, count
+from mtopt.merging.arithmetic import added, changed, count
 
 
 class Scaling(NamedTuple):
@@ -37,12 +37,7 @@ def _each(base: Any, vectors: Any) -> Any:
 
 def _blocks(coefficients: Any, base: Any, vectors: Any, known: Any) -> Any:
     del known
-    return jax.tree.map(
-        lambda leaf, own, weights: leaf + combine(weights, own).astype(leaf.dtype),
-        base,
-        vectors,
-        coefficients,
-    )
+    return changed(base, jax.tree.map(combine, coefficients, vectors))
 
 
 def _sum(coefficients: Any, base: Any, vectors: Any, known: Any) -> Any:

@@ -59,12 +59,14 @@ def expect_vectors(base: Any, vectors: Any) -> None:
     Raises:
       UserError: naming what is there.
     """
-    first = jax.tree.map(lambda leaf: jax.eval_shape(lambda: leaf[0]), vectors)
+    first = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), vectors
+    )
     _expect_like(base, first, "vectors")
-    counts = {len(leaf) for leaf in jax.tree.leaves(vectors)}
-    if len(counts) > 1:
+    counts = {leaf.shape[:1] for leaf in jax.tree.leaves(vectors)}
+    if len(counts) > 1 or () in counts:
         raise UserError(
-            f"vectors have {sorted(counts)} entries on their first axes: expected n in "
+            f"vectors have first axes of {sorted(counts)} entries: expected n in "
             "all, as of mtopt.merging.task_vectors"
         )
 

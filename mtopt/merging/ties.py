@@ -9,6 +9,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from mtopt.errors import expect, expect_one_of
+from mtopt.merging.arithmetic import changed
 from mtopt.merging.task_vectors import expect_vectors
 
 PER = ("array", "model")
@@ -68,7 +69,6 @@ def ties(
     """
     expect(0 < density <= 1, "density", density, "in (0, 1]")
     expect_one_of("per", per, PER)
-
     expect_vectors(base, vectors)
 
     def of_array(own: Float[Array, "n ..."]) -> Float[Array, "..."]:
@@ -83,9 +83,7 @@ def ties(
         first = jax.tree.map(lambda leaf: leaf[0], vectors)
         flat = jax.vmap(lambda vector: ravel_pytree(vector)[0])(vectors)
         change = ravel_pytree(first)[1](of_array(flat))
-    return jax.tree.map(
-        lambda leaf, own: leaf + (scale * own).astype(leaf.dtype), base, change
-    )
+    return changed(base, jax.tree.map(lambda own: scale * own, change))
 
 
 def _trimmed(vector: Float[Array, " D"], density: float) -> Float[Array, " D"]:

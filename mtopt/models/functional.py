@@ -219,9 +219,7 @@ def functional(
         trunk.expect_own_batch_norm()
     each = stateful and (per_task or x_axis is not None) and not pooled
 
-    def encode_frozen(frozen: Sequence[str]) -> Callable[..., Any]:
-        trunk = made(frozen)
-
+    def encoding(trunk: Pure | Told) -> Callable[..., Any]:
         def encode(shared: Any, x: Any, key: PRNGKeyArray, *rest: Any) -> Any:
             model_state: Any = rest[0] if stateful else {}
             labelled = rest[1] if stateful else None
@@ -320,7 +318,7 @@ def functional(
 
     tasks = Tasks(
         names,
-        encode_frozen(()),
+        encoding(trunk),
         head_loss,
         x_axis=x_axis,
         stateful=stateful,
@@ -329,6 +327,9 @@ def functional(
         kind=kind,
         label_mask=functools.partial(label_mask, kind=kind) if kind in PIXELS else None,
     )
+
+    def encode_frozen(frozen: Sequence[str]) -> Callable[..., Any]:
+        return encoding(made(frozen))
 
     gated = trunk.gated or branch.gated
     # One program: op by op, stacked modules would compile for each of their layers.

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from mtopt.constants import has_gaps
 from mtopt.errors import UserError
+from mtopt.floats import has_gaps
 from mtopt.models.layers import BatchNorm, average_over
 from mtopt.models.noted import is_gate, noted
 
